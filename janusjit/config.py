@@ -1,0 +1,123 @@
+"""Configuration from the environment.
+
+Owns `Config` and the one current instance. Invariant: a `Config` is immutable; it changes only as a whole, by
+`override`, which puts the old one back.
+
+| variable | meaning |
+|---|---|
+| ``JANUSJIT_DISABLE`` | ``1``: every jitted function is the plain function |
+| ``JANUSJIT_LOG`` | topics to log to standard error: any of ``profile,capture,pass,guard,deopt,compile,all`` |
+| ``JANUSJIT_DUMP`` | a directory to write numbered ``.core``, ``.ir``, ``.ll``, ``.s`` files to |
+| ``JANUSJIT_VERIFY`` | ``1``: verify the graph after each pass, and raise janusjit's own bugs instead of falling back |
+| ``JANUSJIT_EVENTS`` | a file to append every event to, as JSON Lines |
+| ``JANUSJIT_QUIET`` | ``1``: no line at exit about functions that ran in plain Python |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from janusjit.errors import ConfigurationError
+
+#: what ``JANUSJIT_LOG`` can name
+TOPICS = frozenset({"profile", "capture", "pass", "guard", "deopt", "compile"})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of this process.
+
+    Attributes
+    ----------
+    disable : bool
+        Jitted functions run as plain Python.
+    log : frozenset of str
+        Topics logged to standard error; see `TOPICS`.
+    dump : Path or None
+        Directory for the intermediate forms of every specialization.
+    verify : bool
+        Verify after each pass; internal errors are raised.
+    events : Path or None
+        File that receives every event as one line of JSON.
+    quiet : bool
+        Print nothing at exit.
+    history : int
+        How many events are kept in memory.
+    specialization_limit : int
+        How many specializations a function keeps alive.
+    """
+
+    disable: bool = False
+    log: frozenset[str] = frozenset()
+    dump: Path | None = None
+    verify: bool = False
+    events: Path | None = None
+    quiet: bool = False
+    history: int = 10_000
+    specialization_limit: int = 8
+
+
+def from_environment(environment: Mapping[str, str]) -> Config:
+    """Return the configuration that ``JANUSJIT_*`` variables describe.
+
+    Raises
+    ------
+    ConfigurationError
+        If a variable of that prefix is unknown or its value has no meaning.
+    """
+    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET"}
+    given = {name.removeprefix("JANUSJIT_"): text for name, text in environment.items() if name.startswith("JANUSJIT_")}
+    if unknown := sorted(given.keys() - known):
+        choices = ", ".join(f"JANUSJIT_{name}" for name in sorted(known))
+        raise ConfigurationError(f"JANUSJIT_{unknown[0]} is not a setting; the settings are {choices}")
+    return Config(
+        disable=_flag(given, "DISABLE"),
+        log=_topics(given.get("LOG", "")),
+        dump=Path(given["DUMP"]) if given.get("DUMP") else None,
+        verify=_flag(given, "VERIFY"),
+        events=Path(given["EVENTS"]) if given.get("EVENTS") else None,
+        quiet=_flag(given, "QUIET"),
+    )
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name, "").strip().lower()
+    if text in ("", "0", "false", "no", "off"):
+        return False
+    if text in ("1", "true", "yes", "on"):
+        return True
+    raise ConfigurationError(f"JANUSJIT_{name}={text}: expected 0 or 1")
+
+
+def _topics(text: str) -> frozenset[str]:
+    names = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if "all" in names:
+        return TOPICS
+    if unknown := sorted(names - TOPICS):
+        raise ConfigurationError(f"JANUSJIT_LOG={unknown[0]}: the topics are {', '.join(sorted(TOPICS))}, all")
+    return names
+
+
+_current = from_environment(os.environ)
+
+
+def current() -> Config:
+    """Return the configuration in force."""
+    return _current
+
+
+@contextmanager
+def override(**changes: Any) -> Iterator[Config]:
+    """Replace fields of the current configuration within a ``with`` block, for the whole process."""
+    global _current
+    previous = _current
+    _current = replace(previous, **changes)
+    try:
+        yield _current
+    finally:
+        _current = previous

@@ -1,0 +1,1 @@
+"""The guard-failure report, made from events alone."""

@@ -1,0 +1,1 @@
+"""Running: dispatch, specializations, events and statistics."""

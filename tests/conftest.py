@@ -1,0 +1,23 @@
+"""Every test runs with the verifier on: a bug of the compiler is an error here, not a quiet fallback."""
+
+import os
+
+os.environ.setdefault("JANUSJIT_VERIFY", "1")
+os.environ.setdefault("JANUSJIT_QUIET", "1")
+
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_configuration() -> Iterator[None]:
+    from janusjit import config
+
+    before = config.current()
+    yield
+    assert config.current() is before, "a test left the configuration changed"
