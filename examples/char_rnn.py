@@ -24,16 +24,16 @@ def load_text():
 
 
 def initialize(vocabulary_size, seed=0):
-    """Return the parameters ``[Wxh, Whh, Why, bh, by]`` and AdaGrad's memories."""
+    """Return the parameters ``[Wxh, Whh, Why, bh, by]`` and AdaGrad's memories, which start at 0.1 to tame its first steps."""
     rng = np.random.default_rng(seed)
     parameters = [
-        rng.standard_normal((HIDDEN_SIZE, vocabulary_size)) * 0.01,
-        rng.standard_normal((HIDDEN_SIZE, HIDDEN_SIZE)) * 0.01,
-        rng.standard_normal((vocabulary_size, HIDDEN_SIZE)) * 0.01,
+        rng.standard_normal((HIDDEN_SIZE, vocabulary_size)) * 0.1,
+        rng.standard_normal((HIDDEN_SIZE, HIDDEN_SIZE)) * 0.1,
+        rng.standard_normal((vocabulary_size, HIDDEN_SIZE)) * 0.1,
         np.zeros((HIDDEN_SIZE, 1)),
         np.zeros((vocabulary_size, 1)),
     ]
-    return parameters, [np.zeros_like(parameter) for parameter in parameters]
+    return parameters, [np.full_like(parameter, 0.1) for parameter in parameters]
 
 
 def loss_and_gradients(parameters, inputs, targets, previous_hidden):
@@ -111,7 +111,7 @@ def run(jit=None, steps=120, seed=0, sequence_length=SEQUENCE_LENGTH):
             position, hidden = 0, np.zeros((HIDDEN_SIZE, 1))
         inputs = indices[position : position + sequence_length]
         targets = indices[position + 1 : position + sequence_length + 1]
-        loss, hidden = step(parameters, memories, inputs, targets, hidden, 0.1)
+        loss, hidden = step(parameters, memories, inputs, targets, hidden, 0.02)
         copies = [parameter.copy() for parameter in parameters]
         trajectory.append({"loss": loss, "hidden": hidden.copy(), "parameters": copies})
         position += sequence_length
