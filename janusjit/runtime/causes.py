@@ -1,0 +1,170 @@
+"""From a failed guard to its cause, in the user's terms.
+
+Owns the refinement of guard codes (an array's layout guard fails by its dtype, its rank, one of its dimensions, …), the
+categories of codes, and which assumptions to relax. Invariant: every cause has a code and a category; what this module
+does not know is called ``unknown``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from janusjit.errors import CATEGORY_TEXT
+from janusjit.ir.dims import DimExpr
+from janusjit.ir.guards import ArrayLayout, EntryGuard, IdentityIs, InGraphGuard, ValueEquals
+from janusjit.ir.places import AttributePlace, CellPlace, GlobalPlace, Place
+from janusjit.ir.types import DTYPES
+from janusjit.runtime.events import Difference
+
+#: codes of in-graph guards whose failure means that eager may raise: Python runs the call, whatever the policy
+EXCEPTIONAL = frozenset(
+    {"index.bounds", "int.overflow", "python.exception", "numpy.exception", "fp.flags", "assert"}
+)
+
+_CATEGORIES = {
+    "branch": "python",
+    "value": "python",
+    "trip_count": "python",
+    "index.bounds": "python",
+    "int.overflow": "python",
+    "assert": "python",
+    "numpy.exception": "array",
+    "fp.flags": "environment",
+    "unknown": "bug",
+}
+
+
+def category(code: str) -> str:
+    """Return the category of a cause code: the word before the first dot, for codes that have no other."""
+    found = _CATEGORIES.get(code)
+    if found is not None:
+        return found
+    head = code.partition(".")[0]
+    return head if head in ("array", "python", "environment", *CATEGORY_TEXT) else "bug"
+
+
+def entry_differences(guard: EntryGuard, found: str, arguments: Sequence[Any]) -> list[Difference]:
+    """Return what differs from a failed entry guard, one item for each dimension or property that does.
+
+    Parameters
+    ----------
+    guard : EntryGuard
+        The guard that failed.
+    found : str
+        What its check found.
+    arguments : sequence
+        The call's arguments, in parameter order.
+    """
+    if isinstance(guard, ArrayLayout):
+        value = guard.place.read(arguments)
+        if type(value) is np.ndarray:
+            return _array_differences(guard, value)
+        return [_difference(guard, "python.type", guard.subject, "ndarray", found)]
+    code = guard.code or "unknown"
+    if isinstance(guard, IdentityIs | ValueEquals):
+        code = _place_code(guard.place, code)
+    return [_difference(guard, code, guard.subject, guard.expected, found)]
+
+
+def graph_difference(guard: InGraphGuard, actual: str = "") -> Difference:
+    """Return what differs from a failed in-graph guard; ``actual`` when it is known, else what follows from the code."""
+    opposite = {"true": "false", "false": "true", "True": "False", "False": "True"}.get(guard.expected)
+    found = actual or opposite or f"not {guard.expected}"
+    return _difference(guard, guard.code or "unknown", guard.subject, guard.expected, found)
+
+
+def _difference(
+    guard: EntryGuard | InGraphGuard, code: str, expression: str, expected: str, actual: str
+) -> Difference:
+    return Difference(code, category(code), expression, expected, actual, guard.span, guard.evidence)
+
+
+def _place_code(place: Place, code: str) -> str:
+    if isinstance(place, GlobalPlace):
+        return "python.global"
+    if isinstance(place, CellPlace):
+        return "python.closure"
+    if isinstance(place, AttributePlace):
+        return "python.attribute"
+    return code
+
+
+def _array_differences(guard: ArrayLayout, value: np.ndarray) -> list[Difference]:
+    name = guard.subject
+    flags = value.flags
+    wanted = DTYPES[guard.dtype]
+    if value.dtype != wanted or not value.dtype.isnative:
+        return [_difference(guard, "array.dtype", f"{name}.dtype", wanted.name, str(value.dtype))]
+    if value.ndim != len(guard.shape):
+        return [_difference(guard, "array.rank", f"{name}.ndim", str(len(guard.shape)), str(value.ndim))]
+    differences = [
+        _difference(guard, "array.shape", f"{name}.shape[{axis}]", _dimension_text(dim), str(size))
+        for axis, (dim, size) in enumerate(zip(guard.shape, value.shape, strict=True))
+        if dim != size and (not isinstance(dim, DimExpr) or not _admits(dim, size))
+    ]
+    if guard.layout != "any" and not (flags.c_contiguous if guard.layout == "C" else flags.f_contiguous):
+        found = "C-contiguous" if flags.c_contiguous else "F-contiguous" if flags.f_contiguous else "strided"
+        differences.append(_difference(guard, "array.layout", f"{name}.strides", f"{guard.layout}-contiguous", found))
+    if not flags.aligned:
+        differences.append(_difference(guard, "array.alignment", f"{name}.flags.aligned", "True", "False"))
+    if guard.writeable and not flags.writeable:
+        differences.append(_difference(guard, "array.writeable", f"{name}.flags.writeable", "True", "False"))
+    if not differences:  # each dimension is possible by itself, but two that were one symbol differ
+        differences = [
+            _difference(guard, "array.shape", f"{name}.shape[{axis}]", f"{dim}, as elsewhere", str(size))
+            for axis, (dim, size) in enumerate(zip(guard.shape, value.shape, strict=True))
+            if isinstance(dim, DimExpr)
+        ]
+    return differences
+
+
+def _admits(dim: DimExpr, size: int) -> bool:
+    """Whether a symbolic dimension admits a size, taken by itself."""
+    return all(size >= symbol.minimum for symbol in dim.symbols())
+
+
+def _dimension_text(dim: int | DimExpr) -> str:
+    if isinstance(dim, int):
+        return str(dim)
+    return f"at least {max(symbol.minimum for symbol in dim.symbols())}"
+
+
+def relaxation_keys(failed: Iterable[EntryGuard], arguments: Sequence[Any]) -> frozenset[Hashable] | None:
+    """Return the keys that make failed entry guards hold, or None where one of them cannot be relaxed.
+
+    A dimension that differs becomes symbolic (key ``("dim", place, axis)``); one that already was, but was taken for
+    equal to another, becomes a symbol of its own (key ``("own", "dim", place, axis)``). Sizes 0 and 1 are not relaxed
+    to: they have specializations of their own, because 1 broadcasts.
+    """
+    keys: set[Hashable] = set()
+    for guard in failed:
+        if isinstance(guard, ArrayLayout):
+            dimensions = _dimension_keys(guard, guard.place.read(arguments))
+            if dimensions is None:
+                return None
+            keys |= dimensions
+        elif guard.relaxation is None:
+            return None
+        else:
+            keys.add(guard.relaxation)
+    return frozenset(keys)
+
+
+def _dimension_keys(guard: ArrayLayout, value: Any) -> set[Hashable] | None:
+    if type(value) is not np.ndarray or any(d.code != "array.shape" for d in _array_differences(guard, value)):
+        return None
+    keys: set[Hashable] = set()
+    for axis, (dim, size) in enumerate(zip(guard.shape, value.shape, strict=True)):
+        key = ("dim", str(guard.place), axis)
+        if isinstance(dim, DimExpr):
+            if not _admits(dim, size):
+                return None
+            keys.add(("own", *key))
+        elif dim != size:
+            if size < 2 or dim < 2:
+                return None
+            keys.add(key)
+    return keys
