@@ -1,0 +1,189 @@
+"""The op registry: one declaration an op.
+
+Owns `Op`, the lowering kinds and `OPS`. Invariant: every entry of `OPS` is complete (eager function, type rule,
+lowering, gradient status, samples that say where it is defined); an incomplete declaration fails at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from janusjit.ir.types import TensorType
+from janusjit.ops.samples import Sample
+
+Attributes = Mapping[str, Any]
+TypeRule = Callable[[tuple[TensorType, ...], Attributes], tuple[TensorType, ...]]
+FallibleRule = Callable[[tuple[TensorType, ...], Attributes], bool]
+
+
+class Lowering:
+    """Base of the ways in which a backend can compile an op."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Elementwise(Lowering):
+    """Each result element is ``scalar(emitter, *elements, **attributes)`` of the broadcast inputs' elements."""
+
+    scalar: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Checked(Lowering):
+    """A fallible op on 0-d inputs: ``scalar(emitter, *values, **attributes)`` gives ``(value, valid)``.
+
+    ``valid`` is a bool scalar; where it is False the node's guard fails and the value means nothing.
+    """
+
+    scalar: Callable[..., tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Reduce(Lowering):
+    """A reduction over the attribute ``axes`` (``axis`` for argmax, argmin); ``kind`` is the op's name."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class View(Lowering):
+    """No computation: the result addresses the memory of input 0."""
+
+
+@dataclass(frozen=True)
+class Contract(Lowering):
+    """A product summed over shared dimensions: BLAS or loops."""
+
+
+@dataclass(frozen=True)
+class Structured(Lowering):
+    """A kernel of its own in the backend.
+
+    If there is an ``element``, one generic kernel does: the result's element at an index is
+    ``element(emitter, index, *inputs, **attributes)``, where ``index`` are i64 scalars, one a dimension, and 0-d inputs
+    and dimensions in attributes are scalars (i64 for dimensions).
+    """
+
+    element: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Library(Lowering):
+    """Compiled code calls ``eager`` on ndarrays through the C API."""
+
+
+@dataclass(frozen=True)
+class NotDifferentiable:
+    """There is no gradient, and asking for one is an error with this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ZeroGradient:
+    """The result is locally constant (or an integer): no gradient flows back."""
+
+
+@dataclass(frozen=True)
+class UndeclaredGradient:
+    """The gradient rule is not written yet."""
+
+
+ZERO = ZeroGradient()
+UNDECLARED_GRADIENT = UndeclaredGradient()
+Gradient = Union[NotDifferentiable, ZeroGradient, UndeclaredGradient, Callable[..., Any]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Op:
+    """All that is known of an operation.
+
+    Attributes
+    ----------
+    name : str
+        Unique; NumPy's name where NumPy has the operation.
+    family : str
+        The module of `janusjit.ops` that declares it.
+    eager : callable
+        ``eager(*inputs, **attributes)`` on NumPy values, dimensions in the attributes evaluated
+        (`janusjit.ops.indexing.evaluate_attributes`). Returns an ndarray or NumPy scalar, or a tuple of them for
+        several results. Raises where a fallible op fails.
+    infer : callable
+        ``infer(input types, attributes)`` gives the result types; raises `TypeRuleError` where the op is not defined.
+        Dimensions may be symbolic.
+    lowering : Lowering
+        How a backend compiles it.
+    ulp : int
+        Largest distance of a result element from the true value in units in the last place; 0 means as NumPy's, bit
+        for bit. Speaks of elementwise ops.
+    commutative : bool
+        Swapping the two inputs gives the same bits.
+    fallible : bool or callable
+        Whether nodes need a guard; a callable decides by input types and attributes (see `may_fail`).
+    numpy : tuple of callables
+        The functions outside janusjit that the op implements.
+    samples : tuple of Sample
+        Calls that are defined: for tests, gradient checks and the documentation.
+    gradient : Gradient
+        A rule, `ZERO`, or `NotDifferentiable`.
+    """
+
+    name: str
+    family: str
+    eager: Callable[..., Any]
+    infer: TypeRule
+    lowering: Lowering
+    samples: tuple[Sample, ...]
+    ulp: int = 0
+    commutative: bool = False
+    fallible: bool | FallibleRule = False
+    numpy: tuple[Callable[..., Any], ...] = ()
+    gradient: Gradient = field(default=UNDECLARED_GRADIENT)
+
+    def may_fail(self, inputs: tuple[TensorType, ...], attributes: Attributes) -> bool:
+        """Return whether a node with these inputs can fail and so must carry a guard."""
+        return self.fallible(inputs, attributes) if callable(self.fallible) else self.fallible
+
+
+OPS: dict[str, Op] = {}
+
+
+class IncompleteDeclarationError(TypeError):
+    """An op declaration lacks a part. Raised at import."""
+
+    code = "op.incomplete"
+
+
+def declare(op: Op) -> Op:
+    """Register an op under its name, after checking that its declaration is complete.
+
+    Raises
+    ------
+    IncompleteDeclarationError
+        If a part is missing or of the wrong kind, or the name is taken.
+    """
+    problems = [
+        text
+        for wrong, text in (
+            (op.name in OPS, "the name is taken"),
+            (not callable(op.eager), "eager is not callable"),
+            (not callable(op.infer), "infer is not callable"),
+            (not isinstance(op.lowering, Lowering), "lowering is not a Lowering"),
+            (not op.samples, "there is no sample"),
+            (op.ulp < 0, "ulp is negative"),
+            (not _is_gradient(op.gradient), "gradient is neither a rule nor ZERO nor NotDifferentiable"),
+            (isinstance(op.lowering, Checked) and op.fallible is not True, "a Checked op is not fallible"),
+        )
+        if wrong
+    ]
+    if problems:
+        raise IncompleteDeclarationError(f"op {op.name!r}: {'; '.join(problems)}")
+    OPS[op.name] = op
+    return op
+
+
+def _is_gradient(gradient: object) -> bool:
+    return callable(gradient) or isinstance(gradient, (NotDifferentiable, ZeroGradient, UndeclaredGradient))

@@ -1,0 +1,62 @@
+"""Samples: calls on which an op is defined.
+
+Owns `Draw` and `Sample`. Invariant: a sample is declarative and drawn from a generator, so one seed gives one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from janusjit.ir.types import DTYPES, TensorType
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random values of a dtype and shape from ``[low, high)`` (bool: fair coins), for one input."""
+
+    shape: tuple[int, ...] = ()
+    dtype: str = "f64"
+    low: float = -3.0
+    high: float = 3.0
+
+    def __call__(self, generator: np.random.Generator) -> np.ndarray:
+        """Return an array of fresh values."""
+        dtype = DTYPES[self.dtype]
+        if dtype.kind == "b":
+            return np.asarray(generator.random(self.shape) < 0.5)
+        if dtype.kind in "iu":
+            low = max(int(self.low), 0) if dtype.kind == "u" else int(self.low)
+            return generator.integers(low, int(self.high), self.shape, dtype, endpoint=False)
+        return np.asarray(generator.uniform(self.low, self.high, self.shape), dtype)
+
+    @property
+    def type(self) -> TensorType:
+        """The type of the values."""
+        return TensorType(self.dtype, self.shape)
+
+
+@dataclass(frozen=True)
+class Exactly:
+    """Given values, for inputs with structure (indices, definite matrices): ``make()`` returns the array."""
+
+    make: Callable[[], Any]
+
+    def __call__(self, generator: np.random.Generator) -> np.ndarray:
+        """Return the array."""
+        return np.asarray(self.make())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One defined call: how to draw each input, and the attributes."""
+
+    inputs: tuple[Draw | Exactly, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def arguments(self, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Return fresh inputs."""
+        return tuple(draw(generator) for draw in self.inputs)
