@@ -1,0 +1,315 @@
+"""Scalar operations as LLVM instructions.
+
+Owns `LLVMScalarEmitter`, the implementation of `janusjit.ops.emitter.ScalarEmitter` that compiled kernels use.
+Invariants: every operation is branch-free, so that LLVM's loop vectoriser works through it; and its result is NumPy's
+for every operand, including NaN, signed zeros, integers divided by zero and casts out of range (as on x86-64).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from janusjit.backend.llvm.values import I64, Scalar, item_size, register_type
+from janusjit.backend.llvm.vector_math import emit_function
+from janusjit.ir.types import DTYPES
+
+
+def is_signed(dtype: str) -> bool:
+    """Return whether ``dtype`` names a signed integer type."""
+    return dtype[0] == "i"
+
+
+def is_float(dtype: str) -> bool:
+    """Return whether ``dtype`` names a floating-point type."""
+    return dtype[0] == "f"
+
+
+def bit_width(dtype: str) -> int:
+    """Return the number of bits an element of ``dtype`` has in memory."""
+    return 8 * item_size(dtype)
+
+
+def scalar_constant(value: Any, dtype: str) -> ir.Constant:
+    """Return a Python or NumPy number as an LLVM constant of ``dtype``, wrapped or rounded as ``astype`` would."""
+    converted = np.asarray(value).astype(DTYPES[dtype])[()]
+    return ir.Constant(register_type(dtype), int(converted) if dtype == "bool" else converted.item())
+
+
+class LLVMScalarEmitter:
+    """Emits scalar operations at the end of a builder's current block.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where the instructions go; it may be moved between operations.
+    """
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.builder = builder
+
+    # -- values
+
+    def dtype(self, x: Scalar) -> str:
+        """Return the element type of a scalar."""
+        return x.dtype
+
+    def constant(self, value: Any, dtype: str) -> Scalar:
+        """Return a constant of ``dtype``."""
+        return Scalar(dtype, scalar_constant(value, dtype))
+
+    def _constant_like(self, value: Any, x: Scalar) -> ir.Value:
+        return scalar_constant(value, x.dtype)
+
+    # -- arithmetic
+
+    def _binary(self, a: Scalar, b: Scalar, on_float: str, on_int: str) -> Scalar:
+        operation = getattr(self.builder, on_float if is_float(a.dtype) else on_int)
+        return Scalar(a.dtype, operation(a.value, b.value))
+
+    def add(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a + b``; integers wrap."""
+        return self._binary(a, b, "fadd", "add")
+
+    def sub(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a - b``; integers wrap."""
+        return self._binary(a, b, "fsub", "sub")
+
+    def mul(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a * b``; integers wrap."""
+        return self._binary(a, b, "fmul", "mul")
+
+    def div(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the true quotient of two floats."""
+        return Scalar(a.dtype, self.builder.fdiv(a.value, b.value))
+
+    def neg(self, x: Scalar) -> Scalar:
+        """Return ``-x``."""
+        return Scalar(x.dtype, self.builder.fneg(x.value) if is_float(x.dtype) else self.builder.neg(x.value))
+
+    def abs(self, x: Scalar) -> Scalar:
+        """Return the absolute value; the least integer is its own."""
+        if is_float(x.dtype):
+            return self._intrinsic("llvm.fabs", x)
+        return self.select(self.lt(x, self.constant(0, x.dtype)), self.neg(x), x) if is_signed(x.dtype) else x
+
+    def _intrinsic(self, name: str, *operands: Scalar) -> Scalar:
+        type_ = operands[0].value.type
+        signature = ir.FunctionType(type_, [type_] * len(operands))
+        function = self.builder.module.declare_intrinsic(name, (type_,), signature)
+        return Scalar(operands[0].dtype, self.builder.call(function, [x.value for x in operands]))
+
+    def sqrt(self, x: Scalar) -> Scalar:
+        """Return the correctly rounded square root."""
+        return self._intrinsic("llvm.sqrt", x)
+
+    def floor(self, x: Scalar) -> Scalar:
+        """Return the largest integral float not above ``x``."""
+        return self._intrinsic("llvm.floor", x)
+
+    def ceil(self, x: Scalar) -> Scalar:
+        """Return the least integral float not below ``x``."""
+        return self._intrinsic("llvm.ceil", x)
+
+    def trunc(self, x: Scalar) -> Scalar:
+        """Return ``x`` without its fraction."""
+        return self._intrinsic("llvm.trunc", x)
+
+    def rint(self, x: Scalar) -> Scalar:
+        """Return the nearest integral float, halves to even."""
+        return self._intrinsic("llvm.rint", x)
+
+    def copysign(self, magnitude: Scalar, sign: Scalar) -> Scalar:
+        """Return ``magnitude`` with the sign bit of ``sign``."""
+        return self._intrinsic("llvm.copysign", magnitude, sign)
+
+    # -- comparison and logic
+
+    def _compare(self, operator: str, a: Scalar, b: Scalar) -> Scalar:
+        if is_float(a.dtype):
+            # IEEE: a NaN is unequal to everything, and every other comparison with it is false
+            compare = self.builder.fcmp_unordered if operator == "!=" else self.builder.fcmp_ordered
+        else:
+            compare = self.builder.icmp_signed if is_signed(a.dtype) else self.builder.icmp_unsigned
+        return Scalar("bool", compare(operator, a.value, b.value))
+
+    def eq(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a == b``."""
+        return self._compare("==", a, b)
+
+    def ne(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a != b``."""
+        return self._compare("!=", a, b)
+
+    def lt(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a < b``."""
+        return self._compare("<", a, b)
+
+    def le(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a <= b``."""
+        return self._compare("<=", a, b)
+
+    def gt(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a > b``."""
+        return self._compare(">", a, b)
+
+    def ge(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a >= b``."""
+        return self._compare(">=", a, b)
+
+    def isnan(self, x: Scalar) -> Scalar:
+        """Return whether a float is a NaN."""
+        return Scalar("bool", self.builder.fcmp_unordered("uno", x.value, x.value))
+
+    def logical_and(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the conjunction of two bools."""
+        return Scalar("bool", self.builder.and_(a.value, b.value))
+
+    def logical_or(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the disjunction of two bools."""
+        return Scalar("bool", self.builder.or_(a.value, b.value))
+
+    def logical_xor(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return whether two bools differ."""
+        return Scalar("bool", self.builder.xor(a.value, b.value))
+
+    def logical_not(self, x: Scalar) -> Scalar:
+        """Return the negation of a bool."""
+        return Scalar("bool", self.builder.not_(x.value))
+
+    def select(self, condition: Scalar, a: Scalar, b: Scalar) -> Scalar:
+        """Return ``a`` where the bool ``condition`` holds, else ``b``."""
+        return Scalar(a.dtype, self.builder.select(condition.value, a.value, b.value))
+
+    # -- bits
+
+    def bit_and(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the bitwise conjunction of integers or bools."""
+        return Scalar(a.dtype, self.builder.and_(a.value, b.value))
+
+    def bit_or(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the bitwise disjunction of integers or bools."""
+        return Scalar(a.dtype, self.builder.or_(a.value, b.value))
+
+    def bit_xor(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the bitwise exclusive disjunction of integers or bools."""
+        return Scalar(a.dtype, self.builder.xor(a.value, b.value))
+
+    def bit_not(self, x: Scalar) -> Scalar:
+        """Return the bitwise complement of an integer or bool."""
+        return Scalar(x.dtype, self.builder.not_(x.value))
+
+    def shift_left(self, x: Scalar, count: Scalar) -> Scalar:
+        """Return ``x << count``; ``count`` is below the width, or the result is not used."""
+        return Scalar(x.dtype, self.builder.shl(x.value, count.value))
+
+    def shift_right(self, x: Scalar, count: Scalar) -> Scalar:
+        """Return ``x >> count``, arithmetically if signed; ``count`` is below the width, or the result is not used."""
+        shift = self.builder.ashr if is_signed(x.dtype) else self.builder.lshr
+        return Scalar(x.dtype, shift(x.value, count.value))
+
+    # -- integer division
+
+    def _safe_divisor(self, a: Scalar, b: Scalar) -> tuple[ir.Value, ir.Value]:
+        """Return whether ``b`` is zero, and a divisor that the machine can divide ``a`` by in any case."""
+        zero = self.builder.icmp_unsigned("==", b.value, self._constant_like(0, b))
+        unsafe = zero
+        if is_signed(a.dtype):
+            least = self.builder.icmp_signed("==", a.value, ir.Constant(a.value.type, -(1 << (bit_width(a.dtype) - 1))))
+            minus_one = self.builder.icmp_signed("==", b.value, self._constant_like(-1, b))
+            unsafe = self.builder.or_(zero, self.builder.and_(least, minus_one))
+        return zero, self.builder.select(unsafe, self._constant_like(1, b), b.value)
+
+    def int_floor_div(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the quotient rounded down: 0 for a zero divisor, the least integer for itself over -1."""
+        builder = self.builder
+        zero, divisor = self._safe_divisor(a, b)
+        none = self._constant_like(0, a)
+        if not is_signed(a.dtype):
+            return Scalar(a.dtype, builder.select(zero, none, builder.udiv(a.value, divisor)))
+        quotient = builder.sdiv(a.value, divisor)
+        rest = builder.sub(a.value, builder.mul(quotient, divisor))
+        lower = self._rest_has_other_sign(rest, divisor)
+        floored = builder.sub(quotient, builder.zext(lower, quotient.type))
+        return Scalar(a.dtype, builder.select(zero, none, floored))
+
+    def int_remainder(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return the remainder with the divisor's sign: 0 for a zero divisor."""
+        builder = self.builder
+        zero, divisor = self._safe_divisor(a, b)
+        none = self._constant_like(0, a)
+        if not is_signed(a.dtype):
+            return Scalar(a.dtype, builder.select(zero, none, builder.urem(a.value, divisor)))
+        rest = builder.srem(a.value, divisor)
+        wrapped = builder.add(rest, builder.select(self._rest_has_other_sign(rest, divisor), divisor, none))
+        return Scalar(a.dtype, builder.select(zero, none, wrapped))
+
+    def _rest_has_other_sign(self, rest: ir.Value, divisor: ir.Value) -> ir.Value:
+        zero = ir.Constant(rest.type, 0)
+        opposite = self.builder.icmp_signed("<", self.builder.xor(rest, divisor), zero)
+        return self.builder.and_(opposite, self.builder.icmp_signed("!=", rest, zero))
+
+    def multiply_overflows(self, a: Scalar, b: Scalar) -> Scalar:
+        """Return whether the product of two ``i64`` does not fit ``i64``."""
+        pair = ir.LiteralStructType([I64, ir.IntType(1)])
+        signature = ir.FunctionType(pair, [I64, I64])
+        function = self.builder.module.declare_intrinsic("llvm.smul.with.overflow", (I64,), signature)
+        return Scalar("bool", self.builder.extract_value(self.builder.call(function, [a.value, b.value]), 1))
+
+    # -- functions and casts
+
+    def call(self, name: str, *operands: Scalar) -> Scalar:
+        """Return a transcendental function of floats, within 2 ULP, with NumPy's special values."""
+        dtype = operands[0].dtype
+        return Scalar(dtype, emit_function(self.builder, name, dtype, tuple(x.value for x in operands)))
+
+    def cast(self, x: Scalar, dtype: str) -> Scalar:
+        """Return what ``x.astype(dtype)`` gives."""
+        if x.dtype == dtype:
+            return x
+        return Scalar(dtype, self._convert(x, dtype))
+
+    def _convert(self, x: Scalar, dtype: str) -> ir.Value:
+        builder, target = self.builder, register_type(dtype)
+        if dtype == "bool":
+            return self.ne(x, self.constant(0, x.dtype)).value
+        if is_float(dtype):
+            if is_float(x.dtype):
+                return builder.fpext(x.value, target) if dtype == "f64" else builder.fptrunc(x.value, target)
+            return (builder.sitofp if is_signed(x.dtype) else builder.uitofp)(x.value, target)
+        if is_float(x.dtype):
+            return self._float_to_int(x, dtype)
+        if bit_width(dtype) < register_type(x.dtype).width:
+            return builder.trunc(x.value, target)
+        if bit_width(dtype) == register_type(x.dtype).width:
+            return x.value
+        return (builder.sext if is_signed(x.dtype) else builder.zext)(x.value, target)
+
+    def _float_to_int(self, x: Scalar, dtype: str) -> ir.Value:
+        """Convert as NumPy's C code does on x86-64: through 32 bits for what fits there, through 64 otherwise."""
+        if dtype == "u64":
+            return self._float_to_u64(x)
+        width = 32 if bit_width(dtype) < 32 or dtype == "i32" else 64
+        wide = self._truncate_to_signed(x, width)
+        return wide if width == bit_width(dtype) else self.builder.trunc(wide, register_type(dtype))
+
+    def _truncate_to_signed(self, x: Scalar, width: int) -> ir.Value:
+        """Return the integral part; the least integer for what is out of range and for NaN."""
+        bound = 2.0 ** (width - 1)
+        target, least = ir.IntType(width), ir.Constant(ir.IntType(width), -(1 << (width - 1)))
+        below = self.lt(x, self.constant(bound, x.dtype))
+        # a float64 between -(2**31) - 1 and -(2**31) truncates into range, a wider type has no such neighbour
+        lower = self.constant(-bound - 1.0, x.dtype) if width == 32 and x.dtype == "f64" else None
+        above = self.gt(x, lower) if lower is not None else self.ge(x, self.constant(-bound, x.dtype))
+        in_range = self.logical_and(below, above)
+        safe = self.select(in_range, x, self.constant(0.0, x.dtype))
+        return self.builder.select(in_range.value, self.builder.fptosi(safe.value, target), least)
+
+    def _float_to_u64(self, x: Scalar) -> ir.Value:
+        half = self.constant(2.0**63, x.dtype)
+        high = self.ge(x, half)
+        low_part = self._truncate_to_signed(self.select(high, self.sub(x, half), x), 64)
+        flip = self.builder.select(high.value, ir.Constant(ir.IntType(64), 1 << 63), ir.Constant(ir.IntType(64), 0))
+        return self.builder.xor(low_part, flip)

@@ -1,0 +1,65 @@
+"""Compiles and runs single kernels for the backend's tests."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.values import I64, POINTER, VOID, Scalar, load, memory_type, store
+from janusjit.ir.types import DTYPES, dtype_name
+
+
+class ElementwiseKernel:
+    """``out[i] = rule(emitter, *inputs[i])`` over contiguous arrays."""
+
+    def __init__(self, rule: Callable[..., Scalar], dtypes: tuple[str, ...]) -> None:
+        module = engine.create_module("kernel")
+        signature = ir.FunctionType(VOID, [I64, *[POINTER] * (len(dtypes) + 1)])
+        function = ir.Function(module, signature, "kernel")
+        count, *pointers = function.args
+        for pointer in pointers:
+            pointer.add_attribute("noalias")
+        entry, body, done = (function.append_basic_block(name) for name in ("entry", "body", "done"))
+        builder = ir.IRBuilder(entry)
+        builder.cbranch(builder.icmp_signed(">", count, I64(0)), body, done)
+        builder.position_at_end(body)
+        index = builder.phi(I64)
+        index.add_incoming(I64(0), entry)
+        scalars = [
+            load(builder, dtype, builder.gep(pointer, [index], source_etype=memory_type(dtype)))
+            for dtype, pointer in zip(dtypes, pointers[:-1], strict=True)
+        ]
+        result = rule(LLVMScalarEmitter(builder), *scalars)
+        self.result_dtype = result.dtype
+        store(builder, result, builder.gep(pointers[-1], [index], source_etype=memory_type(result.dtype)))
+        following = builder.add(index, I64(1))
+        index.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, count), body, done)
+        builder.position_at_end(done)
+        builder.ret_void()
+        self.module = engine.load(module)
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * (len(dtypes) + 1))(
+            self.module.function_address("kernel")
+        )
+
+    def __call__(self, *arrays: np.ndarray) -> np.ndarray:
+        arrays = tuple(np.ascontiguousarray(a) for a in np.broadcast_arrays(*arrays))
+        out = np.empty(arrays[0].shape, DTYPES[self.result_dtype])
+        self.run(*arrays, out)
+        return out
+
+    def run(self, *arrays: np.ndarray) -> None:
+        """Run on contiguous arrays of one size, the last of which receives the result."""
+        self._call(arrays[0].size, *[a.ctypes.data for a in arrays])
+
+
+def elementwise(rule: Callable[..., Scalar], *arrays: np.ndarray) -> np.ndarray:
+    """Compile ``rule`` for the arrays' dtypes and run it on them, broadcast."""
+    names = tuple(dtype_name(a.dtype) or "" for a in arrays)
+    with np.errstate(all="ignore"):
+        return ElementwiseKernel(rule, names)(*arrays)
