@@ -253,7 +253,7 @@ ufunc_op(np.fmax, _number_extremum("logical_or", "ge"), dtypes=ALL)
 ufunc_op(np.fmin, _number_extremum("logical_and", "le"), dtypes=ALL)
 
 # NumPy's own ufunc behind np.clip; the public function adds Python-level argument handling only
-_clip_ufunc: np.ufunc = umath.clip
+_clip_ufunc: np.ufunc = umath.clip  # type: ignore[attr-defined]
 
 
 def _clip(e: E, x: Scalar, low: Scalar, high: Scalar) -> Scalar:

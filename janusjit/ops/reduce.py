@@ -1,8 +1,8 @@
 """Reductions and scans.
 
 Owns the ops that combine elements along axes. Invariant: the result dtype is the input's (capture casts to NumPy's
-accumulator type first), bool for ``any`` and ``all``, i64 for counts and positions. ``mean``, ``var``, ``std`` and norms
-are composed of these by capture.
+accumulator type first), bool for ``any`` and ``all``, i64 for counts and positions. ``mean``, ``var``, ``std`` and
+norms are composed of these by capture.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Updates: new versions of an array in which a part is replaced.
 
 Owns ``update`` (through a path of views), ``update_take`` (through integer arrays) and ``update_mask`` (through a
-boolean array). Invariant: the result is a new value of the type of ``base``; the backend decides when it may share its memory.
+boolean array). Invariant: the result is a new value of the type of ``base``; the backend decides when it may share its
+memory.
 """
 
 from __future__ import annotations
