@@ -1,9 +1,9 @@
 """Alternating least squares by conjugate gradients: matrix factorisation, in plain NumPy.
 
-A line by line translation of the program that introduces SystemML (Boehm et al., VLDB 2016): factor a matrix of ratings
-``X`` into ``U @ V``, looking only at the entries that were given (``W = X != 0``), with two nested while loops whose
-lengths the data decides. The ratings are scikit-learn's digits read as such: each image rates 64 pixels with 1 to 16, and
-0 means "no rating". ``--eager`` runs it without janusjit.
+A line by line translation of the program that introduces SystemML (Boehm et al., VLDB 2016): factor a matrix of
+ratings ``X`` into ``U @ V``, looking only at the entries that were given (``W = X != 0``), with two nested while loops
+whose lengths the data decides. The ratings are scikit-learn's digits read as such: each image rates 64 pixels with 1 to
+16, and 0 means "no rating". ``--eager`` runs it without janusjit.
 """
 
 import argparse
@@ -24,8 +24,8 @@ def load_ratings():
 def factorize(X, U, V, regularization, max_iterations, losses):
     """Improve the factors ``U`` (rows, rank) and ``V`` (rank, columns) of ``X`` in ``max_iterations`` half steps.
 
-    ``losses[i]`` receives the regularised squared error before half step ``i``. Returns the new factors and the number of
-    conjugate-gradient steps taken.
+    ``losses[i]`` receives the regularised squared error before half step ``i``. Returns the new factors and the number
+    of conjugate-gradient steps taken.
     """
     W = (X != 0).astype(X.dtype)
     max_inner = U.shape[1]
@@ -37,7 +37,7 @@ def factorize(X, U, V, regularization, max_iterations, losses):
         losses[i] = np.sum(error**2) + regularization * (np.sum(U**2) + np.sum(V**2))
         i = i + 1
         ii = 1
-        if is_U:
+        if is_U:  # noqa: SIM108 - as the paper writes it
             G = error @ V.T + regularization * U
         else:
             G = U.T @ error + regularization * V
@@ -106,7 +106,7 @@ def main():
     options = parser.parse_args()
     jit = None
     if not options.eager:
-        from janusjit import jit
+        from janusjit import jit  # noqa: PLC0415 - the program runs without it
     started = time.perf_counter()
     trajectory = run(jit, options.calls)
     seconds = time.perf_counter() - started

@@ -24,7 +24,10 @@ def load_text():
 
 
 def initialize(vocabulary_size, seed=0):
-    """Return the parameters ``[Wxh, Whh, Why, bh, by]`` and AdaGrad's memories, which start at 0.1 to tame its first steps."""
+    """Return the parameters ``[Wxh, Whh, Why, bh, by]`` and AdaGrad's memories.
+
+    The memories start at 0.1, which tames the first steps.
+    """
     rng = np.random.default_rng(seed)
     parameters = [
         rng.standard_normal((HIDDEN_SIZE, vocabulary_size)) * 0.1,
@@ -76,7 +79,7 @@ def loss_and_gradients(parameters, inputs, targets, previous_hidden):
 def train_step(parameters, memories, inputs, targets, hidden, learning_rate):
     """Take one AdaGrad step; the parameters and memories change in place. Returns the loss and the hidden state."""
     loss, gradients, hidden = loss_and_gradients(parameters, inputs, targets, hidden)
-    for parameter, gradient, memory in zip(parameters, gradients, memories):
+    for parameter, gradient, memory in zip(parameters, gradients, memories):  # noqa: B905
         memory += gradient * gradient
         parameter += -learning_rate * gradient / np.sqrt(memory + 1e-8)
     return loss, hidden
@@ -142,7 +145,7 @@ def main():
     options = parser.parse_args()
     jit = None
     if not options.eager:
-        from janusjit import jit
+        from janusjit import jit  # noqa: PLC0415 - the program runs without it
     started = time.perf_counter()
     trajectory = run(jit, options.steps)
     seconds = time.perf_counter() - started

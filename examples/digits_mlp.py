@@ -6,6 +6,7 @@ janusjit needed).
 """
 
 import argparse
+import itertools
 import time
 
 import numpy as np
@@ -28,7 +29,7 @@ def initialize(seed=0):
     rng = np.random.default_rng(seed)
     sizes = (64, *HIDDEN, 10)
     parameters = {}
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:]), start=1):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes), start=1):
         parameters[f"W{layer}"] = rng.normal(0.0, 1.0 / np.sqrt(inputs), (inputs, outputs))
         parameters[f"b{layer}"] = np.zeros(outputs)
     state = {
@@ -138,7 +139,7 @@ def main():
     options = parser.parse_args()
     jit = None
     if not options.eager:
-        from janusjit import jit
+        from janusjit import jit  # noqa: PLC0415 - the program runs without it
     started = time.perf_counter()
     trajectory = run(jit, options.epochs)
     seconds = time.perf_counter() - started

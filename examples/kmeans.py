@@ -20,16 +20,15 @@ def load_points():
 
 def squared_distances(points, centers):
     """Return the squared distance of each point to each centre."""
-    return (
-        (points**2).sum(axis=1)[:, np.newaxis] - 2.0 * np.dot(points, centers.T) + (centers**2).sum(axis=1)[np.newaxis, :]
-    )
+    squares = (points**2).sum(axis=1)[:, np.newaxis] + (centers**2).sum(axis=1)[np.newaxis, :]
+    return squares - 2.0 * np.dot(points, centers.T)
 
 
 def fit(points, centers, history, tolerance=1e-9):
     """Move ``centers`` (in place) until they rest.
 
-    ``history[i]`` receives the inertia of iteration ``i``; its length bounds the iterations. Returns each point's cluster
-    and the number of iterations done.
+    ``history[i]`` receives the inertia of iteration ``i``; its length bounds the iterations. Returns each point's
+    cluster and the number of iterations done.
     """
     labels = np.zeros(len(points), dtype=np.int64)
     iterations = 0
@@ -98,7 +97,7 @@ def main():
     options = parser.parse_args()
     jit = None
     if not options.eager:
-        from janusjit import jit
+        from janusjit import jit  # noqa: PLC0415 - the program runs without it
     started = time.perf_counter()
     trajectory = run(jit, options.restarts)
     seconds = time.perf_counter() - started
