@@ -1,0 +1,287 @@
+"""What compiled code computes with: scalars in registers, arrays in memory, and the functions they are emitted into.
+
+Owns `Scalar`, `ArrayValue`, `KernelContext` and the `PythonEmitter` protocol, which all parts of the LLVM backend share.
+Invariant: a ``bool`` is an ``i1`` in a register and a byte that is 0 or 1 in memory; every other dtype is the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, Union
+
+from llvmlite import ir
+
+from janusjit.ir.boxes import ExitRecipe
+from janusjit.ir.types import DTYPES, TensorType
+
+I1 = ir.IntType(1)
+I8 = ir.IntType(8)
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+F32 = ir.FloatType()
+F64 = ir.DoubleType()
+POINTER = ir.PointerType()
+VOID = ir.VoidType()
+
+#: scratch blocks of a static size up to this many bytes live on the stack, others on the heap
+STACK_SCRATCH_BYTES = 8192
+
+#: a dimension or a stride: a Python int where it is known at compile time, else an ``i64``
+Extent = Union[int, ir.Value]
+
+
+def register_type(dtype: str) -> ir.Type:
+    """Return the LLVM type of a scalar of ``dtype`` in a register."""
+    if dtype == "bool":
+        return I1
+    return memory_type(dtype)
+
+
+def memory_type(dtype: str) -> ir.Type:
+    """Return the LLVM type of an array element of ``dtype`` in memory."""
+    if dtype == "f32":
+        return F32
+    if dtype == "f64":
+        return F64
+    return ir.IntType(8 * DTYPES[dtype].itemsize)
+
+
+def item_size(dtype: str) -> int:
+    """Return the bytes an element of ``dtype`` takes."""
+    return int(DTYPES[dtype].itemsize)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A 0-d value in a register; ``bool`` as ``i1``. The dtype tells signed from unsigned integers."""
+
+    dtype: str
+    value: ir.Value
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayValue:
+    """An array in memory.
+
+    ``strides`` are in bytes, may be 0 or negative, and are ints where known. ``owner`` is the ``PyObject*`` of the fresh
+    ndarray the memory belongs to, if `PythonEmitter.allocate_array` made it and the value is the whole of it.
+    ``input_index`` is the number of the graph input in whose own memory the value lies, whole, if it does.
+    """
+
+    dtype: str
+    pointer: ir.Value
+    dims: tuple[Extent, ...]
+    strides: tuple[Extent, ...]
+    owner: ir.Value | None = None
+    input_index: int | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+
+Operand = Union[Scalar, ArrayValue]
+
+
+def as_i64(extent: Extent) -> ir.Value:
+    """Return an extent as an ``i64`` value."""
+    return ir.Constant(I64, extent) if isinstance(extent, int) else extent
+
+
+def contiguous_strides(builder: ir.IRBuilder, dtype: str, dims: Sequence[Extent]) -> tuple[Extent, ...]:
+    """Return the strides in bytes of a C-contiguous array."""
+    strides: list[Extent] = []
+    step: Extent = item_size(dtype)
+    for dim in reversed(dims):
+        strides.append(step)
+        step = multiply(builder, step, dim)
+    return tuple(reversed(strides))
+
+
+def multiply(builder: ir.IRBuilder, left: Extent, right: Extent) -> Extent:
+    """Return the product of two extents, folded where both are known."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left * right
+    if isinstance(left, int) and left in (0, 1):
+        return right if left else 0
+    if isinstance(right, int) and right in (0, 1):
+        return left if right else 0
+    return builder.mul(as_i64(left), as_i64(right))
+
+
+def load(builder: ir.IRBuilder, dtype: str, pointer: ir.Value) -> Scalar:
+    """Load one element."""
+    raw = builder.load(pointer, typ=memory_type(dtype), align=item_size(dtype))
+    if dtype == "bool":
+        return Scalar(dtype, builder.icmp_unsigned("!=", raw, ir.Constant(I8, 0)))
+    return Scalar(dtype, raw)
+
+
+def store(builder: ir.IRBuilder, scalar: Scalar, pointer: ir.Value) -> None:
+    """Store one element."""
+    value = builder.zext(scalar.value, I8) if scalar.dtype == "bool" else scalar.value
+    builder.store(value, pointer, align=item_size(scalar.dtype))
+
+
+def offset_pointer(builder: ir.IRBuilder, pointer: ir.Value, offset: Extent) -> ir.Value:
+    """Return ``pointer`` moved by ``offset`` bytes."""
+    if isinstance(offset, int) and offset == 0:
+        return pointer
+    return builder.gep(pointer, [as_i64(offset)], source_etype=I8)
+
+
+def element_pointer(builder: ir.IRBuilder, array: ArrayValue, indices: Sequence[Extent]) -> ir.Value:
+    """Return the address of the element of ``array`` at ``indices`` (one for each leading dimension given)."""
+    pointer = array.pointer
+    for index, stride in zip(indices, array.strides, strict=False):
+        pointer = offset_pointer(builder, pointer, multiply(builder, index, stride))
+    return pointer
+
+
+class PythonEmitter(Protocol):
+    """What the lowering of a graph asks of the entry function around it (which knows the Python C API)."""
+
+    def allocate_array(
+        self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent]
+    ) -> tuple[ir.Value, ir.Value]:
+        """Emit the making of a fresh C-contiguous ndarray; return its ``PyObject*`` and the address of its data.
+
+        Leaves ``builder`` in the block where the allocation has succeeded. The array is released on every way out on
+        which no exit has boxed it.
+        """
+
+    def emit_exit(self, builder: ir.IRBuilder, recipe: ExitRecipe, operands: Sequence[Operand]) -> None:
+        """Emit an exit of the graph; ends the current block."""
+
+    def emit_fail(self, builder: ir.IRBuilder, guard_number: int) -> None:
+        """Emit the deoptimization for in-graph guard ``guard_number``; ends the current block."""
+
+    def emit_out_of_memory(self, builder: ir.IRBuilder) -> None:
+        """Emit the deoptimization for a failed allocation; ends the current block."""
+
+    def keep(self, value: Any) -> int:
+        """Keep a Python object alive as long as the code; return its address."""
+
+
+class KernelContext:
+    """An LLVM function under construction in which one operation, or the whole graph, is computed.
+
+    Parameters
+    ----------
+    function
+        The function emitted into. Kernels return ``i1`` (whether all requirements held) or nothing.
+    python
+        Keeps objects alive for the code.
+
+    Notes
+    -----
+    `scratch` memory lives until the function returns; `require` makes a kernel return ``false``. Code goes in at
+    ``builder``, which helpers may leave in a different block than they found it.
+    """
+
+    def __init__(self, function: ir.Function, python: PythonEmitter) -> None:
+        self.function = function
+        self.module: ir.Module = function.module
+        self.python = python
+        self.entry_block: ir.Block = function.append_basic_block("entry")
+        self.builder = ir.IRBuilder(function.append_basic_block("body"))
+        self._heap_slots: list[ir.Value] = []
+        self._failure: ir.Block | None = None
+
+    def declare(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
+        """Return the module's declaration of an external function, made at its first use."""
+        return declare(self.module, name, result, arguments)
+
+    def keep(self, value: Any) -> ir.Value:
+        """Return the address of a Python object, kept alive as long as the code, as a constant pointer."""
+        return ir.Constant(I64, self.python.keep(value)).inttoptr(POINTER)
+
+    def stack_slot(self, type_: ir.Type, count: int = 1, align: int = 64) -> ir.Value:
+        """Return the address of ``count`` uninitialised elements on the function's stack."""
+        with self.builder.goto_block(self.entry_block):
+            slot = self.builder.alloca(type_, size=ir.Constant(I64, count))
+        slot.align = align
+        return slot
+
+    def scratch(self, dtype: str, dims: Sequence[Extent]) -> ArrayValue:
+        """Return an uninitialised C-contiguous array that lives until the function returns."""
+        size: Extent = item_size(dtype)
+        for dim in dims:
+            size = multiply(self.builder, size, dim)
+        strides = contiguous_strides(self.builder, dtype, dims)
+        if isinstance(size, int) and size <= STACK_SCRATCH_BYTES:
+            return ArrayValue(dtype, self.stack_slot(I8, max(size, 1)), tuple(dims), strides)
+        slot = self.stack_slot(POINTER, align=8)
+        with self.builder.goto_block(self.entry_block):
+            self.builder.store(ir.Constant(POINTER, None), slot)
+        free = self.declare("free", VOID, [POINTER])
+        self.builder.call(free, [self.builder.load(slot, typ=POINTER)])  # of the previous turn, when in a loop
+        malloc = self.declare("malloc", POINTER, [I64])
+        block = self.builder.call(malloc, [self.builder.add(as_i64(size), ir.Constant(I64, 64))])
+        self.builder.store(block, slot)
+        self._heap_slots.append(slot)
+        address = self.builder.ptrtoint(block, I64)
+        aligned = self.builder.and_(self.builder.add(address, ir.Constant(I64, 63)), ir.Constant(I64, -64))
+        return ArrayValue(dtype, self.builder.inttoptr(aligned, POINTER), tuple(dims), strides)
+
+    def as_array(self, operand: Operand) -> ArrayValue:
+        """Return an operand in memory: a scalar is stored to the stack."""
+        if isinstance(operand, ArrayValue):
+            return operand
+        slot = self.stack_slot(memory_type(operand.dtype))
+        store(self.builder, operand, slot)
+        return ArrayValue(operand.dtype, slot, (), ())
+
+    def require(self, condition: ir.Value) -> None:
+        """Return ``false`` from the kernel unless ``condition`` (``i1``) holds: the node's guard then fails."""
+        if self._failure is None:
+            self._failure = self.function.append_basic_block("failed")
+        following = self.function.append_basic_block("held")
+        self.builder.cbranch(condition, following, self._failure)
+        self.builder.position_at_end(following)
+
+    @contextmanager
+    def loop(self, count: Extent) -> Iterator[ir.Value]:
+        """Emit ``for index in range(count)``; the ``with`` body emits the loop's, given the index (``i64``)."""
+        builder = self.builder
+        before = builder.block
+        head = self.function.append_basic_block("loop")
+        body = self.function.append_basic_block("loop.body")
+        after = self.function.append_basic_block("loop.end")
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(I64, "index")
+        index.add_incoming(ir.Constant(I64, 0), before)
+        builder.cbranch(builder.icmp_signed("<", index, as_i64(count)), body, after)
+        builder.position_at_end(body)
+        yield index
+        index.add_incoming(builder.add(index, ir.Constant(I64, 1), flags=("nsw",)), builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+
+    def finish(self) -> None:
+        """Close a kernel: release its scratch memory and return, at the end and after a failed requirement."""
+        returns_flag = self.function.function_type.return_type == I1
+        self._emit_return(ir.Constant(I1, 1) if returns_flag else None)
+        if self._failure is not None:
+            self.builder.position_at_end(self._failure)
+            self._emit_return(ir.Constant(I1, 0))
+        body = self.function.blocks[1]
+        ir.IRBuilder(self.entry_block).branch(body)
+
+    def _emit_return(self, flag: ir.Value | None) -> None:
+        for slot in self._heap_slots:
+            free = self.declare("free", VOID, [POINTER])
+            self.builder.call(free, [self.builder.load(slot, typ=POINTER)])
+        if flag is None:
+            self.builder.ret_void()
+        else:
+            self.builder.ret(flag)
+
+
+def declare(module: ir.Module, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
+    """Return the module's declaration of an external function, made at its first use."""
+    known = module.globals.get(name)
+    return known if known is not None else ir.Function(module, ir.FunctionType(result, arguments), name)
