@@ -114,8 +114,10 @@ def main():
     error = (X != 0) * (trajectory[-1]["U"] @ trajectory[-1]["V"] - X)
     rmse = np.sqrt((error**2).sum() / np.count_nonzero(X))
     steps = sum(entry["inner_steps"] for entry in trajectory)
-    print(f"{options.calls} calls, {steps} conjugate-gradient steps in {seconds:.2f} s, "
-          f"error of a rating {rmse:.3f} (root mean square)")
+    print(
+        f"{options.calls} calls, {steps} conjugate-gradient steps in {seconds:.2f} s, "
+        f"error of a rating {rmse:.3f} (root mean square)"
+    )
 
 
 if __name__ == "__main__":

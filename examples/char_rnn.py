@@ -149,8 +149,10 @@ def main():
     started = time.perf_counter()
     trajectory = run(jit, options.steps)
     seconds = time.perf_counter() - started
-    print(f"{options.steps} steps in {seconds:.2f} s, "
-          f"loss {trajectory[0]['loss'] / SEQUENCE_LENGTH:.3f} -> {trajectory[-1]['loss'] / SEQUENCE_LENGTH:.3f}")
+    print(
+        f"{options.steps} steps in {seconds:.2f} s, "
+        f"loss {trajectory[0]['loss'] / SEQUENCE_LENGTH:.3f} -> {trajectory[-1]['loss'] / SEQUENCE_LENGTH:.3f}"
+    )
     print(sample(trajectory[-1]["parameters"], load_text()[1], 200, np.random.default_rng(0)))
 
 

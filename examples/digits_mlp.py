@@ -145,8 +145,10 @@ def main():
     seconds = time.perf_counter() - started
     _, _, images, labels = load_data()
     probabilities = forward(trajectory[-1], images)[-1]
-    print(f"{len(trajectory)} steps in {seconds:.2f} s, last loss {trajectory[-1]['loss']:.4f}, "
-          f"test accuracy {(probabilities.argmax(axis=1) == labels).mean():.3f}")
+    print(
+        f"{len(trajectory)} steps in {seconds:.2f} s, last loss {trajectory[-1]['loss']:.4f}, "
+        f"test accuracy {(probabilities.argmax(axis=1) == labels).mean():.3f}"
+    )
 
 
 if __name__ == "__main__":

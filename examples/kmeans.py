@@ -102,8 +102,10 @@ def main():
     trajectory = run(jit, options.restarts)
     seconds = time.perf_counter() - started
     best = min(trajectory, key=lambda entry: entry["inertia"][-1])
-    print(f"{options.restarts} restarts in {seconds:.2f} s, best inertia {best['inertia'][-1]:.1f} "
-          f"after {best['iterations']} iterations")
+    print(
+        f"{options.restarts} restarts in {seconds:.2f} s, best inertia {best['inertia'][-1]:.1f} "
+        f"after {best['iterations']} iterations"
+    )
 
 
 if __name__ == "__main__":

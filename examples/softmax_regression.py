@@ -84,8 +84,10 @@ def main():
     seconds = time.perf_counter() - started
     x, y = load_data()
     accuracy = (predict(trajectory[-1], x) == y).mean()
-    print(f"{options.steps} steps in {seconds:.2f} s, cost {trajectory[0]['cost']:.4f} -> "
-          f"{trajectory[-1]['cost']:.4f}, accuracy {accuracy:.3f}")
+    print(
+        f"{options.steps} steps in {seconds:.2f} s, cost {trajectory[0]['cost']:.4f} -> "
+        f"{trajectory[-1]['cost']:.4f}, accuracy {accuracy:.3f}"
+    )
 
 
 if __name__ == "__main__":

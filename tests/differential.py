@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -148,17 +149,48 @@ def differences(expected: Any, actual: Any, path: str = "result", tolerance: flo
     return comparison.finish()
 
 
-def call(function: Callable[..., Any], arguments: Iterable[Any], observe: Callable[[], Any]) -> Outcome:
-    """Call ``function`` and record what a user could see of it."""
-    arguments = tuple(arguments)
-    printed = io.StringIO()
-    result, exception = None, None
-    with contextlib.redirect_stdout(printed):
-        try:
-            result = function(*arguments)
-        except Exception as error:  # noqa: BLE001 - the exception is the outcome, and is compared
-            exception = error
-    return Outcome(result, exception, printed.getvalue(), (arguments, observe()))
+class Side:
+    """One side of a comparison: a function, how it is called, and its share of the process-wide random states.
+
+    Parameters
+    ----------
+    function : callable
+        The program, plain or jitted.
+    arguments : callable
+        Call number to arguments.
+    before : callable, optional
+        Run before each call, with its number.
+    observe : callable, optional
+        Returns state outside the arguments to compare after each call.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Callable[[int], Iterable[Any]],
+        before: Callable[[int], None] | None = None,
+        observe: Callable[[], Any] | None = None,
+    ) -> None:
+        self.function, self._arguments, self._before, self._observe = function, arguments, before, observe
+        self._random_states = (random.Random(0).getstate(), np.random.RandomState(0).get_state())
+
+    def call(self, number: int) -> Outcome:
+        """Make call ``number`` and record what a user could see of it."""
+        random.setstate(self._random_states[0])
+        np.random.set_state(self._random_states[1])
+        if self._before is not None:
+            self._before(number)
+        arguments = tuple(self._arguments(number))
+        printed = io.StringIO()
+        result, exception = None, None
+        with contextlib.redirect_stdout(printed):
+            try:
+                result = self.function(*arguments)
+            except Exception as error:  # noqa: BLE001 - the exception is the outcome, and is compared
+                exception = error
+        state = (arguments, None if self._observe is None else self._observe())
+        self._random_states = (random.getstate(), np.random.get_state())
+        return Outcome(result, exception, printed.getvalue(), state)
 
 
 def outcome_differences(expected: Outcome, actual: Outcome, label: str) -> list[str]:
@@ -170,3 +202,20 @@ def outcome_differences(expected: Outcome, actual: Outcome, label: str) -> list[
         comparison.compare(expected.result, actual.result, f"{label} result")
         comparison.compare(expected.printed, actual.printed, f"{label} printed")
     return comparison.finish()
+
+
+def collected(outcomes: list[Outcome]) -> Outcome:
+    """Return the results and states of several calls as one outcome: shows an early result that a late call changed."""
+    return Outcome([item.result for item in outcomes], None, "", [item.state for item in outcomes])
+
+
+def run_side_by_side(plain: Side, jitted: Side, calls: int) -> list[str]:
+    """Make the same calls on both sides, in turn; return the differences at the first call that shows one."""
+    expected: list[Outcome] = []
+    actual: list[Outcome] = []
+    for number in range(calls):
+        expected.append(plain.call(number))
+        actual.append(jitted.call(number))
+        if found := outcome_differences(expected[-1], actual[-1], f"call {number}"):
+            return found
+    return outcome_differences(collected(expected), collected(actual), "all calls")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from tests.differential import Outcome, call, outcome_differences
+from tests.differential import Side, collected, outcome_differences
 
 #: Calls of each program; inputs repeat with a period of at most 4, so each was seen often before the last `SETTLED`.
 CALLS = 24
@@ -75,25 +72,13 @@ def fresh_copy(path: str) -> ModuleType:
     return module
 
 
-class Side:
-    """One side of the comparison: a module copy, and its share of the process-wide random states."""
-
-    def __init__(self, path: str, name: str, jit: Callable[[Any], Any] | None) -> None:
-        module = fresh_copy(path)
-        self.construct: Construct = next(item for item in module.CONSTRUCTS if item.name == name)
-        self.function = self.construct.function if jit is None else jit(self.construct.function)
-        setattr(module, self.construct.function.__name__, self.function)
-        self._random_states = (random.Random(0).getstate(), np.random.RandomState(0).get_state())
-
-    def call(self, number: int) -> Outcome:
-        """Make call ``number``."""
-        random.setstate(self._random_states[0])
-        np.random.set_state(self._random_states[1])
-        if self.construct.before is not None:
-            self.construct.before(number)
-        outcome = call(self.function, self.construct.arguments(number), self.construct.observe or (lambda: None))
-        self._random_states = (random.getstate(), np.random.get_state())
-        return outcome
+def side(path: str, name: str, jit: Callable[[Any], Any] | None) -> Side:
+    """Return a side that runs the construct in a module copy of its own, under ``jit`` if given."""
+    module = fresh_copy(path)
+    construct: Construct = next(item for item in module.CONSTRUCTS if item.name == name)
+    function = construct.function if jit is None else jit(construct.function)
+    setattr(module, construct.function.__name__, function)
+    return Side(function, construct.arguments, construct.before, construct.observe)
 
 
 def counts(function: Any) -> dict[str, int]:
@@ -104,7 +89,7 @@ def counts(function: Any) -> dict[str, int]:
 
 def judge(path: str, name: str, jit: Callable[[Any], Any]) -> Verdict:
     """Run a construct in plain Python and under ``jit``, call by call, and compare after each."""
-    plain, jitted = Side(path, name, None), Side(path, name, jit)
+    plain, jitted = side(path, name, None), side(path, name, jit)
     expected, actual, counters = [], [], []
     for number in range(CALLS):
         expected.append(plain.call(number))
@@ -130,8 +115,3 @@ def _judge_counters(counters: list[dict[str, int]]) -> Verdict:
     if last["deopts"] > MAXIMUM_DEOPTIMIZATIONS:
         return Verdict("B", f"{last['deopts']} deoptimizations", last)
     return Verdict("G", "", last)
-
-
-def collected(outcomes: list[Outcome]) -> Outcome:
-    """Return the results and states of all calls as one outcome."""
-    return Outcome([item.result for item in outcomes], None, "", [item.state for item in outcomes])

@@ -252,4 +252,3 @@ CONSTRUCTS = [
     Construct("next() on an iterator from outside", next_on_outside_iterator, lambda n: (vector(n),)),
     Construct("async/await driven inside", async_driven_inside, lambda n: (vector(n),)),
 ]
-

@@ -1,7 +1,5 @@
 """State and effects: outside lists, dicts, objects and globals; printing, clocks, files, random numbers, libraries."""
 
-
-
 import atexit
 import json
 import random

@@ -1,7 +1,5 @@
 """Values, shapes and dtypes: numbers out of arrays, changing lengths, ranks and dtypes, in-place writes."""
 
-
-
 import numpy as np
 
 from tests.constructs.construct import Construct
@@ -110,9 +108,7 @@ CONSTRUCTS = [
     Construct("int(tensor) as an allocation size", int_of_tensor_as_size, lambda n: (vector(n) + 2.6 + n % 4,)),
     Construct("boolean-mask indexing", boolean_mask, lambda n: (vector(n) * (1 + n % 3),)),
     Construct("length varies over 4 sizes", length_varies, lambda n: (vector(n, (6, 4, 9, 1)[n % 4]),)),
-    Construct(
-        "rank varies", rank_varies, lambda n: (vector(n, 12).reshape(((12,), (3, 4), (2, 2, 3))[n % 3]),)
-    ),
+    Construct("rank varies", rank_varies, lambda n: (vector(n, 12).reshape(((12,), (3, 4), (2, 2, 3))[n % 3]),)),
     Construct(
         "dtype varies", dtype_varies, lambda n: ((vector(n) * 8).astype((np.float64, np.float32, np.int64)[n % 3]),)
     ),
