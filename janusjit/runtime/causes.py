@@ -18,6 +18,7 @@ from janusjit.ir.guards import ArrayLayout, EntryGuard, IdentityIs, InGraphGuard
 from janusjit.ir.places import AttributePlace, CellPlace, GlobalPlace, Place
 from janusjit.ir.types import DTYPES
 from janusjit.runtime.events import Difference
+from janusjit.spans import UNKNOWN_SPAN
 
 #: codes of in-graph guards whose failure means that eager may raise: Python runs the call, whatever the policy
 EXCEPTIONAL = frozenset(
@@ -70,10 +71,18 @@ def entry_differences(guard: EntryGuard, found: str, arguments: Sequence[Any]) -
 
 
 def graph_difference(guard: InGraphGuard, actual: str = "") -> Difference:
-    """Return what differs from a failed in-graph guard; ``actual`` when it is known, else what follows from the code."""
+    """Return what differs from a failed in-graph guard; ``actual`` where it is known, else what follows from it."""
     opposite = {"true": "false", "false": "true", "True": "False", "False": "True"}.get(guard.expected)
     found = actual or opposite or f"not {guard.expected}"
     return _difference(guard, guard.code or "unknown", guard.subject, guard.expected, found)
+
+
+def unexplained(guard: EntryGuard | InGraphGuard | None) -> Difference:
+    """Return the difference for a guard that native code calls failed, and Python does not: our own bug."""
+    subject = "" if guard is None else guard.subject
+    expected = "" if guard is None else guard.expected
+    span = UNKNOWN_SPAN if guard is None else guard.span
+    return Difference("unknown", "bug", subject, expected, "unexplained, please report", span)
 
 
 def _difference(

@@ -143,11 +143,16 @@ class Profiled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specialized(Event):
-    """A specialization was compiled. ``relaxed`` lists the assumptions it no longer makes compared to the last one."""
+    """A specialization was compiled.
+
+    ``trigger`` is the failed guard that called for it (None: the warm-up was over); ``relaxed`` says whether the
+    assumption it made is given up.
+    """
 
     kind: ClassVar[str] = "specialized"
     outcome: ClassVar[str] = "compiled"
-    relaxed: tuple[str, ...] = ()
+    trigger: Difference | None = None
+    relaxed: bool = False
     nodes: int = 0
     entry_guards: int = 0
     graph_guards: int = 0
@@ -166,7 +171,10 @@ class GuardFailed(Event):
     nearest : int
         The number of the specialization that came nearest.
     action : str
-        ``relaxed``, ``respecialized`` or ``python``: what is done so that the next such call stays in a graph.
+        What is done so that the next such call stays in a graph: ``relaxed`` (an assumption is given up),
+        ``specialized`` (a further specialization), or ``none``.
+    resumed : str
+        Where this call continued: ``graph`` (in the new specialization) or ``python``.
     """
 
     kind: ClassVar[str] = "guard_failed"
@@ -175,6 +183,7 @@ class GuardFailed(Event):
     differences: tuple[Difference, ...]
     nearest: int
     action: str
+    resumed: str
     history: ValueHistory
     hint: Hint | None = None
 

@@ -6,6 +6,7 @@ bounded whatever the user's program does.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -60,12 +61,12 @@ def _pattern(record: _Record, difference: Difference) -> str:
     if len(record.distinct) == 1:
         return "repeated"
     if numbers is not None and len(numbers) > 2:
-        steps = {b - a for a, b in zip(numbers, numbers[1:], strict=False)}
+        steps = {b - a for a, b in itertools.pairwise(numbers)}
         if len(steps) == 1:
             return "counter"
         if all(step > 0 for step in steps) or all(step < 0 for step in steps):
             return "schedule"
-    if len(record.distinct) == 2 and all(a != b for a, b in zip(values, values[1:], strict=False)):
+    if len(record.distinct) == 2 and all(a != b for a, b in itertools.pairwise(values)):
         return "alternating"
     return "unbounded" if record.unbounded else "varying"
 

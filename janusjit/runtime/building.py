@@ -1,0 +1,146 @@
+"""Making specializations: capture and compilation, in the caller's thread or beside it.
+
+Owns `SpecializationBuilder`, which turns the outcome of the compiler's stages, its own bugs included, into a value.
+Invariant: no exception of the compiler reaches a user's call, unless verification is on, when its bugs do.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from janusjit.config import current
+from janusjit.errors import CaptureFailure, JanusError, SourceError
+from janusjit.ir.graph import Graph
+from janusjit.ir.relaxations import Relaxations
+from janusjit.runtime.compiler import Compiler, Prepared
+from janusjit.runtime.specialization import Compiled
+from janusjit.spans import UNKNOWN_SPAN, Span
+
+Outcome = TypeVar("Outcome")
+
+_executor: ThreadPoolExecutor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why no specialization was made."""
+
+    code: str
+    category: str
+    reason: str
+    construct: str = ""
+    span: Span = UNKNOWN_SPAN
+    hint: str = ""
+    details: str = ""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt to make a specialization: what came of it, and what each stage took in seconds."""
+
+    relaxations: Relaxations
+    graph: Graph | None = None
+    compiled: Compiled | None = None
+    failure: Failure | None = None
+    capture_seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+
+class SpecializationBuilder:
+    """Captures and compiles one function.
+
+    Parameters
+    ----------
+    function : function
+        The plain function.
+    compiler : Compiler
+        The compiler.
+    exact : bool
+        Whether results have to be exact.
+    """
+
+    def __init__(self, function: types.FunctionType, compiler: Compiler, exact: bool) -> None:
+        self.function = function
+        self.compiler = compiler
+        self.exact = exact
+
+    def prepare(self) -> Prepared | Failure:
+        """Make the function's twin."""
+        return _guarded(lambda: self.compiler.prepare(self.function))
+
+    def capture(
+        self, prepared: Prepared, arguments: Sequence[Any], kept: Relaxations, new: frozenset[Any] = frozenset()
+    ) -> Attempt:
+        """Capture a call with the assumptions ``kept`` and ``new`` given up.
+
+        Where the function cannot be captured without the assumptions ``new``, it is captured with them.
+        """
+        started = time.perf_counter()
+        attempt = Attempt(kept.extended(new))
+        outcome = _guarded(lambda: self.compiler.capture(self.function, prepared, arguments, attempt.relaxations))
+        if isinstance(outcome, Failure) and new:
+            attempt.relaxations = kept
+            outcome = _guarded(lambda: self.compiler.capture(self.function, prepared, arguments, kept))
+        if isinstance(outcome, Failure):
+            attempt.failure = outcome
+        else:
+            attempt.graph = outcome
+        attempt.capture_seconds = time.perf_counter() - started
+        return attempt
+
+    def compile(self, attempt: Attempt) -> Attempt:
+        """Compile the graph of an attempt, unless it has failed already."""
+        graph = attempt.graph
+        if graph is None:
+            return attempt
+        started = time.perf_counter()
+        outcome = _guarded(lambda: self.compiler.compile(graph, self.exact))
+        if isinstance(outcome, Failure):
+            attempt.failure = outcome
+        else:
+            attempt.compiled = outcome
+        attempt.compile_seconds = time.perf_counter() - started
+        return attempt
+
+    def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None]:
+        """Compile on the background thread, then call ``done`` there."""
+        return _background().submit(lambda: done(self.compile(attempt)))
+
+
+def _guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
+    try:
+        return stage()
+    except CaptureFailure as failure:
+        return Failure(
+            failure.code, failure.category, failure.reason, failure.construct, failure.span, failure.hint
+        )
+    except SourceError as failure:
+        return Failure(failure.code, "fundamental", failure.reason, "source code", failure.span)
+    except JanusError as failure:
+        if current().verify:
+            raise
+        return Failure(failure.code, "bug", str(failure), details=traceback.format_exc())
+    except Exception as failure:  # the one boundary between the compiler's bugs and the user's program
+        if current().verify:
+            raise
+        reason = f"{type(failure).__name__} in the compiler: {failure}"
+        return Failure("bug.internal", "bug", reason, details=traceback.format_exc())
+
+
+def _background() -> ThreadPoolExecutor:
+    global _executor
+    if _executor is None:
+        _executor = ThreadPoolExecutor(1, thread_name_prefix="janusjit-compiler")
+    return _executor
+
+
+def forget_background() -> None:
+    """Start a new background thread when one is next needed: a forked child has none."""
+    global _executor
+    _executor = None

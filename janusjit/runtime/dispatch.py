@@ -1,0 +1,241 @@
+"""The jitted function: an object that behaves like the function, and runs it from compiled code where it can.
+
+Owns `JitFunction`. Invariant: on the settled path a call is a handful of Python instructions around one native call,
+which checks every guard itself; everything else is `Lifecycle`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from janusjit.runtime.binding import Binder
+from janusjit.runtime.building import forget_background
+from janusjit.runtime.causes import entry_differences
+from janusjit.runtime.compiler import Compiler
+from janusjit.runtime.events import STREAM, Cause, Stream
+from janusjit.runtime.explanation import Explanation, SpecializationExplanation
+from janusjit.runtime.lifecycle import Lifecycle, Options
+from janusjit.runtime.specialization import Specialization
+from janusjit.runtime.statistics import Statistics
+from janusjit.runtime.switch import DISABLED, MONITORING, monitored, suspension
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+Owner = TypeVar("Owner")
+Rest = ParamSpec("Rest")
+
+#: every jitted function of this process
+FUNCTIONS: weakref.WeakSet[JitFunction[..., Any]] = weakref.WeakSet()
+
+_disabled = DISABLED.get
+_tracer = sys.gettrace
+
+
+class JitFunction(Generic[Parameters, Result]):
+    """What `janusjit.jit` makes of a function.
+
+    Called, it does exactly what the function does. It binds as a method, has the function's name, signature and
+    docstring, pickles by qualified name and copies to itself.
+
+    Parameters
+    ----------
+    function : function
+        The plain function; afterwards ``__wrapped__``.
+    options : Options
+        What the user asked for.
+    compiler : Compiler
+        Makes graphs and native code.
+    stream : Stream, optional
+        Receives the events; the process's when not given.
+    """
+
+    __wrapped__: Callable[Parameters, Result]
+    __name__: str
+    __qualname__: str
+
+    def __init__(
+        self,
+        function: Callable[Parameters, Result],
+        options: Options,
+        compiler: Compiler,
+        stream: Stream = STREAM,
+    ) -> None:
+        if not isinstance(function, types.FunctionType):
+            raise TypeError(f"a Python function is needed, not {type(function).__name__}")
+        functools.update_wrapper(self, function)
+        if inspect.iscoroutinefunction(function) and sys.version_info >= (3, 12):
+            inspect.markcoroutinefunction(self)
+        self._function = function
+        self._options = options
+        self._compiler = compiler
+        self._stream = stream
+        self._suspensions: set[str] = set()
+        self._deoptimized = compiler.deoptimized
+        self._reset()
+        FUNCTIONS.add(self)
+
+    def _reset(self) -> None:
+        self._code = self._function.__code__
+        self._binder = Binder(self._function)
+        self._arity = self._binder.arity
+        self._lifecycle = Lifecycle(self._function, self._options, self._compiler, self._stream)
+        if unknown := sorted(self._options.static - set(self._binder.names)):
+            raise TypeError(f"{self.__qualname__} has no parameter {unknown[0]!r} to be static")
+
+    # ------------------------------------------------------------------ calling
+
+    def __call__(self, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        lifecycle = self._lifecycle
+        entries = lifecycle.entries
+        if (
+            entries
+            and not kwargs
+            and len(args) == self._arity
+            and not _disabled()
+            and _tracer() is None
+            and self._function.__code__ is self._code
+            and not (MONITORING and monitored())
+        ):
+            result: Result = entries[0](*args)
+            if result is not self._deoptimized:
+                return result
+            return lifecycle.call(args, kwargs, args, True)  # type: ignore[no-any-return]
+        if lifecycle.plain:
+            lifecycle.tally.plain_calls += 1
+            return self._function(*args, **kwargs)  # type: ignore[no-any-return]
+        return self._call_slowly(args, kwargs)
+
+    def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:
+        """Run a call that is not settled, or has to be bound first."""
+        cause = suspension()
+        if cause is not None:
+            return self._call_suspended(cause, args, kwargs)
+        if self._function.__code__ is not self._code:
+            text = "the function's __code__ was replaced: everything compiled from the old code is dropped"
+            self._lifecycle.publisher.suspended(Cause("environment.code_changed", "environment", text), 0)
+            self._reset()
+        try:
+            bound = self._binder(args, kwargs)
+        except TypeError:
+            self._lifecycle.tally.plain_calls += 1
+            return self._function(*args, **kwargs)  # type: ignore[no-any-return] # raises what Python raises
+        return self._lifecycle.call(args, kwargs, bound, False)  # type: ignore[no-any-return]
+
+    def _call_suspended(self, cause: Cause, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:
+        lifecycle = self._lifecycle
+        if cause.code not in self._suspensions:  # said once a function
+            self._suspensions.add(cause.code)
+            lifecycle.publisher.suspended(cause, lifecycle.number())
+        lifecycle.tally.plain_calls += 1
+        return self._function(*args, **kwargs)  # type: ignore[no-any-return]
+
+    # ------------------------------------------------------------------ looking
+
+    @property
+    def stats(self) -> Statistics:
+        """The counters of this function."""
+        return self._lifecycle.tally.statistics(self._lifecycle.cache)
+
+    @property
+    def specializations(self) -> tuple[Specialization, ...]:
+        """The specializations alive, the most recently hit first."""
+        return tuple(self._lifecycle.cache)
+
+    @property
+    def eager_seconds(self) -> float | None:
+        """The typical duration of a call in Python so far, or None."""
+        return self._lifecycle.tally.eager_seconds
+
+    @property
+    def reason(self) -> Cause | None:
+        """Why the function runs in plain Python for good; None while it does not."""
+        return self._lifecycle.refusal
+
+    @property
+    def identity(self) -> str:
+        """The name under which events speak of the function."""
+        return self._lifecycle.publisher.identity.name
+
+    def explain(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Explanation:
+        """Return which entry guards would hold or fail for a call, without running anything.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The arguments of the call.
+
+        Returns
+        -------
+        Explanation
+            For each specialization every guard that would fail; prints as text.
+
+        Raises
+        ------
+        TypeError
+            If the function does not take these arguments.
+        """
+        bound = self._binder(args, kwargs)
+        items = []
+        for specialization in self.specializations:
+            failed = specialization.failures_for(bound)
+            differences = [d for guard, found in failed for d in entry_differences(guard, found, bound)]
+            total = len(specialization.captured.guards.entry)
+            items.append(SpecializationExplanation(specialization.number, total, tuple(differences)))
+        return Explanation(self.identity, tuple(items), self.reason)
+
+    # ------------------------------------------------------------------ being a function
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> JitFunction[Parameters, Result]: ...
+
+    @overload
+    def __get__(
+        self: JitFunction[Concatenate[Owner, Rest], Result], instance: Owner, owner: type[Any] | None = None
+    ) -> Callable[Rest, Result]: ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<jitted {self._function!r}>"
+
+    @property
+    def __code__(self) -> types.CodeType:
+        return self._function.__code__
+
+    @property
+    def __defaults__(self) -> tuple[Any, ...] | None:
+        return self._function.__defaults__
+
+    @property
+    def __kwdefaults__(self) -> dict[str, Any] | None:
+        return self._function.__kwdefaults__
+
+    @property
+    def __globals__(self) -> dict[str, Any]:
+        return self._function.__globals__
+
+    @property
+    def __closure__(self) -> tuple[types.CellType, ...] | None:
+        return self._function.__closure__
+
+
+def _after_fork() -> None:
+    """Free what the parent's other threads held: they do not exist in the child."""
+    forget_background()
+    for function in FUNCTIONS:
+        function._lifecycle.forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,385 @@
+"""The life of one jitted function: warm-up, specialization, deoptimization, retreat to plain Python.
+
+Owns `Lifecycle`, the state machine behind the dispatch. Invariants: a call's work is done exactly once, by Python or by
+one exit of one graph; whatever is not the plain happy path publishes an event; a call never waits for another
+thread's compilation.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from janusjit.config import current
+from janusjit.ir.guards import InGraphGuard
+from janusjit.ir.relaxations import Relaxations
+from janusjit.runtime import causes
+from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
+from janusjit.runtime.cache import SETTLED, Backoff, SpecializationCache
+from janusjit.runtime.compiler import Compiler, Prepared
+from janusjit.runtime.events import Cause, Cost, Difference, Stream
+from janusjit.runtime.publishing import Publisher, cause_of
+from janusjit.runtime.specialization import IN_GRAPH, Specialization
+from janusjit.runtime.statistics import Tally, keep
+
+Policy = Literal["fallback", "warn", "raise"]
+
+#: calls that break one specialization from inside before it is taken to do no good, if it was hit less often
+_UNSTABLE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `janusjit.jit` was asked for; see there."""
+
+    warmup: int = 2
+    policy: Policy = "fallback"
+    background: bool = False
+    static: frozenset[str] = frozenset()
+    exact: bool = True
+
+
+@dataclass(slots=True)
+class Call:
+    """One call on the slow path: the arguments as given, and bound to the parameters in order."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    bound: tuple[Any, ...]
+    number: int
+
+
+class Lifecycle:
+    """State of one jitted function.
+
+    Parameters
+    ----------
+    function : function
+        The plain function.
+    options : Options
+        What the user asked for.
+    compiler : Compiler
+        Makes graphs and native code.
+    stream : Stream
+        Receives the events.
+
+    Attributes
+    ----------
+    entries : tuple of callable
+        Native entries for the fast path, most recently hit first. Empty while every call takes the slow path.
+    plain : bool
+        Whether all calls go straight to plain Python.
+    refusal : Cause or None
+        Why the function can run in plain Python only.
+    """
+
+    def __init__(self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream) -> None:
+        self.function = function
+        self.options = options
+        self.entries: tuple[Callable[..., Any], ...] = ()
+        self.plain = False
+        self.refusal: Cause | None = None
+        limit = current().specialization_limit
+        self.cache = SpecializationCache(limit)
+        self.tally = Tally()
+        self.relaxations = Relaxations(static=options.static)
+        self.publisher = Publisher(function, options.policy, stream, self.tally)
+        self._deoptimized = compiler.deoptimized
+        self._builder = SpecializationBuilder(function, compiler, options.exact)
+        self._prepared: Prepared | None = None
+        self._refused: frozenset[Any] = frozenset()
+        self._backoff = Backoff(limit)
+        self._owed: tuple[Difference, frozenset[Any]] | None = None
+        self._handed_over = False
+        self._made = 0
+        self._compiling = threading.Lock()
+        self._profiling: set[int] = set()
+
+    # ------------------------------------------------------------------ calls
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: bool) -> Any:
+        """Run one call that the fast path could not serve.
+
+        Parameters
+        ----------
+        args, kwargs
+            The arguments as given.
+        bound : tuple
+            The arguments in parameter order.
+        tried : bool
+            Whether the entry in front of `entries` has just deoptimized for this call.
+        """
+        if threading.get_ident() in self._profiling:  # a part of the profiled call that is running
+            return self.function(*args, **kwargs)
+        call = Call(args, kwargs, bound, self.number())
+        if self.refusal is not None:
+            return self._run_python(call)
+        if len(self.cache) == 0 and self._made == 0 and not self._compiling.locked():
+            if self.tally.profiled_calls < self.options.warmup:
+                return self._run_profiled(call)
+            return self._specialize_and_run(call, None)
+        return self._run_cached(call, tried)
+
+    def _run_cached(self, call: Call, tried: bool) -> Any:
+        inside: tuple[Specialization, int] | None = None
+        for specialization in self.cache:
+            if tried and self.entries[:1] == (specialization.entry,):
+                tried, result, seconds = False, self._deoptimized, 0.0
+            else:
+                started = time.perf_counter()
+                result = specialization.entry(*call.bound)
+                seconds = time.perf_counter() - started
+            if result is not self._deoptimized:
+                self._hit(specialization, seconds)
+                return result
+            failed = specialization.compiled.status.failed
+            if failed >= IN_GRAPH and inside is None:
+                inside = (specialization, failed)
+        if inside is not None:
+            return self._broken_inside(call, *inside)
+        return self._missed(call)
+
+    def _hit(self, specialization: Specialization, seconds: float) -> None:
+        if len(specialization.timings) < SETTLED:
+            specialization.timings.append(seconds)
+        self.cache.touch(specialization)
+        self.entries = self.cache.entries()
+
+    def _run_python(self, call: Call) -> Any:
+        """Run a call in plain Python that counts as an eager one."""
+        if self.refusal is not None:
+            self.publisher.refuse_python(self.refusal, call.number)
+        self.tally.plain_calls += 1
+        started = time.perf_counter()
+        result = self.function(*call.args, **call.kwargs)
+        keep(self.tally.plain_timings, time.perf_counter() - started)
+        return result
+
+    def _run_profiled(self, call: Call) -> Any:
+        prepared = self._prepare()
+        if isinstance(prepared, Failure):
+            self._give_up(prepared, call.number, Cost())
+            return self._run_python(call)
+        started = time.perf_counter()
+        try:
+            return self._run_twin(prepared, call)
+        finally:
+            self.publisher.profiled(call.number, time.perf_counter() - started)
+
+    def _run_twin(self, prepared: Prepared, call: Call) -> Any:
+        thread = threading.get_ident()
+        self._profiling.add(thread)
+        try:
+            return prepared.twin(*call.args, **call.kwargs)
+        finally:
+            self._profiling.discard(thread)
+
+    def number(self) -> int:
+        """Return the number of the call that is running, counted from 1."""
+        return self.tally.statistics(self.cache).calls + 1
+
+    def forget_threads(self) -> None:
+        """Forget what other threads were doing, in a forked child."""
+        self._compiling = threading.Lock()
+        self._profiling &= {threading.get_ident()}
+
+    # ------------------------------------------------------------------ specialization
+
+    def _specialize_and_run(self, call: Call, trigger: Difference | None, new: frozenset[Any] = frozenset()) -> Any:
+        """Make a specialization for this call, and run the call: in it, or in Python where it is not ready at once."""
+        with self._turn() as mine:
+            attempt = self._attempt(call, new) if mine else None
+            specialization = self._finish(attempt, call.number, trigger, new) if attempt else None
+        if specialization is None:
+            return self._run_python(call)
+        return self._run_first(call, specialization)
+
+    def _run_first(self, call: Call, specialization: Specialization) -> Any:
+        started = time.perf_counter()
+        result = specialization.entry(*call.bound)
+        if result is not self._deoptimized:
+            self._hit(specialization, time.perf_counter() - started)
+            return result
+        return self._broken_inside(call, specialization, specialization.compiled.status.failed)
+
+    @contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Take the turn to specialize, if no other thread has it; a background compilation keeps it to its end."""
+        if not self._compiling.acquire(blocking=False):
+            yield False
+            return
+        self._handed_over = False
+        try:
+            yield True
+        finally:
+            if not self._handed_over:
+                self._compiling.release()
+
+    def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
+        """Capture a call, and compile it unless that is done in the background."""
+        prepared = self._prepare()
+        if isinstance(prepared, Failure):
+            return Attempt(self.relaxations, failure=prepared)
+        attempt = self._builder.capture(prepared, call.bound, self.relaxations, new - self._refused)
+        return attempt if self.options.background else self._builder.compile(attempt)
+
+    def _prepare(self) -> Prepared | Failure:
+        if self._prepared is None:
+            prepared = self._builder.prepare()
+            if isinstance(prepared, Failure):
+                return prepared
+            self._prepared = prepared
+        return self._prepared
+
+    def _finish(
+        self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]
+    ) -> Specialization | None:
+        """Take in what came of an attempt; None where there is no specialization, or not yet."""
+        cost = Cost(capture=attempt.capture_seconds, compile=attempt.compile_seconds)
+        if attempt.failure is not None:
+            self._failed(attempt.failure, number, cost)
+            return None
+        assert attempt.graph is not None
+        if attempt.compiled is None:
+            self._handed_over = True
+            self._builder.compile_later(attempt, lambda done: self._finish_later(done, number, trigger, new))
+            return None
+        self._refused |= new - attempt.relaxations.keys
+        self.relaxations = attempt.relaxations
+        self._made += 1
+        self._backoff.compiled()
+        specialization = Specialization(self._made, attempt.graph, attempt.compiled, cost.capture + cost.compile)
+        self.publisher.specialized(specialization, number, trigger, bool(new & attempt.relaxations.keys), cost)
+        for evicted in self.cache.add(specialization):
+            text = f"the limit of {self.cache.limit} live specializations; this one was the least recently hit"
+            self.publisher.evicted(evicted, number, Cause("environment.limit", "environment", text))
+        self.entries = self.cache.entries()
+        return specialization
+
+    def _finish_later(self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]) -> None:
+        try:
+            self._finish(attempt, number, trigger, new)
+        finally:
+            self._compiling.release()
+
+    def _failed(self, failure: Failure, number: int, cost: Cost) -> None:
+        if len(self.cache) == 0:
+            self._give_up(failure, number, cost)
+            return
+        self._backoff.failed()
+        self.publisher.backed_off(failure, number, cost, self._backoff.waiting)
+
+    def _give_up(self, failure: Failure, number: int, cost: Cost) -> None:
+        """Let every later call be plain Python."""
+        self.entries = ()
+        self.plain = self.options.policy != "raise"
+        self.refusal = self.publisher.fell_back(failure, number, cost)
+
+    # ------------------------------------------------------------------ failed guards
+
+    def _missed(self, call: Call) -> Any:
+        """Run a call that no live specialization's entry guards admit."""
+        if self._compiling.locked():
+            return self._run_python(call)
+        if self._owed is not None:
+            (trigger, new), self._owed = self._owed, None
+            return self._specialize_and_run(call, trigger, new)
+        if len(self.cache) == 0:
+            return self._specialize_and_run(call, None)
+        if not self._backoff.granted():
+            return self._run_python(call)
+        return self._specialize_further(call)
+
+    def _specialize_further(self, call: Call) -> Any:
+        """Deoptimize at entry: make a specialization that admits the call, and continue there or in Python."""
+        started = time.perf_counter()
+        nearest, failed, differences = self._differences(call.bound)
+        keys = causes.relaxation_keys((guard for guard, _ in failed), call.bound) if failed else None
+        new = (keys or frozenset()) - self._refused - self.relaxations.keys
+        cost = Cost(guards=time.perf_counter() - started)
+        with self._turn() as mine:
+            if not mine:
+                return self._run_python(call)
+            attempt = self._attempt(call, new)
+            ready = attempt.compiled is not None
+            self.publisher.guard_failed(
+                stage="entry",
+                call=call.number,
+                differences=differences,
+                nearest=nearest.number,
+                action="relaxed" if new & attempt.relaxations.keys else "specialized",
+                resumed="graph" if ready else "python",
+                cost=cost,
+            )
+            specialization = self._finish(attempt, call.number, differences[0], new)
+        if specialization is not None and ready:
+            return self._run_first(call, specialization)
+        if attempt.failure is not None:
+            self.publisher.refuse_python(cause_of(differences[0]), call.number, nearest.number)
+        return self.function(*call.args, **call.kwargs)
+
+    def _differences(
+        self, arguments: Sequence[Any]
+    ) -> tuple[Specialization, list[tuple[Any, str]], tuple[Difference, ...]]:
+        """Return the nearest specialization, its entry guards that fail, and these in the user's terms."""
+        failures = [(specialization, specialization.failures_for(arguments)) for specialization in self.cache]
+        nearest, failed = min(failures, key=lambda item: len(item[1]))
+        differences = [
+            difference for guard, found in failed for difference in causes.entry_differences(guard, found, arguments)
+        ]
+        if not differences:
+            differences = [causes.unexplained(nearest.failed_guard(nearest.compiled.status.failed))]
+        return nearest, failed, tuple(differences)
+
+    def _broken_inside(self, call: Call, specialization: Specialization, failed: int) -> Any:
+        """Run a call again in Python whose graph was left by a failed guard; nothing of it had taken effect."""
+        guard = specialization.failed_guard(failed)
+        if isinstance(guard, InGraphGuard):
+            difference, key = causes.graph_difference(guard), guard.relaxation
+        else:
+            difference, key = causes.unexplained(guard), None
+        if key in self._refused or key in self.relaxations:
+            key = None
+        specialization.failures += 1
+        if key is not None or difference.code not in causes.EXCEPTIONAL:
+            self.publisher.refuse_python(cause_of(difference), call.number, specialization.number)
+        started = time.perf_counter()
+        try:
+            if key is not None and self._prepared is not None:  # the twin sees what the profile had not
+                return self._run_twin(self._prepared, call)
+            return self.function(*call.args, **call.kwargs)
+        except BaseException as raised:
+            difference = replace(difference, actual=f"raised {type(raised).__name__}")
+            raise
+        finally:
+            self.publisher.guard_failed(
+                stage="graph",
+                call=call.number,
+                differences=(difference,),
+                nearest=specialization.number,
+                action="none" if key is None else "relaxed",
+                resumed="python",
+                cost=Cost(eager=time.perf_counter() - started, wasted=specialization.graph_seconds or 0.0),
+            )
+            self._after_broken(call, specialization, difference, key)
+
+    def _after_broken(self, call: Call, specialization: Specialization, difference: Difference, key: Any) -> None:
+        if key is not None:
+            for retired in [s for s in self.cache if s is specialization or s.assumes(key)]:
+                self.cache.retire(retired)
+                text = f"superseded: {difference.expression} is no longer assumed to be {difference.expected}"
+                self.publisher.evicted(retired, call.number, Cause(difference.code, difference.category, text))
+            keys = frozenset([key]) | (self._owed[1] if self._owed else frozenset())
+            self._owed = (difference, keys)
+        elif specialization.failures >= _UNSTABLE and specialization.failures > specialization.hits:
+            self.cache.retire(specialization)
+            if len(self.cache) == 0:
+                reason = f"{specialization.failures} calls left the graph at this guard, {specialization.hits} did not"
+                failure = Failure(difference.code, "fundamental", reason, difference.expression, difference.assumption)
+                self._give_up(failure, call.number, Cost())
+        self.entries = self.cache.entries()

@@ -1,0 +1,126 @@
+"""A function's counters.
+
+Owns `Statistics`, what users see, and `Tally`, which adds up one function's events. Invariant: ``calls == graph_calls +
+eager_calls``; all of it follows from events, the native hit counters and the count of calls that made no event because
+they went straight to plain Python.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+
+from janusjit.runtime.cache import SpecializationCache
+from janusjit.runtime.events import BackedOff, Event, Evicted, FellBack, GuardFailed, Profiled, Specialized
+
+_KEPT_TIMINGS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counters of one jitted function.
+
+    Attributes
+    ----------
+    calls : int
+        All calls: ``graph_calls + eager_calls``.
+    profiled_calls : int
+        Warm-up calls, which ran in Python under the profiler.
+    graph_calls : int
+        Calls that entered a graph, those that deoptimized included.
+    eager_calls : int
+        Calls whose work ran in Python, ``profiled_calls`` included; those that deoptimized are not.
+    deopts : int
+        Calls that broke a guard of every specialization they tried, or one inside a graph.
+    host_calls : int
+        Calls from inside graphs to functions that stayed in Python.
+    specializations : int
+        Specializations alive now.
+    compile_seconds : float
+        Spent in capture, transforms and compilation.
+    saved_seconds : float
+        Estimate: graph calls that ran to their end, times the difference between the typical eager call and the
+        typical graph call. The eager call is taken from plain runs where there were any, and else from profiled ones,
+        whose probes make it too long. Negative where the graph is slower.
+    """
+
+    calls: int
+    profiled_calls: int
+    graph_calls: int
+    eager_calls: int
+    deopts: int
+    host_calls: int
+    specializations: int
+    compile_seconds: float
+    saved_seconds: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over the events of one function; fed by its lifecycle in the order of the stream."""
+
+    profiled_calls: int = 0
+    deopts: int = 0
+    resumed_in_python: int = 0
+    host_calls: int = 0
+    compiled: int = 0
+    evicted: int = 0
+    compile_seconds: float = 0.0
+    plain_calls: int = 0
+    fell_back: FellBack | None = None
+    plain_timings: list[float] = field(default_factory=list)
+    profiled_timings: list[float] = field(default_factory=list)
+    _last_deopt: int = -1
+
+    def observe(self, event: Event) -> None:
+        """Add an event."""
+        self.compile_seconds += event.cost.capture + event.cost.compile
+        if isinstance(event, Profiled):
+            self.profiled_calls += 1
+            keep(self.profiled_timings, event.cost.profile)
+        elif isinstance(event, GuardFailed):
+            self.deopts += event.call != self._last_deopt
+            self._last_deopt = event.call
+            self.resumed_in_python += event.resumed == "python"
+            if event.resumed == "python" and event.cost.eager:
+                keep(self.plain_timings, event.cost.eager)
+        elif isinstance(event, Specialized):
+            self.compiled += 1
+        elif isinstance(event, Evicted):
+            self.evicted += 1
+        elif isinstance(event, FellBack) and not isinstance(event, BackedOff):
+            self.fell_back = event
+
+    @property
+    def eager_seconds(self) -> float | None:
+        """The typical duration of a call in Python, or None before any."""
+        timings = self.plain_timings or self.profiled_timings
+        return statistics.median(timings) if timings else None
+
+    def statistics(self, cache: SpecializationCache) -> Statistics:
+        """Return the counters now."""
+        eager = self.profiled_calls + self.plain_calls
+        graph = cache.hits + self.resumed_in_python
+        return Statistics(
+            calls=graph + eager,
+            profiled_calls=self.profiled_calls,
+            graph_calls=graph,
+            eager_calls=eager,
+            deopts=self.deopts,
+            host_calls=self.host_calls,
+            specializations=len(cache),
+            compile_seconds=self.compile_seconds,
+            saved_seconds=self._saved(cache),
+        )
+
+    def _saved(self, cache: SpecializationCache) -> float:
+        eager = self.eager_seconds
+        if eager is None:
+            return 0.0
+        return sum((eager - (s.graph_seconds or eager)) * s.hits for s in cache)
+
+
+def keep(timings: list[float], seconds: float) -> None:
+    """Append a timing to a bounded list."""
+    if len(timings) < _KEPT_TIMINGS:
+        timings.append(seconds)
