@@ -3,7 +3,7 @@
 Importing the package registers every family in `OPS`.
 """
 
-from janusjit.ops import elementwise, logic, reduce, updates, views
+from janusjit.ops import elementwise, logic, numbers, reduce, updates, views
 from janusjit.ops.registry import OPS, Op
 
-__all__ = ["OPS", "Op", "elementwise", "logic", "reduce", "updates", "views"]
+__all__ = ["OPS", "Op", "elementwise", "logic", "numbers", "reduce", "updates", "views"]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy._core import umath
 
 from janusjit.ir.types import TensorType
-from janusjit.ops.emitter import Scalar, ScalarEmitter
+from janusjit.ops.emitter import Scalar, ScalarEmitter, c_power
 from janusjit.ops.registry import Attributes, Elementwise, Op, declare
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import TypeRuleError, check_dtype, ufunc_rule
@@ -193,18 +193,40 @@ def _float_power_rule(inputs: tuple[TensorType, ...], attributes: Attributes) ->
     return ufunc_rule(np.power)(inputs, attributes)
 
 
-declare(
-    Op(
-        name="power",
-        family="elementwise",
-        eager=np.power,
-        infer=_float_power_rule,
-        lowering=Elementwise(lambda e, a, b: e.call("pow", a, b)),
-        ulp=2,
-        numpy=(np.power,),
-        samples=ufunc_samples(np.power, ("f64", "f32"), 0.1, 3),
+def _scalar_power(e: E, a: Scalar, b: Scalar) -> Scalar:
+    return e.select(e.eq(b, like(e, b, 0.5)), e.sqrt(a), e.call("pow", a, b))
+
+
+def _eager_scalar_power(a: Any, b: Any) -> Any:
+    return np.where(np.equal(b, 0.5), np.sqrt(a), c_power(a, b))
+
+
+def _two_powers() -> None:
+    """Declare pow, and what NumPy does where one exponent is broadcast to an array: sqrt if it is 0.5.
+
+    They differ at -inf and -0.0. The second is also what the ufunc does with scalars; the operator ``**`` of NumPy
+    scalars is the first.
+    """
+    powers: tuple[tuple[str, Callable[..., Any], Callable[..., Scalar]], ...] = (
+        ("power", c_power, lambda e, a, b: e.call("pow", a, b)),
+        ("scalar_power", _eager_scalar_power, _scalar_power),
     )
-)
+    for name, eager, scalar in powers:
+        declare(
+            Op(
+                name=name,
+                family="elementwise",
+                eager=eager,
+                infer=_float_power_rule,
+                lowering=Elementwise(scalar),
+                ulp=2,
+                numpy=(np.power,) if name == "power" else (),
+                samples=ufunc_samples(np.power, ("f64", "f32"), 0.1, 3),
+            )
+        )
+
+
+_two_powers()
 
 _PI = {"f64": math.pi, "f32": float(np.float32(math.pi))}
 
@@ -329,15 +351,19 @@ def _eager_softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-for _name, _eager, _scalar in (("sigmoid", _eager_sigmoid, _sigmoid), ("softplus", _eager_softplus, _softplus)):
+def _composed(name: str, eager: Callable[..., Any], scalar: Callable[..., Scalar]) -> None:
     declare(
         Op(
-            name=_name,
+            name=name,
             family="elementwise",
-            eager=_eager,
+            eager=eager,
             infer=ufunc_rule(np.exp),
-            lowering=Elementwise(_scalar),
+            lowering=Elementwise(scalar),
             ulp=4,
             samples=ufunc_samples(np.exp, ("f64", "f32"), -3, 3),
         )
     )
+
+
+_composed("sigmoid", _eager_sigmoid, _sigmoid)
+_composed("softplus", _eager_softplus, _softplus)

@@ -25,8 +25,19 @@ FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(("arctan2", "hypot", "logaddexp", "pow", "fmod"), 2),
 }
 
+
+def c_power(a: Any, b: Any) -> Any:
+    """Return C's ``pow`` of each pair of elements.
+
+    Not ``np.power``, which takes the square root where one exponent 0.5 is broadcast: another result at -inf and -0.0.
+    """
+    a, b = np.broadcast_arrays(a, b)
+    result = np.power(a.reshape(-1).copy(), b.reshape(-1).copy())
+    return result.reshape(a.shape)[()]
+
+
 _NUMPY_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: np.power if name == "pow" else getattr(np, name) for name in FUNCTIONS
+    name: c_power if name == "pow" else getattr(np, name) for name in FUNCTIONS
 }
 
 
@@ -149,7 +160,7 @@ class NumPyEmitter:
         return np.where(condition, a, b)
 
     def multiply_overflows(self, a: Scalar, b: Scalar) -> Scalar:
-        exact = np.asarray(a, object) * np.asarray(b, object)
+        exact = np.asarray(a).astype(object) * np.asarray(b).astype(object)
         return np.asarray((exact < -(2**63)) | (exact >= 2**63), bool)
 
     def call(self, name: str, *operands: Scalar) -> Scalar:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, Protocol, Union
 
 from janusjit.ir.types import TensorType
+from janusjit.ops.emitter import Scalar
 from janusjit.ops.samples import Sample
 
 Attributes = Mapping[str, Any]
@@ -60,14 +61,24 @@ class Contract(Lowering):
 
 @dataclass(frozen=True)
 class Structured(Lowering):
-    """A kernel of its own in the backend.
+    """A kernel of its own in the backend; or, if there is an ``element``, the generic kernel that fills a result by it.
 
-    If there is an ``element``, one generic kernel does: the result's element at an index is
-    ``element(emitter, index, *inputs, **attributes)``, where ``index`` are i64 scalars, one a dimension, and 0-d inputs
-    and dimensions in attributes are scalars (i64 for dimensions).
+    The result's element at an index is ``element(emitter, index, *sources, **attributes)``: ``index`` is a tuple of i64
+    scalars, one a dimension, and each input is a `Source`. Attributes are the node's, dimensions unevaluated.
     """
 
     element: Callable[..., Any] | None = None
+
+
+class Source(Protocol):
+    """An input as the element rule of a `Structured` op sees it."""
+
+    @property
+    def shape(self) -> tuple[Scalar, ...]:
+        """The dimensions, as i64 scalars."""
+
+    def __call__(self, *index: Scalar) -> Scalar:
+        """Load the element at an index of i64 scalars, in bounds; no index for a 0-d input."""
 
 
 @dataclass(frozen=True)
