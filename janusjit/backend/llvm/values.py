@@ -203,6 +203,7 @@ class KernelContext:
         with self.builder.goto_block(self.entry_block):
             slot = self.builder.alloca(type_, size=ir.Constant(I64, count))
         slot.align = align
+        slot.type = POINTER  # opaque: llvmlite would insist on elements of type_
         return slot
 
     def scratch(self, dtype: str, dims: Sequence[Extent]) -> ArrayValue:
