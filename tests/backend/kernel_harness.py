@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.values import I64, POINTER, VOID, Scalar, load, memory_type, store
+from janusjit.backend.llvm.values import (
+    I1,
+    I64,
+    POINTER,
+    VOID,
+    ArrayValue,
+    KernelContext,
+    Scalar,
+    load,
+    memory_type,
+    store,
+)
 from janusjit.ir.types import DTYPES, dtype_name
 
 
@@ -63,3 +75,54 @@ def elementwise(rule: Callable[..., Scalar], *arrays: np.ndarray) -> np.ndarray:
     names = tuple(dtype_name(a.dtype) or "" for a in arrays)
     with np.errstate(all="ignore"):
         return ElementwiseKernel(rule, names)(*arrays)
+
+
+class KeepAlive:
+    """The part of `PythonEmitter` that kernels use: keeps Python objects for the code."""
+
+    def __init__(self) -> None:
+        self.objects: list[Any] = []
+
+    def keep(self, value: Any) -> int:
+        self.objects.append(value)
+        return id(value)
+
+
+class ArrayKernel:
+    """A compiled kernel that takes ndarrays, emitted for their very shapes and strides or for any (``dynamic``).
+
+    ``emit(context, *operands)`` is given an `ArrayValue` for each array.
+    """
+
+    def __init__(self, emit: Callable[..., None], arrays: Sequence[np.ndarray], dynamic: bool = False) -> None:
+        module = engine.create_module("kernel")
+        function = ir.Function(module, ir.FunctionType(I1, [POINTER] * (2 if dynamic else 1)), "kernel")
+        self.keep_alive = KeepAlive()
+        context = KernelContext(function, self.keep_alive)
+        operands, position = [], 0
+        for number, array in enumerate(arrays):
+            extents: list[Any] = []
+            for extent in (*array.shape, *array.strides):
+                slot = context.builder.gep(function.args[-1], [I64(position)], source_etype=I64)
+                known = not dynamic or extent == 1  # in a graph, a dimension that broadcasts is always known
+                extents.append(extent if known else context.builder.load(slot, typ=I64))
+                position += 1
+            pointer = context.builder.gep(function.args[0], [I64(number)], source_etype=POINTER)
+            data = context.builder.load(pointer, typ=POINTER)
+            dims, strides = tuple(extents[: array.ndim]), tuple(extents[array.ndim :])
+            operands.append(ArrayValue(dtype_name(array.dtype) or "", data, dims, strides))
+        emit(context, *operands)
+        context.finish()
+        self.dynamic = dynamic
+        self.module = engine.load(module)
+        # PYFUNCTYPE keeps the GIL, which kernels that call Python need
+        self._call = ctypes.PYFUNCTYPE(ctypes.c_bool, *[ctypes.c_void_p] * (2 if dynamic else 1))(
+            self.module.function_address("kernel")
+        )
+
+    def __call__(self, *arrays: np.ndarray) -> bool:
+        """Run on arrays laid out like those it was emitted for; return whether its requirements held."""
+        pointers = (ctypes.c_void_p * len(arrays))(*[a.ctypes.data for a in arrays])
+        extents = [extent for a in arrays for extent in (*a.shape, *a.strides)]
+        layout = [(ctypes.c_int64 * len(extents))(*extents)] if self.dynamic else []
+        return bool(self._call(ctypes.addressof(pointers), *[ctypes.addressof(x) for x in layout]))

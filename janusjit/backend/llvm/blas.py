@@ -1,0 +1,126 @@
+"""Matrix products.
+
+Owns `emit_matmul`: NumPy's ``matmul`` for operands of every rank, layout and element type. Invariant: which way a
+product is computed (BLAS or loops) is decided here, from the element type and the sizes known at compile time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from janusjit.backend.llvm.blas_loops import Matrix, emit_copy, emit_loop_product
+from janusjit.backend.llvm.blas_routines import emit_product
+from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
+
+#: products of up to this many multiplications are faster as inline loops than as calls of BLAS
+LOOP_LIMIT = 2048
+
+
+def emit_matmul(
+    context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue, accumulate: bool = False
+) -> None:
+    """Emit ``out[...] = a @ b``, or ``out += a @ b``.
+
+    Parameters
+    ----------
+    context : KernelContext
+        The function to emit into.
+    a, b : ArrayValue
+        Operands of one element type and of rank 1 or more, whose shapes ``numpy.matmul`` accepts.
+    out : ArrayValue
+        Of the result's shape (rank 0 for two vectors); overlaps neither operand.
+    accumulate : bool
+        Add to what ``out`` holds.
+    """
+    a_is_vector, b_is_vector = a.rank == 1, b.rank == 1
+    if a_is_vector:
+        a = replace(a, dims=(1, *a.dims), strides=(item_size(a.dtype), *a.strides))
+        out = _insert_axis(out, out.rank - (0 if b_is_vector else 1))
+    if b_is_vector:
+        b = replace(b, dims=(*b.dims, 1), strides=(*b.strides, item_size(b.dtype)))
+        out = _insert_axis(out, out.rank)
+    a, out = _merge_batch_into_rows(context, a, b, out)
+    _emit_batches(context, a, b, out, accumulate)
+
+
+def _insert_axis(array: ArrayValue, position: int) -> ArrayValue:
+    dims, strides = list(array.dims), list(array.strides)
+    dims.insert(position, 1)
+    strides.insert(position, item_size(array.dtype))
+    return replace(array, dims=tuple(dims), strides=tuple(strides))
+
+
+def _merge_batch_into_rows(
+    context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue
+) -> tuple[ArrayValue, ArrayValue]:
+    """Make one product of a batch that multiplies a single matrix from the left, where its rows follow each other."""
+    while b.rank == 2 and a.rank > 2 and _rows_follow(a) and _rows_follow(out):
+        a, out = _merged(context, a), _merged(context, out)
+    return a, out
+
+
+def _rows_follow(array: ArrayValue) -> bool:
+    outer, inner, rows = array.strides[-3], array.strides[-2], array.dims[-2]
+    return all(isinstance(extent, int) for extent in (outer, inner, rows)) and outer == inner * rows
+
+
+def _merged(context: KernelContext, array: ArrayValue) -> ArrayValue:
+    rows = multiply(context.builder, array.dims[-3], array.dims[-2])
+    dims, strides = (*array.dims[:-3], rows, array.dims[-1]), (*array.strides[:-3], *array.strides[-2:])
+    return replace(array, dims=dims, strides=strides)
+
+
+def _emit_batches(context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue, accumulate: bool) -> None:
+    """Emit a loop over the first batch dimension of ``out``, to which the operands' are broadcast."""
+    if out.rank == 2:
+        _emit_matrices(context, _matrix(a), _matrix(b), _matrix(out), accumulate)
+        return
+    with context.loop(out.dims[0]) as index:
+        parts = [_batch_element(context, operand, index, out.rank) for operand in (a, b, out)]
+        _emit_batches(context, parts[0], parts[1], parts[2], accumulate)
+
+
+def _batch_element(context: KernelContext, array: ArrayValue, index: Extent, rank: int) -> ArrayValue:
+    if array.rank < rank:
+        return array
+    offset = 0 if array.dims[0] == 1 else multiply(context.builder, index, array.strides[0])
+    pointer = offset_pointer(context.builder, array.pointer, offset)
+    return replace(array, pointer=pointer, dims=array.dims[1:], strides=array.strides[1:])
+
+
+def _matrix(array: ArrayValue) -> Matrix:
+    return Matrix(array.dtype, array.pointer, *array.dims, *array.strides)
+
+
+def _emit_matrices(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, accumulate: bool) -> None:
+    if out.dtype not in ("f32", "f64") or _is_small(out, a.columns):
+        emit_loop_product(context, a, b, out, accumulate)
+    elif _is_addressable(out):
+        emit_product(context, a, b, out, accumulate)
+    elif _is_addressable(out.transposed):
+        emit_product(context, b.transposed, a.transposed, out.transposed, accumulate)
+    else:
+        fresh = _matrix(context.scratch(out.dtype, (out.rows, out.columns)))
+        if accumulate:
+            emit_copy(context, out, fresh)
+        emit_product(context, a, b, fresh, accumulate)
+        emit_copy(context, fresh, out)
+
+
+def _is_small(out: Matrix, depth: Extent) -> bool:
+    sizes = (out.rows, out.columns, depth)
+    if not all(isinstance(size, int) for size in sizes):
+        return False
+    return out.rows * out.columns * depth <= LOOP_LIMIT or depth == 1
+
+
+def _is_addressable(out: Matrix) -> bool:
+    """Return whether BLAS can write to the matrix: its rows are contiguous, or it is a vector of positive stride."""
+    if out.rows == 1 and out.columns == 1:
+        return True
+    if out.rows == 1 or out.columns == 1:
+        stride = out.row_stride if out.columns == 1 else out.column_stride
+        return isinstance(stride, int) and stride > 0
+    if isinstance(out.row_stride, int) and isinstance(out.columns, int):
+        return out.has_contiguous_rows and out.row_stride >= out.columns * item_size(out.dtype)
+    return out.has_contiguous_rows  # whether rows overlap or run backwards is seen when the product is made
