@@ -3,7 +3,23 @@
 Importing the package registers every family in `OPS`.
 """
 
-from janusjit.ops import elementwise, logic, numbers, reduce, updates, views
+from janusjit.ops import (
+    contract,
+    creation,
+    elementwise,
+    functions,
+    gather,
+    join,
+    linalg,
+    logic,
+    numbers,
+    reduce,
+    updates,
+    views,
+)
 from janusjit.ops.registry import OPS, Op
 
-__all__ = ["OPS", "Op", "elementwise", "logic", "numbers", "reduce", "updates", "views"]
+FAMILIES = (elementwise, functions, logic, numbers, creation, reduce, views, updates, gather, join, contract, linalg)
+"""The modules that declare ops, in the order of the documentation."""
+
+__all__ = ["FAMILIES", "OPS", "Op"]

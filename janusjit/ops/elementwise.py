@@ -1,4 +1,4 @@
-"""Elementwise arithmetic and functions: NumPy's ufuncs, ``clip``, ``sigmoid``, ``softplus``.
+"""Elementwise arithmetic, extrema and rounding.
 
 Owns one declaration an op, whose scalar rule is NumPy's inner loop as a branch-free expression. Invariant: for every
 dtype the op's loops have, the rule gives eager's bits on every operand (transcendental functions: within ``ulp``),
@@ -9,18 +9,16 @@ and so in NumPy).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy._core import umath
 
 from janusjit.ir.types import TensorType
-from janusjit.ops.emitter import Scalar, ScalarEmitter, c_power
+from janusjit.ops.emitter import Scalar, ScalarEmitter
 from janusjit.ops.registry import Attributes, Elementwise, Op, declare
 from janusjit.ops.samples import Draw, Sample
-from janusjit.ops.type_rules import TypeRuleError, check_dtype, ufunc_rule
+from janusjit.ops.type_rules import TypeRuleError, ufunc_rule
 
 E = ScalarEmitter
 
@@ -166,82 +164,6 @@ ufunc_op(np.absolute, _absolute, dtypes=ALL)
 ufunc_op(np.sign, _sign, dtypes=NUMERIC)
 ufunc_op(np.reciprocal, _reciprocal, domain=(1, 3), dtypes=NUMERIC)
 
-# ---- transcendental functions, each one call of the emitter
-
-
-def _function(ufunc: np.ufunc, low: float = -3.0, high: float = 3.0, commutative: bool = False) -> None:
-    name = ufunc.__name__
-    ufunc_op(ufunc, lambda e, *xs: e.call(name, *xs), ulp=2, commutative=commutative, domain=(low, high))
-
-
-_ufunc: np.ufunc
-for _ufunc in (np.exp, np.expm1, np.exp2, np.sin, np.cos, np.tan, np.arctan, np.sinh, np.cosh, np.tanh, np.arcsinh):
-    _function(_ufunc)
-for _ufunc in (np.log, np.log1p, np.log2, np.log10, np.cbrt):
-    _function(_ufunc, 0.1)
-for _ufunc in (np.arcsin, np.arccos, np.arctanh):
-    _function(_ufunc, -0.9, 0.9)
-_function(np.arccosh, 1.1)
-_function(np.arctan2)
-_function(np.hypot, commutative=True)
-_function(np.logaddexp, commutative=True)
-
-
-def _float_power_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
-    for type_ in inputs:
-        check_dtype(type_, ("f32", "f64"), "power: an operand (integers: integer_power)")
-    return ufunc_rule(np.power)(inputs, attributes)
-
-
-def _scalar_power(e: E, a: Scalar, b: Scalar) -> Scalar:
-    return e.select(e.eq(b, like(e, b, 0.5)), e.sqrt(a), e.call("pow", a, b))
-
-
-def _eager_scalar_power(a: Any, b: Any) -> Any:
-    return np.where(np.equal(b, 0.5), np.sqrt(a), c_power(a, b))
-
-
-def _two_powers() -> None:
-    """Declare pow, and what NumPy does where one exponent is broadcast to an array: sqrt if it is 0.5.
-
-    They differ at -inf and -0.0. The second is also what the ufunc does with scalars; the operator ``**`` of NumPy
-    scalars is the first.
-    """
-    powers: tuple[tuple[str, Callable[..., Any], Callable[..., Scalar]], ...] = (
-        ("power", c_power, lambda e, a, b: e.call("pow", a, b)),
-        ("scalar_power", _eager_scalar_power, _scalar_power),
-    )
-    for name, eager, scalar in powers:
-        declare(
-            Op(
-                name=name,
-                family="elementwise",
-                eager=eager,
-                infer=_float_power_rule,
-                lowering=Elementwise(scalar),
-                ulp=2,
-                numpy=(np.power,) if name == "power" else (),
-                samples=ufunc_samples(np.power, ("f64", "f32"), 0.1, 3),
-            )
-        )
-
-
-_two_powers()
-
-_PI = {"f64": math.pi, "f32": float(np.float32(math.pi))}
-
-
-def _deg2rad(e: E, x: Scalar) -> Scalar:
-    return e.mul(x, e.div(like(e, x, _PI[e.dtype(x)]), like(e, x, 180)))
-
-
-def _rad2deg(e: E, x: Scalar) -> Scalar:
-    return e.mul(x, e.div(like(e, x, 180), like(e, x, _PI[e.dtype(x)])))
-
-
-ufunc_op(np.deg2rad, _deg2rad)
-ufunc_op(np.rad2deg, _rad2deg)
-
 # ---- extrema
 
 
@@ -329,41 +251,3 @@ for _name in ("floor", "ceil", "trunc"):
 ufunc_op(np.rint, lambda e, x: e.rint(x))
 ufunc_op(np.copysign, lambda e, a, b: e.copysign(a, b))
 ufunc_op(np.heaviside, _heaviside)
-
-# ---- what rewrites make of NumPy expressions
-
-
-def _sigmoid(e: E, x: Scalar) -> Scalar:
-    one = like(e, x, 1)
-    return e.div(one, e.add(one, e.call("exp", e.neg(x))))
-
-
-def _softplus(e: E, x: Scalar) -> Scalar:
-    tail = e.call("log1p", e.call("exp", e.neg(e.abs(x))))
-    return e.add(e.select(e.logical_or(e.gt(x, like(e, x, 0)), e.isnan(x)), x, like(e, x, 0)), tail)
-
-
-def _eager_sigmoid(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
-
-
-def _eager_softplus(x: Any) -> Any:
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-def _composed(name: str, eager: Callable[..., Any], scalar: Callable[..., Scalar]) -> None:
-    declare(
-        Op(
-            name=name,
-            family="elementwise",
-            eager=eager,
-            infer=ufunc_rule(np.exp),
-            lowering=Elementwise(scalar),
-            ulp=4,
-            samples=ufunc_samples(np.exp, ("f64", "f32"), -3, 3),
-        )
-    )
-
-
-_composed("sigmoid", _eager_sigmoid, _sigmoid)
-_composed("softplus", _eager_softplus, _softplus)

@@ -5,7 +5,6 @@ Owns `Draw` and `Sample`. Invariant: a sample is declarative and drawn from a ge
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,15 +38,15 @@ class Draw:
         return TensorType(self.dtype, self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exactly:
-    """Given values, for inputs with structure (indices, definite matrices): ``make()`` returns the array."""
+    """Given values, for inputs with structure: indices, definite matrices."""
 
-    make: Callable[[], Any]
+    values: Any
 
     def __call__(self, generator: np.random.Generator) -> np.ndarray:
-        """Return the array."""
-        return np.asarray(self.make())
+        """Return the values in a new array."""
+        return np.array(self.values)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,12 @@ def check_dtype(type_: TensorType, dtypes: str | tuple[str, ...], what: str) -> 
         raise TypeRuleError(f"{what} is {type_}, not {dtypes}")
 
 
+def check_rank(type_: TensorType, rank: int, what: str) -> None:
+    """Raise `TypeRuleError` unless an input has ``rank`` dimensions."""
+    if type_.rank != rank:
+        raise TypeRuleError(f"{what} wants {rank} dimensions, not {type_}")
+
+
 def check_arity(inputs: Sequence[TensorType], count: int, what: str) -> None:
     """Raise `TypeRuleError` unless there are ``count`` inputs."""
     if len(inputs) != count:

@@ -152,7 +152,7 @@ declare(
                 (_BASE, Draw((3,))),
                 {"path": (PathStep.of("transpose", axes=(1, 0)), PathStep.of("view", index=(Pick(0), Range(0, 3))))},
             ),
-            Sample((_BASE, Draw((1,)), Exactly(lambda: np.int64(2))), {"path": (_RUN_TIME_ROW,)}),
+            Sample((_BASE, Draw((1,)), Exactly(np.int64(2))), {"path": (_RUN_TIME_ROW,)}),
             Sample((_BASE, Draw((3, 4))), {"path": ()}),
         ),
     )
@@ -189,8 +189,8 @@ declare(
         samples=(
             Sample((_BASE, Draw((3, 4), "bool"), Draw())),
             Sample((_BASE, Draw((3,), "bool"), Draw((4,)))),
-            Sample((_BASE, Exactly(lambda: np.array([True, False, True])), Draw((2, 4)))),
-            Sample((_BASE, Exactly(lambda: np.eye(3, 4, dtype=bool)), Draw((3,)))),
+            Sample((_BASE, Exactly(np.array([True, False, True])), Draw((2, 4)))),
+            Sample((_BASE, Exactly(np.eye(3, 4, dtype=bool)), Draw((3,)))),
         ),
     )
 )
