@@ -1,7 +1,7 @@
 """Building graphs.
 
-Owns `GraphBuilder`, which appends nodes to the innermost open region, and `clone`, which copies a graph. Invariant: every
-in-graph guard a built node carries is in ``graph.guards.in_graph`` exactly once, in the order of emission.
+Owns `GraphBuilder`, which appends nodes to the innermost open region, and `clone`, which copies a graph. Invariant:
+every in-graph guard a built node carries is in ``graph.guards.in_graph`` exactly once, in the order of emission.
 
 The types of results are passed in, or computed by an injected function of the operation, because operations are
 declared in a layer above this one.
