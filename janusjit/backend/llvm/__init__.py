@@ -1,0 +1,1 @@
+"""The LLVM backend: entry functions, lowering of graphs, kernels."""

@@ -1,0 +1,180 @@
+"""Making ndarrays in compiled code.
+
+Owns fresh arrays and views. Invariant: a fresh array owns its memory, which nothing else in the process refers to; a
+view keeps its base alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from llvmlite import ir
+
+from janusjit.backend.llvm import python_api_layout as layout
+from janusjit.backend.llvm.entry_frame import EntryFrame
+from janusjit.backend.llvm.python_api import I1, I32, I64, NULL, POINTER, PythonApi, array_descriptor
+from janusjit.backend.llvm.values import (
+    ArrayValue,
+    Extent,
+    Operand,
+    Scalar,
+    as_i64,
+    contiguous_strides,
+    item_size,
+    multiply,
+    store,
+)
+from janusjit.ir.graph import Value
+
+
+class Making(Protocol):
+    """What making an array asks of the exit it is made in (`boxing.Exit`)."""
+
+    frame: EntryFrame
+
+    @property
+    def builder(self) -> ir.IRBuilder:
+        """Where code goes."""
+
+    def take(self, reference: ir.Value) -> ir.Value:
+        """Hold a new reference, or fail if it is null."""
+
+    def require(self, name: str, *arguments: ir.Value) -> None:
+        """Call a C API function that returns a status."""
+
+    def failed(self, condition: ir.Value) -> None:
+        """Fail if ``condition`` holds."""
+
+
+def new_array(
+    api: PythonApi, frame: EntryFrame, dtype: str, dims: Sequence[Extent], strides: Sequence[Extent] | None = None,
+    data: ir.Value = NULL, flags: ir.Value | int = 0,
+) -> ir.Value:  # fmt: skip
+    """Emit ``PyArray_NewFromDescr``: a new reference, null with an exception set if there is no memory."""
+    builder = frame.builder
+    descriptor = api.object(builder, array_descriptor(dtype))
+    api.incref(builder, descriptor)  # the call takes it over
+    return api.call(
+        builder,
+        "PyArray_NewFromDescr",
+        api.object(builder, np.ndarray),
+        descriptor,
+        ir.Constant(I32, len(dims)),
+        extent_vector(api, frame, dims),
+        NULL if strides is None else extent_vector(api, frame, strides),
+        data,
+        ir.Constant(I32, flags) if isinstance(flags, int) else flags,
+        NULL,
+    )
+
+
+def extent_vector(api: PythonApi, frame: EntryFrame, extents: Sequence[Extent]) -> ir.Value:
+    """Emit a C array of ``npy_intp`` on the stack."""
+    slot = frame.scratch(ir.ArrayType(I64, max(len(extents), 1)))
+    for index, extent in enumerate(extents):
+        frame.builder.store(as_i64(extent), api.address(frame.builder, slot, 8 * index))
+    return slot
+
+
+def fresh_array(exit_: Making, operand: Operand) -> ir.Value:
+    """Emit an ndarray that owns the operand's value: the one it was computed into, else a copy."""
+    frame, api, builder = exit_.frame, exit_.frame.api, exit_.builder
+    if isinstance(operand, ArrayValue) and operand.owner is not None:
+        api.incref(builder, operand.owner)
+        frame.hold_box(operand.owner)
+        return operand.owner
+    dims = operand.dims if isinstance(operand, ArrayValue) else ()
+    made = exit_.take(new_array(api, frame, operand.dtype, dims))
+    copy_into(exit_, operand, made)
+    return made
+
+
+def copy_into(exit_: Making, operand: Operand, array: ir.Value) -> None:
+    """Emit the copy of an operand into a C-contiguous ndarray of its dtype and shape."""
+    frame, api, builder = exit_.frame, exit_.frame.api, exit_.builder
+    data = api.field(builder, array, layout.ARRAY_DATA, POINTER)
+    if isinstance(operand, Scalar):
+        store(builder, operand, data)
+    elif is_contiguous(operand):
+        copy_memory(builder, data, operand.pointer, byte_count(builder, operand.dtype, operand.dims))
+    else:
+        source = new_array(api, frame, operand.dtype, operand.dims, operand.strides, operand.pointer)
+        exit_.require("PyArray_CopyInto", array, exit_.take(source))
+
+
+def byte_count(builder: ir.IRBuilder, dtype: str, dims: Sequence[Extent]) -> ir.Value:
+    """Emit the bytes an array's elements take."""
+    size: Extent = item_size(dtype)
+    for dim in dims:
+        size = multiply(builder, size, dim)
+    return as_i64(size)
+
+
+def copy_memory(builder: ir.IRBuilder, target: ir.Value, source: ir.Value, size: ir.Value) -> None:
+    """Emit ``memcpy``."""
+    copy = builder.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
+    builder.call(copy, [target, source, size, ir.Constant(I1, 0)])
+
+
+def is_contiguous(array: ArrayValue) -> bool:
+    """Return whether an array's strides are known, now, to be those of a C-contiguous one."""
+    step = item_size(array.dtype)
+    known = True
+    for dim, stride in zip(reversed(array.dims), reversed(array.strides), strict=True):
+        known = known and (dim == 1 or stride == step)
+        if isinstance(dim, int):
+            step *= dim
+        else:
+            known = known and dim is array.dims[0]  # strides further out would have to be computed
+    return known
+
+
+def view_of(exit_: Making, base: ir.Value, view: Operand, moved_from: Operand | None, read_only: bool) -> ir.Value:
+    """Emit an ndarray on memory of the ndarray ``base``.
+
+    ``moved_from`` is the operand ``base`` was made of, None if ``base`` was there before: when its value was copied to
+    make ``base``, the view lies as far into the copy as it lay into the original.
+    """
+    frame, api, builder = exit_.frame, exit_.frame.api, exit_.builder
+    data, dims, strides = _view_memory(exit_, base, view, moved_from)
+    writeable = api.field(builder, base, layout.ARRAY_FLAGS, I32)
+    flags = builder.and_(writeable, ir.Constant(I32, 0 if read_only else layout.ARRAY_WRITEABLE))
+    dtype = view.dtype
+    made = exit_.take(new_array(api, frame, dtype, dims, strides, data, flags))
+    api.incref(exit_.builder, base)  # the call takes it over
+    exit_.require("PyArray_SetBaseObject", made, base)
+    return made
+
+
+def _view_memory(
+    exit_: Making, base: ir.Value, view: Operand, moved_from: Operand | None
+) -> tuple[ir.Value, tuple[Extent, ...], tuple[Extent, ...]]:
+    builder = exit_.builder
+    data = exit_.frame.api.field(builder, base, layout.ARRAY_DATA, POINTER)
+    dims = view.dims if isinstance(view, ArrayValue) else ()
+    if isinstance(moved_from, Scalar) or (isinstance(view, Scalar) and moved_from is None):
+        item = item_size(view.dtype)
+        return data, dims, tuple(item for _ in dims)
+    if isinstance(view, Scalar):
+        raise TypeError("a view of one element needs the element's address, not its value")
+    if moved_from is None or moved_from.owner is not None:
+        return view.pointer, dims, view.strides
+    expected = contiguous_strides(builder, moved_from.dtype, moved_from.dims)
+    for dim, found, wanted in zip(moved_from.dims, moved_from.strides, expected, strict=True):
+        if dim != 1 and found != wanted:
+            exit_.failed(builder.icmp_signed("!=", as_i64(found), as_i64(wanted)))
+            builder = exit_.builder
+    offset = builder.sub(builder.ptrtoint(view.pointer, I64), builder.ptrtoint(moved_from.pointer, I64))
+    return builder.inttoptr(builder.add(builder.ptrtoint(data, I64), offset), POINTER), dims, view.strides
+
+
+def is_broadcast(value: Value) -> bool:
+    """Return whether a view comes from ``broadcast``: NumPy makes such views read-only."""
+    node = value.node
+    while node is not None and node.op in ("view", "transpose", "reshape", "broadcast"):
+        if node.op == "broadcast":
+            return True
+        node = node.inputs[0].node
+    return False

@@ -1,0 +1,44 @@
+"""From a graph to a callable.
+
+Owns `compile_graph`. Invariant: the three stages of an entry function (prologue, body, exits) are emitted in this order
+into one LLVM function, so what a guard has established dominates whatever relies on it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from janusjit.backend.llvm.graph import GraphLowering
+
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.entry import EntryEmitter
+from janusjit.backend.llvm.entry_builtin import ENTRY, Compiled, link
+from janusjit.backend.llvm.python_api_layout import require_supported
+from janusjit.ir.graph import Graph
+
+
+def compile_graph(graph: Graph, exact: bool = True) -> Compiled:
+    """Compile a graph to native code.
+
+    Parameters
+    ----------
+    graph : Graph
+        A verified graph. With an in-graph guard of code ``fp.flags``, a call that raises a floating-point exception
+        NumPy warns of fails that guard.
+    exact : bool
+        Whether floating-point operations must give the very bits NumPy gives (no contraction, no reassociation).
+
+    Raises
+    ------
+    UnsupportedInterpreterError
+        If this interpreter's objects are laid out in a way compiled code does not know.
+    """
+    require_supported()
+    started = time.perf_counter()
+    module = engine.create_module(graph.name)
+    emitter = EntryEmitter(module, graph, Compiled.DEOPTIMIZED, ENTRY)
+    emitter.emit_prologue()
+    lowering = GraphLowering(module, emitter.builder, graph, emitter)
+    lowering.lower()
+    emitter.finish()
+    return link(emitter, lowering.plan, started)

@@ -1,0 +1,202 @@
+"""The LLVM engine: from a module to machine code in this process.
+
+Owns everything that talks to llvmlite's binding layer: target machine, optimisation pipeline, symbol registration and
+the lifetime of code. Invariant: a `LoadedModule` owns its machine code; the code is unmapped when the last reference to
+the `LoadedModule` goes, so whoever hands out an address keeps a reference beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from dataclasses import dataclass, field
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+_LOCK = threading.Lock()
+_SYMBOLS: dict[str, int] = {}
+
+#: LLVM's own choice for most AVX-512 machines is 256-bit vectors; janusjit's kernels are long enough to gain from 512.
+PREFER_256_BIT_VECTORS = False
+
+
+class EngineError(RuntimeError):
+    """LLVM refused a module: a bug in what emitted it. The message holds LLVM's diagnostic.
+
+    Attributes
+    ----------
+    code : str
+        ``backend.llvm_verifier``.
+    """
+
+    code = "backend.llvm_verifier"
+
+
+@functools.cache
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@functools.cache
+def host_target() -> tuple[str, str, str]:
+    """Return triple, CPU name and feature string that code is generated for: this machine's."""
+    _initialize()
+    features = llvm.get_host_cpu_features()
+    features["prefer-256-bit"] = PREFER_256_BIT_VECTORS
+    on_x86 = llvm.get_process_triple().startswith(("x86_64", "i686", "amd64"))
+    if not on_x86:
+        del features["prefer-256-bit"]
+    return llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten()
+
+
+@functools.cache
+def vector_bytes() -> int:
+    """Return the width of the vectors LLVM will use on this machine, in bytes."""
+    _, _, features = host_target()
+    enabled = {name[1:] for name in features.split(",") if name.startswith("+")}
+    if "avx512f" in enabled:
+        return 32 if PREFER_256_BIT_VECTORS else 64
+    return 32 if "avx" in enabled else 16
+
+
+def create_target_machine(level: int = 3) -> llvm.TargetMachine:
+    """Return a new target machine for this host; an execution engine takes ownership of the one it is given."""
+    triple, cpu, features = host_target()
+    target = llvm.Target.from_triple(triple)
+    return target.create_target_machine(cpu=cpu, features=features, opt=level, jit=True)
+
+
+@functools.cache
+def data_layout() -> str:
+    """Return the data layout string of the host."""
+    return str(create_target_machine().target_data)
+
+
+def create_module(name: str) -> ir.Module:
+    """Return an empty module for the host."""
+    module = ir.Module(name)
+    module.triple = host_target()[0]
+    module.data_layout = data_layout()
+    return module
+
+
+def register_symbol(name: str, address: int) -> None:
+    """Make ``name`` resolve to ``address`` in modules loaded from now on.
+
+    Raises
+    ------
+    ValueError
+        If the name already stands for another address, or the address is null.
+    """
+    if not address:
+        raise ValueError(f"symbol {name} has no address")
+    with _LOCK:
+        known = _SYMBOLS.setdefault(name, address)
+        if known != address:
+            raise ValueError(f"symbol {name} is {known:#x} already, not {address:#x}")
+        llvm.add_symbol(name, address)
+
+
+@dataclass(frozen=True)
+class CompileTimes:
+    """Seconds spent parsing, optimising and generating machine code."""
+
+    parse: float
+    optimize: float
+    generate: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.parse + self.optimize + self.generate
+
+
+@dataclass
+class LoadedModule:
+    """Machine code in memory, and the text it was made from.
+
+    Attributes
+    ----------
+    source : str
+        The textual LLVM IR before optimisation.
+    level : int
+        Optimisation level, 0 to 3.
+    times : CompileTimes
+        Where compile time went.
+    """
+
+    source: str
+    level: int
+    times: CompileTimes
+    _engine: llvm.ExecutionEngine
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    def function_address(self, name: str) -> int:
+        """Return the address of a function; it is valid as long as this object lives."""
+        address: int = self._engine.get_function_address(name)
+        return address
+
+    def global_address(self, name: str) -> int:
+        """Return the address of a global variable; it is valid as long as this object lives."""
+        address: int = self._engine.get_global_value_address(name)
+        return address
+
+    @property
+    def llvm_ir(self) -> str:
+        """The optimised IR. Made on demand, from the source and the same pipeline."""
+        if "ir" not in self._texts:
+            self._texts["ir"] = str(_optimized(self.source, self.level)[0])
+        return self._texts["ir"]
+
+    @property
+    def assembly(self) -> str:
+        """The machine code as assembly text. Made on demand."""
+        if "assembly" not in self._texts:
+            module, machine, _ = _optimized(self.source, self.level)
+            self._texts["assembly"] = machine.emit_assembly(module)
+        return self._texts["assembly"]
+
+
+def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
+    """Compile a module to machine code and load it.
+
+    Parameters
+    ----------
+    source : llvmlite.ir.Module or str
+        The module, or its text.
+    level : int
+        Optimisation level, 0 to 3.
+
+    Raises
+    ------
+    EngineError
+        If LLVM's parser or verifier refuses the module.
+    """
+    text = str(source)
+    module, machine, times = _optimized(text, level)
+    started = time.perf_counter()
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    generate = time.perf_counter() - started
+    return LoadedModule(text, level, CompileTimes(times[0], times[1], generate), engine)
+
+
+def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine, tuple[float, float]]:
+    _initialize()
+    started = time.perf_counter()
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise EngineError(str(error)) from error
+    parsed = time.perf_counter()
+    machine = create_target_machine(level)
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = level >= 2
+    options.loop_unrolling = level >= 1
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module, machine, (parsed - started, time.perf_counter() - parsed)

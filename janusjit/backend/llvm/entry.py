@@ -1,0 +1,196 @@
+"""The entry function of a specialization: prologue, and what its body asks of Python.
+
+Owns `EntryEmitter`, which emits the prologue (places, guards, unboxing), serves the lowering of the graph as its
+`PythonEmitter`, and emits the exits. Invariants: no effect happens before the last guard; what fails before the first
+effect deoptimizes, what fails after it raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from janusjit.backend.llvm import boxing_arrays, effects, guards_arrays, guards_environment
+from janusjit.backend.llvm import python_api_layout as layout
+from janusjit.backend.llvm.boxing import Exit
+from janusjit.backend.llvm.entry_floating_point import FloatingPointFlags
+from janusjit.backend.llvm.entry_frame import (
+    FAILED_ARGUMENT_COUNT,
+    FAILED_MEMORY,
+    FAILED_PLACE,
+    IN_GRAPH,
+    RAISED,
+    EntryFrame,
+)
+from janusjit.backend.llvm.entry_places import PlaceReader, place_key
+from janusjit.backend.llvm.guards import GuardEmitter, unbox_scalar
+from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
+from janusjit.backend.llvm.values import ArrayValue, Extent, Operand, Scalar
+from janusjit.ir import boxes as kinds
+from janusjit.ir.dims import Symbol
+from janusjit.ir.graph import Graph, GraphInput, Node
+from janusjit.ir.places import Place
+from janusjit.ir.types import TensorType
+
+#: the modules that declare emissions of guards, imported for that
+GUARD_FAMILIES = (guards_arrays, guards_environment)
+
+
+class EntryEmitter:
+    """Emits the entry function of ``graph`` into ``module``.
+
+    Parameters
+    ----------
+    module : llvmlite.ir.Module
+        Module of the specialization.
+    graph : Graph
+        The graph.
+    deoptimized : object
+        What the function returns when a guard fails.
+    name : str
+        Symbol of the function.
+
+    Attributes
+    ----------
+    inputs : list of Operand
+        The graph's inputs in compiled code, after `emit_prologue`.
+    symbols : dict
+        The value (``i64``) of each dimension symbol the entry guards bind, after `emit_prologue`.
+    """
+
+    def __init__(self, module: ir.Module, graph: Graph, deoptimized: object, name: str = "entry") -> None:
+        self.graph = graph
+        self.api = PythonApi(module)
+        self.frame = EntryFrame(self.api, name, deoptimized)
+        self.kept: list[Any] = []
+        self.inputs: list[Operand] = []
+        self.symbols: dict[Symbol, ir.Value] = {}
+        self._exits = {id(node.attributes["recipe"]): node for node in graph.walk() if node.op == "exit"}
+        pinned = [*_places_of_inputs(graph), *(p for node in self._exits.values() for p in _places_of_exit(node))]
+        self._boxed_places = pinned
+        guarded = (place for guard in graph.guards.entry for place in guard.places)
+        self._places = PlaceReader(self.frame, guarded, pinned)
+        self._flags = FloatingPointFlags(graph, self.frame)
+
+    @property
+    def builder(self) -> ir.IRBuilder:
+        """Where the body begins, after `emit_prologue`."""
+        return self.frame.builder
+
+    def emit_prologue(self) -> None:
+        """Emit the entry guards in order, and the unboxing of the inputs."""
+        frame = self.frame
+        count = ir.Constant(I64, len(self.graph.parameters))
+        frame.fail_if(frame.builder.icmp_signed("!=", frame.count, count), FAILED_ARGUMENT_COUNT)
+        guards = GuardEmitter(frame, self._places, len(self.graph.parameters))
+        for number, guard in enumerate(self.graph.guards.entry):
+            guards.emit(guard, number)
+        for place in self._boxed_places:
+            guards.require_present(self._places.read(place), FAILED_PLACE)
+        self.inputs = [self._unbox(guards, input_, index) for index, input_ in enumerate(self.graph.inputs)]
+        self.symbols = dict(guards.established.symbols)
+        frame.begin_body()
+        self._flags.emit_clear()
+
+    def _unbox(self, guards: GuardEmitter, input_: GraphInput, index: int) -> Operand:
+        type_ = input_.value.type
+        if input_.kind != "array":
+            return Scalar(type_.dtype, unbox_scalar(guards, input_.place, input_.kind, FAILED_PLACE))
+        facts = guards.established.arrays.get(place_key(input_.place))
+        if facts is None or facts.dtype != type_.dtype or len(facts.dims) != type_.rank:
+            raise ValueError(f"no array guard vouches for the input at {input_.place}: {type_}")
+        return ArrayValue(facts.dtype, facts.pointer, facts.dims, facts.strides, input_index=index)
+
+    def finish(self) -> None:
+        """Complete the function and the module's object table. Nothing may be emitted afterwards."""
+        self.frame.finish()
+        self.api.finish_table()
+
+    # -- PythonEmitter ------------------------------------------------------------------------------------------------
+
+    def allocate_array(
+        self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent]
+    ) -> tuple[ir.Value, ir.Value]:
+        """Emit the making of a fresh C-contiguous ndarray; return its ``PyObject*`` and the address of its data."""
+        with self.frame.at(builder):
+            slot = self.frame.hold_in_body()
+            self.api.decref_unless_null(builder, builder.load(slot, typ=POINTER))  # of the previous turn of a loop
+            builder.store(NULL, slot)
+            made = boxing_arrays.new_array(self.api, self.frame, type_.dtype, dims)
+            self._fail_without_memory(self.api.is_null(builder, made))
+            builder.store(made, slot)
+            return made, self.api.field(builder, made, layout.ARRAY_DATA, POINTER)
+
+    def emit_fail(self, builder: ir.IRBuilder, guard_number: int) -> None:
+        """Emit the deoptimization for in-graph guard ``guard_number``; ends the current block."""
+        with self.frame.at(builder):
+            self.frame.begin_exit()
+            self.frame.fail(IN_GRAPH + guard_number)
+
+    def emit_out_of_memory(self, builder: ir.IRBuilder) -> None:
+        """Emit the deoptimization for a failed allocation; ends the current block."""
+        with self.frame.at(builder):
+            self.frame.begin_exit()
+            self.frame.fail(FAILED_MEMORY)
+
+    def keep(self, value: Any) -> int:
+        """Keep a Python object alive as long as the code; return its address."""
+        self.kept.append(value)
+        return id(value)
+
+    def object(self, builder: ir.IRBuilder, value: Any) -> ir.Value:
+        """Emit a borrowed reference to a Python object, which is kept alive as long as the code.
+
+        The address comes from the module's object table, not from the code itself.
+        """
+        return self.api.object(builder, value)
+
+    def emit_exit(self, builder: ir.IRBuilder, recipe: kinds.ExitRecipe, operands: Sequence[Operand]) -> None:
+        """Emit an exit of the graph; ends the current block."""
+        values = self._exits[id(recipe)].inputs
+        frame = self.frame
+        with frame.at(builder):
+            frame.begin_exit()
+            self._flags.emit_check()
+            exit_ = Exit(frame, self._places, operands, values, self._fail_without_memory)
+            if any(effects.is_in_place(exit_, effect) for effect in recipe.effects):
+                exit_.failed = self._raise_if
+            result = exit_.box(recipe.result)
+            commits = [(effect, effects.prepare(exit_, effect)) for effect in recipe.effects]
+            for effect, commit in commits:
+                if isinstance(effect, kinds.CallFunction):
+                    exit_.failed = self._raise_if  # who knows what it had done before it raised
+                commit()
+                exit_.failed = self._raise_if
+            self.api.incref(frame.builder, result)
+            frame.return_result(result)
+            frame.begin_exit()
+
+    def _fail_without_memory(self, condition: ir.Value) -> None:
+        """Emit: if ``condition``, clear the exception that is set and deoptimize."""
+        builder = self.frame.builder
+        with builder.if_then(condition, likely=False):
+            self.api.call(builder, "PyErr_Clear")
+            self.frame.fail(FAILED_MEMORY)
+
+    def _raise_if(self, condition: ir.Value) -> None:
+        self.frame.fail_if(condition, RAISED)
+
+
+def _places_of_inputs(graph: Graph) -> Iterator[Place]:
+    return (input_.place for input_ in graph.inputs if input_.kind == "array")
+
+
+def _places_of_exit(node: Node) -> Iterator[Place]:
+    recipe: kinds.ExitRecipe = node.attributes["recipe"]
+    pending: list[Any] = [recipe.result, *recipe.effects]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, (kinds.PlaceBox, kinds.WriteArray)):
+            yield part.place
+        elif isinstance(part, (kinds.Box, kinds.Effect)):
+            pending.extend(vars(part).values())
+        elif isinstance(part, tuple):
+            pending.extend(part)

@@ -1,0 +1,117 @@
+"""The callable made of an entry function.
+
+Owns `Compiled` and `link`. Invariant: the entry is a CPython builtin whose ``self`` owns its machine code and
+every Python object the code refers to, so the code lives exactly as long as anybody can be inside it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.entry import EntryEmitter
+from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
+from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
+
+ENTRY = "entry"
+_METH_FASTCALL = 0x80
+
+
+class DeoptimizedType:
+    """The type of `Compiled.DEOPTIMIZED`."""
+
+    def __repr__(self) -> str:
+        return "<deoptimized>"
+
+
+class _MethodDefinition(ctypes.Structure):
+    """``PyMethodDef``."""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("documentation", ctypes.c_char_p),
+    ]
+
+
+_new_builtin = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object)(
+    ("PyCFunction_NewEx", ctypes.pythonapi)
+)
+
+
+@dataclass
+class _Payload:
+    """What the machine code needs to stay alive: the builtin's ``self``."""
+
+    module: engine.LoadedModule
+    objects: list[Any]
+    definition: _MethodDefinition = field(default_factory=_MethodDefinition)
+
+
+@dataclass
+class Compiled:
+    """A graph compiled to native code.
+
+    Attributes
+    ----------
+    entry : callable
+        A builtin that takes all of the graph's parameters positionally and returns the result or `DEOPTIMIZED`.
+    status : Status
+        Counters in the memory the code writes. Valid as long as this object or ``entry`` lives.
+    plan : str
+        How the graph was cut into kernels and library calls, in words.
+    compile_seconds : float
+        Time from the graph to the callable.
+    """
+
+    DEOPTIMIZED: ClassVar[DeoptimizedType] = DeoptimizedType()
+
+    entry: Callable[..., Any]
+    status: Status
+    plan: str
+    compile_seconds: float
+    _payload: _Payload
+
+    @property
+    def llvm_ir(self) -> str:
+        """The optimised LLVM IR. Made on demand."""
+        return self._payload.module.llvm_ir
+
+    @property
+    def asm(self) -> str:
+        """The machine code as assembly text. Made on demand."""
+        return self._payload.module.assembly
+
+
+def link(emitter: EntryEmitter, plan: str, started: float) -> Compiled:
+    """Compile the module of a finished entry function and make its callable.
+
+    Parameters
+    ----------
+    emitter : EntryEmitter
+        The emitter, after `EntryEmitter.finish`.
+    plan : str
+        Text for `Compiled.plan`.
+    started : float
+        ``time.perf_counter()`` when compilation began.
+    """
+    loaded = engine.load(emitter.api.module)
+    payload = _Payload(loaded, [*emitter.api.objects, *emitter.kept])
+    fill_table(loaded.global_address(OBJECT_TABLE), emitter.api.objects)
+    entry = _make_builtin(emitter.graph.name, payload)
+    status = Status.from_address(loaded.global_address(STATUS_BLOCK))
+    return Compiled(entry, status, plan, time.perf_counter() - started, payload)
+
+
+def _make_builtin(name: str, payload: _Payload) -> Callable[..., Any]:
+    definition = payload.definition
+    definition.name = name.encode()
+    definition.function = payload.module.function_address(ENTRY)
+    definition.flags = _METH_FASTCALL
+    builtin: Callable[..., Any] = _new_builtin(ctypes.addressof(definition), payload, None)
+    return builtin

@@ -1,0 +1,75 @@
+"""Floating-point exception flags.
+
+Owns the optional check that the body raised none of the flags NumPy would warn about. Invariant: with the check on, a
+graph that divides by zero, overflows or computes an invalid value deoptimizes, so plain Python warns as it would have.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.entry_frame import IN_GRAPH, EntryFrame
+from janusjit.backend.llvm.python_api import I32, POINTER, VOID
+from janusjit.ir.graph import Graph
+
+FLAGS_GUARD = "fp.flags"
+
+_X86_FLAGS = 0x3F  # MXCSR: the six sticky exception flags
+_X86_WATCHED = 0x01 | 0x04 | 0x08  # invalid, divide by zero, overflow
+_ARM_WATCHED = 0x01 | 0x02 | 0x04  # FE_INVALID, FE_DIVBYZERO, FE_OVERFLOW of AArch64
+
+
+class FloatingPointFlags:
+    """Emits the clearing and the check of the flags, if ``graph`` has a guard with the code ``fp.flags``.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph; its first in-graph guard with that code is the one that fails.
+    frame : EntryFrame
+        The activation.
+    """
+
+    def __init__(self, graph: Graph, frame: EntryFrame) -> None:
+        codes = [guard.code for guard in graph.guards.in_graph]
+        self._guard_number = codes.index(FLAGS_GUARD) if FLAGS_GUARD in codes else None
+        self._frame = frame
+        self._on_x86 = engine.host_target()[0].startswith(("x86_64", "amd64", "i686"))
+
+    def emit_clear(self) -> None:
+        """Emit the clearing of all flags."""
+        if self._guard_number is None:
+            return
+        builder = self._frame.builder
+        if not self._on_x86:
+            clear = _declare(self._frame.api.module, "feclearexcept", I32, [I32])
+            builder.call(clear, [ir.Constant(I32, _ARM_WATCHED)])
+            return
+        slot = self._frame.scratch(I32)
+        builder.call(self._intrinsic("stmxcsr"), [slot])
+        kept = builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, ~_X86_FLAGS))
+        builder.store(kept, slot)
+        builder.call(self._intrinsic("ldmxcsr"), [slot])
+
+    def emit_check(self) -> None:
+        """Emit: fail the guard if invalid, divide-by-zero or overflow has been raised since the clearing."""
+        if self._guard_number is None:
+            return
+        builder = self._frame.builder
+        if self._on_x86:
+            slot = self._frame.scratch(I32)
+            builder.call(self._intrinsic("stmxcsr"), [slot])
+            raised = builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, _X86_WATCHED))
+        else:
+            test = _declare(self._frame.api.module, "fetestexcept", I32, [I32])
+            raised = builder.call(test, [ir.Constant(I32, _ARM_WATCHED)])
+        self._frame.fail_if(builder.icmp_signed("!=", raised, ir.Constant(I32, 0)), IN_GRAPH + self._guard_number)
+
+    def _intrinsic(self, name: str) -> ir.Function:
+        return _declare(self._frame.api.module, f"llvm.x86.sse.{name}", VOID, [POINTER])
+
+
+def _declare(module: ir.Module, name: str, result: ir.Type, parameters: list[ir.Type]) -> ir.Function:
+    known = module.globals.get(name)
+    return known if known is not None else ir.Function(module, ir.FunctionType(result, parameters), name)

@@ -1,0 +1,199 @@
+"""One activation of an entry function: its ways out, and the references it holds.
+
+Owns the status block and the `EntryFrame` through which prologue, body and exits of an entry function share one stack
+frame. Invariant: every way out releases exactly the references held at that point, because code is emitted in an order
+in which a later block is dominated by the holds emitted before it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.python_api import I64, NULL, POINTER, VOID, PythonApi, opaque
+
+STATUS_BLOCK = "status"
+
+NOT_FAILED = -1
+FAILED_MEMORY = -2  #: an object to be returned or stored could not be made
+FAILED_PLACE = -3  #: a place no guard vouches for could not be read
+FAILED_ARGUMENT_COUNT = -4
+RAISED = -5  #: an effect raised: the exception is the caller's
+IN_GRAPH = 1_000_000  #: in-graph guard ``j`` is reported as ``IN_GRAPH + j``
+
+
+class Status(ctypes.Structure):
+    """What the compiled code counts, in the memory it writes.
+
+    Attributes
+    ----------
+    hits : int
+        Calls that went through to an exit.
+    failed : int
+        Why the last call that did not was given up: an index in ``graph.guards.entry``, or `IN_GRAPH` plus an index in
+        ``graph.guards.in_graph``, or a negative ``FAILED_…`` constant; `NOT_FAILED` when the last call succeeded.
+    """
+
+    _fields_ = [("hits", ctypes.c_int64), ("failed", ctypes.c_int64)]
+    hits: int
+    failed: int
+
+
+class EntryFrame:
+    """The activation of ``PyObject *entry(PyObject *self, PyObject *const *arguments, Py_ssize_t count)``.
+
+    Parameters
+    ----------
+    api : PythonApi
+        The C API of the module the function is added to.
+    name : str
+        Symbol of the function.
+    deoptimized : object
+        What the function returns when a guard fails.
+
+    Notes
+    -----
+    References are held in three places: by the prologue, a growing prefix of slots; by the body (`hold_in_body`), slots
+    that are null until used, so any way out may release them; and by the exit being emitted (`hold_box`), again a
+    growing prefix, shared by all exits because only one is taken.
+    """
+
+    def __init__(self, api: PythonApi, name: str, deoptimized: object) -> None:
+        self.api = api
+        self.function = ir.Function(api.module, ir.FunctionType(POINTER, [POINTER, POINTER, I64]), name)
+        self.function.attributes.add("nounwind")
+        _, self.arguments, self.count = self.function.args
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self._slot_storage = self.builder.alloca(ir.ArrayType(POINTER, 0), name="held")
+        self._box_storage = self.builder.alloca(ir.ArrayType(POINTER, 0), name="boxes")
+        self._slots, self._boxes = opaque(self._slot_storage), opaque(self._box_storage)
+        self._used, self._boxed, self._most_boxed = 0, 0, 0
+        self._final_count: ir.Constant | None = None
+        self._deoptimized = deoptimized
+        status = ir.GlobalVariable(api.module, ir.ArrayType(I64, 2), STATUS_BLOCK)
+        status.initializer = ir.Constant(status.value_type, [0, NOT_FAILED])
+        self._status = opaque(status)
+        self._fail_block = self.function.append_basic_block("deoptimize")
+        failing = ir.IRBuilder(self._fail_block)
+        self._fail_number, self._fail_held, self._fail_boxed = (failing.phi(I64) for _ in range(3))
+
+    @contextmanager
+    def at(self, builder: ir.IRBuilder) -> Iterator[None]:
+        """Emit with another builder of the same function for a while."""
+        mine, self.builder = self.builder, builder
+        yield
+        self.builder = mine
+
+    def scratch(self, type_: ir.Type) -> ir.Value:
+        """Return a stack slot of ``type_``, allocated once in the entry block."""
+        with self.builder.goto_entry_block():
+            return opaque(self.builder.alloca(type_))
+
+    def hold(self, reference: ir.Value) -> None:
+        """Take over a new reference (or null) in the prologue: every way out emitted after this releases it."""
+        self.builder.store(reference, self._slot())
+
+    def begin_body(self) -> None:
+        """End the prologue: from here on ways out release whatever slots are in use in the end."""
+        self._final_count = ir.Constant(I64, 0)
+
+    def hold_in_body(self) -> ir.Value:
+        """Return a slot, null at first, for a reference to be released on every way out."""
+        slot = self._slot()
+        with self.builder.goto_entry_block():
+            self.builder.store(NULL, slot)
+        return slot
+
+    def _slot(self) -> ir.Value:
+        with self.builder.goto_entry_block():
+            address = self.api.address(self.builder, self._slots, 8 * self._used)
+        self._used += 1
+        return address
+
+    def begin_exit(self) -> None:
+        """Begin an exit: no box is held yet."""
+        self._boxed = 0
+
+    def hold_box(self, reference: ir.Value) -> None:
+        """Take over a new reference in an exit: every later way out of this exit releases it."""
+        self.builder.store(reference, self.api.address(self.builder, self._boxes, 8 * self._boxed))
+        self._boxed += 1
+        self._most_boxed = max(self._most_boxed, self._boxed)
+
+    def fail(self, number: int) -> None:
+        """Emit a jump to the deoptimizing way out, and end the block."""
+        self._note_failure(number)
+        self.builder.branch(self._fail_block)
+
+    def fail_if(self, condition: ir.Value, number: int) -> None:
+        """Emit: give the call up for reason ``number`` if ``condition`` holds, else go on."""
+        self._note_failure(number)
+        going_on = self.builder.append_basic_block()
+        branch = self.builder.cbranch(condition, self._fail_block, going_on)
+        branch.set_weights([1, 1_000_000])
+        self.builder.position_at_end(going_on)
+
+    def fail_unless(self, condition: ir.Value, number: int) -> None:
+        """Emit: give the call up for reason ``number`` unless ``condition`` holds."""
+        self.fail_if(self.builder.not_(condition), number)
+
+    def _note_failure(self, number: int) -> None:
+        block = self.builder.block
+        self._fail_number.add_incoming(ir.Constant(I64, number), block)
+        self._fail_held.add_incoming(self._held_count(), block)
+        self._fail_boxed.add_incoming(ir.Constant(I64, self._boxed), block)
+
+    def _held_count(self) -> ir.Value:
+        return ir.Constant(I64, self._used) if self._final_count is None else self._final_count
+
+    def return_result(self, result: ir.Value) -> None:
+        """Emit the successful way out with a new reference."""
+        self._release(self.builder, self._held_count(), ir.Constant(I64, self._boxed))
+        hits = self.api.address(self.builder, self._status, 0)
+        self.builder.store(self.builder.add(self.builder.load(hits, typ=I64), ir.Constant(I64, 1)), hits)
+        self.builder.store(ir.Constant(I64, NOT_FAILED), self.api.address(self.builder, self._status, 8))
+        self.builder.ret(result)
+
+    def finish(self) -> None:
+        """Emit the deoptimizing way out and settle the size of the frame. Nothing may be held afterwards."""
+        self._slot_storage.allocated_type = ir.ArrayType(POINTER, max(self._used, 1))
+        self._box_storage.allocated_type = ir.ArrayType(POINTER, max(self._most_boxed, 1))
+        if self._final_count is not None:
+            self._final_count.constant = self._used
+        builder = ir.IRBuilder(self._fail_block)
+        self._release(builder, self._fail_held, self._fail_boxed)
+        builder.store(self._fail_number, self.api.address(builder, self._status, 8))
+        with builder.if_then(builder.icmp_signed("==", self._fail_number, ir.Constant(I64, RAISED))):
+            builder.ret(NULL)
+        sentinel = self.api.object(builder, self._deoptimized)
+        self.api.incref(builder, sentinel)
+        builder.ret(sentinel)
+
+    def _release(self, builder: ir.IRBuilder, held: ir.Value, boxed: ir.Value) -> None:
+        release = self.api.helper("release_references", ir.FunctionType(VOID, [POINTER, I64]), _emit_release)
+        builder.call(release, [self._boxes, boxed])
+        builder.call(release, [self._slots, held])
+
+
+def _emit_release(api: PythonApi, function: ir.Function) -> None:
+    """``for (i = count; i-- > 0;) Py_XDECREF(references[i]);``."""
+    # the slots stay in memory: in registers they would cost a phi for each failing guard
+    function.attributes.add("noinline")
+    references, count = function.args
+    entry, loop, release, done = (function.append_basic_block(n) for n in ("entry", "loop", "release", "done"))
+    ir.IRBuilder(entry).branch(loop)
+    builder = ir.IRBuilder(loop)
+    left = builder.phi(I64)
+    left.add_incoming(count, entry)
+    builder.cbranch(builder.icmp_signed(">", left, ir.Constant(I64, 0)), release, done)
+    builder.position_at_end(release)
+    index = builder.sub(left, ir.Constant(I64, 1))
+    reference = builder.load(builder.gep(references, [index], source_etype=POINTER), typ=POINTER)
+    with builder.if_then(builder.icmp_unsigned("!=", reference, NULL)):
+        api.decref(builder, reference)
+    left.add_incoming(index, builder.block)
+    builder.branch(loop)
+    ir.IRBuilder(done).ret_void()

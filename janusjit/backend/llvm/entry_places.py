@@ -1,0 +1,296 @@
+"""Native reads of places.
+
+Owns `PlaceReader`. Invariant: reading a place yields the very object `Place.read` yields (null for `MISSING`); a place
+is read once, at the first guard or use that needs it, however many places go through it; and what is read from outside
+the arguments is held, so no effect and no other thread can free it before the call ends.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from janusjit.backend.llvm import python_api_layout as layout
+from janusjit.backend.llvm.entry_frame import EntryFrame
+from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
+from janusjit.ir.places import (
+    MISSING,
+    ArgumentPlace,
+    AttributePlace,
+    CellPlace,
+    ConstantPlace,
+    GlobalPlace,
+    ItemPlace,
+    Place,
+)
+
+#: types whose instances cannot be given another class, and which are read by direct access to their memory
+_FIXED_TYPES = (dict, list, tuple)
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is known of the object at a place.
+
+    Attributes
+    ----------
+    value : llvmlite.ir.Value
+        The object, or null when there is none; borrowed from the frame.
+    present : bool
+        The value is known not to be null.
+    type_ : type or None
+        The object's exact type, where a guard has established it.
+    """
+
+    value: ir.Value
+    present: bool = False
+    type_: type | None = None
+
+
+def place_key(place: Place) -> Hashable:
+    """Return a key that is equal for places that are the same path."""
+    match place:
+        case ArgumentPlace():
+            return ("argument", place.index)
+        case GlobalPlace():
+            return ("global", id(place.namespace), place.name)
+        case CellPlace():
+            return ("cell", id(place.cell))
+        case AttributePlace():
+            return ("attribute", place_key(place.owner), place.name)
+        case ItemPlace():
+            return ("item", place_key(place.owner), type(place.key), place.key)
+        case ConstantPlace():
+            return ("constant", id(place.value))
+    return ("place", id(place))
+
+
+def owners(place: Place) -> Iterable[Place]:
+    """Yield the places ``place`` goes through, innermost first."""
+    while isinstance(place, (AttributePlace, ItemPlace)):
+        place = place.owner
+        yield place
+
+
+class PlaceReader:
+    """Reads places into a frame.
+
+    Parameters
+    ----------
+    frame : EntryFrame
+        The activation read into.
+    guarded : iterable of Place
+        The place of each guard, one for each guard.
+    pinned : iterable of Place
+        Places whose object is used after the prologue.
+    """
+
+    def __init__(self, frame: EntryFrame, guarded: Iterable[Place], pinned: Iterable[Place]) -> None:
+        self._frame = frame
+        self._readings: dict[Hashable, Reading] = {}
+        uses = Counter[Hashable]()
+        for place in guarded:
+            uses[place_key(place)] += 1
+            uses.update({place_key(owner): 2 for owner in owners(place)})
+        for place in pinned:
+            uses.update({place_key(p): 2 for p in (place, *owners(place))})
+        self._held = frozenset(key for key, count in uses.items() if count > 1)
+
+    def known(self, place: Place) -> Reading | None:
+        """Return the reading of a place that has been read already."""
+        return self._readings.get(place_key(place))
+
+    def read(self, place: Place) -> Reading:
+        """Emit the read of a place, unless it has been read, and return what is known of it."""
+        reading = self.known(place)
+        if reading is None:
+            reading = self._readings[place_key(place)] = self._read(place)
+            if not isinstance(place, (ArgumentPlace, ConstantPlace, AttributePlace)) and self._needs_hold(place):
+                self._hold_borrowed(reading)
+        return reading
+
+    def read_for_identity(self, place: Place, value: Any) -> tuple[Reading, ir.Value]:
+        """Emit the read of a place that has to be ``value`` itself; return its reading and the object to compare.
+
+        The object compared is not held; after the comparison the reading stands for ``value``.
+        """
+        known = self.known(place)
+        if known is not None:
+            return known, known.value
+        reading = self._read(place, borrow_attribute=True)
+        found = reading.value
+        reading.value = self._frame.api.object(self._frame.builder, value)
+        self._readings[place_key(place)] = reading
+        return reading, found
+
+    def _needs_hold(self, place: Place) -> bool:
+        return place_key(place) in self._held
+
+    def _hold_borrowed(self, reading: Reading) -> None:
+        frame = self._frame
+        if reading.present:
+            frame.api.incref(frame.builder, reading.value)
+        else:
+            with frame.builder.if_then(frame.builder.icmp_unsigned("!=", reading.value, NULL)):
+                frame.api.incref(frame.builder, reading.value)
+        frame.hold(reading.value)
+
+    def _read(self, place: Place, borrow_attribute: bool = False) -> Reading:
+        frame, builder, api = self._frame, self._frame.builder, self._frame.api
+        match place:
+            case ArgumentPlace():
+                return Reading(api.field(builder, frame.arguments, 8 * place.index, POINTER), present=True)
+            case ConstantPlace():
+                if place.value is MISSING:
+                    return Reading(NULL)
+                fixed = type(place.value) if type(place.value) in _FIXED_TYPES else None
+                return Reading(api.object(builder, place.value), present=True, type_=fixed)
+            case GlobalPlace():
+                return Reading(self._dict_item(api.object(builder, place.namespace), place.name))
+            case CellPlace():
+                cell = api.object(builder, place.cell)
+                return Reading(api.field(builder, cell, layout.CELL_CONTENTS, POINTER))
+            case AttributePlace():
+                return self._read_attribute(place, borrow_attribute)
+            case ItemPlace():
+                owner = self.read(place.owner)
+                return Reading(self._unless_missing(owner, lambda: self._item(owner, place)))
+        raise TypeError(f"{type(place).__name__} has no native read")
+
+    def _unless_missing(self, owner: Reading, read: Callable[[], ir.Value]) -> ir.Value:
+        """Emit ``owner is NULL ? NULL : read()``."""
+        if owner.present:
+            return read()
+        builder = self._frame.builder
+        before = builder.block
+        with builder.if_then(builder.icmp_unsigned("!=", owner.value, NULL)):
+            value = read()
+            read_in = builder.block
+        return self._join(value, read_in, before)
+
+    def _join(self, value: ir.Value, read_in: ir.Block, skipped_in: ir.Block) -> ir.Value:
+        joined = self._frame.builder.phi(POINTER)
+        joined.add_incoming(NULL, skipped_in)
+        joined.add_incoming(value, read_in)
+        return joined
+
+    def _dict_item(self, dict_: ir.Value, key: Any) -> ir.Value:
+        """Emit ``dict.get(key, NULL)``, borrowed; an exception of a foreign key's ``__eq__`` counts as not found."""
+        frame, builder, api = self._frame, self._frame.builder, self._frame.api
+        value = api.call(builder, "PyDict_GetItemWithError", dict_, api.object(builder, key))
+        with builder.if_then(api.is_null(builder, value), likely=False):
+            api.call(frame.builder, "PyErr_Clear")
+        return value
+
+    def _read_attribute(self, place: AttributePlace, borrow: bool) -> Reading:
+        frame = self._frame
+        owner = self.read(place.owner)
+        module = place.owner.value if isinstance(place.owner, ConstantPlace) else None
+        if isinstance(module, types.ModuleType) and not _on_module_type(place.name):
+            value = self._module_attribute(module, owner.value, place.name)
+        else:
+            value = self._unless_missing(owner, lambda: self._attribute(owner.value, place.name))
+        if borrow:
+            frame.api.decref_unless_null(frame.builder, value)
+        else:
+            frame.hold(value)
+        return Reading(value)
+
+    def _attribute(self, owner: ir.Value, name: str) -> ir.Value:
+        """Emit ``getattr(owner, name, NULL)``, a new reference; an exception counts as not found."""
+        frame, builder, api = self._frame, self._frame.builder, self._frame.api
+        slot = frame.scratch(POINTER)
+        status = api.lookup_attribute(builder, owner, name, slot)
+        with builder.if_then(api.error(builder, status), likely=False):
+            api.call(builder, "PyErr_Clear")
+            builder.store(NULL, slot)
+        return builder.load(slot, typ=POINTER)
+
+    def _module_attribute(self, module: types.ModuleType, owner: ir.Value, name: str) -> ir.Value:
+        """Emit the same for a plain module: first its dict, which the generic lookup consults before anything else."""
+        frame, builder, api = self._frame, self._frame.builder, self._frame.api
+        namespace, key = api.object(builder, module.__dict__), api.object(builder, name)
+        value = api.call(builder, "PyDict_GetItemWithError", namespace, key)
+        is_plain = api.has_type(builder, owner, types.ModuleType)
+        generic = builder.or_(api.is_null(builder, value), builder.not_(is_plain))
+        with builder.if_else(generic, likely=False) as (absent, present):
+            with absent:
+                api.call(builder, "PyErr_Clear")
+                looked_up = self._attribute(owner, name)
+                looked_up_in = builder.block
+            with present:
+                api.incref(frame.builder, value)
+                present_in = builder.block
+        joined = builder.phi(POINTER)
+        joined.add_incoming(looked_up, looked_up_in)
+        joined.add_incoming(value, present_in)
+        return joined
+
+    def _item(self, owner: Reading, place: ItemPlace) -> ir.Value:
+        """Emit ``owner[key]``, borrowed, by direct access where the owner's type is known, else through Python."""
+        if owner.type_ is dict:
+            return self._dict_item(owner.value, place.key)
+        if owner.type_ is not None and isinstance(place.key, int) and place.key >= 0:
+            if owner.type_ is list:
+                return self._list_item(owner.value, int(place.key))
+            if issubclass(owner.type_, tuple) and owner.type_.__getitem__ is tuple.__getitem__:
+                return self._tuple_item(owner.value, int(place.key))
+        return self._item_by_type(owner.value, place)
+
+    def _item_by_type(self, owner: ir.Value, place: ItemPlace) -> ir.Value:
+        """Emit the read of an item of an object whose type no guard has established: Python's own."""
+        frame, builder, api = self._frame, self._frame.builder, self._frame.api
+        value = call_python(api, frame, _ItemReader(place.key), owner)
+        missing = api.object(builder, MISSING)
+        found = builder.select(builder.icmp_unsigned("==", value, missing), NULL, value)
+        frame.hold(value)
+        return found
+
+    def _tuple_item(self, owner: ir.Value, index: int) -> ir.Value:
+        api, builder = self._frame.api, self._frame.builder
+        return self._indexed(owner, index, lambda: api.address(builder, owner, layout.TUPLE_ITEMS))
+
+    def _list_item(self, owner: ir.Value, index: int) -> ir.Value:
+        api, builder = self._frame.api, self._frame.builder
+        return self._indexed(owner, index, lambda: api.field(builder, owner, layout.LIST_ITEMS, POINTER))
+
+    def _indexed(self, owner: ir.Value, index: int, items: Callable[[], ir.Value]) -> ir.Value:
+        api, builder = self._frame.api, self._frame.builder
+        size = api.field(builder, owner, layout.VARIABLE_SIZE, I64)
+        before = builder.block
+        with builder.if_then(builder.icmp_signed(">", size, ir.Constant(I64, index)), likely=True):
+            value = api.field(builder, items(), 8 * index, POINTER)
+            read_in = builder.block
+        return self._join(value, read_in, before)
+
+
+class _ItemReader:
+    """Reads one item as `ItemPlace.read` does."""
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+
+    def __call__(self, owner: Any) -> Any:
+        return ItemPlace(ConstantPlace(owner, "owner"), self._key).read(())
+
+
+def _on_module_type(name: str) -> bool:
+    return any(name in base.__dict__ for base in types.ModuleType.__mro__)
+
+
+def call_python(api: PythonApi, frame: EntryFrame, function: Callable[..., Any], *arguments: ir.Value) -> ir.Value:
+    """Emit ``function(*arguments)``; a new reference, null (and no exception set) if it raised."""
+    builder = frame.builder
+    vector = frame.scratch(ir.ArrayType(POINTER, max(len(arguments), 1)))
+    for index, argument in enumerate(arguments):
+        builder.store(argument, api.address(builder, vector, 8 * index))
+    count = ir.Constant(I64, len(arguments))
+    result = api.call(builder, "PyObject_Vectorcall", api.object(builder, function), vector, count, NULL)
+    with builder.if_then(api.is_null(builder, result), likely=False):
+        api.call(builder, "PyErr_Clear")
+    return result
