@@ -1,0 +1,1 @@
+"""Timings of the example programs and of micro cases, in plain NumPy and under `@jit`: ``python -m benchmarks``."""
