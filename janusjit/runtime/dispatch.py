@@ -56,6 +56,22 @@ class JitFunction(Generic[Parameters, Result]):
         Receives the events; the process's when not given.
     """
 
+    # slots, because what the settled path reads has to be found fast; the dictionary is for a function's own attributes
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_arity",
+        "_binder",
+        "_code",
+        "_compiler",
+        "_deoptimized",
+        "_function",
+        "_lifecycle",
+        "_options",
+        "_stream",
+        "_suspensions",
+    )
+
     __wrapped__: Callable[Parameters, Result]
     __name__: str
     __qualname__: str
