@@ -52,6 +52,7 @@ declare(
         eager=np.matmul,
         infer=_matmul_rule,
         lowering=Contract(),
+        sums=True,
         numpy=(np.matmul,),
         samples=tuple(
             Sample((Draw(a, dtype), Draw(b, dtype))) for dtype in ("f64", "f32", "i64", "bool") for a, b in _SHAPES
@@ -106,6 +107,7 @@ declare(
         eager=_eager_einsum,
         infer=_einsum_rule,
         lowering=Library(),
+        sums=True,
         numpy=(np.einsum,),
         samples=tuple(
             Sample(tuple(Draw(shape) for shape in shapes), {"subscripts": subscripts})

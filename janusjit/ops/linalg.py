@@ -82,6 +82,7 @@ def _linalg_op(
             eager=eager or function,
             infer=infer,
             lowering=Library(),
+            sums=True,
             fallible=fallible,
             numpy=(function,),
             samples=samples,

@@ -83,11 +83,11 @@ def _reduction(
     result: str | None = None,
     has_identity: bool = True,
 ) -> None:
-    keep_dtype = name in ("sum", "prod")
+    sums = name in ("sum", "prod")
 
     def eager(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
         x = np.asarray(x)
-        dtype = {"dtype": x.dtype} if keep_dtype else {}
+        dtype = {"dtype": x.dtype} if sums else {}
         return function(x, axis=axes, keepdims=keepdims, **dtype)
 
     declare(
@@ -97,6 +97,7 @@ def _reduction(
             eager=eager,
             infer=_reduction_rule(name, dtypes, result, has_identity),
             lowering=Reduce(name),
+            sums=sums,
             fallible=False if has_identity else _may_be_empty,
             numpy=(function,),
             samples=_samples(dtypes[:4], has_identity),
@@ -177,6 +178,7 @@ def _scan(name: str, function: Callable[..., Any]) -> None:
             eager=eager,
             infer=infer,
             lowering=Structured(),
+            sums=True,
             numpy=(function,),
             samples=tuple(
                 Sample((Draw(shape, dtype),), {"axis": axis})

@@ -129,7 +129,10 @@ class Op:
         How a backend compiles it.
     ulp : int
         Largest distance of a result element from the true value in units in the last place; 0 means as NumPy's, bit
-        for bit. Speaks of elementwise ops.
+        for bit.
+    sums : bool
+        The result rounds many times, in an order of the backend's choice: no further from the exact result than twice
+        NumPy's own error. ``ulp`` says nothing then.
     commutative : bool
         Swapping the two inputs gives the same bits.
     fallible : bool or callable
@@ -149,6 +152,7 @@ class Op:
     lowering: Lowering
     samples: tuple[Sample, ...]
     ulp: int = 0
+    sums: bool = False
     commutative: bool = False
     fallible: bool | FallibleRule = False
     numpy: tuple[Callable[..., Any], ...] = ()
