@@ -37,14 +37,16 @@ def write_plot(rows: list[dict[str, Any]], environment: dict[str, Any], path: Pa
         y += ROW
     x_of_one = LEFT + WIDTH / longest
     line = f'<line x1="{x_of_one:.1f}" y1="{TOP}" x2="{x_of_one:.1f}" y2="{y}" stroke="#666" stroke-dasharray="3 3"/>'
-    title = _text(10, 24, "Eager time divided by janusjit's (longer is faster; dashed: no difference)", 15, "bold")
+    title = _text(
+        10, 24, "Eager time divided by janusjit's (longer is faster; dashed: equal; grey: stayed in Python)", 15, "bold"
+    )
     versions = f"Python {environment['python']}, NumPy {environment['numpy']}, {environment['threads']} BLAS thread(s)"
     subtitle = _text(10, 44, f"{environment['processor']}; {versions}; the faster of two BLAS settings", 11)
     total_width = LEFT + WIDTH + RIGHT
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total_width} {y + 12}" width="{total_width}" '
         f'font-family="sans-serif"><rect width="100%" height="100%" fill="#ffffff"/>'
-        + "".join([title, subtitle, *parts, line])
+        + "".join([title, subtitle, line, *parts])
         + "</svg>\n",
         encoding="utf-8",
     )
