@@ -132,6 +132,8 @@ def test_als_cg():
     check_counters(recorder.stats, calls=8, deopts=0)
     assert recorder.stats.specializations == 1
     assert sum(entry["inner_steps"] for entry in eager) > 300
+    # Both loops, whose lengths the data decides, are loops in the graph; neither was unrolled nor left to Python.
+    assert recorder.function.specializations[0].graph.count("loop") >= 2
 
 
 def test_softmax_regression():
