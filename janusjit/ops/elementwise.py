@@ -200,13 +200,18 @@ ufunc_op(np.fmin, _number_extremum("logical_and", "le"), dtypes=ALL)
 _clip_ufunc: np.ufunc = umath.clip  # type: ignore[attr-defined]
 
 
+# between zeros of different signs some versions of NumPy keep x, others take the bound
+_KEEPS_ZERO = bool(np.signbit(_clip_ufunc(np.array([-0.0]), 0.0, 1.0)[0]))
+
+
 def _clip(e: E, x: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    """NumPy's loop for bounds that do not vary: ``x`` where it equals a bound; NaN if anything is."""
-    floats = is_float(e, x)
-    below = e.logical_or(e.lt(x, low), e.isnan(low)) if floats else e.lt(x, low)
-    raised = e.select(below, low, x)
-    above = e.logical_or(e.gt(raised, high), e.isnan(high)) if floats else e.gt(raised, high)
-    return e.select(above, high, raised)
+    """NumPy's loop for bounds that do not vary; NaN if anything is."""
+    below, above = (e.lt, e.gt) if _KEEPS_ZERO else (e.le, e.ge)
+    if not is_float(e, x):
+        raised = e.select(below(x, low), low, x)
+        return e.select(above(raised, high), high, raised)
+    raised = e.select(e.logical_or(below(x, low), e.isnan(low)), low, x)
+    return e.select(e.logical_or(above(raised, high), e.isnan(high)), high, raised)
 
 
 def _clip_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
