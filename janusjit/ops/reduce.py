@@ -105,8 +105,8 @@ def _reduction(
     )
 
 
-def _count_nonzero(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    return np.sum(np.asarray(x) != 0, axis=axis, keepdims=keepdims, dtype=np.int64)
+def _count_nonzero(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    return np.sum(np.asarray(x) != 0, axis=axes, keepdims=keepdims, dtype=np.int64)
 
 
 _reduction("sum", np.sum, (*NUMERIC, *NARROW))
@@ -119,7 +119,7 @@ declare(
     Op(
         name="count_nonzero",
         family="reduce",
-        eager=lambda x, axes, keepdims: _count_nonzero(x, axes, keepdims),
+        eager=_count_nonzero,
         infer=_reduction_rule("count_nonzero", ALL, "i64", True),
         lowering=Reduce("count_nonzero"),
         numpy=(np.count_nonzero,),
