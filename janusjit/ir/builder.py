@@ -225,6 +225,16 @@ def clone_region(region: Region, values: dict[Value, Value]) -> Region:
     return copy
 
 
-def collect_guards(graph: Graph) -> None:
-    """Make ``graph.guards.in_graph`` the guards its nodes carry, in program order (passes call it after removals)."""
-    graph.guards.in_graph[:] = dict.fromkeys(node.guard for node in graph.walk() if node.guard is not None)
+def drop_guards(graph: Graph, carried: set[InGraphGuard]) -> None:
+    """Drop the in-graph guards that nodes carried before a change (``carried``) and none carries now.
+
+    A guard that no node carried speaks of the whole graph (floating-point flags) and stays.
+    """
+    gone = carried - carried_guards(graph)
+    if gone:
+        graph.guards.in_graph[:] = [guard for guard in graph.guards.in_graph if guard not in gone]
+
+
+def carried_guards(graph: Graph) -> set[InGraphGuard]:
+    """Return the guards that nodes carry."""
+    return {node.guard for node in graph.walk() if node.guard is not None}

@@ -44,6 +44,8 @@ class _Comparison:
             return f"symbols {first.symbols} and {second.symbols}"
         if found := self.data(tuple(first.guards.entry), tuple(second.guards.entry)):
             return f"entry guards: {found}"
+        if found := self.data(tuple(first.guards.in_graph), tuple(second.guards.in_graph)):
+            return f"in-graph guards: {found}"
         return self.regions(first.body, second.body)
 
     def regions(self, first: Region, second: Region) -> str | None:

@@ -122,7 +122,7 @@ class _GraphParser:
     def _header(self) -> None:
         tokens = self._tokens
         bindings: list[tuple[Symbol, str, int]] = []
-        while tokens.peek.text in ("symbol", "place", "input", "require") and tokens.following().text != "(":
+        while tokens.peek.text in ("symbol", "place", "input", "require", "check") and tokens.following().text != "(":
             keyword = tokens.take().text
             if keyword == "symbol":
                 bindings += self._symbol()
@@ -130,8 +130,11 @@ class _GraphParser:
                 self._root()
             elif keyword == "input":
                 self._input()
-            else:
+            elif keyword == "require":
                 self._requirement()
+            else:
+                guard = self._shared(self._guard(), tokens.span())
+                self._builder.graph.guards.in_graph += [guard] if guard is not None else []
         for symbol, name, axis in bindings:
             self._builder.graph.symbols[symbol] = (self._use(name).index, axis)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
+from janusjit.errors import JanusError
 from janusjit.ir import places as pl
 from janusjit.ir.dims import Dim, DimExpr, Symbol
 from janusjit.ir.types import DTYPES, TensorType
@@ -36,13 +37,11 @@ _PATTERNS = {
 _TOKEN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PATTERNS.items()))
 
 
-class GraphSyntaxError(ValueError):
+class GraphSyntaxError(JanusError):
     """The text is not a graph. ``line`` and ``column`` are 1-based."""
 
-    code = "ir.syntax"
-
     def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(f"{line}:{column}: {message}")
+        super().__init__("ir.syntax", f"{line}:{column}: {message}")
         self.line = line
         self.column = column
 

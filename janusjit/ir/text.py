@@ -12,6 +12,7 @@ Shape of the text::
       input x: f32[n,3] = x array C
       input W: f32[3,2] = self.W array C
       require TypeIs(self, &Net)                     ; an entry guard: kind and fields
+      check #1 fp.flags("floating-point flags", "clear")   ; an in-graph guard that speaks of the whole graph
       %0: f32[n,2] = matmul(x, W) @train.py:12:9
       %1: f32[] = sum(%0, axes=(0, 1), keepdims=False) @train.py:13:8
       %2: bool[] = isfinite(%1)
@@ -35,6 +36,7 @@ from typing import Any
 
 from janusjit.ir import boxes as bx
 from janusjit.ir import places as pl
+from janusjit.ir.builder import carried_guards
 from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
 from janusjit.ir.guards import ArrayLayout, EntryGuard, InGraphGuard, ScalarTypeIs
 from janusjit.ir.text_data import DataPrinter, Names, all_symbols, format_span, identifier, quote
@@ -177,9 +179,11 @@ class GraphPrinter:
         annotations = {given.place.name: self._annotation(given) for given in graph.inputs[:short]}  # type: ignore[attr-defined]
         inputs = [self._input(given) for given in graph.inputs[short:]]
         requirements = [self._requirement(guard) for guard in graph.guards.entry[short:]]
+        carried = carried_guards(graph)
+        checks = [self._check(guard) for guard in graph.guards.in_graph if guard not in carried]
         body = list(self._region(graph.body, INDENT))
         roots = [f"place {name} = {text}" for name, text in self._data.roots.items()]
-        header = [*self._symbols(), *roots, *inputs, *requirements]
+        header = [*self._symbols(), *roots, *inputs, *requirements, *checks]
         name = graph.name if re.fullmatch(r"[^\W\d]\w*", graph.name) else quote(graph.name)
         parameters = ", ".join(parameter + annotations.get(parameter, "") for parameter in graph.parameters)
         first = f"graph {name}({parameters}){format_span(graph.span)} {{"
@@ -244,9 +248,17 @@ class GraphPrinter:
         return f" as ({', '.join(map(self._define, region.parameters))})" if region.parameters else ""
 
     def _guard(self, node: Node) -> str:
-        guard = node.guard
-        if not isinstance(guard, InGraphGuard):
+        if not isinstance(node.guard, InGraphGuard):
             return ""
+        at = ""
+        if format_span(node.guard.span) != format_span(node.span):
+            at = f"at={format_span(node.guard.span).strip() or 'unknown'}"
+        return f" else {self._in_graph(node.guard, at)}"
+
+    def _check(self, guard: InGraphGuard) -> str:
+        return f"check {self._in_graph(guard)}{format_span(guard.span)}"
+
+    def _in_graph(self, guard: InGraphGuard, at: str = "") -> str:
         parts = [quote(guard.subject), quote(guard.expected)]
         if guard.site != -1:
             parts.append(f"site={guard.site}")
@@ -254,10 +266,9 @@ class GraphPrinter:
             parts.append(f"evidence={quote(guard.evidence)}")
         if guard.relaxation is not None:
             parts.append(f"relaxation={self._data.data(guard.relaxation)}")
-        if format_span(guard.span) != format_span(node.span):
-            parts.append(f"at={format_span(guard.span).strip() or 'unknown'}")
         number = self._guards.get(guard)
-        return f" else {'' if number is None else f'#{number} '}{guard.code}({', '.join(parts)})"
+        arguments = ", ".join([*parts, at] if at else parts)
+        return f"{'' if number is None else f'#{number} '}{guard.code}({arguments})"
 
 
 def _input_name(place: pl.Place) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from janusjit.errors import JanusError
 from janusjit.ir.boxes import ArrayBox, Box, ExitRecipe, PlaceBox, ScalarBox, ViewBox, WriteArray
 from janusjit.ir.builder import Infer
 from janusjit.ir.dims import DimExpr, Symbol, symbols_of
@@ -27,17 +28,15 @@ STRUCTURAL = TERMINATORS | {"if", "loop", "guard", "bind_dim", "dim"}
 REGION_COUNT = {"if": 2, "loop": 1}
 
 
-class VerificationError(ValueError):
+class VerificationError(JanusError):
     """A graph breaks an invariant of the representation: a defect of what made it, not of the user's program.
 
     ``node`` is the offending node or None; ``graph`` the graph.
     """
 
-    code = "ir.invalid"
-
     def __init__(self, message: str, graph: Graph, node: Node | None = None) -> None:
         where = f" in {node!r}" if node is not None else ""
-        super().__init__(f"graph {graph.name}: {message}{where}")
+        super().__init__("ir.invalid", f"graph {graph.name}: {message}{where}")
         self.graph = graph
         self.node = node
 
