@@ -158,8 +158,7 @@ class PlaceReader:
             case AttributePlace():
                 return self._read_attribute(place, borrow_attribute)
             case ItemPlace():
-                owner = self.read(place.owner)
-                return Reading(self._unless_missing(owner, lambda: self._item(owner, place)))
+                return Reading(self._item(self.read(place.owner), place))
         raise TypeError(f"{type(place).__name__} has no native read")
 
     def _unless_missing(self, owner: Reading, read: Callable[[], ir.Value]) -> ir.Value:
@@ -233,23 +232,24 @@ class PlaceReader:
 
     def _item(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit ``owner[key]``, borrowed, by direct access where the owner's type is known, else through Python."""
-        if owner.type_ is dict:
-            return self._dict_item(owner.value, place.key)
-        if owner.type_ is not None and isinstance(place.key, int) and place.key >= 0:
-            if owner.type_ is list:
-                return self._list_item(owner.value, int(place.key))
-            if issubclass(owner.type_, tuple) and owner.type_.__getitem__ is tuple.__getitem__:
-                return self._tuple_item(owner.value, int(place.key))
-        return self._item_by_type(owner.value, place)
+        type_, key = owner.type_, place.key
+        if type_ is dict:
+            return self._unless_missing(owner, lambda: self._dict_item(owner.value, key))
+        if type_ is not None and isinstance(key, int) and key >= 0:
+            if type_ is list:
+                return self._unless_missing(owner, lambda: self._list_item(owner.value, int(key)))
+            if issubclass(type_, tuple) and type_.__getitem__ is tuple.__getitem__:
+                return self._unless_missing(owner, lambda: self._tuple_item(owner.value, int(key)))
+        return self._item_in_python(owner, place)
 
-    def _item_by_type(self, owner: ir.Value, place: ItemPlace) -> ir.Value:
+    def _item_in_python(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit the read of an item of an object whose type no guard has established: Python's own."""
         frame, builder, api = self._frame, self._frame.builder, self._frame.api
-        value = call_python(api, frame, _ItemReader(place.key), owner)
+        reader = _ItemReader(place.key)
+        value = self._unless_missing(owner, lambda: call_python(api, frame, reader, owner.value))
+        frame.hold(value)  # not under the condition: what is held, is held on every path
         missing = api.object(builder, MISSING)
-        found = builder.select(builder.icmp_unsigned("==", value, missing), NULL, value)
-        frame.hold(value)
-        return found
+        return builder.select(builder.icmp_unsigned("==", value, missing), NULL, value)
 
     def _tuple_item(self, owner: ir.Value, index: int) -> ir.Value:
         api, builder = self._frame.api, self._frame.builder
