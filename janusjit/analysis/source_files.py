@@ -1,0 +1,190 @@
+"""Finding the source of a code object.
+
+Owns the cache of parsed and compiled files. Invariant: `locate` returns a syntax tree node only if compiling the file's
+present text gives the running code object again, so stale or instrumented source is never read.
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import ast
+import linecache
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+from janusjit.errors import SourceError
+from janusjit.spans import Span
+
+FunctionNode = (
+    ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+)
+FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
+_FUTURE_FLAGS = 0
+for _feature in __future__.all_feature_names:
+    _FUTURE_FLAGS |= getattr(__future__, _feature).compiler_flag
+_NESTED_FLAG = 0x10  # CO_NESTED has the value of an obsolete compiler flag
+_FUTURE_FLAGS &= ~_NESTED_FLAG
+
+_KINDS: dict[str, type] = {
+    "<lambda>": ast.Lambda, "<listcomp>": ast.ListComp, "<setcomp>": ast.SetComp, "<dictcomp>": ast.DictComp,
+    "<genexpr>": ast.GeneratorExp,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a function stands.
+
+    Attributes
+    ----------
+    node : ast node
+        The function.
+    lines : list of str
+        The lines of its file.
+    class_name : str or None
+        The innermost class around it.
+    span : Span
+        Its first line.
+    """
+
+    node: FunctionNode
+    lines: list[str]
+    class_name: str | None
+    span: Span
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file as read, parsed and compiled once."""
+
+    lines: list[str]
+    tree: ast.Module
+    code: CodeType
+
+
+_FILES: dict[tuple[str, int], _File] = {}
+
+
+def locate(code: CodeType, global_names: dict[str, Any]) -> Located:
+    """Find the syntax tree node that a code object was compiled from.
+
+    Raises
+    ------
+    SourceError
+        See `janusjit.analysis.source.load`.
+    """
+    span = Span(code.co_filename, code.co_firstlineno, 1, function=code.co_qualname)
+    lines = linecache.getlines(code.co_filename, global_names)
+    found = _search(code, lines) if lines else None
+    if found is None:
+        linecache.checkcache(code.co_filename)
+        fresh = linecache.getlines(code.co_filename, global_names)
+        if not fresh:
+            raise SourceError("source.missing", f"no source for {code.co_qualname}", span)
+        if fresh is not lines:
+            found = _search(code, fresh)
+            lines = fresh
+    if found is None:
+        reason = f"the source of {code.co_qualname} is not the source of the code that runs (edited since import?)"
+        raise SourceError("source.stale", reason, span)
+    nodes = [(node, name) for node, name in _nodes(found.tree, code) if _is_from(code, node)]
+    if len(nodes) != 1:
+        raise SourceError("source.ambiguous", f"{len(nodes)} functions could be {code.co_qualname}", span)
+    return Located(nodes[0][0], lines, nodes[0][1], span)
+
+
+def _search(code: CodeType, lines: list[str]) -> _File | None:
+    """Return the file if its present text compiles to ``code``."""
+    file = _file(code, lines)
+    if file is None:
+        return None
+    same = [candidate for candidate in _codes(file.code) if _same(candidate, code)]
+    return file if same else None
+
+
+def _file(code: CodeType, lines: list[str]) -> _File | None:
+    flags = code.co_flags & _FUTURE_FLAGS
+    key = (code.co_filename, flags)
+    known = _FILES.get(key)
+    if known is not None and (known.lines is lines or known.lines == lines):
+        return known
+    try:
+        tree = ast.parse("".join(lines), code.co_filename)
+        compiled = compile(tree, code.co_filename, "exec", flags=flags, dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return None
+    _FILES[key] = _File(lines, tree, compiled)
+    return _FILES[key]
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _same(candidate: CodeType, code: CodeType) -> bool:
+    """Whether compiling the source gave the code that runs."""
+    if candidate.co_name != code.co_name or candidate.co_firstlineno != code.co_firstlineno:
+        return False
+    if candidate == code:
+        return list(candidate.co_positions()) == list(code.co_positions())
+    return _has_rewritten_asserts(code) and _same_but_asserts(candidate, code)
+
+
+def _has_rewritten_asserts(code: CodeType) -> bool:
+    """Whether pytest has rewritten the function's ``assert`` statements, which changes their message and no more."""
+    return any(name.startswith("@py_assert") for name in code.co_varnames) or "@pytest_ar" in code.co_names
+
+
+def _same_but_asserts(candidate: CodeType, code: CodeType) -> bool:
+    count = candidate.co_argcount + candidate.co_kwonlyargcount
+    return (
+        candidate.co_argcount == code.co_argcount
+        and candidate.co_kwonlyargcount == code.co_kwonlyargcount
+        and candidate.co_varnames[:count] == code.co_varnames[:count]
+        and candidate.co_freevars == code.co_freevars
+        and set(candidate.co_varnames) <= set(code.co_varnames)
+        and set(candidate.co_names) - {"AssertionError"} <= set(code.co_names)
+    )
+
+
+def _nodes(tree: ast.Module, code: CodeType) -> Iterator[tuple[FunctionNode, str | None]]:
+    """Yield the nodes of the code's name that start on its first line, each with the class around it."""
+    kind = _KINDS.get(code.co_name)
+    pending: list[tuple[ast.AST, str | None]] = [(tree, None)]
+    while pending:
+        node, class_name = pending.pop()
+        if kind is None:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == code.co_name:
+                if min([node.lineno, *(item.lineno for item in node.decorator_list)]) == code.co_firstlineno:
+                    yield node, class_name
+        elif isinstance(node, kind) and node.lineno == code.co_firstlineno:  # type: ignore[attr-defined]
+            yield node, class_name  # type: ignore[misc]
+        inside = node.name if isinstance(node, ast.ClassDef) else class_name
+        for child in ast.iter_child_nodes(node):
+            if _reaches(child, code.co_firstlineno):
+                pending.append((child, inside))
+
+
+def _reaches(node: ast.AST, line: int) -> bool:
+    """Whether a node may contain something that starts on ``line``."""
+    end = getattr(node, "end_lineno", None)
+    if end is None:
+        return True
+    start = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", ()))])  # type: ignore[attr-defined]
+    return bool(start <= line <= end)
+
+
+def _is_from(code: CodeType, node: FunctionNode) -> bool:
+    """Whether the code's instructions lie in the node's own body (tells lambdas on one line apart)."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return True
+    inside = node.body if isinstance(node, ast.Lambda) else node.value if isinstance(node, ast.DictComp) else node.elt
+    first, last = (inside.lineno, inside.col_offset), (inside.end_lineno or 0, inside.end_col_offset or 0)
+    places = [(line, column) for line, _, column, _ in code.co_positions() if line is not None and column is not None]
+    return not places or any(first <= place < last for place in places if place != (code.co_firstlineno, 0))
