@@ -234,6 +234,41 @@ class Raised(Event):
     outcome: ClassVar[str] = "raised"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted(Event):
+    """A function's counters at this moment, for readers who have only the events; see `Statistics`."""
+
+    kind: ClassVar[str] = "counted"
+    outcome: ClassVar[str] = "counted"
+    calls: int
+    profiled_calls: int
+    graph_calls: int
+    eager_calls: int
+    deopts: int
+    host_calls: int
+    specializations: int
+    compile_seconds: float
+    saved_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """The run began; ``environment`` names versions, processor and flags."""
+
+    kind: ClassVar[str] = "started"
+    outcome: ClassVar[str] = "started"
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+#: every kind of event, by its name
+KINDS: dict[str, type[Event]] = {
+    kind.kind: kind
+    for kind in (
+        Started, Profiled, Specialized, GuardFailed, FellBack, BackedOff, Evicted, Suspended, Raised, Counted
+    )
+}  # fmt: skip
+
+
 def environment() -> dict[str, str]:
     """Return what the environment of this process is, as events' readers need to know it."""
     return {
@@ -243,6 +278,7 @@ def environment() -> dict[str, str]:
         "llvm": ".".join(map(str, llvmlite.binding.llvm_version_info)),
         "cpu": llvmlite.binding.get_host_cpu_name(),
         "system": f"{platform.system()} {platform.machine()}",
+        "flags": " ".join(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("JANUSJIT_")),
     }
 
 
@@ -302,6 +338,14 @@ class Stream:
 
 #: the stream of this process
 STREAM = Stream()
+
+_PROCESS = FunctionIdentity("", "", 0)
+
+
+def started() -> Started:
+    """Return the event that describes this process."""
+    cause = Cause("environment.start", "environment", "the environment of the run")
+    return Started(function=_PROCESS, cause=cause, environment=environment())
 
 
 def record(event: Event, run: str) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from janusjit.runtime.events import Evicted, FellBack, GuardFailed, Profiled, Sp
 from janusjit.runtime.lifecycle import Options
 from janusjit.runtime.switch import disable, enable
 from janusjit.spans import Span
-
-from .tiny_compiler import TinyCompiler
+from tests.runtime.tiny_compiler import TinyCompiler
 
 
 def jit(function, compiler=None, **options):
@@ -190,7 +189,8 @@ def test_a_specialization_that_is_always_left_is_given_up():
 
 
 def cannot(code="capture.yield", category="fundamental"):
-    return CaptureFailure(code, category, Span("user.py", 7, 5), "yield", "a generator keeps its frame", "return a list")
+    reason = "a generator keeps its frame"
+    return CaptureFailure(code, category, Span("user.py", 7, 5), "yield", reason, "return a list")
 
 
 def test_what_cannot_be_captured_stays_in_python_and_says_why():

@@ -1,0 +1,202 @@
+"""What users call.
+
+Owns `jit` and the functions that look at everything that was jitted. Invariant: nothing here decides anything; it names
+what the layers below do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+from janusjit.config import current
+from janusjit.errors import ConfigurationError
+from janusjit.report.model import Report, build_report
+from janusjit.runtime.dispatch import FUNCTIONS, JitFunction
+from janusjit.runtime.events import STREAM, Cause, Counted, Event, environment
+from janusjit.runtime.journal import follow, write_journal
+from janusjit.runtime.lifecycle import Options
+from janusjit.runtime.logs import log_events
+from janusjit.runtime.pipeline import Pipeline
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+Policy = Literal["fallback", "warn", "raise"]
+
+_PIPELINE = Pipeline()
+
+
+class Jitted(JitFunction[Parameters, Result]):
+    """A jitted function, with its report."""
+
+    __slots__ = ()
+
+    def report(self) -> Report:
+        """Return the report of this function alone."""
+        events = [event for event in STREAM.events() if event.function == self._lifecycle.publisher.identity]
+        return build_report([*events, counted(self)], environment(), STREAM.dropped)
+
+
+@overload
+def jit(function: Callable[Parameters, Result], /) -> Jitted[Parameters, Result]: ...
+
+
+@overload
+def jit(
+    *,
+    warmup: int = ...,
+    policy: Policy = ...,
+    background: bool = ...,
+    static: Iterable[str] = ...,
+    exact: bool = ...,
+) -> Callable[[Callable[Parameters, Result]], Jitted[Parameters, Result]]: ...
+
+
+def jit(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    warmup: int = 2,
+    policy: Policy = "fallback",
+    background: bool = False,
+    static: Iterable[str] = (),
+    exact: bool = True,
+) -> Any:
+    """Run a function from compiled code wherever what it did so far tells what it will do.
+
+    The first calls run in Python under a profiler. Then the function is captured into a graph that assumes what has
+    been seen, compiled, and called instead. Every assumption is checked at each call; when one fails, the call runs in
+    plain Python, or in a further specialization, and the assumption is not made again.
+
+    Parameters
+    ----------
+    function : function
+        A Python function or method; leave out to give options.
+    warmup : int
+        Calls to profile, at least 1.
+    policy : {"fallback", "warn", "raise"}
+        What to do when a call after warm-up would run in plain Python: run it, run it and warn
+        (`janusjit.errors.DegradedWarning`), or raise `janusjit.errors.GuardError` before anything has run.
+        An exception that the function itself raises is raised whatever the policy.
+    background : bool
+        Compile on another thread while calls go on in Python, instead of within the call that needs it. Which calls
+        then run where depends on timing, and with it the last bits of results.
+    static : iterable of str
+        Parameters whose values are constants of a specialization.
+    exact : bool
+        Keep to NumPy's results as `docs/architecture.md` defines; False allows rewrites tagged relaxed.
+
+    Returns
+    -------
+    Jitted
+        An object that behaves like the function. Class methods and static methods are returned as such.
+
+    Raises
+    ------
+    TypeError
+        If ``function`` is not a Python function, or has no parameter named in ``static``.
+    ConfigurationError
+        If an option has no meaning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import janusjit as jj
+    >>> @jj.jit
+    ... def step(weights, gradient, rate=0.1):
+    ...     weights -= rate * gradient
+    >>> weights = np.zeros(3)
+    >>> for _ in range(4):
+    ...     step(weights, np.ones(3))
+    """
+    if warmup < 1:
+        raise ConfigurationError(f"warmup={warmup}: at least one call has to be profiled")
+    if policy not in ("fallback", "warn", "raise"):
+        raise ConfigurationError(f"policy={policy!r}: one of 'fallback', 'warn', 'raise'")
+    names = frozenset([static] if isinstance(static, str) else static)
+    options = Options(warmup, policy, background, names, exact)
+
+    def decorate(target: Callable[..., Any]) -> Any:
+        if isinstance(target, classmethod | staticmethod):
+            return type(target)(decorate(target.__func__))
+        if isinstance(target, JitFunction):
+            return decorate(target.__wrapped__)
+        if not isinstance(target, types.FunctionType):
+            raise TypeError(f"jit takes a Python function, not {type(target).__name__}")
+        return Jitted(target, options, _PIPELINE)
+
+    return decorate if function is None else decorate(function)
+
+
+def report() -> Report:
+    """Return the report of every jitted function of this process."""
+    return build_report([*STREAM.events(), *map(counted, FUNCTIONS)], environment(), STREAM.dropped)
+
+
+def on_event(callback: Callable[[Event], object]) -> Callable[[], None]:
+    """Call ``callback`` with every event from now on, in order.
+
+    Parameters
+    ----------
+    callback : callable
+        Takes an `janusjit.runtime.events.Event`. It runs inside the call that made the event, so it should be quick,
+        and what it raises that call raises.
+
+    Returns
+    -------
+    callable
+        Takes nothing; ends the subscription.
+    """
+    return STREAM.subscribe(callback)
+
+
+def save_events(path: str | Path) -> None:
+    """Write the events kept so far, and the counters, to a file of JSON Lines for ``python -m janusjit report``.
+
+    Parameters
+    ----------
+    path : path
+        Replaced if it exists.
+    """
+    write_journal([*STREAM.events(), *map(counted, FUNCTIONS)], Path(path), STREAM.run)
+
+
+def counted(function: JitFunction[..., Any]) -> Counted:
+    """Return a function's counters as an event."""
+    stats = function.stats
+    return Counted(
+        function=function._lifecycle.publisher.identity,
+        cause=Cause("environment.counters", "environment", "the counters"),
+        call=stats.calls,
+        **{name: getattr(stats, name) for name in type(stats).__slots__},
+    )
+
+
+def _say_what_degraded() -> None:
+    """Print one line at exit if functions ended in plain Python, or publish counters for the event file."""
+    configuration = current()
+    if configuration.events is not None:
+        for function in FUNCTIONS:
+            STREAM.publish(counted(function))
+    degraded = [function for function in FUNCTIONS if function.reason is not None and function.stats.calls > 0]
+    if degraded and not configuration.quiet:
+        first = degraded[0]
+        assert first.reason is not None
+        more = f" and {len(degraded) - 1} more" if len(degraded) > 1 else ""
+        text = f"janusjit: {first.identity}{more} ran in plain Python: {first.reason.text}"
+        print(text, file=sys.stderr)  # noqa: T201 - no quiet degradation
+
+
+def _start() -> None:
+    configuration = current()
+    log_events(STREAM, configuration.log)
+    if configuration.events is not None:
+        follow(configuration.events)
+    atexit.register(_say_what_degraded)
+
+
+_start()

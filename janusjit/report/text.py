@@ -1,0 +1,161 @@
+"""The report as text for terminals and files.
+
+Owns the layout. Invariants: no line is wider than asked for, except where one word is; there are colours only on a
+terminal whose user has not set ``NO_COLOR``; what is printed is all in the `Report`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from janusjit.errors import CATEGORY_TEXT
+from janusjit.spans import UNKNOWN_SPAN
+
+if TYPE_CHECKING:
+    from janusjit.report.model import FunctionReport, Report, Row
+
+_DEFAULT_WIDTH = 100
+_MINIMUM_WIDTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Width and colours."""
+
+    width: int
+    colored: bool
+
+    def bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self.colored else text
+
+    def dim(self, text: str) -> str:
+        return f"\x1b[2m{text}\x1b[0m" if self.colored else text
+
+    def wrap(self, text: str, indent: str, first: str | None = None) -> Iterator[str]:
+        """Yield ``text`` in lines that fit, all indented by ``indent``, the first by ``first``."""
+        yield from textwrap.wrap(
+            text,
+            self.width,
+            initial_indent=indent if first is None else first,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def style_for(file: TextIO, width: int | None) -> Style:
+    """Return the style that suits a file: its terminal's width and colours, or none."""
+    terminal = file.isatty()
+    if width is None:
+        width = shutil.get_terminal_size((_DEFAULT_WIDTH, 24)).columns if terminal else _DEFAULT_WIDTH
+    colored = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Style(max(width, _MINIMUM_WIDTH), colored)
+
+
+def print_report(report: Report, file: TextIO | None, width: int | None) -> None:
+    """Print a report."""
+    target = sys.stdout if file is None else file
+    style = style_for(target, width)
+    target.write("\n".join(format_report(report, style)) + "\n")
+
+
+def format_report(report: Report, style: Style) -> Iterator[str]:
+    """Yield the lines of a report."""
+    if not report.functions:
+        yield "janusjit: no jitted function has been called"
+        return
+    count = len(report.functions)
+    failures = sum(function.deopts for function in report.functions)
+    functions = f"{count} function{'s' if count != 1 else ''}"
+    yield style.bold(f"janusjit report: {functions}, {failures} failed guard{'s' if failures != 1 else ''}")
+    if report.dropped:
+        yield f"({report.dropped} older events were not kept)"
+    for function in report.functions:
+        yield ""
+        yield from _function(function, style)
+
+
+def _function(function: FunctionReport, style: Style) -> Iterator[str]:
+    identity = function.function
+    yield style.bold(identity.name) + style.dim(f"  {identity.file}:{identity.line}")
+    yield from style.wrap(_summary(function), "  ")
+    if not function.rows:
+        yield "  every guard held"
+        return
+    yield ""
+    yield style.dim(f"  {'lost':>9}  {'count':>5}  where, assumed → got, action, hint")
+    for row in function.rows:
+        yield from _row(row, style)
+
+
+def _summary(function: FunctionReport) -> str:
+    parts = []
+    counted = function.counted
+    if counted is not None:
+        parts.append(
+            f"{counted.calls} calls = {counted.graph_calls} graph + {counted.eager_calls} eager "
+            f"({counted.profiled_calls} profiled)"
+        )
+    else:
+        parts.append(f"{function.profiled} profiled calls")
+    parts.append(f"{function.deopts} deopt{'s' if function.deopts != 1 else ''}")
+    alive = f", {counted.specializations} alive" if counted is not None else ""
+    parts.append(f"{function.compiled} specialization{'s' if function.compiled != 1 else ''} compiled{alive}")
+    parts.append(f"capture and compilation {duration(function.compile_seconds)}")
+    if counted is not None and counted.graph_calls:
+        word = "saved" if counted.saved_seconds >= 0 else "slower than Python by"
+        parts.append(f"{word} about {duration(abs(counted.saved_seconds))}")
+    if function.evicted_over_limit:
+        parts.append(f"{function.evicted_over_limit} evicted over the limit of live specializations")
+    if function.plain is not None:
+        parts.append("in plain Python for good")
+    return "; ".join(parts)
+
+
+def _row(row: Row, style: Style) -> Iterator[str]:
+    head = f"  {duration(row.lost):>9}  {row.count:>5}  "
+    indent = " " * len(head)
+    where = "" if row.where is UNKNOWN_SPAN or not row.where.line else f"{row.where}  "
+    if row.expected or row.got:
+        what = f"{where}{row.expression}: {row.expected} → {', '.join(row.got) or '?'}  [{row.code}]"
+    else:
+        what = f"{row.text}  [{row.code}]" if row.category in CATEGORY_TEXT else f"{where}{row.text}  [{row.code}]"
+    yield from style.wrap(what, indent, head)
+    if row.where.text:
+        yield from style.wrap(f"| {row.where.text}", indent)
+    for other in row.also:
+        yield from style.wrap(f"also {other.expression}: {other.expected} → {other.actual}  [{other.code}]", indent)
+    yield from style.wrap(_action(row), indent)
+    if row.hint is not None:
+        benefit = f" ({row.hint.benefit})" if row.hint.benefit else ""
+        yield from style.wrap(f"hint: {row.hint.edit}{benefit}", indent)
+
+
+def _action(row: Row) -> str:
+    parts = [row.action]
+    if row.history is not None:
+        history = row.history
+        calls = (
+            f"call {history.first_call}"
+            if history.first_call == history.last_call
+            else f"calls {history.first_call} to {history.last_call}"
+        )
+        parts.append(f"{history.pattern}, {calls}")
+    if row.call_site is not UNKNOWN_SPAN:
+        parts.append(f"called at {str(row.call_site).rpartition(':')[0]}")
+    return "; ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with three digits and a unit."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        value = seconds / factor
+        if abs(value) >= 1.0:
+            return f"{value:.3g} {unit}" if abs(value) < 99.5 else f"{value:.0f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
