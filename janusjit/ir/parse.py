@@ -66,6 +66,7 @@ class _GraphParser:
         self._tokens = tokens
         self._data = DataParser(tokens, namespace)
         self._infer = infer
+        self._start = tokens.peek  # of the line that is being read
         self._values: dict[str, Value] = {}
         self._guards: dict[int, InGraphGuard] = {}
         self._declared: list[tuple[str, str, TensorType, Span]] = []
@@ -203,6 +204,7 @@ class _GraphParser:
 
     def _node(self) -> None:
         tokens = self._tokens
+        start = self._start = tokens.peek
         results: list[tuple[str, TensorType | None]] = []
         if tokens.peek.kind == "value":
             results.append(self._result())
@@ -222,6 +224,7 @@ class _GraphParser:
         parsed = self._guard() if tokens.accept("else") else None
         span = tokens.span()
         guard = self._shared(parsed, span)
+        self._start = start
         if op == "fail":
             attributes["guard"] = guard
         inputs = self._operands(names)
@@ -231,10 +234,10 @@ class _GraphParser:
                 op, inputs, attributes, span=span, guard=guard, regions=regions, result_types=types
             )
         except (TypeError, ValueError) as error:
-            raise tokens.error(str(error)) from error
+            raise tokens.error(str(error), start) from error
         if results:
             if len(node.results) != len(results):
-                raise tokens.error(f"{op} has {len(node.results)} results, not {len(results)}")
+                raise tokens.error(f"{op} has {len(node.results)} results, not {len(results)}", start)
             for (name, _), value in zip(results, node.results, strict=True):
                 self._define(name, value)
 
@@ -246,7 +249,7 @@ class _GraphParser:
         self, op: str, results: list[tuple[str, TensorType | None]], regions: list[Region]
     ) -> tuple[TensorType, ...] | None:
         given = tuple(type_ for _, type_ in results if type_ is not None)
-        if len(given) == len(results) and (results or op in WITHOUT_RESULTS):
+        if len(given) == len(results) and (results or self._infer is None or op in WITHOUT_RESULTS):
             return given
         if op not in ("if", "loop"):
             return None
@@ -275,7 +278,7 @@ class _GraphParser:
         values = [self._use(name) if isinstance(name, str) else None for name in names]
         first = next((value for value in values if value is not None), None)
         if first is None and names:
-            raise self._tokens.error("a literal needs a value input beside it to take the dtype from")
+            raise self._tokens.error("a literal needs a value input beside it to take the dtype from", self._start)
         return [
             value if value is not None else self._literal(name, first.type.dtype)  # type: ignore[union-attr,arg-type]
             for value, name in zip(values, names, strict=True)
@@ -350,13 +353,13 @@ class _GraphParser:
 
     def _define(self, name: str, value: Value) -> None:
         if name in self._values:
-            raise self._tokens.error(f"{name} is defined twice")
+            raise self._tokens.error(f"{name} is defined twice", self._start)
         self._values[name] = value
 
     def _use(self, name: str | int | float) -> Value:
         value = self._values.get(str(name))
         if value is None:
-            raise self._tokens.error(f"{name} is not defined")
+            raise self._tokens.error(f"{name} is not defined", self._start)
         return value
 
 

@@ -139,9 +139,9 @@ class Tokens:
         file, line, column = self.take().text[1:].rsplit(":", 2)
         return Span(ast.literal_eval(file) if file[0] in "'\"" else file, int(line), int(column))
 
-    def error(self, message: str) -> GraphSyntaxError:
-        """Return an error that points at the next token."""
-        return self._error(message, self.peek.position)
+    def error(self, message: str, token: Token | None = None) -> GraphSyntaxError:
+        """Return an error that points at ``token``, or at the next one."""
+        return self._error(message, (token or self.peek).position)
 
     def _error(self, message: str, position: int) -> GraphSyntaxError:
         before = self._text[:position]

@@ -1,0 +1,1 @@
+"""Transformations of graphs: the pass manager, the passes, and the rewrite rules."""
