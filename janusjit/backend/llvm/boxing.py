@@ -199,20 +199,12 @@ def _object(exit_: Exit, box: kinds.ObjectBox) -> ir.Value:
     attributes = [(name, exit_.box(value)) for name, value in box.attributes]
     api, builder = exit_.frame.api, exit_.builder
     type_ = exit_.object(box.type_)
-    new = api.field(builder, type_, layout.TYPE_NEW, POINTER)
     prototype = ir.FunctionType(POINTER, [POINTER, POINTER, POINTER])
-    made = exit_.take(call_pointer(builder, prototype, new, [type_, exit_.object(()), NULL]))
+    new = api.field(builder, type_, layout.TYPE_NEW, prototype.as_pointer())
+    made = exit_.take(builder.call(new, [type_, exit_.object(()), NULL]))
     for name, value in attributes:
         exit_.require("PyObject_GenericSetAttr", made, exit_.object(sys.intern(name)), value)
     return made
-
-
-def call_pointer(
-    builder: ir.IRBuilder, prototype: ir.FunctionType, pointer: ir.Value, arguments: Sequence[ir.Value]
-) -> ir.Value:
-    """Emit a call through a function pointer."""
-    typed = builder.bitcast(pointer, prototype.as_pointer())
-    return builder.call(typed, arguments)
 
 
 def _call(exit_: Exit, box: kinds.CallBox) -> ir.Value:
