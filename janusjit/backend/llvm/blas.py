@@ -13,7 +13,7 @@ from janusjit.backend.llvm.blas_routines import emit_product
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
 
 #: products of up to this many multiplications are faster as inline loops than as calls of BLAS
-LOOP_LIMIT = 2048
+LOOP_LIMIT = 128
 
 
 def emit_matmul(

@@ -6,9 +6,33 @@ special values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
-from janusjit.backend.llvm.values import declare, register_type
+from janusjit.backend.llvm import vector_math_exponential as exponential
+from janusjit.backend.llvm import vector_math_logarithm as logarithm
+from janusjit.backend.llvm import vector_math_power as power
+from janusjit.backend.llvm.values import F32, F64, declare, register_type
+from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real
+
+#: branch-free formulas, which are inlined wherever they are used
+FORMULAS: dict[str, Callable[..., Real]] = {
+    "exp": exponential.exp,
+    "exp2": exponential.exp2,
+    "expm1": exponential.expm1,
+    "sinh": exponential.sinh,
+    "cosh": exponential.cosh,
+    "tanh": exponential.tanh,
+    "log": logarithm.log,
+    "log2": logarithm.log2,
+    "log10": logarithm.log10,
+    "log1p": logarithm.log1p,
+    "logaddexp": logarithm.logaddexp,
+    "cbrt": power.cbrt,
+}
+#: formulas that exist in float64 only
+WIDENED = frozenset({"cbrt"})
 
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
 C_NAMES = {
@@ -22,9 +46,28 @@ def emit_function(builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[
     """Emit the function of `janusjit.ops.emitter.FUNCTIONS` called ``name`` on floats of ``dtype``."""
     if name == "fmod":
         return builder.frem(*operands)
-    if name == "logaddexp":
-        raise NotImplementedError(name)
+    if name in FORMULAS:
+        return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
     return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
+
+
+def _inlined_function(module: ir.Module, name: str, dtype: str, arity: int) -> ir.Function:
+    symbol = f"janus.{name}.{dtype}"
+    known = module.globals.get(symbol)
+    if known is not None:
+        return known
+    type_ = register_type(dtype)
+    function = ir.Function(module, ir.FunctionType(type_, [type_] * arity), symbol)
+    function.linkage = "internal"
+    for attribute in ("alwaysinline", "nounwind", "readnone"):
+        function.attributes.add(attribute)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    widened = dtype == "f32" and name in WIDENED
+    code = FloatCode(builder, F64_FORMAT if widened or dtype == "f64" else F32_FORMAT)
+    operands = [builder.fpext(argument, F64) if widened else argument for argument in function.args]
+    result = FORMULAS[name](code, *(Real(code, operand) for operand in operands)).value
+    builder.ret(builder.fptrunc(result, F32) if widened else result)
+    return function
 
 
 def library_function(module: ir.Module, name: str, dtype: str, arity: int) -> ir.Function:

@@ -1,0 +1,288 @@
+"""Formulas over floats as LLVM instructions.
+
+Owns `FloatCode` and its values `Real`, `Whole` and `Truth`, which let the bodies of mathematical functions be written
+with operators, once for every precision and vector width. Invariant: operations are emitted as written, never
+reassociated; only `Real.times_plus` may round once or twice, as the processor prefers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Union
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.values import F32, F64, I1
+
+Number = Union["Real", float]
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The layout of a floating-point format.
+
+    Attributes
+    ----------
+    dtype : str
+        ``f32`` or ``f64``.
+    width, mantissa : int
+        Bits altogether, and of the stored mantissa.
+    bias : int
+        Exponent bias.
+    """
+
+    dtype: str
+    width: int
+    mantissa: int
+    bias: int
+
+    @property
+    def tiny(self) -> float:
+        """The smallest normal number."""
+        return 2.0 ** (1 - self.bias)
+
+    @property
+    def half_ulp(self) -> float:
+        """Half a unit in the last place of 1."""
+        return 2.0 ** (-self.mantissa - 1)
+
+
+F32_FORMAT = Precision("f32", 32, 23, 127)
+F64_FORMAT = Precision("f64", 64, 52, 1023)
+
+
+class FloatCode:
+    """Emits formulas in one precision, for a scalar or for vectors.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Where the instructions go.
+    precision : Precision
+        Of every `Real`.
+    lanes : int
+        1 for scalars, else the number of vector elements.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, precision: Precision, lanes: int = 1) -> None:
+        self.builder = builder
+        self.precision = precision
+        self.lanes = lanes
+        self.is_f64 = precision.dtype == "f64"
+        self.real_type = self._widened(F64 if self.is_f64 else F32)
+        self.whole_type = self._widened(ir.IntType(precision.width))
+
+    def _widened(self, type_: ir.Type) -> ir.Type:
+        return type_ if self.lanes == 1 else ir.VectorType(type_, self.lanes)
+
+    def _constant(self, type_: ir.Type, value: float) -> ir.Constant:
+        return ir.Constant(type_, value if self.lanes == 1 else [value] * self.lanes)
+
+    def real(self, value: Number) -> Real:
+        """Return a number as a `Real`."""
+        return value if isinstance(value, Real) else Real(self, self._constant(self.real_type, float(value)))
+
+    def whole(self, value: Whole | int) -> Whole:
+        """Return an integer as a `Whole`."""
+        return value if isinstance(value, Whole) else Whole(self, self._constant(self.whole_type, value))
+
+    def intrinsic(self, name: str, *operands: Real) -> Real:
+        """Call an LLVM intrinsic whose operands and result are floats."""
+        signature = ir.FunctionType(self.real_type, [self.real_type] * len(operands))
+        suffix = f"v{self.lanes}{self.precision.dtype}" if self.lanes > 1 else self.precision.dtype
+        known = self.builder.module.globals.get(f"{name}.{suffix}")
+        function = known or ir.Function(self.builder.module, signature, f"{name}.{suffix}")
+        return Real(self, self.builder.call(function, [x.value for x in operands]))
+
+    def select(self, condition: Truth, a: Number, b: Number) -> Real:
+        """Return ``a`` where the condition holds, else ``b``."""
+        return Real(self, self.builder.select(condition.value, self.real(a).value, self.real(b).value))
+
+    def minimum(self, bound: float, x: Real) -> Real:
+        """Return ``x``, but not more than ``bound``; NaN stays."""
+        return self.select(self.real(bound) < x, bound, x)
+
+    def maximum(self, bound: float, x: Real) -> Real:
+        """Return ``x``, but not less than ``bound``; NaN stays."""
+        return self.select(self.real(bound) > x, bound, x)
+
+    def nearest(self, x: Real, factor: float = 1.0) -> tuple[Real, Whole]:
+        """Return the integer nearest to ``x * factor``, as a float and as the low bits of an integer.
+
+        The product must be below two to the mantissa's width less one. Adding a number so large that its last place is
+        the units place rounds there, and leaves the integer in the low bits.
+        """
+        shift = 1.5 * 2.0**self.precision.mantissa
+        shifted = x.times_plus(factor, shift) if factor != 1.0 else x + shift
+        return shifted - shift, shifted.bits
+
+    def power_of_two(self, exponent: Whole) -> Real:
+        """Return two to the power in the low bits of ``exponent``, which gives a normal number."""
+        one = self.precision.bias << self.precision.mantissa
+        return ((exponent << self.precision.mantissa) + one).as_real
+
+    def polynomial(self, x: Real, coefficients: Sequence[float]) -> Real:
+        """Return the polynomial, lowest coefficient first, by Estrin's scheme: a tree, where Horner's is a chain."""
+        terms = [self.real(c) for c in coefficients]
+        power = x
+        while len(terms) > 1:
+            pairs = [high.times_plus(power, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+            terms = pairs + terms[len(pairs) * 2 :]
+            power = power * power if len(terms) > 1 else power
+        return terms[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """A float, or a vector of floats."""
+
+    code: FloatCode
+    value: ir.Value
+
+    def _with(self, operation: str, left: Number, right: Number) -> Real:
+        a, b = self.code.real(left), self.code.real(right)
+        return Real(self.code, getattr(self.code.builder, operation)(a.value, b.value))
+
+    def __add__(self, other: Number) -> Real:
+        return self._with("fadd", self, other)
+
+    def __radd__(self, other: Number) -> Real:
+        return self._with("fadd", other, self)
+
+    def __sub__(self, other: Number) -> Real:
+        return self._with("fsub", self, other)
+
+    def __rsub__(self, other: Number) -> Real:
+        return self._with("fsub", other, self)
+
+    def __mul__(self, other: Number) -> Real:
+        return self._with("fmul", self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Number) -> Real:
+        return self._with("fdiv", self, other)
+
+    def __rtruediv__(self, other: Number) -> Real:
+        return self._with("fdiv", other, self)
+
+    def __neg__(self) -> Real:
+        return Real(self.code, self.code.builder.fneg(self.value))
+
+    def times_plus(self, factor: Number, addend: Number) -> Real:
+        """Return ``self * factor + addend``, rounded once where the processor does that in one instruction."""
+        return self.code.intrinsic("llvm.fmuladd", self, self.code.real(factor), self.code.real(addend))
+
+    def fused(self, factor: Number, addend: Number) -> Real:
+        """Return ``self * factor + addend``, rounded once."""
+        return self.code.intrinsic("llvm.fma", self, self.code.real(factor), self.code.real(addend))
+
+    @property
+    def magnitude(self) -> Real:
+        """The absolute value."""
+        return self.code.intrinsic("llvm.fabs", self)
+
+    def with_sign_of(self, other: Real) -> Real:
+        """Return the magnitude with another number's sign."""
+        return self.code.intrinsic("llvm.copysign", self, other)
+
+    @property
+    def bits(self) -> Whole:
+        """The representation."""
+        return Whole(self.code, self.code.builder.bitcast(self.value, self.code.whole_type))
+
+    def _compare(self, operator: str, other: Number) -> Truth:
+        right = self.code.real(other)
+        return Truth(self.code, self.code.builder.fcmp_ordered(operator, self.value, right.value))
+
+    def __lt__(self, other: Number) -> Truth:
+        return self._compare("<", other)
+
+    def __le__(self, other: Number) -> Truth:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: Number) -> Truth:
+        return self._compare(">", other)
+
+    def __ge__(self, other: Number) -> Truth:
+        return self._compare(">=", other)
+
+    def equals(self, other: Number) -> Truth:
+        """Return whether the two are equal; false for NaN."""
+        return self._compare("==", other)
+
+    @property
+    def is_nan(self) -> Truth:
+        """Whether this is not a number."""
+        return Truth(self.code, self.code.builder.fcmp_unordered("uno", self.value, self.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An integer as wide as the floats, or a vector of such; arithmetic wraps."""
+
+    code: FloatCode
+    value: ir.Value
+
+    def _with(self, operation: str, other: Whole | int) -> Whole:
+        return Whole(self.code, getattr(self.code.builder, operation)(self.value, self.code.whole(other).value))
+
+    def __add__(self, other: Whole | int) -> Whole:
+        return self._with("add", other)
+
+    def __sub__(self, other: Whole | int) -> Whole:
+        return self._with("sub", other)
+
+    def __and__(self, other: Whole | int) -> Whole:
+        return self._with("and_", other)
+
+    def __or__(self, other: Whole | int) -> Whole:
+        return self._with("or_", other)
+
+    def __xor__(self, other: Whole | int) -> Whole:
+        return self._with("xor", other)
+
+    def __lshift__(self, other: int) -> Whole:
+        return self._with("shl", other)
+
+    def __rshift__(self, other: int) -> Whole:
+        return self._with("lshr", other)
+
+    def _compare(self, operator: str, other: int) -> Truth:
+        right = self.code.whole(other)
+        return Truth(self.code, self.code.builder.icmp_signed(operator, self.value, right.value))
+
+    def __lt__(self, other: int) -> Truth:
+        return self._compare("<", other)
+
+    def equals(self, other: int) -> Truth:
+        """Return whether this is ``other``."""
+        return self._compare("==", other)
+
+    @property
+    def as_real(self) -> Real:
+        """The float with this representation."""
+        return Real(self.code, self.code.builder.bitcast(self.value, self.code.real_type))
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A truth value, or a vector of such."""
+
+    code: FloatCode
+    value: ir.Value
+
+    def __and__(self, other: Truth) -> Truth:
+        return Truth(self.code, self.code.builder.and_(self.value, other.value))
+
+    def __or__(self, other: Truth) -> Truth:
+        return Truth(self.code, self.code.builder.or_(self.value, other.value))
+
+    def __xor__(self, other: Truth) -> Truth:
+        return Truth(self.code, self.code.builder.xor(self.value, other.value))
+
+    def __invert__(self) -> Truth:
+        lanes = self.code.lanes
+        ones = ir.Constant(I1, 1) if lanes == 1 else ir.Constant(ir.VectorType(I1, lanes), [1] * lanes)
+        return Truth(self.code, self.code.builder.xor(self.value, ones))

@@ -1,0 +1,107 @@
+"""Transcendental functions: error in ULP against extended precision over the whole domain, and special values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from janusjit.backend.llvm import engine
+from janusjit.ir.types import DTYPES
+from janusjit.ops.emitter import FUNCTIONS
+from tests.backend.kernel_harness import ElementwiseKernel
+
+NUMPY = {name: np.power if name == "pow" else getattr(np, name) for name in FUNCTIONS}
+VECTORISED = ("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sinh", "cosh", "tanh", "logaddexp")
+
+pytestmark = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="needs an extended-precision reference")
+
+
+def kernel(name: str, dtype: str) -> ElementwiseKernel:
+    return ElementwiseKernel(lambda e, *x: e.call(name, *x), (dtype,) * FUNCTIONS[name])
+
+
+def special_values(dtype: str) -> np.ndarray:
+    limits = np.finfo(DTYPES[dtype])
+    positive = [0.0, limits.smallest_subnormal, 3 * limits.tiny / 4, limits.tiny, limits.eps, limits.max, np.inf]
+    positive += [0.25, 0.5, np.sqrt(0.5), 1, np.sqrt(2), 2, 3, 3.5, 4, 20, 22, 37, 88.73, 104, 709.79, 745.2, 1e6, 1e15]
+    return np.array([*positive, *(-x for x in positive), np.nan], DTYPES[dtype])
+
+
+def sample(dtype: str, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Return random bit patterns, uniform numbers of several ranges, and numbers near 0 and 1."""
+    numpy_dtype = DTYPES[dtype]
+    patterns = np.frombuffer(generator.bytes(count * numpy_dtype.itemsize), numpy_dtype)
+    uniform = [generator.uniform(-bound, bound, count) for bound in (1.5, 12, 120, 800)]
+    near_one = 1 + generator.uniform(-0.01, 0.01, count)
+    near_zero = generator.uniform(-1, 1, count) * 10.0 ** generator.uniform(-12, 0, count)
+    return np.concatenate([patterns, *(part.astype(numpy_dtype) for part in (*uniform, near_one, near_zero))])
+
+
+def error_in_ulp(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Return the distance of finite results from the exact values in units of the results' last place."""
+    limits = np.finfo(got.dtype)
+    exponent = np.floor(np.log2(np.maximum(np.abs(exact), np.longdouble(limits.tiny))))
+    with np.errstate(all="ignore"):
+        return np.abs(got.astype(np.longdouble) - exact) / np.exp2(exponent - limits.nmant)
+
+
+def assert_accurate(name: str, operands: list[np.ndarray], got: np.ndarray, bound: float) -> None:
+    with np.errstate(all="ignore"):
+        exact = np.asarray(NUMPY[name](*[x.astype(np.longdouble) for x in operands]))
+        rounded = exact.astype(got.dtype)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(exact))
+    # a result at the edge of the range may round to infinity or to the largest number
+    largest = np.finfo(got.dtype).max
+    regular = np.isfinite(rounded) & np.isfinite(got)
+    clipped = [np.clip(x, -largest, largest)[~regular] for x in (got, rounded)]
+    np.testing.assert_array_equal(*clipped)
+    np.testing.assert_array_equal(np.signbit(got[exact == 0]), np.signbit(exact[exact == 0]))
+    with np.errstate(all="ignore"):
+        error = np.where(regular, error_in_ulp(got, exact), 0)
+    worst = int(np.argmax(error))
+    assert error[worst] <= bound, [x[worst] for x in operands]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("fmod", "logaddexp")])
+def test_within_two_ulp(name: str, dtype: str) -> None:
+    generator = np.random.default_rng(7)
+    values = np.concatenate([special_values(dtype), sample(dtype, 30_000, generator)])
+    operands = [values, *(generator.permutation(values) for _ in range(FUNCTIONS[name] - 1))]
+    assert_accurate(name, operands, kernel(name, dtype)(*operands), 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if FUNCTIONS[name] == 2 and name != "logaddexp"])
+def test_special_pairs(name: str, dtype: str) -> None:
+    operands = [np.ascontiguousarray(x.reshape(-1)) for x in np.meshgrid(special_values(dtype), special_values(dtype))]
+    got = kernel(name, dtype)(*operands)
+    if name == "fmod":
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(got, np.fmod(*operands))
+    else:
+        assert_accurate(name, operands, got, 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_logaddexp_is_as_good_as_numpy(dtype: str) -> None:
+    generator = np.random.default_rng(3)
+    values = np.concatenate([special_values(dtype), sample(dtype, 5000, generator)])
+    operands = [values, generator.permutation(values)]
+    got = kernel("logaddexp", dtype)(*operands)
+    with np.errstate(all="ignore"):
+        want = np.logaddexp(*operands)
+    scale = np.maximum(np.abs(want), 1)  # where the terms cancel, the error is that of the larger one
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    regular = np.isfinite(want)
+    np.testing.assert_array_equal(got[~regular], want[~regular])
+    assert (np.abs(got[regular] - want[regular]) <= 4 * np.finfo(got.dtype).eps * scale[regular]).all()
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", VECTORISED)
+def test_loops_are_vectorised(name: str, dtype: str) -> None:
+    register = {16: "xmm", 32: "ymm", 64: "zmm"}[engine.vector_bytes()]
+    packed = "mulps" if dtype == "f32" else "mulpd"
+    lines = kernel(name, dtype).module.assembly.splitlines()
+    assert any(packed in line and register in line for line in lines)
