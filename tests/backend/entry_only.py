@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import Compiled, link
+from janusjit.backend.llvm.values import ArrayValue
 from janusjit.ir.boxes import Box, ConstantBox, Effect, ExitRecipe
 from janusjit.ir.graph import Graph, GraphInput, Node, Value
 from janusjit.ir.guards import ArrayLayout, EntryGuard, GuardSet, InGraphGuard, ScalarTypeIs
@@ -50,14 +52,17 @@ def entry_graph(
     return graph
 
 
-def compile_entry(graph: Graph) -> Compiled:
-    """Compile a graph whose only node is its exit."""
+def compile_entry(graph: Graph, in_place: bool = True) -> Compiled:
+    """Compile a graph whose only node is its exit; not ``in_place``: the operands count as other memory's values."""
     started = time.perf_counter()
     module = engine.create_module(graph.name)
     emitter = EntryEmitter(module, graph, Compiled.DEOPTIMIZED)
     emitter.emit_prologue()
     (exit_node,) = graph.body.nodes
-    emitter.emit_exit(emitter.builder, exit_node.attributes["recipe"], emitter.inputs)
+    operands = emitter.inputs
+    if not in_place:
+        operands = [replace(o, input_index=None) if isinstance(o, ArrayValue) else o for o in operands]
+    emitter.emit_exit(emitter.builder, exit_node.attributes["recipe"], operands)
     emitter.finish()
     return link(emitter, "nothing", started)
 

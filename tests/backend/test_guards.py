@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.backend.entry_only import Compiled, arguments, compile_entry, entry_graph, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +41,7 @@ from janusjit.ir.places import (
     ItemPlace,
     Place,
 )
+from tests.backend.entry_only import Compiled, arguments, compile_entry, entry_graph, outcome
 
 A, B, C = arguments(3)
 
@@ -120,9 +120,9 @@ QUIET_NAN = float("nan")
 OTHER_NAN = float(np.array([0x7FF8000000000001], "u8").view("f8")[0])
 
 OBJECTS = [
-    None, True, False, 0, 1, -1, 2, 255, 256, 257, -5, -6, 2**30 - 1, 2**30, -(2**30), 2**62, 2**63 - 1, 2**63, -(2**63),
-    -(2**63) - 1, 2**100, 0.0, -0.0, 1.0, 2.5, math.inf, -math.inf, QUIET_NAN, OTHER_NAN, -QUIET_NAN, 1 + 0j, "", "key",
-    "".join(["k", "ey"]), "other", b"key", b"", (), (1, 2), [], [1], [1, 2], {}, {"a": 1}, {"a": 1, "b": 2},
+    None, True, False, 0, 1, -1, 2, 255, 256, 257, -5, -6, 2**30 - 1, 2**30, -(2**30), 2**62, 2**63 - 1, 2**63,
+    -(2**63), -(2**63) - 1, 2**100, 0.0, -0.0, 1.0, 2.5, math.inf, -math.inf, QUIET_NAN, OTHER_NAN, -QUIET_NAN, 1 + 0j, "",
+    "key", "".join(["k", "ey"]), "other", b"key", b"", (), (1, 2), [], [1], [1, 2], {}, {"a": 1}, {"a": 1, "b": 2},
     {"b": 2, "a": 1}, set(), {1}, {1, 2}, frozenset({1, 2}), Int(1), Float(1.0), Float("nan"), List(), Dict(a=1),
     OrderedDict(a=1, b=2), Point(1, 2), Equal(), {Equal(): 1}, Plain(), Slotted(), Dynamic(), Plain, int, len, math,
     np.float64(1.0), np.float64(-0.0), np.float64("nan"), np.float32(1.0), np.int64(1), np.int32(1), np.uint8(255),
@@ -140,7 +140,9 @@ def each_object(guard: EntryGuard) -> tuple[int, int]:
     return sum(outcomes), len(outcomes) - sum(outcomes)
 
 
-@pytest.mark.parametrize("type_", [int, bool, float, list, dict, tuple, Plain, np.ndarray, np.float64, type(None), type])
+@pytest.mark.parametrize(
+    "type_", [int, bool, float, list, dict, tuple, Plain, np.ndarray, np.float64, type(None), type]
+)
 def test_type_is(type_: type) -> None:
     passed, failed = each_object(TypeIs(place=A, type_=type_))
     assert passed and failed
@@ -228,7 +230,9 @@ def test_dict_keys_are() -> None:
     assert agree(guards, shrunk)
 
 
-@pytest.mark.parametrize("keys", [(1, 2.5, None), (QUIET_NAN,), ((1, 2), "a"), (), (True,), (Equal(),), (0.0,), (2**70,)])
+@pytest.mark.parametrize(
+    "keys", [(1, 2.5, None), (QUIET_NAN,), ((1, 2), "a"), (), (True,), (Equal(),), (0.0,), (2**70,)]
+)
 def test_dict_keys_of_any_type(keys: tuple[Any, ...]) -> None:
     guards = (TypeIs(place=A, type_=dict), DictKeysAre(place=A, keys=keys))
     assert agree(guards, dict.fromkeys(keys))
@@ -434,7 +438,9 @@ def test_error_state() -> None:
             assert agree(guard)
             assert agree(guard)
     assert agree(guard)
-    ignoring = (ErrorStateDefault(modes=tuple(dict.fromkeys(("divide", "over", "under", "invalid"), "ignore").items())),)
+    ignoring = (
+        ErrorStateDefault(modes=tuple(dict.fromkeys(("divide", "over", "under", "invalid"), "ignore").items())),
+    )
     assert not agree(ignoring)
     for _ in range(3):
         with np.errstate(all="ignore"):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 
-from janusjit.backend.llvm.graph import GraphLowering
-
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import ENTRY, Compiled, link
+from janusjit.backend.llvm.graph import GraphLowering
 from janusjit.backend.llvm.python_api_layout import require_supported
 from janusjit.ir.graph import Graph
 

@@ -1,8 +1,8 @@
 """Effects in compiled code: the writes an exit commits.
 
 Owns the emission of every `Effect` kind. Invariant: each effect has two halves, ``prepare``, which makes every object
-the effect needs, and ``commit``, which writes; all are prepared before the first is committed, so what can fail for want
-of memory fails while plain Python can still run the call from its beginning.
+the effect needs, and ``commit``, which writes; all are prepared before the first is committed, so what can fail for
+want of memory fails while plain Python can still run the call from its beginning.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class EntryEmitter:
         self.inputs = [self._unbox(guards, input_, index) for index, input_ in enumerate(self.graph.inputs)]
         self.symbols = dict(guards.established.symbols)
         frame.begin_body()
-        self._flags.emit_clear()
+        self.inputs = self._flags.emit_clear(self.inputs)
 
     def _unbox(self, guards: GuardEmitter, input_: GraphInput, index: int) -> Operand:
         type_ = input_.value.type
@@ -153,7 +153,7 @@ class EntryEmitter:
         frame = self.frame
         with frame.at(builder):
             frame.begin_exit()
-            self._flags.emit_check()
+            operands = self._flags.emit_check(operands)
             exit_ = Exit(frame, self._places, operands, values, self._fail_without_memory)
             if any(effects.is_in_place(exit_, effect) for effect in recipe.effects):
                 exit_.failed = self._raise_if

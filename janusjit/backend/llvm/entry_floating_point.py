@@ -6,11 +6,14 @@ graph that divides by zero, overflows or computes an invalid value deoptimizes, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry_frame import IN_GRAPH, EntryFrame
 from janusjit.backend.llvm.python_api import I32, POINTER, VOID
+from janusjit.backend.llvm.values import Operand, Scalar
 from janusjit.ir.graph import Graph
 
 FLAGS_GUARD = "fp.flags"
@@ -35,12 +38,18 @@ class FloatingPointFlags:
         codes = [guard.code for guard in graph.guards.in_graph]
         self._guard_number = codes.index(FLAGS_GUARD) if FLAGS_GUARD in codes else None
         self._frame = frame
-        self._on_x86 = engine.host_target()[0].startswith(("x86_64", "amd64", "i686"))
+        triple = engine.host_target()[0]
+        self._on_x86 = triple.startswith(("x86_64", "amd64", "i686"))
+        self._register_class = "x" if self._on_x86 else "w" if triple.startswith(("aarch64", "arm64")) else None
 
-    def emit_clear(self) -> None:
-        """Emit the clearing of all flags."""
+    def emit_clear(self, inputs: Sequence[Operand]) -> list[Operand]:
+        """Emit the clearing of all flags; return the inputs as the body must use them."""
         if self._guard_number is None:
-            return
+            return list(inputs)
+        self._clear()
+        return [self._pinned(operand) for operand in inputs]
+
+    def _clear(self) -> None:
         builder = self._frame.builder
         if not self._on_x86:
             clear = _declare(self._frame.api.module, "feclearexcept", I32, [I32])
@@ -52,10 +61,14 @@ class FloatingPointFlags:
         builder.store(kept, slot)
         builder.call(self._intrinsic("ldmxcsr"), [slot])
 
-    def emit_check(self) -> None:
-        """Emit: fail the guard if invalid, divide-by-zero or overflow has been raised since the clearing."""
+    def emit_check(self, operands: Sequence[Operand]) -> list[Operand]:
+        """Emit: fail the guard if invalid, divide-by-zero or overflow has been raised since the clearing.
+
+        Returns the exit's operands as the exit must use them.
+        """
         if self._guard_number is None:
-            return
+            return list(operands)
+        pinned = [self._pinned(operand) for operand in operands]
         builder = self._frame.builder
         if self._on_x86:
             slot = self._frame.scratch(I32)
@@ -65,6 +78,19 @@ class FloatingPointFlags:
             test = _declare(self._frame.api.module, "fetestexcept", I32, [I32])
             raised = builder.call(test, [ir.Constant(I32, _ARM_WATCHED)])
         self._frame.fail_if(builder.icmp_signed("!=", raised, ir.Constant(I32, 0)), IN_GRAPH + self._guard_number)
+        return pinned
+
+    def _pinned(self, operand: Operand) -> Operand:
+        """Emit an empty instruction that takes a number in and gives it out.
+
+        LLVM moves arithmetic on numbers in registers freely past reads of the flags; it cannot move it past this.
+        """
+        if not isinstance(operand, Scalar) or operand.dtype not in ("f32", "f64") or self._register_class is None:
+            return operand
+        type_ = operand.value.type
+        constraint = f"={self._register_class},0"
+        barrier = ir.InlineAsm(ir.FunctionType(type_, [type_]), "", constraint, side_effect=True)
+        return Scalar(operand.dtype, self._frame.builder.call(barrier, [operand.value]))
 
     def _intrinsic(self, name: str) -> ir.Function:
         return _declare(self._frame.api.module, f"llvm.x86.sse.{name}", VOID, [POINTER])
