@@ -121,8 +121,8 @@ OTHER_NAN = float(np.array([0x7FF8000000000001], "u8").view("f8")[0])
 
 OBJECTS = [
     None, True, False, 0, 1, -1, 2, 255, 256, 257, -5, -6, 2**30 - 1, 2**30, -(2**30), 2**62, 2**63 - 1, 2**63,
-    -(2**63), -(2**63) - 1, 2**100, 0.0, -0.0, 1.0, 2.5, math.inf, -math.inf, QUIET_NAN, OTHER_NAN, -QUIET_NAN, 1 + 0j, "",
-    "key", "".join(["k", "ey"]), "other", b"key", b"", (), (1, 2), [], [1], [1, 2], {}, {"a": 1}, {"a": 1, "b": 2},
+    -(2**63), -(2**63) - 1, 2**100, 0.0, -0.0, 1.0, 2.5, math.inf, -math.inf, QUIET_NAN, OTHER_NAN, -QUIET_NAN, 1 + 0j,
+    "", "key", "".join(["k", "ey"]), "other", b"key", b"", (), (1, 2), [], [1], [1, 2], {}, {"a": 1}, {"a": 1, "b": 2},
     {"b": 2, "a": 1}, set(), {1}, {1, 2}, frozenset({1, 2}), Int(1), Float(1.0), Float("nan"), List(), Dict(a=1),
     OrderedDict(a=1, b=2), Point(1, 2), Equal(), {Equal(): 1}, Plain(), Slotted(), Dynamic(), Plain, int, len, math,
     np.float64(1.0), np.float64(-0.0), np.float64("nan"), np.float32(1.0), np.int64(1), np.int32(1), np.uint8(255),
