@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-_SEQUENCE_FLAG = 1 << 5  # Py_TPFLAGS_SEQUENCE
-_MAPPING_FLAG = 1 << 6  # Py_TPFLAGS_MAPPING
-_MATCH_SELF_FLAG = 1 << 22  # _Py_TPFLAGS_MATCH_SELF
+SEQUENCE_FLAG = 1 << 5  # Py_TPFLAGS_SEQUENCE
+MAPPING_FLAG = 1 << 6  # Py_TPFLAGS_MAPPING
+MATCH_SELF_FLAG = 1 << 22  # _Py_TPFLAGS_MATCH_SELF
 _MISSING = object()
 
 
 def is_sequence(subject: object) -> bool:
     """Whether a sequence pattern may match ``subject``."""
-    return bool(type(subject).__flags__ & _SEQUENCE_FLAG)
+    return bool(type(subject).__flags__ & SEQUENCE_FLAG)
 
 
 def is_mapping(subject: object) -> bool:
     """Whether a mapping pattern may match ``subject``."""
-    return bool(type(subject).__flags__ & _MAPPING_FLAG)
+    return bool(type(subject).__flags__ & MAPPING_FLAG)
 
 
 def match_keys(subject: Any, keys: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -80,7 +80,7 @@ def _match_positional(subject: Any, kind: type, count: int, seen: set[str], valu
     whole = False
     if arguments is _MISSING:
         arguments = ()
-        whole = bool(kind.__flags__ & _MATCH_SELF_FLAG)
+        whole = bool(kind.__flags__ & MATCH_SELF_FLAG)
     if type(arguments) is not tuple:
         raise TypeError(f"{kind.__name__}.__match_args__ must be a tuple (got {type(arguments).__name__})")
     allowed = 1 if whole else len(arguments)

@@ -1,0 +1,299 @@
+"""Arrays in capture: storages with versions, views of them, reads and writes.
+
+Owns `read`, `write`, `new_array`, `view` and the conversion of abstract values to graph values. Invariant: an in-place write
+makes a new version of the storage, so every view of it, and the caller's array, see it; results of operations are
+storages of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.merge import READ_PATH
+from janusjit.analysis.capture.state import ListObject, Storage
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    Known,
+    Reference,
+    Scalar,
+    TupleValue,
+    lift,
+)
+from janusjit.ir.dims import Dim, DimExpr
+from janusjit.ir.graph import Value
+from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
+from janusjit.ops import OPS
+from janusjit.ops.indexing import FrozenArray, PathStep
+
+PYTHON_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
+
+
+def read(machine: Machine, array: ArrayValue) -> Value:
+    """Return the graph value of an array as it is now."""
+    storage: Storage = machine.state.at(array.storage)
+    return read_path(machine, storage.version, array)
+
+
+def read_path(machine: Machine, version: Value, array: ArrayValue) -> Value:
+    """Return the part of a storage's version that an array views."""
+    value, used = version, 0
+    for step in array.path:
+        extras = array.operands[used : used + step.extras]
+        used += step.extras
+        value = machine.emit(step.op, value, *extras, **dict(step.attributes))
+    return value
+
+
+READ_PATH.append(read_path)
+
+
+def new_array(machine: Machine, value: Value) -> ArrayValue:
+    """Return a new ndarray object that owns a graph value."""
+    reference = machine.state.allocate(Storage(version=value))
+    return ArrayValue(reference.index, (), value.type)
+
+
+def wrap(machine: Machine, value: Value) -> AbstractValue:
+    """Return what NumPy returns for a result: an array, or a NumPy scalar where it has no dimensions."""
+    return new_array(machine, value) if value.type.shape else Scalar(value, f"numpy.{value.type.dtype}")
+
+
+def view(
+    machine: Machine, array: ArrayValue, step: PathStep, operands: tuple[Value, ...] = ()
+) -> ArrayValue:
+    """Return a view of a view."""
+    inputs = (array.type, *(v.type for v in operands))
+    (type_,) = OPS[step.op].infer(inputs, dict(step.attributes))
+    return ArrayValue(array.storage, (*array.path, step), type_, (*array.operands, *operands))
+
+
+def write(machine: Machine, array: ArrayValue, value: Value) -> None:
+    """Set the elements an array views to ``value`` (broadcast, already of the array's dtype)."""
+    storage = writeable_storage(machine, array)
+    if not array.path and value.type == array.type:
+        step_path: tuple[PathStep, ...] = ()
+    else:
+        step_path = array.path
+    storage.version = machine.emit("update", storage.version, value, *array.operands, path=step_path)
+
+
+def writeable_storage(machine: Machine, array: ArrayValue) -> Storage:
+    """Return the storage of an array that is about to be written.
+
+    Raises
+    ------
+    PythonRaise
+        ``ValueError`` if it is read-only.
+    CaptureFailure
+        If an alias that capture lost track of may exist.
+    """
+    storage: Storage = machine.state.at(array.storage)
+    if not storage.writeable:
+        raise machine.python_error(ValueError, "assignment destination is read-only")
+    if storage.frozen:
+        raise machine.unsupported(
+            "array.alias", "in-place write", f"the array is written in place, and {storage.frozen}"
+        )
+    storage.written = True
+    if array.storage < 0:
+        machine.written.add(array.storage)
+    return storage
+
+
+def constant(machine: Machine, value: Any, dtype: str) -> Value:
+    """Emit a 0-d constant."""
+    return machine.emit("constant", value=value, dtype=dtype)
+
+
+def scalar_value(machine: Machine, value: AbstractValue) -> Value | None:
+    """Return the 0-d graph value of a Python or NumPy number, in its own dtype; None if it is no number we hold."""
+    if isinstance(value, Scalar):
+        return value.value
+    if isinstance(value, Known):
+        number = value.value
+        if type(number) is bool:
+            return constant(machine, number, "bool")
+        if type(number) is int and -(2**63) <= number < 2**63:
+            return constant(machine, number, "i64")
+        if type(number) is float:
+            return constant(machine, number, "f64")
+        if isinstance(number, np.generic) and (name := dtype_name(number.dtype)):
+            return constant(machine, number.item(), name)
+    return None
+
+
+def is_number(value: AbstractValue) -> bool:
+    """Whether the value is a Python or NumPy number."""
+    return isinstance(value, Scalar) or (
+        isinstance(value, Known) and isinstance(value.value, bool | int | float | np.generic)
+    )
+
+
+def is_python_number(value: AbstractValue) -> bool:
+    """Whether the value is exactly a Python int, float or bool."""
+    if isinstance(value, Scalar):
+        return value.is_python
+    return isinstance(value, Known) and type(value.value) in (bool, int, float)
+
+
+def is_array_like(value: AbstractValue) -> bool:
+    """Whether NumPy computes with the value: an array or NumPy scalar."""
+    return isinstance(value, ArrayValue) or (is_number(value) and not is_python_number(value))
+
+
+def as_array(machine: Machine, value: AbstractValue) -> Value | None:
+    """Return the graph value of anything ``np.asarray`` takes that capture can follow; None otherwise.
+
+    Lists and tuples (nested) become stacked arrays; Python numbers have their default dtype.
+    """
+    value = machine.resolve(value)
+    if isinstance(value, ArrayValue):
+        return read(machine, value)
+    number = scalar_value(machine, value)
+    if number is not None:
+        return number
+    items = sequence_items(machine, value)
+    if items is None:
+        return None
+    folded = _constant_array(machine, value)
+    if folded is not None:
+        return folded
+    parts = [as_array(machine, item) for item in items]
+    if not parts or any(part is None for part in parts):
+        return None
+    return stack(machine, [part for part in parts if part is not None])
+
+
+def stack(machine: Machine, parts: list[Value], axis: int = 0) -> Value:
+    """Return ``np.stack`` of values after promotion to their common dtype."""
+    dtype = np.result_type(*(part.type.numpy_dtype for part in parts))
+    name = dtype_name(dtype)
+    shape = parts[0].type.shape
+    if name is None or any(part.type.shape != shape for part in parts):
+        raise machine.python_error(ValueError, "all input arrays must have the same shape")
+    rows = [
+        machine.emit("reshape", cast(machine, part, name), shape=(*shape[:axis], 1, *shape[axis:])) for part in parts
+    ]
+    return machine.emit("concatenate", *rows, axis=axis)
+
+
+def _constant_array(machine: Machine, value: AbstractValue) -> Value | None:
+    python = literal(machine, value)
+    if python is None:
+        return None
+    array = np.asarray(python)
+    if array.dtype == object or dtype_name(array.dtype) is None:
+        return None
+    return machine.emit("constant_array", value=FrozenArray(array))
+
+
+def literal(machine: Machine, value: AbstractValue) -> Any:
+    """Return nested lists of numbers known at capture as Python lists; None if anything is not known."""
+    value = machine.resolve(value)
+    if isinstance(value, Known) and isinstance(value.value, bool | int | float | np.generic):
+        return value.value
+    items = sequence_items(machine, value)
+    if items is None:
+        return None
+    parts = [literal(machine, item) for item in items]
+    return None if any(part is None for part in parts) else parts
+
+
+def sequence_items(machine: Machine, value: AbstractValue) -> list[AbstractValue] | None:
+    """Return the items of a list or tuple (guarding an outside list's length); None for anything else."""
+    if isinstance(value, TupleValue):
+        return list(value.items)
+    if isinstance(value, Reference):
+        item = machine.heap(value)
+        if isinstance(item, ListObject):
+            if item.place is not None:
+                machine.externals.guard_length(item.place, len(item.original))
+            return list(item.items)
+    return None
+
+
+def cast(machine: Machine, value: Value, dtype: str) -> Value:
+    """Convert a graph value to a dtype; no node where it has it already."""
+    return value if value.type.dtype == dtype else machine.emit("cast", value, dtype=dtype)
+
+
+def broadcast_to(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
+    """Broadcast a value to a shape; no node where it has it already."""
+    return value if value.type.shape == shape else machine.emit("broadcast", value, shape=shape)
+
+
+def dim_value(machine: Machine, dim: Dim) -> AbstractValue:
+    """Return a dimension as the Python int that ``x.shape[i]`` gives."""
+    if not isinstance(dim, DimExpr):
+        return Known(dim)
+    value = machine.emit("dim", types=(INT,), dim=dim)
+    machine.dims[value] = dim
+    return Scalar(value, "int", sample=machine.sample_dim(dim))
+
+
+def as_dim(machine: Machine, value: AbstractValue, what: str) -> Dim:
+    """Return an int as a dimension: known, symbolic, or bound to a new symbol at run time.
+
+    Raises
+    ------
+    CaptureFailure
+        If it is not an int.
+    """
+    value = machine.resolve(value)
+    if isinstance(value, Known) and isinstance(value.value, int | np.integer):
+        return int(value.value)
+    if isinstance(value, Scalar) and value.value.type.dtype in ("i64", "i32"):
+        known_dim = machine.dims.get(value.value)
+        if known_dim is not None:
+            return known_dim
+        if machine.may_specialize(value):
+            return int(machine.specialize(value))
+        return bind_dim(machine, value.value, what)
+    raise machine.unsupported("array.shape", what, "a size is not an int that capture can follow")
+
+
+def bind_dim(machine: Machine, value: Value, what: str) -> Dim:
+    """Make a new symbol for a run-time size (guarded not to be negative)."""
+    value = cast(machine, value, "i64")
+    zero = constant(machine, 0, "i64")
+    machine.require(machine.emit("greater_equal", value, zero), machine.guard("value", what, "a size ≥ 0"))
+    made = machine.new_symbol(0)
+    machine.emit_node("bind_dim", (value,), {"symbol": next(iter(made.symbols()))}, None, ())
+    machine.dims[value] = made
+    return made
+
+
+def shape_of(machine: Machine, value: AbstractValue, what: str = "shape") -> tuple[Dim, ...]:
+    """Return the dimensions a shape argument means: an int or a sequence of ints."""
+    items = sequence_items(machine, value)
+    if items is None:
+        return (as_dim(machine, value, what),)
+    return tuple(as_dim(machine, item, what) for item in items)
+
+
+def shape_value(machine: Machine, shape: tuple[Dim, ...]) -> AbstractValue:
+    """Return a shape as the tuple Python sees."""
+    return TupleValue(tuple(dim_value(machine, dim) for dim in shape))
+
+
+def from_python(value: Any) -> AbstractValue:
+    """Return the abstract value of a constant result."""
+    return lift(value)
+
+
+def type_of(machine: Machine, value: AbstractValue) -> TensorType | None:
+    """Return the tensor type NumPy sees in a value without emitting anything; None if it is no array or number."""
+    if isinstance(value, ArrayValue):
+        return value.type
+    if isinstance(value, Scalar):
+        return value.value.type
+    if isinstance(value, Known) and isinstance(value.value, np.generic):
+        name = dtype_name(value.value.dtype)
+        return TensorType(name) if name else None
+    if is_python_number(value):
+        return PYTHON_TYPES[type(value.value).__name__]  # type: ignore[attr-defined]
+    return None

@@ -1,0 +1,325 @@
+"""Attributes: reading, writing, the descriptor protocol.
+
+Owns the capture rules of `LoadAttribute`, `StoreAttribute` and `RemoveAttribute` and attribute lookup on every abstract value.
+Invariant: lookup follows ``object.__getattribute__``: data descriptors of the class, the instance's own attributes,
+then the class, then ``__getattr__``; whatever an outside class or instance contributes is guarded.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
+from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    BuiltinMethod,
+    DictView,
+    FunctionValue,
+    HostValue,
+    Known,
+    MethodValue,
+    ModelledCallable,
+    RangeValue,
+    Reference,
+    Scalar,
+    SliceValue,
+    SuperValue,
+    TupleValue,
+    lift,
+)
+from janusjit.analysis.core import LoadAttribute, RemoveAttribute, StoreAttribute
+from janusjit.ir.guards import find_on_type
+from janusjit.ir.places import MISSING
+
+
+@executes(LoadAttribute)
+def execute_load(machine: Machine, instruction: LoadAttribute) -> None:
+    """``target = owner.name``."""
+    machine.set(instruction.target, get_attribute(machine, machine.get(instruction.owner), instruction.name))
+
+
+@executes(StoreAttribute)
+def execute_store(machine: Machine, instruction: StoreAttribute) -> None:
+    """``owner.name = value``."""
+    set_attribute(machine, machine.get(instruction.owner), instruction.name, machine.get(instruction.value))
+
+
+@executes(RemoveAttribute)
+def execute_remove(machine: Machine, instruction: RemoveAttribute) -> None:
+    """``del owner.name``."""
+    owner = machine.get(instruction.owner)
+    if get_attribute(machine, owner, instruction.name) is None or not isinstance(owner, Reference):
+        raise machine.unsupported("python.attribute", "del", "an attribute of this object is deleted")
+    write_instance(machine, owner, instruction.name, Known(MISSING))
+
+
+def get_attribute(machine: Machine, owner: AbstractValue, name: str) -> AbstractValue:
+    """Return ``owner.name``; raise `PythonRaise` (AttributeError) where eager would."""
+    found = find_attribute(machine, owner, name)
+    if found is None:
+        type_ = python_type(machine, owner)
+        label = type_.__name__ if type_ is not None else "object"
+        raise machine.python_error(AttributeError, f"'{label}' object has no attribute '{name}'")
+    return machine.resolve(found)
+
+
+def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> AbstractValue | None:
+    """Return ``owner.name``, or None where there is none."""
+    owner = machine.resolve(owner)
+    if isinstance(owner, Reference):
+        item = machine.heap(owner)
+        if isinstance(item, Instance):
+            return _instance_attribute(machine, owner, item, name)
+        return _builtin_method(owner, name, _container_type(item))
+    if isinstance(owner, ArrayValue | Scalar):
+        return ARRAY_ATTRIBUTE[0](machine, owner, name)
+    if isinstance(owner, TupleValue):
+        return _tuple_attribute(owner, name)
+    if isinstance(owner, SuperValue):
+        return _super_attribute(machine, owner, name)
+    if isinstance(owner, SliceValue | RangeValue) and name in ("start", "stop", "step"):
+        found: AbstractValue = getattr(owner, name)
+        return found
+    if isinstance(owner, Known):
+        return _known_attribute(machine, owner, name)
+    if isinstance(owner, FunctionValue):
+        return Known(owner.core.name) if name == "__name__" else None
+    if isinstance(owner, MethodValue):
+        return {"__self__": owner.owner, "__func__": owner.function}.get(name)
+    if isinstance(owner, DictView):
+        return _builtin_method(owner, name, dict)
+    if isinstance(owner, HostValue):
+        raise machine.unsupported(
+            "python.host_object",
+            f".{name}",
+            f"{owner.place} is a {type(owner.value).__module__}.{type(owner.value).__qualname__}, which capture cannot enter",
+        )
+    raise machine.unsupported("python.attribute", f".{name}", "attributes of this object are not known to capture")
+
+
+FIND_ATTRIBUTE.append(find_attribute)
+#: set by `janusjit.analysis.capture.numpy_attributes`
+ARRAY_ATTRIBUTE: list[Any] = []
+
+
+def _container_type(item: Any) -> type:
+    if isinstance(item, DictObject):
+        return item.type_
+    return {ListObject: list, SetObject: set, GeneratorObject: types.GeneratorType}.get(type(item), object)
+
+
+def _builtin_method(owner: AbstractValue, name: str, type_: type) -> AbstractValue | None:
+    return BuiltinMethod(owner, name) if hasattr(type_, name) else None
+
+
+def _tuple_attribute(owner: TupleValue, name: str) -> AbstractValue | None:
+    fields = getattr(owner.type_, "_fields", ())
+    if name in fields:
+        return owner.items[fields.index(name)]
+    found = find_on_type(owner.type_, name)
+    if isinstance(found, types.FunctionType):
+        if name in ("_replace", "_asdict"):
+            return BuiltinMethod(owner, name)
+        return MethodValue(owner, Known(found))
+    if isinstance(found, property):
+        return None
+    return BuiltinMethod(owner, name) if found is not MISSING else None
+
+
+def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue | None:
+    value = owner.value
+    if isinstance(value, types.ModuleType):
+        place = machine.externals.attribute_place(machine.externals.constant_place(value, value.__name__), name)
+        found = value.__dict__.get(name, MISSING)
+        if found is MISSING:
+            found = getattr(value, name, MISSING)
+            return lift(found) if found is not MISSING else None
+        return machine.externals.read(place, found)
+    if isinstance(value, type):
+        return _class_attribute(machine, value, name)
+    found = getattr(value, name, MISSING)
+    if found is MISSING:
+        return None
+    if isinstance(value, str | bytes | int | float | bool | np.generic | type(None)) and callable(found):
+        return BuiltinMethod(owner, name)
+    if isinstance(found, types.MethodType):
+        return MethodValue(Known(found.__self__), Known(found.__func__))
+    if isinstance(value, np.ufunc) and callable(found):
+        return BuiltinMethod(owner, name)
+    return lift(found)
+
+
+def _class_attribute(machine: Machine, type_: type, name: str) -> AbstractValue | None:
+    if name in ("__name__", "__qualname__", "__module__", "__mro__", "__bases__", "__doc__"):
+        return lift(getattr(type_, name))
+    found = find_on_type(type_, name)
+    if found is MISSING:
+        found = getattr(type_, name, MISSING)
+        return None if found is MISSING else Known(found)
+    if isinstance(found, staticmethod):
+        return Known(found.__func__)
+    if isinstance(found, classmethod):
+        return MethodValue(Known(type_), Known(found.__func__))
+    if type_.__flags__ & (1 << 9) and not isinstance(found, types.FunctionType):
+        holder = next(base for base in type_.__mro__ if name in base.__dict__)
+        place = machine.externals.attribute_place(machine.externals.constant_place(holder, holder.__qualname__), name)
+        return machine.externals.read(place, found)
+    if type_.__flags__ & (1 << 9):
+        holder = next(base for base in type_.__mro__ if name in base.__dict__)
+        place = machine.externals.attribute_place(machine.externals.constant_place(holder, holder.__qualname__), name)
+        return machine.externals.read(place, found)
+    return Known(found)
+
+
+def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
+    if name == "__class__":
+        return Known(item.type_)
+    if name == "__dict__":
+        raise machine.unsupported("python.attribute", "__dict__", "the attribute dictionary is used directly")
+    on_class = _on_class(machine, item, name)
+    if isinstance(on_class, property):
+        return invoke(machine, Known(on_class.fget), owner)
+    is_data = hasattr(type(on_class), "__set__") and on_class is not MISSING
+    if is_data and not isinstance(on_class, types.MemberDescriptorType):
+        return _user_descriptor(machine, on_class, owner, item)
+    own = item.attributes.get(name)
+    if own is None and item.live is not None and (is_data or name in _instance_names(item.live)):
+        own = item.attributes[name] = machine.externals.read_attribute(item, owner.index, name)
+    if own is not None and not (isinstance(own, Known) and own.value is MISSING):
+        return own
+    if item.live is not None and own is None and on_class is MISSING:
+        own = machine.externals.read_attribute(item, owner.index, name)
+    if on_class is MISSING or is_data:
+        return _fallback_attribute(machine, owner, item, name)
+    if item.live is not None and own is None:
+        _guard_not_shadowed(machine, item, name, on_class)
+    return _bind(machine, owner, item, name, on_class)
+
+
+def _guard_not_shadowed(machine: Machine, item: Instance, name: str, on_class: Any) -> None:
+    """An instance attribute could come to hide a method or class attribute: assume there is none."""
+    if isinstance(on_class, types.FunctionType | staticmethod | classmethod):
+        assert item.place is not None
+        machine.externals.guard_not_own(item.place, item.live, name)
+
+
+def _instance_names(live: Any) -> Any:
+    return getattr(live, "__dict__", {})
+
+
+def _on_class(machine: Machine, item: Instance, name: str) -> Any:
+    if item.place is not None:
+        return machine.externals.guard_class_attribute(item.place, item.live, name)
+    return find_on_type(item.type_, name)
+
+
+def _bind(machine: Machine, owner: Reference, item: Instance, name: str, found: Any) -> AbstractValue | None:
+    if isinstance(found, types.FunctionType):
+        return MethodValue(owner, Known(found))
+    if isinstance(found, staticmethod):
+        return Known(found.__func__)
+    if isinstance(found, classmethod):
+        return MethodValue(Known(item.type_), Known(found.__func__))
+    if hasattr(type(found), "__get__") and not isinstance(found, type):
+        if isinstance(found, types.WrapperDescriptorType | types.MethodDescriptorType):
+            return BuiltinMethod(owner, name)
+        return _user_descriptor(machine, found, owner, item)
+    return _class_attribute(machine, item.type_, name)
+
+
+def _user_descriptor(machine: Machine, found: Any, owner: Reference, item: Instance) -> AbstractValue:
+    getter = find_on_type(type(found), "__get__")
+    if not isinstance(getter, types.FunctionType):
+        raise machine.unsupported("python.descriptor", "descriptor", f"a {type(found).__name__} is read")
+    descriptor = machine.externals.read(machine.externals.constant_place(found, type(found).__name__), found)
+    return invoke(machine, Known(getter), descriptor, owner, Known(item.type_))
+
+
+def _fallback_attribute(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
+    getter = _on_class(machine, item, "__getattr__")
+    if isinstance(getter, types.FunctionType):
+        return invoke(machine, Known(getter), owner, Known(name))
+    return None
+
+
+def _super_attribute(machine: Machine, owner: SuperValue, name: str) -> AbstractValue | None:
+    instance = owner.owner
+    type_ = concrete_type(machine, instance)
+    order = type_.__mro__
+    for base in order[order.index(owner.type_) + 1 :]:
+        if name in base.__dict__:
+            found = base.__dict__[name]
+            if isinstance(found, types.FunctionType):
+                return MethodValue(instance, Known(found))
+            if isinstance(found, property):
+                return invoke(machine, Known(found.fget), instance)
+            if isinstance(found, classmethod):
+                return MethodValue(Known(type_), Known(found.__func__))
+            if isinstance(found, staticmethod):
+                return Known(found.__func__)
+            if base is object:
+                return ModelledCallable(f"object.{name}", lambda m, a, k: Known(None)) if name == "__init__" else None
+            return Known(found)
+    return None
+
+
+def concrete_type(machine: Machine, value: AbstractValue) -> type:
+    """Return the class of an instance, or the class itself where ``super`` is used in a class method."""
+    if isinstance(value, Known) and isinstance(value.value, type):
+        return value.value
+    type_ = python_type(machine, value)
+    if type_ is None:
+        raise machine.unsupported("python.super", "super()", "the class of the object is not known")
+    return type_
+
+
+def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: AbstractValue) -> None:
+    """``owner.name = value``."""
+    owner = machine.resolve(owner)
+    if isinstance(owner, ArrayValue) and name in ("shape", "flags", "dtype"):
+        raise machine.unsupported("array.attribute", f".{name} =", "array metadata is changed in place")
+    if isinstance(owner, Known):
+        raise machine.unsupported("python.attribute", f".{name} =", "an attribute of a class, module or function is set")
+    if not isinstance(owner, Reference) or not isinstance(machine.heap(owner), Instance):
+        raise machine.unsupported("python.attribute", f".{name} =", "an attribute of this object is set")
+    item: Instance = machine.heap(owner)
+    setter = find_on_type(item.type_, "__setattr__")
+    if setter is not find_on_type(object, "__setattr__"):
+        if _frozen_dataclass(item.type_):
+            raise machine.unsupported("python.attribute", f".{name} =", "a frozen dataclass is written")
+        invoke(machine, MethodValue(owner, Known(setter)), Known(name), value)
+        return
+    on_class = _on_class(machine, item, name)
+    if isinstance(on_class, property):
+        if on_class.fset is None:
+            raise machine.python_error(AttributeError, f"property '{name}' of '{item.type_.__name__}' object has no setter")
+        invoke(machine, Known(on_class.fset), owner, value)
+        return
+    if on_class is not MISSING and not isinstance(on_class, types.MemberDescriptorType):
+        setter = find_on_type(type(on_class), "__set__")
+        if isinstance(setter, types.FunctionType):
+            descriptor = machine.externals.read(machine.externals.constant_place(on_class, name), on_class)
+            invoke(machine, Known(setter), descriptor, owner, value)
+            return
+    write_instance(machine, owner, name, value)
+
+
+def _frozen_dataclass(type_: type) -> bool:
+    parameters = getattr(type_, "__dataclass_params__", None)
+    return bool(getattr(parameters, "frozen", False))
+
+
+def write_instance(machine: Machine, owner: Reference, name: str, value: AbstractValue) -> None:
+    """Write an instance attribute past descriptors (``object.__setattr__``)."""
+    item: Instance = machine.heap(owner)
+    item.attributes[name] = value
+    item.changed[name] = None
+    item.written = True
+    if owner.index < 0:
+        machine.written.add(owner.index)

@@ -1,0 +1,695 @@
+"""Models of Python's built-in functions, ``math``, ``functools`` and ``copy``.
+
+Owns the entries of `MODELS` for them. Invariant: a model raises what the function raises, and leaves to Python (a failed
+capture) what it cannot follow.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import functools
+import logging
+import math
+import operator
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture import numbers, operators
+from janusjit.analysis.capture.arrays import cast, is_number, is_python_number, new_array, read, scalar_value
+from janusjit.analysis.capture.attributes import find_attribute, get_attribute, set_attribute, write_instance
+from janusjit.analysis.capture.calls import MODELS, OBJECT_SETATTR, call_known, invoke, models
+from janusjit.analysis.capture.containers import build, new_dict, sort_items, update_dict
+from janusjit.analysis.capture.iteration import draw, draw_all
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.protocols import (
+    iterator_over,
+    length,
+    python_type,
+    special_method,
+    truth,
+)
+from janusjit.analysis.capture.state import DictObject, Instance, IteratorObject, ListObject, SetObject
+from janusjit.analysis.capture.strings import defer, snapshot
+from janusjit.analysis.capture.values import (
+    FALSE,
+    NONE,
+    TRUE,
+    AbstractValue,
+    ArrayValue,
+    Deferred,
+    FunctionValue,
+    Known,
+    MethodValue,
+    ModelledCallable,
+    RangeValue,
+    Reference,
+    Scalar,
+    SliceValue,
+    SuperValue,
+    TupleValue,
+    concrete,
+    known,
+    lift,
+)
+from janusjit.ir.graph import Value
+from janusjit.ir.types import dtype_name
+
+Arguments = Sequence[AbstractValue]
+Named = dict[str, AbstractValue]
+OBJECT_SETATTR.append(write_instance)
+
+
+def as_value(answer: bool | Value) -> AbstractValue:
+    """Return a truth as a Python bool."""
+    return Known(answer) if isinstance(answer, bool) else Scalar(answer, "bool")
+
+
+@models(len)
+def model_len(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return length(machine, arguments[0])
+
+
+@models(range)
+def model_range(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    values = [_index(machine, value) for value in arguments]
+    if len(values) == 1:
+        return RangeValue(Known(0), values[0], Known(1))
+    return RangeValue(values[0], values[1], values[2] if len(values) > 2 else Known(1))
+
+
+def _index(machine: Machine, value: AbstractValue) -> AbstractValue:
+    if isinstance(value, Scalar):
+        if value.value.type.dtype[0] not in "iu":
+            raise machine.python_error(TypeError, "'float' object cannot be interpreted as an integer")
+        return numbers.to_int(machine, value)
+    if isinstance(value, Known) and isinstance(value.value, int | np.integer):
+        return Known(int(value.value))
+    if isinstance(value, ArrayValue) and not value.type.shape:
+        return numbers.to_int(machine, Scalar(read(machine, value), f"numpy.{value.type.dtype}"))
+    raise machine.python_error(TypeError, "object cannot be interpreted as an integer")
+
+
+@models(enumerate)
+def model_enumerate(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    start = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
+    source = iterator_over(machine, arguments[0])
+    return machine.state.allocate(IteratorObject(kind="enumerate", sources=(source,), function=start))
+
+
+@models(zip)
+def model_zip(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    sources = tuple(iterator_over(machine, argument) for argument in arguments)
+    if "strict" in keywords and machine.constant(keywords["strict"], "strict"):
+        columns = [draw_all(machine, source) for source in sources]
+        if len({len(column) for column in columns}) > 1:
+            raise machine.python_error(ValueError, "zip() arguments have different lengths")
+        rows = tuple(TupleValue(row) for row in zip(*columns, strict=True))
+        return iterator_over(machine, TupleValue(rows))
+    return machine.state.allocate(IteratorObject(kind="zip", sources=sources))
+
+
+@models(map)
+def model_map(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    sources = tuple(iterator_over(machine, argument) for argument in arguments[1:])
+    return machine.state.allocate(IteratorObject(kind="map", sources=sources, function=arguments[0]))
+
+
+@models(filter)
+def model_filter(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    source = iterator_over(machine, arguments[1])
+    return machine.state.allocate(IteratorObject(kind="filter", sources=(source,), function=arguments[0]))
+
+
+@models(reversed)
+def model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = arguments[0]
+    if isinstance(value, RangeValue):
+        if known(value):
+            return iterator_over(machine, lift(concrete(value)[::-1]))
+        if isinstance(value.step, Known) and value.step.value == 1:
+            last = numbers.binary(machine, "-", value.stop, Known(1))
+            stop = numbers.binary(machine, "-", value.start, Known(1))
+            return iterator_over(machine, RangeValue(last, stop, Known(-1)))
+    method = special_method(machine, value, "__reversed__")
+    if method is not None:
+        return iterator_over(machine, invoke(machine, method, (), ()))
+    return iterator_over(machine, TupleValue(tuple(reversed(draw_all(machine, value)))))
+
+
+@models(sorted)
+def model_sorted(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return build(machine, "list", sort_items(machine, draw_all(machine, arguments[0]), keywords))
+
+
+@models(iter)
+def model_iter(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    if len(arguments) > 1:
+        raise machine.unsupported("python.builtin", "iter", "iter() with a sentinel")
+    return iterator_over(machine, arguments[0])
+
+
+@models(next)
+def model_next(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    item = draw(machine, arguments[0])
+    if item is not None:
+        return item
+    if len(arguments) > 1:
+        return arguments[1]
+    raise machine.python_error(StopIteration, "")
+
+
+@models(sum)
+def model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    total = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
+    if isinstance(arguments[0], ArrayValue) and isinstance(arguments[0].type.shape[0], int):
+        if arguments[0].type.shape[0] > 64:
+            raise machine.unsupported("python.builtin", "sum", "the built-in sum runs over a long array")
+    items = [machine.resolve(item) for item in draw_all(machine, arguments[0])]
+    if len(items) > 1 and any(is_python_number(i) and numbers.kind_of(i) == "float" for i in items):
+        # Python 3.12 and later sum floats with compensation
+        return _sum_floats(machine, total, items)
+    for item in items:
+        total = operators.binary(machine, "+", total, item)
+    return total
+
+
+def _sum_floats(machine: Machine, total: AbstractValue, items: list[AbstractValue]) -> AbstractValue:
+    if sys.version_info >= (3, 12) and not all(map(known, items)):
+        raise machine.unsupported("python.builtin", "sum", "the built-in sum of floats is compensated in this Python")
+    if all(map(known, items)) and known(total):
+        return Known(sum([concrete(item) for item in items], concrete(total)))
+    for item in items:
+        total = operators.binary(machine, "+", total, item)
+    return total
+
+
+def _extreme(machine: Machine, arguments: Arguments, keywords: Named, symbol: str) -> AbstractValue:
+    items = list(arguments) if len(arguments) > 1 else draw_all(machine, arguments[0])
+    items = [machine.resolve(item) for item in items]
+    if not items:
+        if "default" in keywords:
+            return keywords["default"]
+        raise machine.python_error(ValueError, f"{'max' if symbol == '>' else 'min'}() arg is an empty sequence")
+    key = keywords.get("key")
+    keys = [invoke(machine, key, [item], ()) for item in items] if key is not None else items
+    best, best_key = items[0], keys[0]
+    for item, item_key in zip(items[1:], keys[1:], strict=True):
+        better = truth(machine, operators.binary(machine, symbol, item_key, best_key))
+        if isinstance(better, bool):
+            best, best_key = (item, item_key) if better else (best, best_key)
+            continue
+        best = _choose(machine, better, item, best)
+        best_key = best if key is None else _choose(machine, better, item_key, best_key)
+    return best
+
+
+def _choose(machine: Machine, condition: Value, first: AbstractValue, second: AbstractValue) -> AbstractValue:
+    """Return one of two numbers of one kind, by a run-time condition."""
+    if not (is_number(first) and is_number(second)):
+        raise machine.unsupported("python.builtin", "min/max", "values that are not numbers are compared at run time")
+    kinds = {value.kind if isinstance(value, Scalar) else _kind(value) for value in (first, second)}
+    if len(kinds) != 1:
+        raise machine.unsupported("python.builtin", "min/max", "numbers of different types are compared at run time")
+    (kind,) = kinds
+    values = [scalar_value(machine, value) for value in (first, second)]
+    assert values[0] is not None and values[1] is not None
+    return Scalar(machine.emit("where", condition, values[0], values[1]), kind)
+
+
+def _kind(value: AbstractValue) -> str:
+    constant = concrete(value)
+    if isinstance(constant, np.generic):
+        return f"numpy.{dtype_name(constant.dtype)}"
+    return type(constant).__name__
+
+
+@models(max)
+def model_max(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _extreme(machine, arguments, keywords, ">")
+
+
+@models(min)
+def model_min(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _extreme(machine, arguments, keywords, "<")
+
+
+@models(any)
+def model_any(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _quantify(machine, arguments[0], "logical_or", True)
+
+
+@models(all)
+def model_all(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _quantify(machine, arguments[0], "logical_and", False)
+
+
+def _quantify(machine: Machine, values: AbstractValue, op: str, decisive: bool) -> AbstractValue:
+    iterator = iterator_over(machine, values)
+    result: Value | None = None
+    while (item := draw(machine, iterator)) is not None:
+        answer = truth(machine, item)
+        if isinstance(answer, bool):
+            if answer is decisive:
+                return Known(decisive)
+            continue
+        result = answer if result is None else machine.emit(op, result, answer)
+    return Known(not decisive) if result is None else Scalar(result, "bool")
+
+
+@models(abs, operator.abs)
+def model_abs(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = arguments[0]
+    if is_python_number(value):
+        return numbers.absolute(machine, value)
+    method = special_method(machine, value, "__abs__")
+    if method is not None:
+        return invoke(machine, method, (), ())
+    result = call_known(machine, np.absolute, [value], (), None)
+    assert result is not None
+    return result
+
+
+def _number(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return an array of one element as the scalar in it; anything else as it is."""
+    value = machine.resolve(value)
+    if isinstance(value, ArrayValue):
+        if value.type.shape != ():
+            raise machine.python_error(TypeError, "only 0-dimensional arrays can be converted to Python scalars")
+        return Scalar(read(machine, value), f"numpy.{value.type.dtype}")
+    return value
+
+
+@models(int)
+def model_int(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    if not arguments:
+        return Known(0)
+    value = _number(machine, arguments[0])
+    if isinstance(value, Scalar):
+        return numbers.to_int(machine, value)
+    if isinstance(value, Known):
+        return Known(numbers.fold(machine, int, value.value, *(machine.constant(a, "a base") for a in arguments[1:])))
+    return _convert(machine, value, "__int__")
+
+
+@models(float)
+def model_float(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    if not arguments:
+        return Known(0.0)
+    value = _number(machine, arguments[0])
+    if isinstance(value, Scalar):
+        return numbers.to_float(machine, value)
+    if isinstance(value, Known):
+        return Known(numbers.fold(machine, float, value.value))
+    return _convert(machine, value, "__float__")
+
+
+def _convert(machine: Machine, value: AbstractValue, name: str) -> AbstractValue:
+    method = special_method(machine, value, name)
+    if method is None:
+        raise machine.unsupported("python.builtin", name.strip("_"), "a value of this kind is converted to a number")
+    return invoke(machine, method, (), ())
+
+
+@models(bool)
+def model_bool(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return as_value(truth(machine, arguments[0])) if arguments else FALSE
+
+
+@models(str)
+def model_str(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _formatted(machine, str, arguments)
+
+
+@models(repr)
+def model_repr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _formatted(machine, repr, arguments)
+
+
+def _formatted(machine: Machine, function: Any, arguments: Arguments) -> AbstractValue:
+    if not arguments:
+        return Known("")
+    value = machine.resolve(arguments[0])
+    if isinstance(value, Deferred) and function is str:
+        return value
+    if isinstance(value, Known) and isinstance(value.value, BaseException):
+        return Known(function(value.value))
+    if isinstance(value, Reference) and isinstance(machine.heap(value), Instance):
+        item: Instance = machine.heap(value)
+        if issubclass(item.type_, BaseException) and function is str:
+            args = item.attributes.get("args")
+            if isinstance(args, TupleValue) and len(args.items) == 1:
+                return _formatted(machine, str, args.items)
+        for name in ("__str__", "__repr__") if function is str else ("__repr__",):
+            method = special_method(machine, value, name)
+            if method is not None:
+                return invoke(machine, method, (), ())
+    return defer(machine, function, [value])
+
+
+@models(round)
+def model_round(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = machine.resolve(arguments[0])
+    if isinstance(value, Known):
+        return lift(numbers.fold(machine, round, *(machine.constant(a, "digits") for a in arguments)))
+    if isinstance(value, Scalar) and len(arguments) == 1 and value.kind == "float":
+        rounded = Scalar(machine.emit("rint", value.value), "float")
+        return numbers.to_int(machine, rounded)
+    raise machine.unsupported("python.builtin", "round", "a run-time number is rounded to digits")
+
+
+@models(divmod)
+def model_divmod(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    first, second = arguments
+    return TupleValue((operators.binary(machine, "//", first, second), operators.binary(machine, "%", first, second)))
+
+
+@models(pow, operator.pow)
+def model_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    if len(arguments) == 3:
+        return Known(numbers.fold(machine, pow, *(machine.constant(a, "a number") for a in arguments)))
+    return operators.binary(machine, "**", arguments[0], arguments[1])
+
+
+@models(list)
+def model_list(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return build(machine, "list", draw_all(machine, arguments[0]) if arguments else [])
+
+
+@models(tuple)
+def model_tuple(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    if arguments and isinstance(arguments[0], TupleValue) and arguments[0].type_ is tuple:
+        return arguments[0]
+    return TupleValue(tuple(draw_all(machine, arguments[0]) if arguments else ()))
+
+
+@models(set)
+def model_set(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return build(machine, "set", draw_all(machine, arguments[0]) if arguments else [])
+
+
+@models(frozenset)
+def model_frozenset(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    items = draw_all(machine, arguments[0]) if arguments else []
+    return Known(frozenset(machine.constant(item, "a set item") for item in items))
+
+
+@models(dict)
+def model_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    made = new_dict(machine, dict)
+    if arguments:
+        update_dict(machine, made, arguments[0])
+    machine.heap(made).items.update(keywords)
+    return made
+
+
+@models(collections.OrderedDict)
+def model_ordered_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    made = model_dict(machine, arguments, keywords)
+    assert isinstance(made, Reference)
+    machine.heap(made).type_ = collections.OrderedDict
+    return made
+
+
+@models(collections.defaultdict)
+def model_defaultdict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    made = new_dict(machine, collections.defaultdict, arguments[0] if arguments else None)
+    if len(arguments) > 1:
+        update_dict(machine, made, arguments[1])
+    return made
+
+
+@models(slice)
+def model_slice(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    parts = [NONE, *arguments] if len(arguments) == 1 else list(arguments)
+    return SliceValue(parts[0], parts[1], parts[2] if len(parts) > 2 else NONE)
+
+
+@models(isinstance)
+def model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value, wanted = machine.resolve(arguments[0]), arguments[1]
+    classes = machine.constant(wanted, "a class")
+    if isinstance(value, Known):
+        return Known(isinstance(value.value, classes))
+    if isinstance(value, Deferred):
+        return Known(isinstance("", classes))
+    type_ = python_type(machine, value)
+    if type_ is None:
+        raise machine.unsupported("python.builtin", "isinstance", "the class of the object is not known to capture")
+    return Known(issubclass(type_, classes))
+
+
+@models(issubclass)
+def model_issubclass(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return Known(numbers.fold(machine, issubclass, *(machine.constant(a, "a class") for a in arguments)))
+
+
+@models(type)
+def model_type(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    type_ = python_type(machine, arguments[0]) if len(arguments) == 1 else None
+    if type_ is None:
+        raise machine.unsupported("python.builtin", "type", "the class of the object is not known to capture")
+    return Known(type_)
+
+
+@models(callable)
+def model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = machine.resolve(arguments[0])
+    if isinstance(value, Known):
+        return Known(callable(value.value))
+    if isinstance(value, FunctionValue | MethodValue | ModelledCallable):
+        return TRUE
+    return Known(special_method(machine, value, "__call__") is not None)
+
+
+@models(getattr)
+def model_getattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    name = machine.constant(arguments[1], "an attribute name")
+    if len(arguments) == 2:
+        return get_attribute(machine, arguments[0], name)
+    found = find_attribute(machine, arguments[0], name)
+    return machine.resolve(found) if found is not None else arguments[2]
+
+
+@models(setattr)
+def model_setattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    set_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name"), arguments[2])
+    return NONE
+
+
+@models(hasattr)
+def model_hasattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return Known(find_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name")) is not None)
+
+
+@models(super)
+def model_super(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    type_ = machine.constant(arguments[0], "a class")
+    return SuperValue(type_, arguments[1])
+
+
+@models(print)
+def model_print(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    _defer_call(machine, Known(print), arguments, keywords)
+    return NONE
+
+
+def _defer_call(machine: Machine, function: AbstractValue, arguments: Arguments, keywords: Named) -> None:
+    values = [snapshot(machine, argument) for argument in arguments]
+    named = [(name, snapshot(machine, value)) for name, value in keywords.items()]
+    machine.state.effects.append((function, tuple(values), tuple(named)))
+
+
+@models(
+    logging.Logger.debug,
+    logging.Logger.info,
+    logging.Logger.warning,
+    logging.Logger.error,
+    logging.Logger.critical,
+    logging.Logger.log,
+)
+def model_log(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    raise machine.unsupported("python.logging", "logging", "a log record names the line that makes it")
+
+
+@models(functools.partial)
+def model_partial(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    function, bound = arguments[0], list(arguments[1:])
+
+    def call_bound(inner: Machine, more: Arguments, named: Named) -> AbstractValue:
+        return invoke(inner, function, [*bound, *more], list({**keywords, **named}.items()))
+
+    return ModelledCallable("functools.partial", call_bound)
+
+
+@models(functools.reduce)
+def model_reduce(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    items = draw_all(machine, arguments[1])
+    if len(arguments) > 2:
+        items.insert(0, arguments[2])
+    if not items:
+        raise machine.python_error(TypeError, "reduce() of empty iterable with no initial value")
+    total = items[0]
+    for item in items[1:]:
+        total = invoke(machine, arguments[0], [total, item], ())
+    return total
+
+
+@models(functools.wraps)
+def model_wraps(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return ModelledCallable("functools.wraps", lambda inner, more, named: more[0])
+
+
+@models(copy.copy)
+def model_copy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _copy(machine, arguments[0], {}, deep=False)
+
+
+@models(copy.deepcopy)
+def model_deepcopy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _copy(machine, arguments[0], {}, deep=True)
+
+
+def _copy(machine: Machine, value: AbstractValue, memo: dict[Any, AbstractValue], deep: bool) -> AbstractValue:
+    value = machine.resolve(value)
+    if isinstance(value, Known | Scalar | RangeValue | FunctionValue):
+        return value
+    if isinstance(value, ArrayValue):
+        if value.identity not in memo:
+            memo[value.identity] = new_array(machine, machine.emit("copy", read(machine, value)))
+        return memo[value.identity]
+    if isinstance(value, TupleValue):
+        if not deep:
+            return value
+        return TupleValue(tuple(_copy(machine, item, memo, deep) for item in value.items), value.type_)
+    if not isinstance(value, Reference):
+        raise machine.unsupported("python.copy", "copy", "an object of this kind is copied")
+    key = ("heap", value.index)
+    if key not in memo:
+        memo[key] = machine.state.allocate(machine.heap(value).__class__())
+        _fill_copy(machine, machine.heap(value), memo[key], memo, deep)
+    return memo[key]
+
+
+def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractValue], deep: bool) -> None:
+    def inner(value: AbstractValue) -> AbstractValue:
+        return _copy(machine, value, memo, deep) if deep else machine.resolve(value)
+
+    target = machine.heap(made)
+    if isinstance(item, ListObject):
+        if item.place is not None:
+            machine.externals.guard_length(item.place, len(item.original))
+        target.items = [inner(value) for value in item.items]
+    elif isinstance(item, DictObject):
+        if item.place is not None:
+            machine.externals.guard_keys(item.place, tuple(item.original))
+        target.items = {key: inner(value) for key, value in item.items.items()}
+        target.type_ = item.type_
+    elif isinstance(item, SetObject):
+        target.items = dict(item.items)
+    elif isinstance(item, Instance) and item.live is None:
+        target.type_ = item.type_
+        target.attributes = {name: inner(value) for name, value in item.attributes.items()}
+    else:
+        raise machine.unsupported("python.copy", "copy", "an object from outside is copied")
+
+
+@models(dataclasses.replace)
+def model_dataclass_replace(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = machine.resolve(arguments[0])
+    type_ = python_type(machine, value)
+    assert type_ is not None
+    fields = [f.name for f in dataclasses.fields(type_) if f.init]
+    named = [(name, keywords[name] if name in keywords else get_attribute(machine, value, name)) for name in fields]
+    return invoke(machine, Known(type_), [], named)
+
+
+# ---------------------------------------------------------------------- operator and math
+
+for _symbol, _function in (
+    ("+", operator.add), ("-", operator.sub), ("*", operator.mul), ("/", operator.truediv),
+    ("//", operator.floordiv), ("%", operator.mod), ("@", operator.matmul), ("==", operator.eq),
+    ("!=", operator.ne), ("<", operator.lt), ("<=", operator.le), (">", operator.gt), (">=", operator.ge),
+):  # fmt: skip
+
+    def _operator_model(
+        machine: Machine, arguments: Arguments, keywords: Named, symbol: str = _symbol
+    ) -> AbstractValue:
+        return operators.binary(machine, symbol, arguments[0], arguments[1])
+
+    MODELS[_function] = _operator_model
+
+#: functions of ``math`` and the op that computes each where it is defined (a domain error is a failed guard)
+_MATH_OPS = {
+    math.exp: "exp", math.log: "log", math.log2: "log2", math.log10: "log10", math.log1p: "log1p",
+    math.expm1: "expm1", math.sin: "sin", math.cos: "cos", math.tan: "tan", math.tanh: "tanh", math.sinh: "sinh",
+    math.cosh: "cosh", math.atan: "arctan", math.asin: "arcsin", math.acos: "arccos", math.sqrt: "sqrt",
+    math.fabs: "absolute", math.atan2: "arctan2", math.hypot: "hypot",
+}  # fmt: skip
+
+
+def _float_argument(machine: Machine, value: AbstractValue) -> Value:
+    value = _number(machine, value)
+    number = scalar_value(machine, value)
+    if number is None:
+        raise machine.python_error(TypeError, "must be real number")
+    return numbers.to_number(machine, number, "f64") if number.type.dtype in ("i64", "bool") else cast(machine, number, "f64")
+
+
+def _math_model(function: Any, op: str) -> Any:
+    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+        if all(map(known, arguments)):
+            return Known(numbers.fold(machine, function, *map(concrete, arguments)))
+        if function is math.log and len(arguments) == 2:
+            raise machine.unsupported("python.math", "math.log", "a logarithm to a run-time base")
+        inputs = [_float_argument(machine, argument) for argument in arguments]
+        result = machine.emit(op, *inputs)
+        # math raises where the result is not finite for a finite argument: ValueError, OverflowError
+        defined = machine.emit("isfinite", result)
+        machine.require(defined, machine.guard("python.exception", machine.span.text or op, "a finite result"))
+        return Scalar(result, "float")
+
+    return model
+
+
+for _math_function, _op in _MATH_OPS.items():
+    MODELS[_math_function] = _math_model(_math_function, _op)
+
+
+@models(math.pow)
+def model_math_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    floats = [Scalar(_float_argument(machine, a), "float") if not known(a) else Known(float(concrete(a))) for a in arguments]
+    return numbers.binary(machine, "**", floats[0], floats[1])
+
+
+def _rounding(function: Any, op: str) -> Any:
+    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+        value = _number(machine, arguments[0])
+        if isinstance(value, Known):
+            return Known(numbers.fold(machine, function, value.value))
+        if isinstance(value, Scalar) and value.value.type.dtype[0] == "i":
+            return numbers.to_int(machine, value)
+        return numbers.to_int(machine, Scalar(machine.emit(op, _float_argument(machine, value)), "float"))
+
+    return model
+
+
+MODELS[math.floor] = _rounding(math.floor, "floor")
+MODELS[math.ceil] = _rounding(math.ceil, "ceil")
+
+
+def _classify(function: Any, op: str) -> Any:
+    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+        if known(arguments[0]):
+            return Known(numbers.fold(machine, function, concrete(arguments[0])))
+        return Scalar(machine.emit(op, _float_argument(machine, arguments[0])), "bool")
+
+    return model
+
+
+for _math_function, _op in ((math.isnan, "isnan"), (math.isinf, "isinf"), (math.isfinite, "isfinite")):
+    MODELS[_math_function] = _classify(_math_function, _op)

@@ -1,0 +1,455 @@
+"""Calls.
+
+Owns the capture rule of `Call`, argument binding, and what each kind of callable does. Invariant: a user function's frame
+is pushed on the machine's own stack, so branches inside it can be followed past its return; functions that capture
+models itself are found by identity in `MODELS`, wherever the program got them from.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture import ufuncs
+from janusjit.analysis.capture.containers import METHODS, new_dict
+from janusjit.analysis.capture.iteration import draw_all
+from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.numbers import fold
+from janusjit.analysis.capture.protocols import INVOKE, special_method
+from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
+from janusjit.analysis.capture.values import (
+    NONE,
+    AbstractValue,
+    ArrayValue,
+    BuiltinMethod,
+    DictView,
+    FunctionValue,
+    HostValue,
+    Known,
+    MethodValue,
+    ModelledCallable,
+    Reference,
+    Scalar,
+    SuperValue,
+    TupleValue,
+    concrete,
+    known,
+    lift,
+)
+from janusjit.analysis.core import Call, FunctionCore
+from janusjit.analysis.source import SourceError, load
+from janusjit.ir.guards import find_on_type
+from janusjit.ir.places import MISSING
+
+Keywords = Sequence[tuple[str, AbstractValue]]
+Model = Callable[[Machine, Sequence[AbstractValue], dict[str, AbstractValue]], AbstractValue]
+
+#: what capture knows of functions and classes it models, by identity
+MODELS: dict[Any, Model] = {}
+
+
+def models(*functions: Any) -> Callable[[Model], Model]:
+    """Register the model of functions that live outside (``len``, ``np.sum``, ``math.exp``)."""
+
+    def register(model: Model) -> Model:
+        for function in functions:
+            MODELS[function] = model
+        return model
+
+    return register
+
+
+@executes(Call)
+def execute_call(machine: Machine, instruction: Call) -> None:
+    """``target = function(*positional, **keywords)``."""
+    positional: list[AbstractValue] = []
+    for atom, starred in zip(instruction.positional, instruction.starred, strict=True):
+        value = machine.get(atom)
+        positional.extend(draw_all(machine, value) if starred else [value])
+    keywords: list[tuple[str, AbstractValue]] = []
+    for name, atom in instruction.keywords:
+        value = machine.get(atom)
+        keywords.extend([(name, value)] if name is not None else _unpacked_keywords(machine, value))
+    result = call(machine, machine.get(instruction.function), positional, keywords, instruction.target)
+    if result is not None:
+        machine.set(instruction.target, result)
+
+
+def _unpacked_keywords(machine: Machine, value: AbstractValue) -> list[tuple[str, AbstractValue]]:
+    if isinstance(value, Reference) and isinstance(machine.heap(value), DictObject):
+        view = machine.heap(value)
+        if view.place is not None:
+            machine.externals.guard_keys(view.place, tuple(view.original))
+        return [(key, machine.resolve(item)) for key, item in view.items.items()]
+    raise machine.unsupported("python.call", "**", "keywords are unpacked from something that is not a plain dict")
+
+
+def invoke(
+    machine: Machine, function: AbstractValue, arguments: Sequence[AbstractValue], keywords: Keywords
+) -> AbstractValue:
+    """Call and run to the return, now."""
+    stop = machine.state.depth
+    result = call(machine, function, arguments, keywords, None)
+    if result is not None:
+        return result
+    frame = machine.frame
+    constructing = frame.instance if frame.result == "instance" else None
+    frame.result = "invoked"
+    machine.run(stop)
+    return constructing if constructing is not None else machine.resolve(machine.state.returned)
+
+
+INVOKE.append(invoke)
+
+
+def call(
+    machine: Machine,
+    function: AbstractValue,
+    arguments: Sequence[AbstractValue],
+    keywords: Keywords,
+    target: str | None,
+) -> AbstractValue | None:
+    """Call an abstract callable: return its result, or None after pushing a frame that will set ``target``."""
+    function = machine.resolve(function)
+    arguments = [machine.resolve(argument) for argument in arguments]
+    if isinstance(function, FunctionValue):
+        return _call_made(machine, function, arguments, keywords, target)
+    if isinstance(function, MethodValue):
+        return call(machine, function.function, [function.owner, *arguments], keywords, target)
+    if isinstance(function, BuiltinMethod):
+        return call_method(machine, function, arguments, dict(keywords))
+    if isinstance(function, ModelledCallable):
+        return function.call(machine, arguments, dict(keywords))
+    if isinstance(function, Known):
+        return call_known(machine, function.value, arguments, keywords, target)
+    method = special_method(machine, function, "__call__")
+    if method is not None:
+        return call(machine, method, arguments, keywords, target)
+    if isinstance(function, HostValue):
+        raise _unknown_callee(machine, str(function.place))
+    raise machine.python_error(TypeError, "object is not callable")
+
+
+def _unknown_callee(machine: Machine, name: str) -> Exception:
+    return machine.unsupported(
+        "python.callee",
+        f"{name}()",
+        f"{name} is not Python code that capture can read, nor a function it models",
+        hint="call it outside the jitted function, or pass its result in",
+    )
+
+
+def call_known(
+    machine: Machine, value: Any, arguments: list[AbstractValue], keywords: Keywords, target: str | None
+) -> AbstractValue | None:
+    """Call a function or class known at capture."""
+    if isinstance(value, np.ufunc):
+        named = dict(keywords)
+        dtype = named.get("dtype")
+        return ufuncs.apply(
+            machine,
+            value,
+            arguments,
+            named.get("out"),
+            named.get("where"),
+            machine.constant(dtype, "dtype") if dtype is not None else None,
+        )
+    model = _find_model(value)
+    if model is not None:
+        return model(machine, arguments, dict(keywords))
+    if isinstance(value, functools.partial):
+        return _call_partial(machine, value, arguments, keywords, target)
+    if isinstance(value, types.MethodType):
+        return call(machine, Known(value.__func__), [Known(value.__self__), *arguments], keywords, target)
+    wrapped = getattr(value, "__janusjit_function__", None)
+    if wrapped is not None:
+        return call_known(machine, wrapped, arguments, keywords, target)
+    if isinstance(value, types.FunctionType):
+        return _call_function(machine, value, arguments, keywords, target)
+    if isinstance(value, type):
+        return instantiate(machine, value, arguments, keywords, target)
+    return _call_builtin(machine, value, arguments, dict(keywords))
+
+
+def _find_model(value: Any) -> Model | None:
+    try:
+        return MODELS.get(value)
+    except TypeError:  # unhashable
+        return None
+
+
+def _call_builtin(
+    machine: Machine, value: Any, arguments: list[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    """Call a C function: a bound method of a modelled type, or a pure function of constants."""
+    owner = getattr(value, "__objclass__", None)
+    if owner is not None and arguments and isinstance(value, types.MethodDescriptorType | types.WrapperDescriptorType):
+        return call_method(machine, BuiltinMethod(arguments[0], value.__name__), arguments[1:], keywords)
+    if value in PURE and all(map(known, arguments)) and all(map(known, keywords.values())):
+        plain = [concrete(argument) for argument in arguments]
+        return lift(fold(machine, lambda: value(*plain, **{name: concrete(v) for name, v in keywords.items()})))
+    module = getattr(value, "__module__", None) or type(value).__module__
+    raise _unknown_callee(machine, f"{module}.{getattr(value, '__qualname__', type(value).__name__)}")
+
+
+#: builtins that depend on nothing but their (immutable) arguments
+PURE: set[Any] = {abs, round, divmod, pow, ord, chr, bin, hex, oct, len, hash, sum, min, max, repr, ascii, format}
+
+
+def _call_partial(
+    machine: Machine, value: Any, arguments: list[AbstractValue], keywords: Keywords, target: str | None
+) -> AbstractValue | None:
+    externals = machine.externals
+    place = externals.constant_place(value, "partial")
+    bound = [
+        externals.read(externals.constant_place(item, f"partial.args[{i}]"), item)
+        for i, item in enumerate(value.args)
+    ]
+    named = {
+        name: externals.read(externals.constant_place(item, f"partial.keywords[{name!r}]"), item)
+        for name, item in value.keywords.items()
+    }
+    assert place is not None
+    named.update(keywords)
+    return call_known(machine, value.func, [*bound, *arguments], list(named.items()), target)
+
+
+# ---------------------------------------------------------------------- Python functions
+
+
+def _call_made(
+    machine: Machine,
+    function: FunctionValue,
+    arguments: Sequence[AbstractValue],
+    keywords: Keywords,
+    target: str | None,
+) -> AbstractValue | None:
+    bound = bind(
+        machine, function.core, arguments, keywords, function.defaults, dict(function.keyword_defaults)
+    )
+    return start(machine, function.core, function.namespace, function.code, bound, dict(function.cells), target)
+
+
+def _call_function(
+    machine: Machine,
+    function: types.FunctionType,
+    arguments: Sequence[AbstractValue],
+    keywords: Keywords,
+    target: str | None,
+) -> AbstractValue | None:
+    try:
+        core = load(function)
+    except SourceError as error:
+        raise machine.unsupported(
+            "python.source", f"{function.__qualname__}()", f"its source cannot be read: {error}"
+        ) from error
+    defaults, keyword_defaults = function_defaults(machine, function)
+    bound = bind(machine, core, arguments, keywords, defaults, keyword_defaults)
+    cells = function_cells(machine, function)
+    machine.externals.guard_code(function)
+    return start(machine, core, function.__globals__, function.__code__, bound, cells, target)
+
+
+def function_defaults(
+    machine: Machine, function: types.FunctionType
+) -> tuple[tuple[AbstractValue, ...], dict[str, AbstractValue]]:
+    """Return a function's default values."""
+    externals = machine.externals
+    positional = tuple(
+        externals.read(externals.constant_place(value, f"{function.__qualname__}.__defaults__[{i}]"), value)
+        if not isinstance(value, bool | int | float | str | bytes)
+        else Known(value)
+        for i, value in enumerate(function.__defaults__ or ())
+    )
+    named = {
+        name: externals.read(externals.constant_place(value, f"{function.__qualname__}.__kwdefaults__[{name!r}]"), value)
+        if not isinstance(value, bool | int | float | str | bytes)
+        else Known(value)
+        for name, value in (function.__kwdefaults__ or {}).items()
+    }
+    return positional, named
+
+
+def start(
+    machine: Machine,
+    core: FunctionCore,
+    namespace: dict[str, Any],
+    code: Any,
+    bound: dict[str, AbstractValue],
+    cells: dict[str, AbstractValue],
+    target: str | None,
+) -> AbstractValue | None:
+    """Push the frame of a function whose arguments are bound; a generator function makes its generator instead."""
+    if core.kind == "function":
+        machine.enter(core, namespace, code, bound, cells, target)
+        return None
+    if core.kind in ("generator", "coroutine"):
+        frame = machine.enter(core, namespace, code, bound, cells, None)
+        machine.state.frames.pop()
+        made = machine.state.allocate(GeneratorObject(frame=frame))
+        frame.generator = made.index
+        return made
+    raise machine.unsupported("python.construct", core.kind, f"{core.name} is an {core.kind}")
+
+
+def bind(
+    machine: Machine,
+    core: FunctionCore,
+    arguments: Sequence[AbstractValue],
+    keywords: Keywords,
+    defaults: Sequence[AbstractValue],
+    keyword_defaults: dict[str, AbstractValue],
+) -> dict[str, AbstractValue]:
+    """Bind arguments to parameters as Python does; a TypeError where Python raises one."""
+    parameters = core.parameters
+    positional = (*parameters.positional_only, *parameters.positional)
+    bound: dict[str, AbstractValue] = dict(zip(positional, arguments, strict=False))
+    extra = list(arguments[len(positional) :])
+    if parameters.variadic is not None:
+        bound[parameters.variadic] = TupleValue(tuple(extra))
+    elif extra:
+        raise machine.python_error(
+            TypeError, f"{core.name}() takes {len(positional)} positional arguments but {len(arguments)} were given"
+        )
+    rest: dict[str, AbstractValue] = {}
+    accepted = {*parameters.positional, *parameters.keyword_only}
+    for name, value in keywords:
+        if name in accepted and name not in bound:
+            bound[name] = value
+        elif parameters.variadic_keyword is not None and name not in bound:
+            rest[name] = value
+        else:
+            word = "multiple values for" if name in bound else "an unexpected keyword"
+            raise machine.python_error(TypeError, f"{core.name}() got {word} argument '{name}'")
+    if parameters.variadic_keyword is not None:
+        bound[parameters.variadic_keyword] = machine.state.allocate(DictObject(items=dict(rest)))
+    for name, value in zip(reversed(positional), reversed(defaults), strict=False):
+        bound.setdefault(name, value)
+    for name in parameters.keyword_only:
+        if name not in bound and name in keyword_defaults:
+            bound[name] = keyword_defaults[name]
+    missing = [name for name in (*positional, *parameters.keyword_only) if name not in bound]
+    if missing:
+        raise machine.python_error(TypeError, f"{core.name}() missing required arguments: {missing}")
+    return bound
+
+
+# ---------------------------------------------------------------------- classes
+
+
+def instantiate(
+    machine: Machine, type_: type, arguments: list[AbstractValue], keywords: Keywords, target: str | None
+) -> AbstractValue | None:
+    """Call a class."""
+    if issubclass(type_, BaseException):
+        return _make_exception(machine, type_, arguments)
+    if issubclass(type_, tuple) and hasattr(type_, "_fields"):
+        return _make_namedtuple(machine, type_, arguments, dict(keywords))
+    plain = type_.__flags__ & (1 << 9) and type(type_).__call__ is type.__call__
+    if not plain or find_on_type(type_, "__new__") is not object.__dict__["__new__"]:
+        raise _unknown_callee(machine, type_.__qualname__)
+    if any(base is not object and not base.__flags__ & (1 << 9) for base in type_.__mro__):
+        raise machine.unsupported(
+            "python.class", type_.__qualname__, "the class derives from a built-in type, so its instances are special"
+        )
+    made = machine.state.allocate(Instance(type_=type_))
+    initializer = find_on_type(type_, "__init__")
+    if initializer is object.__dict__["__init__"]:
+        if arguments or keywords:
+            raise machine.python_error(TypeError, f"{type_.__name__}() takes no arguments")
+        return made
+    pushed = call(machine, Known(initializer), [made, *arguments], keywords, target)
+    if pushed is None:
+        machine.frame.result, machine.frame.instance = "instance", made
+        return None
+    return made
+
+
+def _make_exception(machine: Machine, type_: type, arguments: list[AbstractValue]) -> AbstractValue:
+    made = machine.state.allocate(Instance(type_=type_))
+    item: Instance = machine.heap(made)
+    item.attributes["args"] = TupleValue(tuple(arguments))
+    initializer = find_on_type(type_, "__init__")
+    if isinstance(initializer, types.FunctionType):
+        invoke(machine, Known(initializer), [made, *arguments], ())
+    return made
+
+
+def _make_namedtuple(
+    machine: Machine, type_: type, arguments: list[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    if not isinstance(type_.__new__, types.FunctionType) or type_.__new__.__qualname__ != f"{type_.__name__}.__new__":
+        raw = type_.__new__.__module__
+        if raw != f"namedtuple_{type_.__name__}":
+            raise _unknown_callee(machine, type_.__qualname__)
+    fields: tuple[str, ...] = type_._fields  # type: ignore[attr-defined]
+    defaults: dict[str, Any] = type_._field_defaults  # type: ignore[attr-defined]
+    bound = dict(zip(fields, arguments, strict=False)) | keywords
+    missing = [name for name in fields if name not in bound and name not in defaults]
+    if missing or len(arguments) > len(fields) or set(bound) - set(fields):
+        raise machine.python_error(TypeError, f"wrong arguments for {type_.__name__}")
+    return TupleValue(tuple(bound[name] if name in bound else lift(defaults[name]) for name in fields), type_)
+
+
+# ---------------------------------------------------------------------- methods of built-in types
+
+
+def call_method(
+    machine: Machine, function: BuiltinMethod, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    """Call a method of a container, array, string or number."""
+    owner = machine.resolve(function.owner)
+    if isinstance(owner, ArrayValue | Scalar):
+        return ARRAY_METHOD[0](machine, owner, function.name, arguments, keywords)  # type: ignore[no-any-return]
+    if isinstance(owner, DictView):
+        owner = Known(None)
+    type_: type | None = tuple if isinstance(owner, TupleValue) else None
+    if isinstance(owner, Reference):
+        item = machine.heap(owner)
+        type_ = {ListObject: list, DictObject: dict, SetObject: set}.get(type(item))
+        if isinstance(item, GeneratorObject):
+            return GENERATOR_METHOD[0](machine, owner, function.name, arguments)  # type: ignore[no-any-return]
+        if isinstance(item, Instance):
+            return _object_method(machine, owner, function.name, arguments)
+    rule = METHODS.get((type_, function.name)) if type_ is not None else None
+    if rule is not None:
+        return rule(machine, owner, arguments, keywords)  # type: ignore[arg-type]
+    if isinstance(owner, Known) and isinstance(owner.value, str | bytes | int | float | bool | np.generic | type(None)):
+        return STRING_METHOD[0](machine, owner.value, function.name, arguments, keywords)  # type: ignore[no-any-return]
+    if isinstance(owner, Known) and isinstance(owner.value, np.ufunc):
+        return UFUNC_METHOD[0](machine, owner.value, function.name, arguments, keywords)  # type: ignore[no-any-return]
+    raise machine.unsupported("python.method", f".{function.name}()", "the method is not modelled yet")
+
+
+#: set by the modules that own these rules
+ARRAY_METHOD: list[Any] = []
+GENERATOR_METHOD: list[Any] = []
+STRING_METHOD: list[Any] = []
+UFUNC_METHOD: list[Any] = []
+
+
+def _object_method(
+    machine: Machine, owner: Reference, name: str, arguments: Sequence[AbstractValue]
+) -> AbstractValue:
+    """A slot wrapper of ``object``, called on an instance."""
+    from_object = getattr(object, name, MISSING)
+    if name == "__setattr__" and from_object is not MISSING:
+        OBJECT_SETATTR[0](machine, owner, machine.constant(arguments[0], "a name"), arguments[1])
+        return NONE
+    if name == "__init__":
+        return NONE
+    raise machine.unsupported("python.method", f".{name}()", "the method is not modelled yet")
+
+
+#: set by `janusjit.analysis.capture.builtin_functions`
+OBJECT_SETATTR: list[Any] = []
+
+
+def function_cells(machine: Machine, function: types.FunctionType) -> dict[str, AbstractValue]:
+    """Return the closure cells of a Python function by name."""
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
+    return {name: machine.externals.cell(cell, name) for name, cell in zip(names, cells, strict=True)}

@@ -1,0 +1,614 @@
+"""Lists, dicts, sets, tuples: displays, items and methods.
+
+Owns the capture rules of the display, item and unpacking nodes, and the methods of the built-in containers. Invariant: a
+write marks the container, so that an exit commits it if it is from outside.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from janusjit.analysis.capture import operators
+from janusjit.analysis.capture.arrays import sequence_items
+from janusjit.analysis.capture.externals import Unread
+from janusjit.analysis.capture.indexing import get_item as get_array_item
+from janusjit.analysis.capture.indexing import set_item as set_array_item
+from janusjit.analysis.capture.iteration import draw_all
+from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.numbers import fold
+from janusjit.analysis.capture.protocols import (
+    ObjectKey,
+    dict_view_items,
+    guard_structure,
+    hash_key,
+    identical,
+    invoke,
+    key_value,
+    special_method,
+)
+from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
+from janusjit.analysis.capture.values import (
+    NONE,
+    AbstractValue,
+    ArrayValue,
+    DictView,
+    HostValue,
+    Known,
+    RangeValue,
+    Reference,
+    Scalar,
+    SliceValue,
+    TupleValue,
+    concrete,
+    lift,
+)
+from janusjit.analysis.core import (
+    Build,
+    BuildDict,
+    BuildSlice,
+    DictInsert,
+    GetIterator,
+    ListAppend,
+    LoadItem,
+    RemoveItem,
+    SetAdd,
+    StoreItem,
+    Unpack,
+)
+from janusjit.analysis.capture.protocols import iterator_over
+
+Method = Callable[[Machine, Reference, Sequence[AbstractValue], dict[str, AbstractValue]], AbstractValue]
+METHODS: dict[tuple[type, str], Method] = {}
+
+
+def method(owner: type, name: str) -> Callable[[Method], Method]:
+    """Register the rule of a container method."""
+
+    def register(function: Method) -> Method:
+        METHODS[owner, name] = function
+        return function
+
+    return register
+
+
+def wrote(machine: Machine, reference: Reference) -> Any:
+    """Return a heap object that is about to be written, noted as such."""
+    item = machine.heap(reference)
+    item.written = True
+    if reference.index < 0:
+        machine.written.add(reference.index)
+    return item
+
+
+# ---------------------------------------------------------------------- displays
+
+
+@executes(Build)
+def execute_build(machine: Machine, instruction: Build) -> None:
+    """A tuple, list or set display."""
+    items: list[AbstractValue] = []
+    for atom, starred in zip(instruction.items, instruction.starred, strict=True):
+        value = machine.get(atom)
+        items.extend(draw_all(machine, value) if starred else [value])
+    machine.set(instruction.target, build(machine, instruction.kind, items))
+
+
+def build(machine: Machine, kind: str, items: list[AbstractValue]) -> AbstractValue:
+    """Return a new tuple, list or set."""
+    if kind == "tuple":
+        return TupleValue(tuple(items))
+    if kind == "list":
+        return machine.state.allocate(ListObject(items=items))
+    return machine.state.allocate(SetObject(items={hash_key(machine, item): item for item in items}))
+
+
+@executes(BuildDict)
+def execute_build_dict(machine: Machine, instruction: BuildDict) -> None:
+    """A dict display."""
+    table = machine.state.allocate(DictObject())
+    item: DictObject = machine.heap(table)
+    for key, value in instruction.items:
+        if key is None:
+            update_dict(machine, table, machine.get(value))
+        else:
+            item.items[hash_key(machine, machine.get(key))] = machine.get(value)
+    machine.set(instruction.target, table)
+
+
+@executes(BuildSlice)
+def execute_build_slice(machine: Machine, instruction: BuildSlice) -> None:
+    """``start:stop:step``."""
+    parts = (machine.get(instruction.start), machine.get(instruction.stop), machine.get(instruction.step))
+    machine.set(instruction.target, SliceValue(*parts))
+
+
+@executes(ListAppend)
+def execute_list_append(machine: Machine, instruction: ListAppend) -> None:
+    """An item of a list comprehension."""
+    machine.heap(_reference(machine, instruction.owner)).items.append(machine.get(instruction.value))
+
+
+@executes(SetAdd)
+def execute_set_add(machine: Machine, instruction: SetAdd) -> None:
+    """An item of a set comprehension."""
+    value = machine.get(instruction.value)
+    machine.heap(_reference(machine, instruction.owner)).items.setdefault(hash_key(machine, value), value)
+
+
+@executes(DictInsert)
+def execute_dict_insert(machine: Machine, instruction: DictInsert) -> None:
+    """An item of a dict comprehension."""
+    key = hash_key(machine, machine.get(instruction.key))
+    machine.heap(_reference(machine, instruction.owner)).items[key] = machine.get(instruction.value)
+
+
+def _reference(machine: Machine, atom: Any) -> Reference:
+    value = machine.get(atom)
+    assert isinstance(value, Reference)
+    return value
+
+
+@executes(GetIterator)
+def execute_get_iterator(machine: Machine, instruction: GetIterator) -> None:
+    """``iter(value)``."""
+    machine.set(instruction.target, iterator_over(machine, machine.get(instruction.value)))
+
+
+@executes(Unpack)
+def execute_unpack(machine: Machine, instruction: Unpack) -> None:
+    """``a, b, *c = value``."""
+    items = draw_all(machine, machine.get(instruction.value))
+    count, star = len(instruction.targets), instruction.star
+    if star < 0:
+        if len(items) != count:
+            word = "too many values" if len(items) > count else "not enough values"
+            raise machine.python_error(ValueError, f"{word} to unpack (expected {count})")
+        bound = items
+    else:
+        after = count - star - 1
+        if len(items) < count - 1:
+            raise machine.python_error(ValueError, f"not enough values to unpack (expected at least {count - 1})")
+        middle = build(machine, "list", items[star : len(items) - after])
+        bound = [*items[:star], middle, *items[len(items) - after :]]
+    for target, value in zip(instruction.targets, bound, strict=True):
+        machine.set(target, value)
+
+
+# ---------------------------------------------------------------------- items
+
+
+@executes(LoadItem)
+def execute_load_item(machine: Machine, instruction: LoadItem) -> None:
+    """``target = owner[index]``."""
+    value = get_item(machine, machine.get(instruction.owner), machine.get(instruction.index))
+    machine.set(instruction.target, value)
+
+
+@executes(StoreItem)
+def execute_store_item(machine: Machine, instruction: StoreItem) -> None:
+    """``owner[index] = value``."""
+    set_item(machine, machine.get(instruction.owner), machine.get(instruction.index), machine.get(instruction.value))
+
+
+@executes(RemoveItem)
+def execute_remove_item(machine: Machine, instruction: RemoveItem) -> None:
+    """``del owner[index]``."""
+    remove_item(machine, machine.get(instruction.owner), machine.get(instruction.index))
+
+
+def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> AbstractValue:
+    """Return ``owner[index]``."""
+    owner = machine.resolve(owner)
+    if isinstance(owner, ArrayValue):
+        return get_array_item(machine, owner, index)
+    if isinstance(owner, TupleValue):
+        return _sequence_item(machine, list(owner.items), index, lambda items: TupleValue(tuple(items)))
+    if isinstance(owner, Reference):
+        item = machine.heap(owner)
+        if isinstance(item, DictObject):
+            return dict_item(machine, owner, hash_key(machine, index))
+        items = sequence_items(machine, owner)
+        if items is not None:
+            return _sequence_item(machine, items, index, lambda chosen: build(machine, "list", chosen))
+        getter = special_method(machine, owner, "__getitem__")
+        if getter is not None:
+            return invoke(machine, getter, index)
+    if isinstance(owner, Known):
+        if isinstance(owner.value, type):
+            return lift(owner.value[machine.constant(index, "a type argument")])  # type: ignore[index]
+        return lift(fold(machine, lambda: owner.value[machine.constant(index, "an index")]))
+    if isinstance(owner, RangeValue):
+        return lift(fold(machine, lambda: concrete(owner)[machine.constant(index, "an index")]))
+    if isinstance(owner, Scalar):
+        if isinstance(index, TupleValue) and not index.items:
+            return owner
+        raise machine.python_error(IndexError, "invalid index to scalar variable.")
+    if isinstance(owner, HostValue):
+        raise machine.unsupported("python.host_object", "[]", f"{owner.place} is an object capture cannot enter")
+    raise machine.python_error(TypeError, "object is not subscriptable")
+
+
+def _sequence_item(
+    machine: Machine,
+    items: list[AbstractValue],
+    index: AbstractValue,
+    rebuild: Callable[[list[AbstractValue]], AbstractValue],
+) -> AbstractValue:
+    position = machine.constant(index, "a list index")
+    if isinstance(position, slice):
+        return rebuild(items[position])
+    return machine.resolve(fold(machine, lambda: items[position]))
+
+
+def dict_item(machine: Machine, owner: Reference, key: Any) -> AbstractValue:
+    """Return ``owner[key]`` of a dict; a missing key calls the default factory or raises KeyError."""
+    item: DictObject = machine.heap(owner)
+    if dict_has(machine, item, key):
+        return machine.resolve(item.items[key])
+    if item.default_factory is not None:
+        made = invoke(machine, item.default_factory)
+        wrote(machine, owner).items[key] = made
+        return made
+    raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+
+
+def dict_has(machine: Machine, item: DictObject, key: Any) -> bool:
+    """Return whether a dict has a key, guarding what an outside dict had at entry."""
+    if item.place is None or isinstance(key, ObjectKey):
+        return key in item.items
+    if key in item.original:
+        original = item.original[key]
+        if item.items.get(key) is original or not item.written:
+            machine.resolve(original)
+    elif key not in item.items:
+        place = machine.externals.item_place(item.place, key)
+        machine.externals.guard_missing(place)
+    return key in item.items
+
+
+operators.DICT_HAS.append(dict_has)
+
+
+def set_item(machine: Machine, owner: AbstractValue, index: AbstractValue, value: AbstractValue) -> None:
+    """``owner[index] = value``."""
+    owner = machine.resolve(owner)
+    if isinstance(owner, ArrayValue):
+        set_array_item(machine, owner, index, value)
+        return
+    if isinstance(owner, Reference):
+        item = machine.heap(owner)
+        if isinstance(item, DictObject):
+            key = hash_key(machine, index)
+            if item.place is not None:
+                dict_has(machine, item, key)
+            wrote(machine, owner).items[key] = value
+            return
+        if isinstance(item, ListObject):
+            _set_list_item(machine, owner, item, index, value)
+            return
+        setter = special_method(machine, owner, "__setitem__")
+        if setter is not None:
+            invoke(machine, setter, index, value)
+            return
+    if isinstance(owner, HostValue):
+        raise machine.unsupported("python.host_object", "[] =", f"{owner.place} is an object capture cannot enter")
+    raise machine.python_error(TypeError, "object does not support item assignment")
+
+
+def _set_list_item(
+    machine: Machine, owner: Reference, item: ListObject, index: AbstractValue, value: AbstractValue
+) -> None:
+    guard_structure(machine, item)
+    position = machine.constant(index, "a list index")
+    content = draw_all(machine, value) if isinstance(position, slice) else value
+    items = wrote(machine, owner).items
+
+    def assign() -> None:
+        items[position] = content
+
+    fold(machine, assign)
+
+
+def remove_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> None:
+    """``del owner[index]``."""
+    if isinstance(owner, Reference):
+        item = machine.heap(owner)
+        if isinstance(item, DictObject):
+            key = hash_key(machine, index)
+            if not dict_has(machine, item, key):
+                raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+            del wrote(machine, owner).items[key]
+            return
+        if isinstance(item, ListObject):
+            guard_structure(machine, item)
+            position = machine.constant(index, "a list index")
+            fold(machine, wrote(machine, owner).items.__delitem__, position)
+            return
+        remover = special_method(machine, owner, "__delitem__")
+        if remover is not None:
+            invoke(machine, remover, index)
+            return
+    raise machine.python_error(TypeError, "object doesn't support item deletion")
+
+
+# ---------------------------------------------------------------------- list methods
+
+
+@method(list, "append")
+def list_append(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    wrote(machine, owner).items.append(arguments[0])
+    return NONE
+
+
+@method(list, "extend")
+def list_extend(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    extend(machine, owner, arguments[0])
+    return NONE
+
+
+def extend(machine: Machine, owner: Reference, values: AbstractValue) -> None:
+    """Append every item of an iterable to a list."""
+    drawn = draw_all(machine, values)
+    wrote(machine, owner).items.extend(drawn)
+
+
+operators.EXTEND.append(extend)
+
+
+def _restructure(machine: Machine, owner: Reference) -> list[AbstractValue]:
+    guard_structure(machine, machine.heap(owner))
+    items: list[AbstractValue] = wrote(machine, owner).items
+    return items
+
+
+@method(list, "insert")
+def list_insert(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    _restructure(machine, owner).insert(machine.constant(arguments[0], "a list index"), arguments[1])
+    return NONE
+
+
+@method(list, "pop")
+def list_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    position = machine.constant(arguments[0], "a list index") if arguments else -1
+    items = _restructure(machine, owner)
+    return machine.resolve(fold(machine, items.pop, position))
+
+
+@method(list, "clear")
+def list_clear(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    _restructure(machine, owner).clear()
+    return NONE
+
+
+@method(list, "reverse")
+def list_reverse(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    _restructure(machine, owner).reverse()
+    return NONE
+
+
+@method(list, "copy")
+def list_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    return machine.state.allocate(ListObject(items=sequence_items(machine, owner) or []))
+
+
+@method(list, "index")
+def list_index(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    return Known(_find(machine, sequence_items(machine, owner) or [], arguments[0]))
+
+
+@method(list, "remove")
+def list_remove(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    items = _restructure(machine, owner)
+    del items[_find(machine, items, arguments[0])]
+    return NONE
+
+
+@method(list, "count")
+def list_count(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    items = sequence_items(machine, owner) or []
+    return Known(sum(_known_equal(machine, item, arguments[0]) for item in items))
+
+
+@method(list, "sort")
+def list_sort(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    items = _restructure(machine, owner)
+    items[:] = sort_items(machine, list(items), keywords)
+    return NONE
+
+
+def sort_items(
+    machine: Machine, items: list[AbstractValue], keywords: dict[str, AbstractValue]
+) -> list[AbstractValue]:
+    """Return items sorted by known keys, as ``sorted(items, key=…, reverse=…)``."""
+    key = keywords.get("key", NONE)
+    by_key = not (isinstance(key, Known) and key.value is None)
+    keys = [
+        machine.constant(invoke(machine, key, item) if by_key else item, "a sort key") for item in items
+    ]
+    reverse = bool(machine.constant(keywords["reverse"], "reverse")) if "reverse" in keywords else False
+    order = fold(machine, lambda: sorted(range(len(items)), key=keys.__getitem__, reverse=reverse))
+    return [items[i] for i in order]
+
+
+def _find(machine: Machine, items: list[AbstractValue], value: AbstractValue) -> int:
+    for position, item in enumerate(items):
+        if _known_equal(machine, machine.resolve(item), value):
+            return position
+    raise machine.python_error(ValueError, "value is not in list")
+
+
+def _known_equal(machine: Machine, item: AbstractValue, value: AbstractValue) -> bool:
+    item = machine.resolve(item)
+    if type(item) is type(value) and isinstance(item, Reference | ArrayValue) and identical(machine, item, value):
+        return True
+    return bool(machine.constant(operators.binary(machine, "==", item, value), "an equality"))
+
+
+@method(tuple, "index")
+def tuple_index(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+    return Known(_find(machine, list(owner.items), arguments[0]))
+
+
+@method(tuple, "count")
+def tuple_count(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+    return Known(sum(_known_equal(machine, item, arguments[0]) for item in owner.items))
+
+
+@method(tuple, "_replace")
+def namedtuple_replace(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+    fields = owner.type_._fields
+    unknown = [name for name in keywords if name not in fields]
+    if unknown:
+        raise machine.python_error(ValueError, f"Got unexpected field names: {unknown!r}")
+    items = (keywords.get(name, item) for name, item in zip(fields, owner.items, strict=True))
+    return TupleValue(tuple(items), owner.type_)
+
+
+@method(tuple, "_asdict")
+def namedtuple_asdict(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+    return machine.state.allocate(DictObject(items=dict(zip(owner.type_._fields, owner.items, strict=True))))
+
+
+# ---------------------------------------------------------------------- dict methods
+
+
+@method(dict, "keys")
+def dict_keys(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    return DictView(owner, "keys")
+
+
+@method(dict, "values")
+def dict_values(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    return DictView(owner, "values")
+
+
+@method(dict, "items")
+def dict_items(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    return DictView(owner, "items")
+
+
+@method(dict, "get")
+def dict_get(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    item: DictObject = machine.heap(owner)
+    key = hash_key(machine, arguments[0])
+    if dict_has(machine, item, key):
+        return machine.resolve(item.items[key])
+    return arguments[1] if len(arguments) > 1 else NONE
+
+
+@method(dict, "setdefault")
+def dict_setdefault(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    item: DictObject = machine.heap(owner)
+    key = hash_key(machine, arguments[0])
+    if dict_has(machine, item, key):
+        return machine.resolve(item.items[key])
+    default = arguments[1] if len(arguments) > 1 else NONE
+    wrote(machine, owner).items[key] = default
+    return default
+
+
+@method(dict, "pop")
+def dict_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    item: DictObject = machine.heap(owner)
+    key = hash_key(machine, arguments[0])
+    if dict_has(machine, item, key):
+        return machine.resolve(wrote(machine, owner).items.pop(key))
+    if len(arguments) > 1:
+        default: AbstractValue = arguments[1]
+        return default
+    raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+
+
+@method(dict, "popitem")
+def dict_popitem(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    guard_structure(machine, machine.heap(owner))
+    key, value = fold(machine, wrote(machine, owner).items.popitem)
+    return TupleValue((key_value(key), machine.resolve(value)))
+
+
+@method(dict, "clear")
+def dict_clear(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    guard_structure(machine, machine.heap(owner))
+    wrote(machine, owner).items.clear()
+    return NONE
+
+
+@method(dict, "copy")
+def dict_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    item: DictObject = machine.heap(owner)
+    guard_structure(machine, item)
+    return machine.state.allocate(DictObject(items=dict(item.items)))
+
+
+@method(dict, "update")
+def dict_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    if arguments:
+        update_dict(machine, owner, arguments[0])
+    for name, value in keywords.items():
+        wrote(machine, owner).items[name] = value
+    return NONE
+
+
+def update_dict(machine: Machine, owner: Reference, other: AbstractValue) -> None:
+    """``owner.update(other)``."""
+    if isinstance(other, Reference) and isinstance(machine.heap(other), DictObject):
+        source: DictObject = machine.heap(other)
+        guard_structure(machine, source)
+        pairs = list(source.items.items())
+    else:
+        pairs = []
+        for pair in draw_all(machine, other):
+            key, value = draw_all(machine, pair)
+            pairs.append((hash_key(machine, key), value))
+    target: DictObject = machine.heap(owner)
+    for key, value in pairs:
+        if target.place is not None:
+            dict_has(machine, target, key)
+        wrote(machine, owner).items[key] = value
+
+
+# ---------------------------------------------------------------------- set methods
+
+
+@method(set, "add")
+def set_add(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    wrote(machine, owner).items.setdefault(hash_key(machine, arguments[0]), arguments[0])
+    return NONE
+
+
+@method(set, "discard")
+def set_discard(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    wrote(machine, owner).items.pop(hash_key(machine, arguments[0]), None)
+    return NONE
+
+
+@method(set, "remove")
+def set_remove(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    key = hash_key(machine, arguments[0])
+    if key not in machine.heap(owner).items:
+        raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+    del wrote(machine, owner).items[key]
+    return NONE
+
+
+@method(set, "update")
+def set_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    for values in arguments:
+        for value in draw_all(machine, values):
+            wrote(machine, owner).items.setdefault(hash_key(machine, value), value)
+    return NONE
+
+
+@method(set, "copy")
+def set_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    return machine.state.allocate(SetObject(items=dict(machine.heap(owner).items)))
+
+
+def new_dict(machine: Machine, type_: type, factory: AbstractValue | None = None) -> Reference:
+    """Return a new empty dict, ``OrderedDict`` or ``defaultdict``."""
+    return machine.state.allocate(DictObject(type_=type_, default_factory=factory))
+
+
+__all__ = ["METHODS", "build", "collections", "dict_view_items", "get_item", "new_dict", "set_item", "sort_items", "Unread"]

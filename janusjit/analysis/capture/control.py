@@ -1,0 +1,207 @@
+"""Branches.
+
+Owns `branch`, which decides between a guard and an ``if`` node and joins or splits the two paths, and the capture rule of
+`If`. Invariant: after a fork the machine continues exactly one path; the others have ended in a terminator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.merge import Arm, Merger
+from janusjit.analysis.capture.protocols import truth
+from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
+from janusjit.analysis.core import Assert, If
+from janusjit.errors import CaptureFailure
+from janusjit.ir.graph import Node, Region, Value
+from janusjit.spans import Span
+
+Continuation = Callable[[], None]
+
+
+def site_key(machine: Machine, kind: str) -> tuple[str, str, str, int, int]:
+    """Return the stable name of the present instruction, for relaxations and decisions."""
+    frame = machine.frame
+    return (kind, machine.span.file, frame.core.qualified_name, frame.core.span.line, machine.site)
+
+
+@executes(If)
+def execute_if(machine: Machine, instruction: If) -> None:
+    """Follow one arm when the condition is known or speculated on, else both."""
+    condition = truth(machine, machine.get(instruction.condition))
+    if isinstance(condition, bool):
+        machine.push(instruction.then if condition else instruction.orelse)
+        return
+    branch(
+        machine,
+        condition,
+        lambda: machine.push(instruction.then),
+        lambda: machine.push(instruction.orelse),
+    )
+
+
+@executes(Assert)
+def execute_assert(machine: Machine, instruction: Assert) -> None:
+    """A failed assertion deoptimizes: Python evaluates the message and raises."""
+    condition = truth(machine, machine.get(instruction.condition))
+    if condition is True:
+        return
+    if condition is False:
+        raise machine.python_error(AssertionError, "")
+    machine.require(condition, machine.guard("assert", machine.span.text or "assert", "true"))
+
+
+def branch(machine: Machine, condition: Value, then: Continuation, orelse: Continuation) -> None:
+    """Continue with ``then`` or ``orelse``, whichever the condition chooses at run time.
+
+    A branch the profile saw go one way only becomes a guard; one that failed before or went both ways forks.
+    """
+    key = site_key(machine, "branch")
+    counts = machine.profile.branch(machine.frame.code, machine.site)
+    decision = machine.decisions.get(key)
+    one_sided = (counts.true == 0) != (counts.false == 0)
+    if decision == "guard" or (one_sided and key not in machine.relaxations):
+        assume(machine, condition, counts.true >= counts.false, key, str(counts.evidence))
+        (then if counts.true >= counts.false else orelse)()
+        return
+    invoked = any(frame.result == "invoked" for frame in machine.state.frames)
+    if decision == "split" and invoked:
+        raise machine.unsupported(
+            "python.join", "branch", "the two sides leave different kinds of values inside a call Python makes for you"
+        )
+    fork(machine, condition, then, orelse, key, (counts.true, counts.false), decision == "split")
+
+
+def assume(machine: Machine, condition: Value, expected: bool, key: Any, evidence: str) -> None:
+    """Guard that a condition has the value the profile saw."""
+    text = machine.span.text or "condition"
+    guard = machine.guard("branch", text, str(expected), key, evidence)
+    machine.require(condition if expected else machine.emit("logical_not", condition), guard)
+
+
+def fork(
+    machine: Machine,
+    condition: Value,
+    then: Continuation,
+    orelse: Continuation,
+    key: Any,
+    counts: tuple[int, int],
+    split: bool,
+) -> None:
+    """Follow both paths in the two regions of an ``if`` node, then join them or let them end separately."""
+    outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
+    stop = origin.depth
+    arms: list[Arm] = []
+    for start, count in zip((then, orelse), counts, strict=True):
+        arm = Arm(Region(), origin.fork())
+        arms.append(arm)
+        machine.state, machine.region, machine.span, machine.site = arm.state, arm.region, span, site  # type: ignore[assignment]
+        _start(machine, arm, start, (0, 0) if split else stop, count)
+    _settle(machine, arms, key)
+    machine.region, machine.span, machine.site = outer, span, site
+    _join(machine, outer, condition, arms, key, span)
+
+
+def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], count: int) -> None:
+    """Run one arm; one that never ran in the profile and cannot be captured becomes a deoptimization."""
+    span, site = machine.span, machine.site
+    try:
+        start()
+        machine.run(stop)
+        arm.state = machine.state
+    except Terminated:
+        arm.state = None
+    except PythonRaise as raised:
+        _raise_in_arm(machine, arm, raised)
+    except CaptureFailure as failure:
+        if count:
+            raise
+        machine.span, machine.site = span, site
+        arm.region.nodes.clear()
+        machine.region, arm.state = arm.region, None
+        machine.fail("branch", span.text or "condition", f"the branch not seen before ({failure.reason})")
+    arm.region = machine.region
+
+
+def _raise_in_arm(machine: Machine, arm: Arm, raised: PythonRaise) -> None:
+    """An exception leaves the arm through an invoked frame: only Python can go on from there."""
+    machine.fail("python.exception", f"raise {raised.type_.__name__}", "no exception")
+    arm.state = None
+
+
+def _resume(machine: Machine, arm: Arm, stop: tuple[int, int]) -> None:
+    assert arm.state is not None
+    machine.state, machine.region = arm.state, arm.region
+    try:
+        machine.run(stop)
+    except Terminated:
+        arm.state = None
+    else:
+        arm.state = machine.state
+    arm.region = machine.region
+
+
+def _settle(machine: Machine, arms: list[Arm], key: Any) -> None:
+    """Run the arms on until those alive stand at the same control position."""
+    while True:
+        alive = [arm for arm in arms if arm.state is not None]
+        if len(alive) < 2:
+            return
+        first, second = (arm.state.depth for arm in alive)  # type: ignore[union-attr]
+        if first == second:
+            return
+        deeper = alive[0] if first > second else alive[1]
+        _resume(machine, deeper, min(first, second))
+
+
+def _join(machine: Machine, outer: Region, condition: Value, arms: list[Arm], key: Any, span: Span) -> None:
+    roots = [arm for arm in arms]
+    alive = [arm for arm in roots if arm.state is not None]
+    if len(alive) == 2:
+        _merge_both(machine, outer, condition, arms, key, span)
+        return
+    regions = []
+    for arm in roots:
+        region = arm.region
+        if arm.state is not None:
+            region = Region()
+            region.nodes.append(Node("yield", span=span))
+        regions.append(region)
+    machine.append(Node("if", (condition,), (), {}, span, tuple(regions)))
+    if not alive:
+        machine.region.nodes.append(Node("unreachable", span=span))
+        raise Terminated
+    outer.nodes.extend(alive[0].region.nodes)
+    machine.state = alive[0].state  # type: ignore[assignment]
+
+
+def _merge_both(machine: Machine, outer: Region, condition: Value, arms: list[Arm], key: Any, span: Span) -> None:
+    merger = Merger(machine, arms, key)
+    try:
+        merged = merger.merge()
+    except Unmergeable as difference:
+        if any(frame.result == "invoked" for frame in machine.state.frames):
+            raise PoisonUsed(key, str(difference)) from difference
+        for arm in arms:
+            _resume(machine, arm, (0, 0))
+        machine.region = outer
+        _join(machine, outer, condition, arms, key, span)
+        return
+    for position, arm in enumerate(arms):
+        arm.region.nodes.append(Node("yield", tuple(slot.values[position] for slot in merger.slots), span=span))
+    node = Node("if", (condition,), (), {}, span, tuple(arm.region for arm in arms))
+    bind_results(machine, node, merger)
+    machine.append(node)
+    machine.state = merged
+
+
+def bind_results(machine: Machine, node: Node, merger: Merger) -> None:
+    """Make the slots' result values the results of a node."""
+    node.results = tuple(slot.result for slot in merger.slots)
+    for index, value in enumerate(node.results):
+        value.definition, value.index = node, index
+
+
+__all__ = ["Unwinding", "assume", "bind_results", "branch", "fork", "site_key"]

@@ -1,0 +1,331 @@
+"""Exits: from abstract values back to Python objects.
+
+Owns the boxing of results and the effects an exit commits. Invariant: what the caller can see afterwards (results, outside
+containers, attributes, globals, cells, arrays) is what eager would have left, with the same identities.
+"""
+
+from __future__ import annotations
+
+import itertools
+import types
+from typing import Any
+
+from janusjit.analysis.capture.arrays import read
+from janusjit.analysis.capture.machine import EXIT, Machine
+from janusjit.analysis.capture.protocols import ObjectKey
+from janusjit.analysis.capture.signals import Terminated
+from janusjit.analysis.capture.state import (
+    Cell,
+    DictObject,
+    GeneratorObject,
+    Instance,
+    ListObject,
+    Namespace,
+    SetObject,
+    Storage,
+)
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    Deferred,
+    FunctionValue,
+    HostValue,
+    Known,
+    MethodValue,
+    RangeValue,
+    Reference,
+    Scalar,
+    SliceValue,
+    TupleValue,
+)
+from janusjit.analysis.capture.externals import Unread
+from janusjit.ir.boxes import (
+    ArrayBox,
+    Box,
+    CallBox,
+    CallFunction,
+    ConstantBox,
+    DeleteAttribute,
+    DeleteGlobal,
+    DeleteItem,
+    DictBox,
+    Effect,
+    ExitRecipe,
+    ListAppend,
+    ObjectBox,
+    PlaceBox,
+    ReplaceContents,
+    ScalarBox,
+    SequenceBox,
+    SetAttribute,
+    SetCell,
+    SetGlobal,
+    SetItem,
+    ViewBox,
+    WriteArray,
+)
+from janusjit.ir.graph import Node, Value
+from janusjit.ir.places import MISSING
+
+
+class Boxer:
+    """Builds the recipe of one exit."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.operands: list[Value] = []
+        self._numbers: dict[Value, int] = {}
+        self._keys: dict[Any, int] = {}
+        self._count = itertools.count()
+        self._boxes: dict[Any, Box] = {}
+        self._open: set[int] = set()
+
+    def operand(self, value: Value) -> int:
+        """Return the number of an operand, adding it if it is new."""
+        if value not in self._numbers:
+            self._numbers[value] = len(self.operands)
+            self.operands.append(value)
+        return self._numbers[value]
+
+    def box(self, value: AbstractValue) -> Box:
+        """Return the recipe for a value."""
+        if isinstance(value, Unread):
+            return PlaceBox(value.place)
+        value = self.machine.resolve(value)
+        if isinstance(value, Known):
+            return ConstantBox(value.value)
+        if isinstance(value, Scalar):
+            return ScalarBox(self.operand(value.value), value.kind)
+        if isinstance(value, ArrayValue):
+            return self._array(value)
+        if isinstance(value, TupleValue):
+            return self._tuple(value)
+        if isinstance(value, Reference):
+            return self._reference(value)
+        if isinstance(value, HostValue):
+            return PlaceBox(value.place)
+        if isinstance(value, Deferred):
+            key = self._key(("deferred", value.identity))
+            return self._once(key, lambda: CallBox(value.function, tuple(map(self.box, value.arguments)), key))
+        if isinstance(value, SliceValue | RangeValue):
+            maker: Any = slice if isinstance(value, SliceValue) else range
+            return CallBox(maker, tuple(map(self.box, (value.start, value.stop, value.step))))
+        if isinstance(value, FunctionValue):
+            return self._function(value)
+        if isinstance(value, MethodValue):
+            return CallBox(types.MethodType, (self.box(value.function), self.box(value.owner)))
+        raise self.machine.unsupported(
+            "python.result", type(value).__name__, "an object of this kind leaves the function"
+        )
+
+    def _key(self, identity: Any) -> int:
+        if identity not in self._keys:
+            self._keys[identity] = next(self._count)
+        return self._keys[identity]
+
+    def _once(self, key: int, make: Any) -> Box:
+        found = self._boxes.get(key)
+        if found is None:
+            if key in self._open:
+                raise self.machine.unsupported("python.result", "cycle", "an object made inside contains itself")
+            self._open.add(key)
+            found = self._boxes[key] = make()
+            self._open.discard(key)
+        return found
+
+    # ------------------------------------------------------------------ arrays and tuples
+
+    def _array(self, value: ArrayValue) -> Box:
+        storage: Storage = self.machine.state.at(value.storage)
+        if value.storage < 0:
+            assert storage.place is not None
+            if value.place is not None or not value.path:
+                return PlaceBox(storage.place)
+            key = self._key(("view", value.identity))
+            return self._once(key, lambda: ViewBox(self._view(value), PlaceBox(storage.place), key))  # type: ignore[arg-type]
+        if "outside" in storage.frozen:
+            raise self.machine.unsupported("array.alias", "result", f"an array is returned, and {storage.frozen}")
+        key = self._key(("storage", value.storage))
+        base = self._once(key, lambda: ArrayBox(self.operand(storage.version), key))
+        if not value.path:
+            return base
+        view_key = self._key(("view", value.identity))
+        return self._once(view_key, lambda: ViewBox(self._view(value), base, view_key))
+
+    def _view(self, value: ArrayValue) -> int:
+        return self.operand(read(self.machine, value))
+
+    def _tuple(self, value: TupleValue) -> Box:
+        if value.place is not None:
+            return PlaceBox(value.place)
+        items = tuple(map(self.box, value.items))
+        if value.type_ is tuple:
+            if not items:
+                return ConstantBox(())
+            return SequenceBox(tuple, items)
+        return CallBox(value.type_._make, (SequenceBox(tuple, items),))  # type: ignore[attr-defined]
+
+    # ------------------------------------------------------------------ heap objects
+
+    def _reference(self, value: Reference) -> Box:
+        item = self.machine.heap(value)
+        if item.place is not None:
+            return PlaceBox(item.place)
+        key = self._key(("heap", value.index))
+        if isinstance(item, ListObject):
+            return self._once(key, lambda: SequenceBox(list, tuple(map(self.box, item.items)), key))
+        if isinstance(item, SetObject):
+            return self._once(key, lambda: SequenceBox(set, tuple(map(self.box, item.items.values())), key))
+        if isinstance(item, DictObject):
+            return self._once(key, lambda: self._dict(item, key))
+        if isinstance(item, Instance):
+            return self._once(key, lambda: self._instance(item, key))
+        if isinstance(item, Cell):
+            contents = () if item.value is None else (self.box(item.value),)
+            return self._once(key, lambda: CallBox(types.CellType, contents, key))
+        raise self.machine.unsupported(
+            "python.result",
+            "generator" if isinstance(item, GeneratorObject) else "iterator",
+            "a generator or iterator leaves the function",
+        )
+
+    def _dict(self, item: DictObject, key: int) -> Box:
+        if item.type_ is not dict:
+            raise self.machine.unsupported("python.result", item.type_.__name__, "it leaves the function")
+        return DictBox(tuple((self.key(k), self.box(v)) for k, v in item.items.items()), key)
+
+    def key(self, key: Any) -> Box:
+        """Return the recipe for a dict key or set item."""
+        if isinstance(key, ObjectKey):
+            return self.box(Reference(key.index))
+        if type(key) is tuple and any(isinstance(part, ObjectKey | tuple) for part in key):
+            return SequenceBox(tuple, tuple(map(self.key, key)))
+        return ConstantBox(key)
+
+    def _instance(self, item: Instance, key: int) -> Box:
+        if issubclass(item.type_, BaseException):
+            raise self.machine.unsupported("python.result", item.type_.__name__, "an exception object is returned")
+        attributes = tuple(
+            (name, self.box(value))
+            for name, value in item.attributes.items()
+            if not (isinstance(value, Known) and value.value is MISSING)
+        )
+        return ObjectBox(item.type_, attributes, key)
+
+    def _function(self, value: FunctionValue) -> Box:
+        key = self._key(("function", value.identity))
+        return self._once(key, lambda: self._make_function(value, key))
+
+    def _make_function(self, value: FunctionValue, key: int) -> Box:
+        if value.code is None or value.code.co_freevars != tuple(name for name, _ in value.cells):
+            raise self.machine.unsupported("python.result", "function", "a function made inside leaves the function")
+        cells = SequenceBox(tuple, tuple(self.box(cell) for _, cell in value.cells)) if value.cells else ConstantBox(None)
+        defaults = (
+            SequenceBox(tuple, tuple(map(self.box, value.defaults))) if value.defaults else ConstantBox(None)
+        )
+        keywords = DictBox(tuple((ConstantBox(name), self.box(v)) for name, v in value.keyword_defaults))
+        fixed = (ConstantBox(value.code), ConstantBox(value.namespace), ConstantBox(value.core.qualified_name))
+        return CallBox(_function, (*fixed, cells, defaults, keywords), key)
+
+    # ------------------------------------------------------------------ effects
+
+    def effects(self) -> tuple[Effect, ...]:
+        """Return the writes that make outside objects what they are now."""
+        found: list[Effect] = []
+        for call in self.machine.state.effects:
+            function, arguments, keywords = call
+            found.append(
+                CallFunction(
+                    self.box(function),
+                    tuple(map(self.box, arguments)),
+                    tuple((name, self.box(value)) for name, value in keywords),
+                )
+            )
+        for index, item in sorted(self.machine.state.heap.items(), reverse=True):
+            if index < 0 and item.written:
+                found.extend(self._object_effects(item))
+        return tuple(found)
+
+    def _object_effects(self, item: Any) -> list[Effect]:
+        if isinstance(item, Storage):
+            assert item.place is not None
+            return [] if item.version is item.original else [WriteArray(item.place, self.operand(item.version))]
+        if isinstance(item, ListObject):
+            return self._list_effects(item)
+        if isinstance(item, DictObject):
+            return self._dict_effects(item)
+        if isinstance(item, SetObject):
+            assert item.place is not None
+            return [ReplaceContents(PlaceBox(item.place), tuple(map(self.box, item.items.values())))]
+        if isinstance(item, Instance):
+            return self._instance_effects(item)
+        if isinstance(item, Cell) and item.live is not None and item.value is not None:
+            return [SetCell(item.live, self.box(item.value))]
+        if isinstance(item, Namespace):
+            return [
+                DeleteGlobal(item.live, name) if value is None else SetGlobal(item.live, name, self.box(value))
+                for name in item.changed
+                for value in (item.names[name],)
+            ]
+        return []
+
+    def _list_effects(self, item: ListObject) -> list[Effect]:
+        assert item.place is not None
+        owner = PlaceBox(item.place)
+        kept = len(item.original)
+        if len(item.items) >= kept and all(a is b for a, b in zip(item.items, item.original, strict=False)):
+            return [ListAppend(owner, self.box(value)) for value in item.items[kept:]]
+        if len(item.items) == kept:
+            return [
+                SetItem(owner, ConstantBox(position), self.box(value))
+                for position, (value, before) in enumerate(zip(item.items, item.original, strict=True))
+                if value is not before
+            ]
+        self.machine.externals.guard_length(item.place, kept)
+        return [ReplaceContents(owner, tuple(map(self.box, item.items)))]
+
+    def _dict_effects(self, item: DictObject) -> list[Effect]:
+        assert item.place is not None
+        owner = PlaceBox(item.place)
+        effects: list[Effect] = []
+        kept_order = [key for key in item.original if key in item.items]
+        reordered = kept_order != [key for key in item.items if key in item.original]
+        for key in item.original:
+            if key not in item.items or reordered:
+                effects.append(DeleteItem(owner, self.key(key)))
+        effects.extend(
+            SetItem(owner, self.key(key), self.box(value))
+            for key, value in item.items.items()
+            if reordered or key not in item.original or value is not item.original[key]
+        )
+        return effects
+
+    def _instance_effects(self, item: Instance) -> list[Effect]:
+        assert item.place is not None
+        owner = PlaceBox(item.place)
+        return [
+            DeleteAttribute(owner, name)
+            if isinstance(value, Known) and value.value is MISSING
+            else SetAttribute(owner, name, self.box(value))
+            for name in item.changed
+            for value in (item.attributes[name],)
+        ]
+
+
+def _function(code: Any, namespace: Any, name: Any, cells: Any, defaults: Any, keywords: Any) -> types.FunctionType:
+    made = types.FunctionType(code, namespace, code.co_name, defaults, cells)
+    made.__qualname__ = name
+    if keywords:
+        made.__kwdefaults__ = keywords
+    return made
+
+
+def exit_graph(machine: Machine, value: AbstractValue) -> Terminated:
+    """End the path with an exit that returns ``value``."""
+    boxer = Boxer(machine)
+    result = boxer.box(value)
+    recipe = ExitRecipe(result, boxer.effects())
+    return machine.terminate(Node("exit", tuple(boxer.operands), (), {"recipe": recipe}, machine.span))
+
+
+EXIT.append(exit_graph)

@@ -1,0 +1,446 @@
+"""Reading what lives outside the function.
+
+Owns the translation of live objects, found at places, into abstract values with entry guards and graph inputs.
+Invariant: capture relies on nothing about an outside object that a guard does not check; an object reached by two
+places is one heap object; reading has no effect on the user's program (no user code runs).
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import types
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture.state import Cell, DictObject, HeapObject, Instance, ListObject, Namespace, Storage
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    HostValue,
+    Known,
+    Reference,
+    Scalar,
+    TupleValue,
+)
+from janusjit.errors import CaptureFailure
+from janusjit.ir.dims import Dim, Symbol, symbol
+from janusjit.ir.graph import Graph, GraphInput, Value
+from janusjit.ir.guards import (
+    ArrayLayout,
+    DictKeysAre,
+    DistinctObjects,
+    EntryGuard,
+    IdentityIs,
+    IsMissing,
+    LengthIs,
+    NoOverlap,
+    SameObject,
+    ScalarTypeIs,
+    TypeAttributeIs,
+    TypeIs,
+    ValueEquals,
+    find_on_type,
+)
+from janusjit.ir.places import (
+    MISSING,
+    ArgumentPlace,
+    AttributePlace,
+    CellPlace,
+    ConstantPlace,
+    GlobalPlace,
+    ItemPlace,
+    Place,
+)
+from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
+from janusjit.spans import Span
+
+_IDENTITY_TYPES = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    type,
+    np.ufunc,
+    np.dtype,
+    enum.Enum,
+    functools.partial,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.BuiltinMethodType,
+    type(np.sum),
+    type(NotImplemented),
+    type(Ellipsis),
+    type(None),
+)
+_SCALAR_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unread(AbstractValue):
+    """An item of an outside container that nothing has looked at yet."""
+
+    place: Place
+    live: Any
+
+
+class Externals:
+    """Everything one capture has read from outside.
+
+    Parameters
+    ----------
+    graph : Graph
+        Receives inputs, symbols and entry guards.
+    relaxations : collection
+        Keys of assumptions that failed before and are not made again.
+    static : collection of str
+        Source forms of places whose numbers are constants.
+    span : callable
+        Returns the span of the instruction being captured.
+    """
+
+    def __init__(
+        self, graph: Graph, relaxations: Collection[Any], static: Collection[str], span: Callable[[], Span]
+    ) -> None:
+        self.graph = graph
+        self.relaxations = relaxations
+        self.static = static
+        self.span = span
+        self.templates: dict[int, HeapObject] = {}
+        self._objects: dict[int, tuple[Any, AbstractValue, Place]] = {}
+        self._memo: dict[Any, AbstractValue] = {}
+        self._places: dict[Any, Place] = {}
+        self._guarded: set[Any] = set()
+        self._symbols: dict[Any, Dim] = {}
+        self._arrays: dict[int, tuple[Place, np.ndarray]] = {}
+
+    # ------------------------------------------------------------------ places
+
+    def argument(self, index: int, name: str, live: Any) -> AbstractValue:
+        """Return parameter ``index``."""
+        return self.read(ArgumentPlace(index, name), live)
+
+    def attribute_place(self, owner: Place, name: str) -> Place:
+        """Return the one place object for ``owner.name``."""
+        return self._place((id(owner), "attribute", name), lambda: AttributePlace(owner, name))
+
+    def item_place(self, owner: Place, key: Any) -> Place:
+        """Return the one place object for ``owner[key]``."""
+        return self._place((id(owner), "item", type(key), key), lambda: ItemPlace(owner, key))
+
+    def constant_place(self, value: Any, name: str) -> Place:
+        """Return the one place object for an object known at capture."""
+        return self._place((id(value), "constant"), lambda: ConstantPlace(value, name))
+
+    def _place(self, key: Any, make: Callable[[], Place]) -> Place:
+        found = self._places.get(key)
+        if found is None:
+            found = self._places[key] = make()
+        return found
+
+    # ------------------------------------------------------------------ guards
+
+    def guard(self, key: Any, guard: EntryGuard) -> None:
+        """Add an entry guard, once for each ``key``."""
+        if key not in self._guarded:
+            self._guarded.add(key)
+            self.graph.guards.entry.append(guard)
+
+    def guard_value(self, place: Place, value: Any) -> None:
+        """Assume that a place holds exactly this number or string."""
+        key = ("value", str(place))
+        self.guard((id(place), "value"), ValueEquals(place, value, span=self.span(), relaxation=key))
+
+    def may_assume_value(self, place: Place) -> bool:
+        """Whether the value at a place never varied so far."""
+        return ("value", str(place)) not in self.relaxations
+
+    def guard_length(self, place: Place, length: int) -> None:
+        """Assume the length of an outside list, tuple or dict."""
+        self.guard((id(place), "length"), LengthIs(place, length, span=self.span()))
+
+    def guard_keys(self, place: Place, keys: tuple[Any, ...]) -> None:
+        """Assume the keys of an outside dict, in order."""
+        self.guard((id(place), "keys"), DictKeysAre(place, keys, span=self.span()))
+
+    def guard_class_attribute(self, place: Place, live: Any, name: str) -> Any:
+        """Return what ``type(live)`` holds under ``name`` along its MRO, and assume it stays."""
+        found = find_on_type(type(live), name)
+        self.guard((id(place), "class", name), TypeAttributeIs(place, name, found, span=self.span()))
+        return found
+
+    def guard_code(self, function: types.FunctionType) -> None:
+        """Assume that a function keeps its code object."""
+        owner = self.constant_place(function, function.__qualname__)
+        place = self.attribute_place(owner, "__code__")
+        self.guard((id(place), "identity"), IdentityIs(place, function.__code__, span=self.span()))
+
+    def guard_missing(self, place: Place) -> None:
+        """Assume that there is nothing at a place."""
+        self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
+
+    def guard_not_own(self, place: Place, live: Any, name: str) -> None:
+        """Assume that an outside instance has no attribute of its own that hides the class's ``name``."""
+        own = getattr(live, "__dict__", None)
+        if own is not None:
+            table = self.attribute_place(place, "__dict__")
+            item = self.item_place(table, name)
+            self.guard((id(item), "missing"), IsMissing(item, span=self.span()))
+
+    # ------------------------------------------------------------------ reading
+
+    def read_global(self, namespace: dict[str, Any], name: str) -> AbstractValue | None:
+        """Return a global (or builtin), or None where neither exists."""
+        key = (id(namespace), "global", name)
+        if key in self._memo:
+            return self._memo[key]
+        place = self._place(key, lambda: GlobalPlace(namespace, name))
+        if name in namespace:
+            value = self.read(place, namespace[name])
+        else:
+            self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
+            builtins = namespace.get("__builtins__")
+            table = builtins.__dict__ if isinstance(builtins, types.ModuleType) else builtins
+            if not isinstance(table, dict) or name not in table:
+                return None
+            value = self.read(self._place((id(table), "global", name), lambda: GlobalPlace(table, name)), table[name])
+        self._memo[key] = value
+        return value
+
+    def namespace(self, live: dict[str, Any]) -> Reference:
+        """Return the heap object of a module's globals."""
+        return self._template(("namespace", id(live)), lambda: Namespace(live=live))
+
+    def cell(self, live: types.CellType, name: str) -> Reference:
+        """Return the heap object of an outside closure cell."""
+        place = self._place((id(live), "cell"), lambda: CellPlace(live, name))
+        return self._template(("cell", id(live)), lambda: Cell(place, live=live))
+
+    def read_cell(self, cell: Cell) -> AbstractValue:
+        """Return the contents of an outside cell at entry."""
+        assert cell.live is not None and cell.place is not None
+        key = (id(cell.live), "contents")
+        if key not in self._memo:
+            self._memo[key] = self.read(cell.place, cell.place.read(()))
+        return self._memo[key]
+
+    def _template(self, key: Any, make: Callable[[], HeapObject]) -> Reference:
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = Reference(self._add(make()))
+        assert isinstance(found, Reference)
+        return found
+
+    def _add(self, item: HeapObject) -> int:
+        index = -1 - len(self.templates)
+        self.templates[index] = item
+        return index
+
+    def force(self, value: AbstractValue) -> AbstractValue:
+        """Read an `Unread` item; any other value is returned as it is."""
+        if not isinstance(value, Unread):
+            return value
+        key = ("unread", id(value))
+        if key not in self._memo:
+            self._memo[key] = self.read(value.place, value.live)
+            self._memo["keep", id(value)] = value  # so that the id stays this object's
+        return self._memo[key]
+
+    def read_attribute(self, instance: Instance, index: int, name: str) -> AbstractValue:
+        """Return an attribute of an outside instance as it was at entry, or ``Known(MISSING)``."""
+        assert instance.place is not None
+        key = ("attribute", index, name)
+        if key not in self._memo:
+            place = self.attribute_place(instance.place, name)
+            self._memo[key] = self.read(place, getattr(instance.live, name, MISSING))
+        return self._memo[key]
+
+    def read(self, place: Place, live: Any) -> AbstractValue:
+        """Return the abstract value of the object now at a place, guarding what is assumed of it."""
+        if live is MISSING:
+            self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
+            return Known(MISSING)
+        seen = self._objects.get(id(live))
+        if seen is not None:
+            if not isinstance(place, ConstantPlace) and seen[2] is not place:
+                self.guard((id(place), id(seen[2]), "same"), SameObject(seen[2], place, span=self.span()))
+            return seen[1]
+        if isinstance(live, bool | int | float | str | bytes | np.generic):
+            return self._read_scalar(place, live)
+        if isinstance(live, _IDENTITY_TYPES):
+            if not isinstance(place, ConstantPlace):
+                self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
+            return Known(live)
+        return self._read_object(place, live)
+
+    def _read_scalar(self, place: Place, live: Any) -> AbstractValue:
+        kind = type(live)
+        fixed = str(place) in self.static
+        if kind in (str, bytes) or fixed:
+            self.guard_value(place, live)
+            return Known(live)
+        if kind is bool and self.may_assume_value(place):
+            key = ("value", str(place))
+            self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span(), relaxation=key))
+            return Known(live)
+        if kind in (bool, float) or (kind is int and -(2**63) <= live < 2**63):
+            return self._scalar_input(place, kind.__name__, _SCALAR_TYPES[kind.__name__], live)
+        if isinstance(live, np.generic) and (name := dtype_name(live.dtype)) is not None and kind is live.dtype.type:
+            return self._scalar_input(place, f"numpy.{name}", TensorType(name), live)
+        return self._host(place, live)
+
+    def _scalar_input(self, place: Place, kind: str, type_: TensorType, live: Any) -> Scalar:
+        key = (id(place), "scalar")
+        found = self._memo.get(key)
+        if found is None:
+            self.guard(key, ScalarTypeIs(place, kind, span=self.span()))
+            value = self._input(place, type_, kind, "C")
+            found = self._memo[key] = Scalar(value, kind, place, live)
+        assert isinstance(found, Scalar)
+        return found
+
+    def _input(self, place: Place, type_: TensorType, kind: str, layout: str) -> Value:
+        value = Value(type_, self.graph.body, len(self.graph.inputs))
+        self.graph.inputs.append(GraphInput(place, value, kind, layout, self.span()))
+        return value
+
+    def _read_object(self, place: Place, live: Any) -> AbstractValue:
+        kind = type(live)
+        value: AbstractValue
+        if kind is np.ndarray:
+            value = self._read_array(place, live)
+        elif isinstance(live, tuple):
+            self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
+            if kind is not tuple and not hasattr(kind, "_fields"):
+                return self._host(place, live)
+            self.guard_length(place, len(live))
+            items = tuple(self.read(self.item_place(place, i), item) for i, item in enumerate(live))
+            value = TupleValue(items, kind, place)
+        elif kind is list:
+            self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
+            unread = [Unread(self.item_place(place, i), item) for i, item in enumerate(live)]
+            value = Reference(self._add(ListObject(place, items=list(unread), original=tuple(unread))))
+        elif kind is dict:
+            self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
+            table: dict[Any, AbstractValue] = {k: Unread(self.item_place(place, k), v) for k, v in live.items()}
+            value = Reference(self._add(DictObject(place, items=table, original=dict(table))))
+        elif has_plain_attributes(kind):
+            self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
+            value = Reference(self._add(Instance(place, type_=kind, live=live)))
+        else:
+            return self._host(place, live)
+        self._objects[id(live)] = (live, value, place)
+        return value
+
+    def _host(self, place: Place, live: Any) -> HostValue:
+        self.guard((id(place), "type"), TypeIs(place, type(live), span=self.span()))
+        return HostValue(place, live)
+
+    # ------------------------------------------------------------------ arrays
+
+    def _read_array(self, place: Place, live: np.ndarray) -> AbstractValue:
+        name = dtype_name(live.dtype) if live.dtype.isnative else None
+        if name is None or not live.flags.aligned:
+            return self._host(place, live)
+        layout = "C" if live.flags.c_contiguous else "F" if live.flags.f_contiguous else "any"
+        position = len(self.graph.inputs)
+        shape = tuple(self._dimension(place, axis, size, position) for axis, size in enumerate(live.shape))
+        self.guard((id(place), "layout"), ArrayLayout(place, name, shape, layout, span=self.span()))
+        type_ = TensorType(name, shape)
+        version = self._input(place, type_, "array", layout)
+        storage = self._add(
+            Storage(place, version=version, original=version, writeable=bool(live.flags.writeable))
+        )
+        self._arrays[storage] = (place, live)
+        return ArrayValue(storage, (), type_, place=place)
+
+    def _dimension(self, place: Place, axis: int, size: int, position: int) -> Dim:
+        key = ("dim", str(place), axis)
+        if key not in self.relaxations or size < 2:
+            return size
+        shared: Any = ("shared", size) if ("own", *key) not in self.relaxations else key
+        found = self._symbols.get(shared)
+        if found is None:
+            found = self._symbols[shared] = symbol(f"s{len(self._symbols)}")
+            (only,) = found.symbols()  # type: ignore[union-attr]
+            self.graph.symbols[only] = (position, axis)
+        return found
+
+    def symbol_sizes(self) -> dict[Symbol, int]:
+        """Return the size of each input symbol in the call capture looks at."""
+        sizes: dict[Symbol, int] = {}
+        for found, (position, axis) in self.graph.symbols.items():
+            live = next(live for place, live in self._arrays.values() if place is self.graph.inputs[position].place)
+            sizes[found] = live.shape[axis]
+        return sizes
+
+    def layout(self, storage: int) -> str:
+        """Return the memory layout (``C``, ``F`` or ``any``) that the guard of an outside array promises."""
+        place = self._arrays[storage][0]
+        return next(found.layout for found in self.graph.inputs if found.place is place)
+
+    def live_array(self, storage: int) -> np.ndarray | None:
+        """Return the live array of an outside storage."""
+        found = self._arrays.get(storage)
+        return found[1] if found else None
+
+    # ------------------------------------------------------------------ closing
+
+    def close(self, written: Sequence[int], span: Span) -> None:
+        """Add the aliasing guards that the writes of the whole capture call for.
+
+        Raises
+        ------
+        CaptureFailure
+            If arrays that are written overlap others now.
+        """
+        for index in written:
+            item = self.templates[index]
+            if isinstance(item, Storage):
+                self._close_array(index, span)
+            elif item.place is not None:
+                self._close_object(index, item)
+
+    def _close_array(self, index: int, span: Span) -> None:
+        place, live = self._arrays[index]
+        guards = self.graph.guards.entry
+        for position, guard in enumerate(guards):
+            if isinstance(guard, ArrayLayout) and guard.place is place:
+                guards[position] = replace(guard, writeable=True)
+        for other, (other_place, other_live) in self._arrays.items():
+            if other == index:
+                continue
+            if np.may_share_memory(live, other_live):
+                raise CaptureFailure(
+                    "array.overlap",
+                    "supportable",
+                    span,
+                    f"{place} is written and shares memory with {other_place}",
+                    "two arrays from outside overlap, and one of them is written",
+                    "pass one of them as a copy, or as a view made inside the function",
+                )
+            key = (min(index, other), max(index, other), "overlap")
+            self.guard(key, NoOverlap(place, other_place, span=span))
+
+    def _close_object(self, index: int, item: HeapObject) -> None:
+        for other, candidate in self.templates.items():
+            if other != index and candidate.place is not None and type(candidate) is type(item):
+                if isinstance(item, Instance) and isinstance(candidate, Instance) and item.type_ is not candidate.type_:
+                    continue
+                key = (min(index, other), max(index, other), "distinct")
+                assert item.place is not None
+                self.guard(key, DistinctObjects(item.place, candidate.place, span=self.span()))
+
+
+@functools.cache
+def has_plain_attributes(type_: type) -> bool:
+    """Whether instances of a Python class keep attributes the ordinary way, so that compiled code can read them."""
+    if type_.__flags__ & (1 << 9) == 0:  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+        return False
+    plain = all(
+        base is object or base.__flags__ & (1 << 9) or base.__module__ in ("abc", "typing", "contextlib")
+        for base in type_.__mro__
+    )
+    return plain and type_.__getattribute__ is object.__getattribute__ and type_.__module__ not in ("numpy",)

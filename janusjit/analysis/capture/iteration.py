@@ -1,0 +1,220 @@
+"""Drawing from iterators.
+
+Owns `has_next`, `next_item`, `draw` and `draw_all`. Invariant: an iterator's position is an abstract value on the heap, so a loop kept
+in the graph carries it like any other variable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from janusjit.analysis.capture import numbers
+from janusjit.analysis.capture.arrays import constant, dim_value
+from janusjit.analysis.capture.indexing import get_item as get_array_item
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.protocols import invoke, iterator_over, range_length, special_method, truth
+from janusjit.analysis.capture.signals import PythonRaise
+from janusjit.analysis.capture.state import GeneratorObject, IteratorObject, ListObject
+from janusjit.analysis.capture.values import (
+    NONE,
+    AbstractValue,
+    ArrayValue,
+    Known,
+    RangeValue,
+    Reference,
+    Scalar,
+    TupleValue,
+)
+from janusjit.ir.graph import Value
+
+DRAW_LIMIT = 20_000
+
+
+def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | None:
+    """Return how many items an iterator gives in all, or None where that is only found by drawing."""
+    source = iterator.sources[0] if iterator.sources else NONE
+    if iterator.kind == "sequence":
+        return Known(len(_items(machine, source)))
+    if iterator.kind == "range":
+        assert isinstance(source, RangeValue)
+        return range_length(machine, source)
+    if iterator.kind == "rows":
+        assert isinstance(source, ArrayValue)
+        return dim_value(machine, source.type.shape[0])
+    return None
+
+
+def _items(machine: Machine, source: AbstractValue) -> tuple[AbstractValue, ...]:
+    if isinstance(source, Reference):
+        item: ListObject = machine.heap(source)
+        return tuple(item.items)
+    assert isinstance(source, TupleValue)
+    return source.items
+
+
+def has_next(machine: Machine, reference: AbstractValue) -> bool | Value | None:
+    """Return whether an iterator has another item; None where only drawing tells (generators, filters)."""
+    assert isinstance(reference, Reference)
+    iterator = machine.heap(reference)
+    if not isinstance(iterator, IteratorObject):
+        return None
+    if iterator.kind in ("enumerate", "map"):
+        answers = [has_next(machine, source) for source in iterator.sources]
+        return _all(machine, answers)
+    if iterator.kind == "zip":
+        return _all(machine, [has_next(machine, source) for source in iterator.sources])
+    total = length_of(machine, iterator)
+    if total is None:
+        return None
+    return truth(machine, numbers.binary(machine, "<", _position(iterator), total))
+
+
+def _position(iterator: IteratorObject) -> AbstractValue:
+    return iterator.position
+
+
+def _all(machine: Machine, answers: list[bool | Value | None]) -> bool | Value | None:
+    if any(answer is None for answer in answers):
+        return None
+    if any(answer is False for answer in answers) or not answers:
+        return False
+    result: Value | None = None
+    for answer in answers:
+        if isinstance(answer, Value):
+            result = answer if result is None else machine.emit("logical_and", result, answer)
+    return True if result is None else result
+
+
+def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
+    """Return the next item of an iterator for which `has_next` holds, and advance it."""
+    assert isinstance(reference, Reference)
+    iterator: IteratorObject = machine.heap(reference)
+    if iterator.kind == "enumerate":
+        start = iterator.function or Known(0)
+        position = _position(iterator)
+        count = numbers.binary(machine, "+", start, position)
+        _advance(machine, iterator)
+        return TupleValue((count, next_item(machine, iterator.sources[0])))
+    if iterator.kind == "zip":
+        return TupleValue(tuple(next_item(machine, source) for source in iterator.sources))
+    if iterator.kind == "map":
+        arguments = [next_item(machine, source) for source in iterator.sources]
+        assert iterator.function is not None
+        return invoke(machine, iterator.function, *arguments)
+    position = _position(iterator)
+    _advance(machine, iterator)
+    source = iterator.sources[0]
+    if iterator.kind == "range":
+        assert isinstance(source, RangeValue)
+        offset = numbers.binary(machine, "*", position, source.step) if not _is(source.step, 1) else position
+        return offset if _is(source.start, 0) else numbers.binary(machine, "+", source.start, offset)
+    if iterator.kind == "rows":
+        assert isinstance(source, ArrayValue)
+        return get_array_item(machine, source, position)
+    items = _items(machine, source)
+    return machine.resolve(items[machine.constant(position, "a position")])
+
+
+def _is(value: AbstractValue, number: int) -> bool:
+    return isinstance(value, Known) and value.value == number
+
+
+def _advance(machine: Machine, iterator: IteratorObject) -> None:
+    position = _position(iterator)
+    if isinstance(position, Known):
+        iterator.position = Known(position.value + 1)
+        return
+    assert isinstance(position, Scalar)
+    # a position stays below a length, which is an int64: it cannot overflow
+    following = machine.emit("add", position.value, constant(machine, 1, "i64"))
+    iterator.position = Scalar(following, "int")
+
+
+def draw(machine: Machine, reference: AbstractValue) -> AbstractValue | None:
+    """Return the next item of an iterator, or None when it is exhausted.
+
+    Raises
+    ------
+    CaptureFailure
+        If exhaustion depends on run-time data.
+    """
+    assert isinstance(reference, Reference)
+    iterator = machine.heap(reference)
+    if isinstance(iterator, GeneratorObject):
+        return RESUME[0](machine, reference, NONE)  # type: ignore[no-any-return]
+    if not isinstance(iterator, IteratorObject):
+        return _draw_instance(machine, reference)
+    if iterator.kind == "filter":
+        return _draw_filter(machine, iterator)
+    if iterator.kind in ("zip", "enumerate", "map"):
+        return _draw_combined(machine, iterator)
+    more = has_next(machine, reference)
+    if isinstance(more, Value):
+        more = _specialized(machine, iterator)
+    return next_item(machine, reference) if more else None
+
+
+#: set by `janusjit.analysis.capture.generators`: resume a generator until it yields
+RESUME: list[Any] = []
+
+
+def _specialized(machine: Machine, iterator: IteratorObject) -> bool:
+    total = length_of(machine, iterator)
+    assert total is not None
+    position = machine.constant(_position(iterator), "a position")
+    return bool(position < machine.constant(total, "the number of iterations"))
+
+
+def _draw_instance(machine: Machine, reference: Reference) -> AbstractValue | None:
+    method = special_method(machine, reference, "__next__")
+    if method is None:
+        raise machine.python_error(TypeError, "object is not an iterator")
+    try:
+        return invoke(machine, method)
+    except PythonRaise as raised:
+        if raised.type_ is StopIteration:
+            return None
+        raise
+
+
+def _draw_filter(machine: Machine, iterator: IteratorObject) -> AbstractValue | None:
+    assert iterator.function is not None
+    plain = isinstance(iterator.function, Known) and iterator.function.value is None
+    while (item := draw(machine, iterator.sources[0])) is not None:
+        kept = truth(machine, item if plain else invoke(machine, iterator.function, item))
+        if not isinstance(kept, bool):
+            raise machine.unsupported("python.filter", "filter", "what is kept depends on run-time values")
+        if kept:
+            return item
+    return None
+
+
+def _draw_combined(machine: Machine, iterator: IteratorObject) -> AbstractValue | None:
+    drawn: list[AbstractValue] = []
+    for source in iterator.sources:
+        item = draw(machine, source)
+        if item is None:
+            return None
+        drawn.append(item)
+    if iterator.kind == "enumerate":
+        count = numbers.binary(machine, "+", iterator.function or Known(0), _position(iterator))
+        _advance(machine, iterator)
+        return TupleValue((count, drawn[0]))
+    if iterator.kind == "map":
+        assert iterator.function is not None
+        return invoke(machine, iterator.function, *drawn)
+    return TupleValue(tuple(drawn))
+
+
+def draw_all(machine: Machine, value: AbstractValue) -> list[AbstractValue]:
+    """Return every item of an iterable."""
+    value = machine.resolve(value)
+    if isinstance(value, TupleValue):
+        return list(value.items)
+    iterator = iterator_over(machine, value)
+    items: list[AbstractValue] = []
+    while (item := draw(machine, iterator)) is not None:
+        items.append(item)
+        if len(items) > DRAW_LIMIT:
+            raise machine.unsupported("limit.unrolling", "iteration", f"more than {DRAW_LIMIT} items are drawn")
+    return items

@@ -1,0 +1,320 @@
+"""Loops.
+
+Owns the capture rules of `For` and `While`: unrolling, and loops kept in the graph with their carried values found by a fixed
+point. Invariant: a loop in the graph is entered with its first test known true (guarded or branched on before), so its
+body runs at least once, and every way out of it carries what the code after it can see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
+from janusjit.analysis.capture.iteration import draw, has_next, length_of, next_item
+from janusjit.analysis.capture.machine import FINISH, Machine, executes
+from janusjit.analysis.capture.merge import Arm, Merger
+from janusjit.analysis.capture.protocols import truth
+from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
+from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State
+from janusjit.analysis.capture.values import Known, Reference
+from janusjit.analysis.core import Block, For, Instruction, While
+from janusjit.errors import CaptureFailure
+from janusjit.ir.graph import Node, Region, Value
+
+#: a loop of known trip count is unrolled while trips × instructions of its body stay below this
+UNROLL_BUDGET = 1_200
+#: and never past this many iterations
+UNROLL_LIMIT = 4_000
+_FIXED_POINT_LIMIT = 6
+_EMPTY = Block()
+
+
+@executes(While)
+def execute_while(machine: Machine, instruction: While) -> None:
+    """``while``: push the loop and test."""
+    machine.frame.blocks.append(LoopEntry(_EMPTY, instruction=instruction))
+
+
+@executes(For)
+def execute_for(machine: Machine, instruction: For) -> None:
+    """``for``: push the loop and test."""
+    machine.frame.blocks.append(LoopEntry(_EMPTY, instruction=instruction))
+
+
+def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
+    """The next iteration of a loop is due."""
+    instruction = entry.instruction
+    machine.span, machine.site = instruction.span, instruction.site
+    entry.iterations += 1
+    if entry.iterations > UNROLL_LIMIT:
+        raise machine.unsupported("limit.unrolling", "loop", f"more than {UNROLL_LIMIT} iterations would be unrolled")
+    if isinstance(instruction, For) and has_next(machine, machine.get(instruction.iterator)) is None:
+        _draw_one(machine, instruction)
+        return
+    condition = test(machine, instruction)
+    machine.span, machine.site = instruction.span, instruction.site
+    if condition is False:
+        _leave(machine, instruction)
+    elif condition is True and not _keep_known_loop(machine, entry):
+        _begin_iteration(machine, instruction)
+    else:
+        _graph_loop(machine, entry, condition)
+
+
+FINISH[LoopEntry] = _finish_loop
+
+
+def _draw_one(machine: Machine, instruction: For) -> None:
+    """Iterate over a generator or filter: the next item is found by running it."""
+    item = draw(machine, machine.get(instruction.iterator))
+    if item is None:
+        _leave(machine, instruction)
+    else:
+        machine.set(instruction.target, item)
+        machine.push(instruction.body)
+
+
+def _leave(machine: Machine, instruction: Instruction) -> None:
+    machine.frame.blocks.pop()
+    machine.push(instruction.orelse)  # type: ignore[attr-defined]
+
+
+def test(machine: Machine, instruction: Instruction) -> bool | Value:
+    """Evaluate whether a loop goes on."""
+    if isinstance(instruction, While):
+        machine.run_block(instruction.test)
+        machine.span, machine.site = instruction.span, instruction.site
+        return truth(machine, machine.get(instruction.condition))
+    assert isinstance(instruction, For)
+    answer = has_next(machine, machine.get(instruction.iterator))
+    if answer is None:
+        raise machine.unsupported("python.iterator", "for", "a generator's end is not known before it is drawn from")
+    return answer
+
+
+def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
+    if isinstance(instruction, For):
+        machine.set(instruction.target, next_item(machine, machine.get(instruction.iterator)))
+    machine.push(instruction.body)  # type: ignore[attr-defined]
+
+
+def _keep_known_loop(machine: Machine, entry: LoopEntry) -> bool:
+    """Whether a loop whose trip count is known is better kept as a loop than unrolled."""
+    instruction = entry.instruction
+    if not isinstance(instruction, For) or entry.testing or entry.iterations > 1:
+        return False
+    reference = machine.get(instruction.iterator)
+    iterator = machine.heap(reference) if isinstance(reference, Reference) else None
+    if not isinstance(iterator, IteratorObject) or iterator.kind not in ("range", "rows"):
+        return False
+    total = length_of(machine, iterator)
+    trips = total.value if isinstance(total, Known) else UNROLL_LIMIT
+    return bool(trips > 4 and trips * block_size(instruction.body) > UNROLL_BUDGET)
+
+
+def block_size(block: Block) -> int:
+    """Return the number of instructions in a block and in the blocks nested in it."""
+    total = 0
+    for instruction in block.instructions:
+        total += 1
+        for name in ("then", "orelse", "body", "test", "final"):
+            inner = getattr(instruction, name, None)
+            if isinstance(inner, Block):
+                total += block_size(inner) * (4 if isinstance(instruction, For | While) else 1)
+    return total
+
+
+# ---------------------------------------------------------------------- loops in the graph
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A control path that reached the end of a loop's body (``continue``) or left the loop (``break``)."""
+
+    kind: str
+    arm: Arm
+
+
+@dataclass(slots=True)
+class GraphLoop:
+    """One attempt at capturing a loop body: the ways in which control arrived at its end."""
+
+    instruction: Instruction
+    arrivals: list[Arrival] = field(default_factory=list)
+    finishing: bool = False
+
+    def leave(self, machine: Machine, unwinding: Unwinding) -> None:
+        """Control unwinds to the loop."""
+        if unwinding.kind == "continue":
+            machine.frame.blocks[-1].index = 0
+            self.finish(machine)
+        if unwinding.kind == "break":
+            machine.frame.blocks.pop()
+            self.arrive(machine, "break")
+        if unwinding.kind == "raise":
+            raised: PythonRaise = unwinding.value
+            raise machine.fail("python.exception", f"raise {raised.type_.__name__}", "no exception")
+        if len(machine.state.frames) == 1:
+            machine.frame.blocks.pop()
+            machine.unwind(unwinding)
+            return
+        raise machine.unsupported("python.return", "return", "a called function returns out of a loop kept in the graph")
+
+    def arrive(self, machine: Machine, kind: str) -> None:
+        """Record the present path as one that ends here, and end it."""
+        self.arrivals.append(Arrival(kind, Arm(machine.region, machine.state)))
+        raise Terminated
+
+    def finish(self, machine: Machine) -> None:
+        """The body has run: test whether the loop goes on."""
+        condition = test(machine, self.instruction)
+        if condition is True:
+            self.arrive(machine, "continue")
+        if condition is False:
+            self._exhausted(machine)
+        assert isinstance(condition, Value)
+        going, leaving = Region(), Region()
+        node = Node("if", (condition,), (), {}, machine.span, (going, leaving))
+        machine.append(node)
+        machine.region.nodes.append(Node("unreachable", span=machine.span))
+        stays, machine.state = machine.state, machine.state.fork()
+        self.arrivals.append(Arrival("continue", Arm(going, stays)))
+        machine.region = leaving
+        self._exhausted(machine)
+
+    def _exhausted(self, machine: Machine) -> None:
+        machine.frame.blocks.pop()
+        machine.run_block(self.instruction.orelse)  # type: ignore[attr-defined]
+        self.arrive(machine, "break")
+
+
+def _finish_graph_loop(machine: Machine, entry: GraphLoopEntry) -> None:
+    entry.loop.finish(machine)
+
+
+FINISH[GraphLoopEntry] = _finish_graph_loop
+
+
+def _graph_loop(machine: Machine, entry: LoopEntry, condition: bool | Value) -> None:
+    """Capture the loop that goes on if ``condition`` holds; fall back on unrolling where the trip count is known."""
+    key = site_key(machine, "trips")
+    if isinstance(condition, Value):
+        counts = machine.profile.branch(machine.frame.code, machine.site)
+        skipped = machine.profile.trips(machine.frame.code, machine.site).minimum == 0
+        if skipped or key in machine.relaxations:
+            _branch_into_loop(machine, entry, condition, key, (counts.true, counts.false))
+            return
+        assume(machine, condition, True, key, "the loop ran at least once each time")
+    _capture_or_unroll(machine, entry, condition)
+
+
+def _branch_into_loop(machine: Machine, entry: LoopEntry, condition: Value, key: Any, counts: tuple[int, int]) -> None:
+    instruction = entry.instruction
+
+    def enter() -> None:
+        _capture_or_unroll(machine, machine.frame.blocks[-1], condition)  # type: ignore[arg-type]
+
+    def skip() -> None:
+        _leave(machine, instruction)
+
+    fork(machine, condition, enter, skip, key, (1, 1), False)
+
+
+def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Value) -> None:
+    region, size, state = machine.region, len(machine.region.nodes), machine.state.fork()
+    instruction = entry.instruction
+    try:
+        _fixed_point(machine, instruction)
+    except (CaptureFailure, PoisonUsed, Unmergeable) as failure:
+        del region.nodes[size:]
+        machine.region, machine.state = region, state
+        machine.span, machine.site = instruction.span, instruction.site
+        top = machine.frame.blocks[-1]
+        assert isinstance(top, LoopEntry)
+        if condition is True:
+            top.testing = True  # do not try again in later iterations
+        elif top.iterations > 2 or isinstance(failure, Unmergeable):
+            raise _loop_failure(machine, failure) from failure
+        _begin_iteration(machine, instruction)
+
+
+def _loop_failure(machine: Machine, failure: Exception) -> CaptureFailure:
+    if isinstance(failure, CaptureFailure):
+        return failure
+    return machine.unsupported("python.loop", "loop", f"what the loop carries keeps changing kind: {failure}")
+
+
+def _fixed_point(machine: Machine, instruction: Instruction) -> None:
+    """Find what the loop carries, emit it, and continue after it."""
+    outer = machine.region
+    entry_state = machine.state
+    mark = len(machine.births)
+    header, parameters, shape = entry_state, (), None
+    for _ in range(_FIXED_POINT_LIMIT):
+        region = Region()
+        region.parameters = parameters
+        for index, value in enumerate(parameters):
+            value.definition, value.index = region, index
+            machine.births[value] = len(machine.births)
+        loop = _run_body(machine, instruction, header.fork(), region)
+        machine.region = outer
+        back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
+        merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction), header=True)
+        merged = merger.merge()
+        found = [(slot.location, slot.result.type) for slot in merger.slots]
+        if found == shape or (shape is None and not found):
+            _emit(machine, instruction, region, loop, merger, mark)
+            return
+        header, parameters, shape = merged, tuple(slot.result for slot in merger.slots), found
+    raise machine.unsupported("python.loop", "loop", "what the loop carries does not settle")
+
+
+def site_key_of(machine: Machine, instruction: Instruction) -> Any:
+    """Return the name under which a loop's unmergeable variables are remembered."""
+    machine.span, machine.site = instruction.span, instruction.site
+    return site_key(machine, "loop")
+
+
+def _run_body(machine: Machine, instruction: Instruction, state: State, region: Region) -> GraphLoop:
+    loop = GraphLoop(instruction)
+    machine.state, machine.region = state, region
+    blocks = machine.frame.blocks
+    blocks.pop()  # the LoopEntry: while the body runs, the barrier stands in its place
+    blocks.append(GraphLoopEntry(_EMPTY, instruction=instruction, loop=loop))
+    try:
+        _begin_iteration(machine, instruction)
+        machine.run((0, 0))
+    except Terminated:
+        pass
+    return loop
+
+
+def _emit(
+    machine: Machine, instruction: Instruction, region: Region, loop: GraphLoop, header: Merger, mark: int
+) -> None:
+    """Close the loop's region, append the node and continue with the merged state of the ways out."""
+    initial = tuple(slot.values[0] for slot in header.slots)
+    back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
+    for position, arm in enumerate(back, start=1):
+        values = tuple(slot.values[position] for slot in header.slots)
+        arm.region.nodes.append(Node("continue", values, span=instruction.span))
+    exits = [arrival.arm for arrival in loop.arrivals if arrival.kind == "break"]
+    node = Node("loop", initial, (), {}, instruction.span, (region,))
+    if not exits:
+        machine.append(node)
+        machine.region.nodes.append(Node("unreachable", span=instruction.span))
+        raise Terminated
+    leaving = Merger(
+        machine,
+        exits,
+        site_key_of(machine, instruction),
+        must_yield=lambda value: machine.born_since(value, mark),
+    )
+    merged = leaving.merge()
+    for position, arm in enumerate(exits):
+        values = tuple(slot.values[position] for slot in leaving.slots)
+        arm.region.nodes.append(Node("break", values, span=instruction.span))
+    bind_results(machine, node, leaving)
+    machine.append(node)
+    machine.state = merged

@@ -1,0 +1,385 @@
+"""The abstract machine: Core, interpreted over abstract values, emitting a graph.
+
+Owns the control stack, frames, unwinding and emission. Invariant: the machine's stack is explicit, so a state can be
+forked at a branch and both continuations run; instructions are executed by the functions registered in `EXECUTE`,
+one for each Core node kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from janusjit.analysis.capture.externals import Externals, Unread
+from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unwinding
+from janusjit.analysis.capture.state import (
+    Cell,
+    ControlEntry,
+    Frame,
+    GeneratorObject,
+    GraphLoopEntry,
+    LoopEntry,
+    State,
+    TryEntry,
+)
+from janusjit.analysis.capture.values import (
+    NONE,
+    AbstractValue,
+    Known,
+    Poison,
+    Reference,
+    Scalar,
+    SliceValue,
+    TupleValue,
+    lift,
+)
+from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction, Local
+from janusjit.errors import CaptureFailure
+from janusjit.ir.dims import DimExpr, Symbol, symbol
+from janusjit.ir.graph import Graph, Node, Region, Value
+from janusjit.ir.guards import InGraphGuard
+from janusjit.ir.types import TensorType
+from janusjit.ops import OPS
+from janusjit.ops.type_rules import TypeRuleError
+from janusjit.spans import Span
+
+InstructionKind = TypeVar("InstructionKind", bound=Instruction)
+EXECUTE: dict[type[Instruction], Callable[[Machine, Any], None]] = {}
+FINISH: dict[type[ControlEntry], Callable[[Machine, Any], None]] = {}
+
+#: nodes one capture may emit before it is given up as too large
+NODE_LIMIT = 60_000
+
+
+def executes(
+    kind: type[InstructionKind],
+) -> Callable[[Callable[[Machine, InstructionKind], None]], Callable[[Machine, InstructionKind], None]]:
+    """Register the function that captures one Core node kind."""
+
+    def register(function: Callable[[Machine, InstructionKind], None]) -> Callable[[Machine, InstructionKind], None]:
+        EXECUTE[kind] = function
+        return function
+
+    return register
+
+
+class Machine:
+    """One capture in progress.
+
+    Attributes
+    ----------
+    state : State
+        Of the control path being followed.
+    region : Region
+        The region that receives nodes.
+    decisions : dict
+        For each fork that could not be merged in an earlier attempt: ``"split"`` or ``"guard"``.
+    """
+
+    def __init__(self, graph: Graph, externals: Externals, profile: Any, relaxations: Any, decisions: Any) -> None:
+        self.graph = graph
+        self.externals = externals
+        self.profile = profile
+        self.relaxations = relaxations
+        self.decisions = decisions
+        self.state = State(externals.templates)
+        self.region: Region = graph.body
+        self.span = graph.span
+        self.site = -1
+        self.births: dict[Value, int] = {}
+        self.emitted = 0
+        self.invocations = 0
+        self.symbol_count = 0
+        self.written: set[int] = set()
+        self.dims: dict[Value, DimExpr] = {}
+        self.samples: dict[Symbol, int] = {}
+
+    # ------------------------------------------------------------------ emission
+
+    def emit(
+        self,
+        op: str,
+        *inputs: Value,
+        guard: InGraphGuard | None = None,
+        types: tuple[TensorType, ...] | None = None,
+        **attributes: Any,
+    ) -> Value:
+        """Append an operation and return its first result."""
+        return self.emit_node(op, inputs, attributes, guard, types).results[0]
+
+    def emit_node(
+        self,
+        op: str,
+        inputs: tuple[Value, ...],
+        attributes: dict[str, Any] | None = None,
+        guard: InGraphGuard | None = None,
+        types: tuple[TensorType, ...] | None = None,
+        regions: tuple[Region, ...] = (),
+    ) -> Node:
+        """Append a node; result types come from the registry unless given."""
+        if types is None:
+            try:
+                types = OPS[op].infer(tuple(v.type for v in inputs), attributes or {})
+            except TypeRuleError as error:
+                raise self.unsupported("array.type_rule", f"{op}", str(error)) from error
+        node = Node(op, inputs, types, attributes, self.span, regions, guard)
+        self.append(node)
+        return node
+
+    def append(self, node: Node) -> None:
+        """Append a finished node to the current region."""
+        self.emitted += 1
+        if self.emitted > NODE_LIMIT:
+            raise self.unsupported("limit.graph_size", "function", f"its graph has more than {NODE_LIMIT} nodes")
+        self.region.nodes.append(node)
+        for value in node.results:
+            self.births[value] = len(self.births)
+
+    def born_since(self, value: Value, mark: int) -> bool:
+        """Whether a value was made after ``births`` had ``mark`` entries."""
+        return self.births.get(value, -1) >= mark
+
+    def guard(self, code: str, subject: str, expected: str, relaxation: Any = None, evidence: str = "") -> InGraphGuard:
+        """Make a new in-graph guard at the present instruction."""
+        made = InGraphGuard(
+            code, subject, expected, self.site, span=self.span, evidence=evidence, relaxation=relaxation
+        )
+        self.graph.guards.in_graph.append(made)
+        return made
+
+    def require(self, condition: Value, guard: InGraphGuard) -> None:
+        """Emit a guard node: deoptimize unless ``condition`` holds."""
+        self.emit_node("guard", (condition,), {}, guard, ())
+
+    def terminate(self, node: Node) -> Terminated:
+        """End the current region; the caller raises what is returned."""
+        self.region.nodes.append(node)
+        return Terminated()
+
+    def fail(self, code: str, subject: str, expected: str, relaxation: Any = None) -> Terminated:
+        """End the current region with an unconditional deoptimization; the caller raises what is returned."""
+        guard = self.guard(code, subject, expected, relaxation)
+        return self.terminate(Node("fail", (), (), {}, self.span, (), guard))
+
+    def unsupported(
+        self, code: str, construct: str, reason: str, category: str = "supportable", hint: str = ""
+    ) -> CaptureFailure:
+        """Return the failure that leaves the whole function in Python, at the present instruction."""
+        return CaptureFailure(code, category, self.span, construct, reason, hint)
+
+    # ------------------------------------------------------------------ values
+
+    @property
+    def frame(self) -> Frame:
+        """The top frame."""
+        return self.state.frames[-1]
+
+    def get(self, atom: Atom) -> AbstractValue:
+        """Return the value of an atom in the top frame."""
+        if isinstance(atom, Constant):
+            return lift(atom.value)
+        frame = self.frame
+        value = frame.locals.get(atom.name)
+        if value is None:
+            raise self.python_error(UnboundLocalError, f"cannot access local variable '{atom.name}'")
+        return self.resolve(value)
+
+    def resolve(self, value: AbstractValue) -> AbstractValue:
+        """Read an outside item on first use; refuse what a join could not merge."""
+        if isinstance(value, Unread):
+            return self.externals.force(value)
+        if isinstance(value, Poison):
+            raise PoisonUsed(value.fork, value.reason)
+        return value
+
+    def set(self, name: str, value: AbstractValue) -> None:
+        """Bind a local of the top frame."""
+        self.frame.locals[name] = value
+
+    def heap(self, reference: Reference) -> Any:
+        """Return the heap object a reference points to, in the present state."""
+        return self.state.at(reference.index)
+
+    def python_error(self, type_: type[BaseException], message: str) -> PythonRaise:
+        """Return the raising of a built-in exception that eager would raise here too."""
+        return PythonRaise(type_, Known(type_(message)))
+
+    # ------------------------------------------------------------------ run-time numbers made constants
+
+    def new_symbol(self, minimum: int) -> DimExpr:
+        """Return a dimension symbol that a ``bind_dim`` node will define."""
+        self.symbol_count += 1
+        return symbol(f"d{self.symbol_count}", minimum)
+
+    def sample_dim(self, dim: DimExpr) -> int | None:
+        """Return a dimension's size in the call capture looks at, if inputs tell it."""
+        sizes = self.externals.symbol_sizes()
+        return dim.evaluate(sizes) if dim.symbols() <= sizes.keys() else None
+
+    def may_specialize(self, value: Scalar) -> bool:
+        """Whether a run-time number may be assumed to be what it is in the call capture looks at."""
+        if value.sample is None or isinstance(value.sample, float):
+            return False
+        if value.place is not None:
+            return self.externals.may_assume_value(value.place)
+        return self._value_key() not in self.relaxations
+
+    def _value_key(self) -> Any:
+        return ("value", self.span.file, self.frame.core.qualified_name, self.frame.core.span.line, self.site)
+
+    def specialize(self, value: Scalar) -> Any:
+        """Guard that a run-time number has the value it has now, and return that value."""
+        if value.place is not None:
+            self.externals.guard_value(value.place, value.sample)
+            return value.sample
+        wanted = self.emit("constant", value=int(value.sample), dtype=value.value.type.dtype)
+        subject = self.span.text or "value"
+        guard = self.guard("value", subject, repr(value.sample), self._value_key())
+        self.require(self.emit("equal", value.value, wanted), guard)
+        return value.sample
+
+    def constant(self, value: AbstractValue, what: str) -> Any:
+        """Return the Python object of a value that capture must know, specialising on a run-time number.
+
+        Raises
+        ------
+        CaptureFailure
+            If it is neither known nor may be assumed.
+        """
+        value = self.resolve(value)
+        if isinstance(value, Scalar) and self.may_specialize(value):
+            return self.specialize(value)
+        if isinstance(value, TupleValue):
+            return tuple(self.constant(item, what) for item in value.items)
+        if isinstance(value, SliceValue):
+            return slice(*(self.constant(part, what) for part in (value.start, value.stop, value.step)))
+        if isinstance(value, Known):
+            return value.value
+        raise self.unsupported("python.value", what, f"{what} must be known when the function is compiled")
+
+    # ------------------------------------------------------------------ running
+
+    def run(self, stop: tuple[int, int]) -> None:
+        """Run until control is no deeper than ``stop``; raise `Terminated` if the path ends before."""
+        while self.state.depth > stop:
+            try:
+                self.step()
+            except PythonRaise as raised:
+                self.unwind(Unwinding("raise", raised))
+
+    def step(self) -> None:
+        """Execute one instruction, or leave a finished block."""
+        entry = self.frame.blocks[-1]
+        if entry.index < len(entry.block.instructions):
+            instruction = entry.block.instructions[entry.index]
+            entry.index += 1
+            self.span, self.site = instruction.span, instruction.site
+            execute = EXECUTE.get(type(instruction))
+            if execute is None:
+                raise self.unsupported(
+                    "python.construct", type(instruction).__name__, "the construct has no capture rule yet"
+                )
+            execute(self, instruction)
+        else:
+            FINISH[type(entry)](self, entry)
+
+    def push(self, block: Block) -> None:
+        """Run a block next in the top frame."""
+        self.frame.blocks.append(ControlEntry(block))
+
+    def run_block(self, block: Block) -> None:
+        """Run a block to its end, now."""
+        stop = self.state.depth
+        self.push(block)
+        self.run(stop)
+
+    def enter(
+        self,
+        core: FunctionCore,
+        namespace: dict[str, Any],
+        code: Any,
+        arguments: dict[str, AbstractValue],
+        cells: dict[str, AbstractValue],
+        target: str | None,
+        result: str = "value",
+    ) -> Frame:
+        """Push the frame of a call; parameters and locals captured by inner functions become cells."""
+        if len(self.state.frames) > 120:
+            raise self.unsupported("python.recursion", "call", "calls are nested deeper than 120", hint="")
+        own = dict(cells)
+        for name in core.cells:
+            own[name] = self.state.allocate(Cell(value=arguments.pop(name, None)))
+        frame = Frame(core, namespace, code, arguments, own, [ControlEntry(core.body)], target, result)
+        self.state.frames.append(frame)
+        return frame
+
+    # ------------------------------------------------------------------ unwinding
+
+    def unwind(self, unwinding: Unwinding) -> None:
+        """Leave control entries until something stops a break, continue, return or raise."""
+        while True:
+            blocks = self.frame.blocks
+            if not blocks:
+                if self._leave_frame(unwinding):
+                    return
+                continue
+            entry = blocks[-1]
+            if isinstance(entry, LoopEntry) and unwinding.kind in ("break", "continue"):
+                if unwinding.kind == "break":
+                    blocks.pop()
+                return
+            if isinstance(entry, GraphLoopEntry):
+                entry.loop.leave(self, unwinding)
+                return
+            blocks.pop()
+            if isinstance(entry, TryEntry) and UNWIND_TRY[0](self, entry, unwinding):
+                return
+
+    def _leave_frame(self, unwinding: Unwinding) -> bool:
+        """Pop the top frame for a return or raise; tell whether control stopped."""
+        if unwinding.kind == "return":
+            self.finish_frame(unwinding.value)
+            return True
+        frame = self.state.frames.pop()
+        raised: PythonRaise = unwinding.value
+        if frame.generator is not None:
+            generator: GeneratorObject = self.state.at(frame.generator)
+            generator.frame, generator.running = None, False
+        if not self.state.frames:
+            raise self._uncaught(raised)
+        if frame.result == "invoked":
+            raise raised
+        return False
+
+    def _uncaught(self, raised: PythonRaise) -> Terminated:
+        shown = raised.exception.value if isinstance(raised.exception, Known) else ""
+        return self.fail("python.exception", f"raise {raised.type_.__name__}({shown})", "no exception")
+
+    def finish_frame(self, value: AbstractValue) -> None:
+        """Return from the top frame."""
+        if len(self.state.frames) == 1:
+            raise EXIT[0](self, value)
+        frame = self.state.frames.pop()
+        if frame.generator is not None:
+            generator: GeneratorObject = self.state.at(frame.generator)
+            generator.frame, generator.running = None, False
+        self.state.returned = value
+        if frame.result == "instance":
+            assert frame.instance is not None
+            value = frame.instance
+        if frame.target is not None:
+            self.frame.locals[frame.target] = value
+
+
+#: set by `janusjit.analysis.capture.exceptions` and `.exits`, which build on the machine
+UNWIND_TRY: list[Callable[[Machine, TryEntry, Unwinding], bool]] = []
+EXIT: list[Callable[[Machine, AbstractValue], Terminated]] = []
+
+
+def _finish_block(machine: Machine, entry: ControlEntry) -> None:
+    machine.frame.blocks.pop()
+    if not machine.frame.blocks:
+        machine.finish_frame(NONE)
+
+
+FINISH[ControlEntry] = _finish_block

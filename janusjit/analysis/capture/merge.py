@@ -1,0 +1,423 @@
+"""Joining control paths.
+
+Owns `Merger`, which makes one state of several that stand at the same control position. Invariant: a merged value is
+what each path had; what cannot be one value becomes `Poison` (an error only if used), and heaps of different structure
+raise `Unmergeable`, so that the caller continues the paths separately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.signals import Unmergeable
+from janusjit.analysis.capture.state import (
+    Cell,
+    DictObject,
+    Frame,
+    GeneratorObject,
+    HeapObject,
+    Instance,
+    IteratorObject,
+    ListObject,
+    Namespace,
+    SetObject,
+    State,
+    Storage,
+)
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    BuiltinMethod,
+    DictView,
+    FunctionValue,
+    Known,
+    MethodValue,
+    Poison,
+    RangeValue,
+    Reference,
+    Scalar,
+    SliceValue,
+    TupleValue,
+)
+from janusjit.ir.graph import Region, Value
+from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
+
+_PYTHON_NUMBERS = {int: ("int", INT), float: ("float", FLOAT), bool: ("bool", BOOL)}
+
+
+@dataclass(slots=True)
+class Arm:
+    """One control path: its state (None once terminated) and the region its next nodes go to."""
+
+    region: Region
+    state: State | None
+
+
+@dataclass(slots=True)
+class Slot:
+    """A place where the paths have different run-time values: one graph value a path, and what the join yields."""
+
+    location: tuple[Any, ...]
+    values: list[Value]
+    result: Value
+
+
+@dataclass(slots=True)
+class Merger:
+    """Merges the states of ``arms``; ``fork`` names the branch in the poison left where values cannot be merged.
+
+    ``must_yield`` tells of a graph value whether it is invisible after the join although all paths agree on it.
+    ``header`` is true for the merge of a loop header with its back edges, where the first arm enters from outside.
+    """
+
+    machine: Machine
+    arms: Sequence[Arm]
+    fork: Any
+    must_yield: Callable[[Value], bool] = lambda value: False
+    header: bool = False
+    slots: list[Slot] = field(default_factory=list)
+    _objects: dict[tuple[int, ...], AbstractValue] = field(default_factory=dict)
+    _storages: dict[tuple[int, ...], int] = field(default_factory=dict)
+    _by_values: dict[tuple[Value, ...], Slot] = field(default_factory=dict)
+
+    @property
+    def states(self) -> list[State]:
+        """The states of the arms."""
+        return [arm.state for arm in self.arms if arm.state is not None]
+
+    def merge(self) -> State:
+        """Return the merged state; its new graph values are the results of `slots`.
+
+        Raises
+        ------
+        Unmergeable
+            If lists, dicts, iterators or deferred effects differ in structure.
+        """
+        states = self.states
+        first = states[0]
+        if any(len(s.effects) != len(first.effects) for s in states) or any(
+            a is not b for s in states[1:] for a, b in zip(first.effects, s.effects, strict=True)
+        ):
+            raise Unmergeable("deferred effects differ")
+        self._result = State(first.templates)
+        self._result.effects = list(first.effects)
+        indices = {index for state in states for index in state.heap if index < 0}
+        common = set.intersection(*(set(state.heap) for state in states)) if states else set()
+        for index in sorted(indices | common):
+            self._result.heap[index] = self._heap_object(("heap", index), [state.at(index) for state in states])
+        for position in range(len(first.frames)):
+            self._result.frames.append(self._frame(position, [state.frames[position] for state in states]))
+        returned = [state.returned for state in states]
+        self._result.returned = self.value(("returned",), returned)
+        return self._result
+
+    # ------------------------------------------------------------------ frames and heap
+
+    def _frame(self, position: int, frames: list[Frame]) -> Frame:
+        first = frames[0]
+        if any(len(f.blocks) != len(first.blocks) or f.core is not first.core for f in frames):
+            raise Unmergeable("control positions differ")
+        if any(a.index != b.index for f in frames for a, b in zip(first.blocks, f.blocks, strict=True)):
+            raise Unmergeable("control positions differ")
+        merged = first.copy()
+        names: dict[str, None] = {}
+        for frame in frames:
+            names.update(dict.fromkeys(frame.locals))
+        merged.locals = {}
+        for name in names:
+            values = [frame.locals.get(name) for frame in frames]
+            if any(value is None for value in values):
+                merged.locals[name] = Poison(self.fork, f"'{name}' is unbound on one path")
+            else:
+                merged.locals[name] = self.value(("local", position, name), values)  # type: ignore[arg-type]
+        return merged
+
+    def _heap_object(self, where: tuple[Any, ...], items: list[Any]) -> HeapObject:
+        first = items[0]
+        merged: HeapObject = first.copy()
+        merged.written = any(item.written for item in items)
+        if isinstance(merged, Storage):
+            merged.version = self.graph_value(where, [item.version for item in items])
+            merged.frozen = next((item.frozen for item in items if item.frozen), "")
+        elif isinstance(merged, ListObject):
+            self._same("list lengths", [len(item.items) for item in items])
+            merged.items = [
+                self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))
+            ]
+        elif isinstance(merged, DictObject):
+            self._same("dict keys", [list(item.items) for item in items])
+            merged.items = {k: self.value((*where, k), [item.items[k] for item in items]) for k in first.items}
+        elif isinstance(merged, SetObject):
+            self._same("set items", [list(item.items) for item in items])
+        elif isinstance(merged, Instance):
+            self._instance(where, merged, items)
+        elif isinstance(merged, Cell):
+            self._cell(where, merged, items)
+        elif isinstance(merged, Namespace):
+            self._namespace(where, merged, items)
+        elif isinstance(merged, IteratorObject):
+            merged.position = self.value((*where, "position"), [item.position for item in items])
+        elif isinstance(merged, GeneratorObject):
+            self._generator(where, merged, items)
+        return merged
+
+    @staticmethod
+    def _same(what: str, things: list[Any]) -> None:
+        if any(thing != things[0] for thing in things):
+            raise Unmergeable(f"{what} differ")
+
+    def _instance(self, where: tuple[Any, ...], merged: Instance, items: list[Instance]) -> None:
+        names: dict[str, None] = {}
+        for item in items:
+            names.update(dict.fromkeys(item.attributes))
+            merged.changed.update(item.changed)
+        for name in names:
+            values = [item.attributes.get(name) for item in items]
+            if merged.live is not None:
+                index = where[-1]
+                values = [
+                    self.machine.externals.read_attribute(merged, index, name) if value is None else value
+                    for value in values
+                ]
+            if any(value is None for value in values):
+                merged.attributes[name] = Poison(self.fork, f"attribute '{name}' is set on one path only")
+            else:
+                merged.attributes[name] = self.value((*where, name), values)  # type: ignore[arg-type]
+
+    def _cell(self, where: tuple[Any, ...], merged: Cell, items: list[Cell]) -> None:
+        values = [item.value for item in items]
+        if merged.live is not None and any(value is not None for value in values):
+            values = [self.machine.externals.read_cell(merged) if value is None else value for value in values]
+        if all(value is None for value in values):
+            return
+        if any(value is None for value in values):
+            merged.value = Poison(self.fork, "a closure variable is bound on one path only")
+        else:
+            merged.value = self.value(where, values)  # type: ignore[arg-type]
+
+    def _namespace(self, where: tuple[Any, ...], merged: Namespace, items: list[Namespace]) -> None:
+        names: dict[str, None] = {}
+        for item in items:
+            names.update(dict.fromkeys(item.names))
+            merged.changed.update(item.changed)
+        for name in names:
+            values = [
+                item.names[name] if name in item.names else self.machine.externals.read_global(merged.live, name)
+                for item in items
+            ]
+            if any(value is None for value in values):
+                if any(value is not None for value in values):
+                    raise Unmergeable("a global is bound on one path only")
+                continue
+            merged.names[name] = self.value((*where, name), values)  # type: ignore[arg-type]
+
+    def _generator(self, where: tuple[Any, ...], merged: GeneratorObject, items: list[GeneratorObject]) -> None:
+        frames = [item.frame for item in items]
+        if all(frame is None for frame in frames):
+            return
+        if any(frame is None for frame in frames):
+            raise Unmergeable("a generator has finished on one path only")
+        merged.frame = self._frame(("generator", *where), frames)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ values
+
+    def graph_value(self, where: tuple[Any, ...], values: list[Value]) -> Value:
+        """Return one graph value for the paths': the same one, or a new slot's result."""
+        first = values[0]
+        if all(value is first for value in values) and not self.must_yield(first):
+            return first
+        known_slot = self._by_values.get(tuple(values))
+        if known_slot is not None:
+            return known_slot.result
+        if any(value.type != first.type for value in values):
+            raise Unmergeable("array types differ")
+        slot = Slot(where, list(values), Value(first.type))
+        self.slots.append(slot)
+        self._by_values[tuple(values)] = slot
+        return slot.result
+
+    def value(self, where: tuple[Any, ...], values: list[AbstractValue]) -> AbstractValue:
+        """Return one abstract value for the paths', or poison."""
+        first = values[0]
+        if all(value is first for value in values) and not isinstance(first, Scalar | ArrayValue | TupleValue | RangeValue | SliceValue | MethodValue):
+            return first
+        values = [self.machine.externals.force(value) for value in values]
+        first = values[0]
+        for value in values:
+            if isinstance(value, Poison):
+                return value
+        if isinstance(first, Known) and all(isinstance(v, Known) and _same_constant(first.value, v.value) for v in values):
+            return first
+        merged = self._numbers(where, values)
+        if merged is None and all(type(value) is type(first) for value in values):
+            merged = self._same_kind(where, values)
+        return merged if merged is not None else Poison(self.fork, "the paths leave different kinds of values")
+
+    def _numbers(self, where: tuple[Any, ...], values: list[Any]) -> AbstractValue | None:
+        kinds = {_number_kind(value) for value in values}
+        if len(kinds) != 1 or None in kinds:
+            return None
+        (kind,) = kinds
+        assert kind is not None
+        if all(isinstance(v, Scalar) and v.value is values[0].value for v in values) and not self.must_yield(values[0].value):
+            return values[0]  # type: ignore[no-any-return]
+        graph_values = [
+            value.value if isinstance(value, Scalar) else self._constant(arm, value.value, kind[1])
+            for arm, value in zip(self.arms, values, strict=True)
+        ]
+        return Scalar(self.graph_value(where, graph_values), kind[0])
+
+    def _constant(self, arm: Arm, value: Any, type_: TensorType) -> Value:
+        outer, self.machine.region = self.machine.region, arm.region
+        made = self.machine.emit("constant", value=value, dtype=type_.dtype)
+        self.machine.region = outer
+        return made
+
+    def _same_kind(self, where: tuple[Any, ...], values: list[Any]) -> AbstractValue | None:
+        first = values[0]
+        if isinstance(first, ArrayValue):
+            return self._arrays(where, values)
+        if isinstance(first, Reference):
+            return self._references(where, values)
+        if isinstance(first, TupleValue):
+            if any(len(v.items) != len(first.items) or v.type_ is not first.type_ for v in values):
+                return None
+            items = (self.value((*where, i), [v.items[i] for v in values]) for i in range(len(first.items)))
+            place = first.place if all(v is first for v in values) else None
+            return TupleValue(tuple(items), first.type_, place)
+        if isinstance(first, SliceValue | RangeValue):
+            fields = ("start", "stop", "step")
+            return type(first)(*(self.value((*where, f), [getattr(v, f) for v in values]) for f in fields))
+        if isinstance(first, MethodValue) and all(_same_function(v.function, first.function) for v in values):
+            return MethodValue(self.value((*where, "self"), [v.owner for v in values]), first.function)
+        if isinstance(first, BuiltinMethod) and all(v.name == first.name for v in values):
+            return BuiltinMethod(self.value((*where, "self"), [v.owner for v in values]), first.name)
+        if isinstance(first, DictView) and all(
+            v.owner.index == first.owner.index and v.kind == first.kind for v in values
+        ):
+            return first
+        if isinstance(first, FunctionValue) and all(v.identity == first.identity for v in values):
+            return first
+        return None
+
+    def _references(self, where: tuple[Any, ...], values: list[Reference]) -> AbstractValue | None:
+        indices = tuple(value.index for value in values)
+        if len(set(indices)) == 1:
+            return values[0]
+        if any(index < 0 for index in indices):
+            return None
+        found = self._objects.get(indices)
+        if found is None:
+            items = [state.at(index) for state, index in zip(self.states, indices, strict=True)]
+            if len({type(item) for item in items}) != 1:
+                return None
+            if isinstance(items[0], Instance) and len({item.type_ for item in items}) != 1:
+                return None
+            found = self._objects[indices] = self._result.allocate(HeapObject())
+            assert isinstance(found, Reference)
+            self._result.heap[found.index] = self._heap_object((*where, "object"), items)
+        return found
+
+    def _arrays(self, where: tuple[Any, ...], values: list[ArrayValue]) -> AbstractValue | None:
+        first = values[0]
+        same_storage = all(v.storage == first.storage for v in values)
+        if same_storage and all(v.path == first.path and len(v.operands) == len(first.operands) for v in values):
+            operands = tuple(
+                self.graph_value((*where, "operand", i), [v.operands[i] for v in values])
+                for i in range(len(first.operands))
+            )
+            if all(v is first for v in values) and operands == first.operands:
+                return first
+            return ArrayValue(first.storage, first.path, first.type, operands, first.place)
+        if any(v.type != first.type for v in values):
+            return None
+        external = [v.storage < 0 for v in values]
+        if any(external[1:]) or (external[0] and not self.header):
+            return None
+        if any(v.path or v.operands for v in values[1:]) or (values[0].path and not self.header):
+            return None
+        storages = tuple(v.storage if not v.path else -(10**9) - v.identity for v in values)
+        index = self._storages.get(storages)
+        if index is None:
+            frozen = self._shared(values)
+            versions = [
+                self._read(arm, v) for arm, v in zip(self.arms, values, strict=True)
+            ]
+            merged = Storage(version=self.graph_value((*where, "array"), versions), frozen=frozen)
+            index = self._storages[storages] = self._result.allocate(merged).index
+        return ArrayValue(index, (), first.type)
+
+    def _read(self, arm: Arm, array: ArrayValue) -> Value:
+        from_storage: Value = arm.state.at(array.storage).version  # type: ignore[union-attr]
+        if not array.path:
+            return from_storage
+        outer, self.machine.region = self.machine.region, arm.region
+        value = READ_PATH[0](self.machine, from_storage, array)
+        self.machine.region = outer
+        return value
+
+    def _shared(self, values: list[ArrayValue]) -> str:
+        """Return why the merged array must not be written in place (another name may see it), or ``""``."""
+        for state, value in zip(self.states, values, strict=True):
+            if value.storage < 0 or value.path:
+                return "it may be an array from outside"
+            if _reference_count(state, value.storage) > 1:
+                return "another name may refer to it"
+        return ""
+
+
+#: set by `janusjit.analysis.capture.arrays`
+READ_PATH: list[Callable[[Machine, Value, ArrayValue], Value]] = []
+
+
+def _reference_count(state: State, storage: int) -> int:
+    identities: set[int] = set()
+    for frame in state.frames:
+        for name, value in frame.locals.items():
+            if not name.startswith(".") and isinstance(value, ArrayValue) and value.storage == storage:
+                identities.add(id(frame) ^ hash(name))
+    for index, item in state.heap.items():
+        contents: Any = ()
+        if isinstance(item, ListObject):
+            contents = item.items
+        elif isinstance(item, DictObject):
+            contents = item.items.values()
+        elif isinstance(item, Instance):
+            contents = item.attributes.values()
+        elif isinstance(item, Cell):
+            contents = (item.value,)
+        for position, value in enumerate(contents):
+            if isinstance(value, ArrayValue) and value.storage == storage:
+                identities.add(hash((index, position)))
+    return len(identities)
+
+
+def _number_kind(value: AbstractValue) -> tuple[str, TensorType] | None:
+    if isinstance(value, Scalar):
+        return value.kind, value.value.type
+    if not isinstance(value, Known):
+        return None
+    if type(value.value) in _PYTHON_NUMBERS:
+        kind = _PYTHON_NUMBERS[type(value.value)]
+        return kind if kind[0] != "int" or -(2**63) <= value.value < 2**63 else None
+    if hasattr(value.value, "dtype") and getattr(value.value, "shape", None) == () and not isinstance(value.value, type):
+        name = dtype_name(value.value.dtype)
+        return (f"numpy.{name}", TensorType(name)) if name is not None else None
+    return None
+
+
+def _same_constant(first: Any, second: Any) -> bool:
+    if first is second:
+        return True
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, float):
+        return first.hex() == second.hex()
+    return isinstance(first, int | str | bytes | tuple) and bool(first == second)
+
+
+def _same_function(first: AbstractValue, second: AbstractValue) -> bool:
+    return first is second or (isinstance(first, Known) and isinstance(second, Known) and first.value is second.value)

@@ -1,0 +1,258 @@
+"""Arithmetic on Python numbers.
+
+Owns the rules for operators between Python ints, floats and bools. Invariant: results have the type and value Python
+gives; where Python would raise or leave 64 bits, a guard fails and Python itself goes on.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from janusjit.analysis.capture.arrays import cast, constant, is_python_number, scalar_value
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.signals import PythonRaise
+from janusjit.analysis.capture.values import AbstractValue, Known, Scalar
+from janusjit.ir.dims import Dim
+from janusjit.ir.graph import Value
+
+PYTHON_OPERATORS: dict[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "@": operator.matmul,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "u-": operator.neg,
+    "u+": operator.pos,
+    "~": operator.invert,
+}
+COMPARISONS = {
+    "==": "equal",
+    "!=": "not_equal",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+}
+_CHECKED_INT = {
+    "+": "checked_add",
+    "-": "checked_subtract",
+    "*": "checked_multiply",
+    "//": "checked_floor_divide",
+    "%": "checked_remainder",
+    "**": "checked_power",
+    "<<": "checked_left_shift",
+}
+_PLAIN_INT = {"&": "bitwise_and", "|": "bitwise_or", "^": "bitwise_xor"}
+_PLAIN_FLOAT = {"+": "add", "-": "subtract", "*": "multiply"}
+_CHECKED_FLOAT = {"/": "float_divide", "//": "python_floor_divide", "%": "python_remainder", "**": "python_power"}
+#: ints up to this magnitude are exact as floats
+_EXACT_FLOAT_INT = 2**53
+
+
+def kind_of(value: AbstractValue) -> str:
+    """Return ``int``, ``float`` or ``bool`` of a Python number."""
+    return value.kind if isinstance(value, Scalar) else type(value.value).__name__  # type: ignore[attr-defined]
+
+
+def fold(machine: Machine, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a pure function on constants; what it raises is raised in the program."""
+    try:
+        return function(*arguments)
+    except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise PythonRaise(type(error), Known(error)) from error
+
+
+def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    """Return ``left symbol right`` of two Python numbers."""
+    if isinstance(left, Known) and isinstance(right, Known):
+        return Known(fold(machine, PYTHON_OPERATORS[symbol], left.value, right.value))
+    if symbol in COMPARISONS:
+        return compare(machine, symbol, left, right)
+    kinds = (kind_of(left), kind_of(right))
+    if "float" in kinds:
+        return _float_binary(machine, symbol, left, right)
+    if kinds == ("bool", "bool") and symbol in _PLAIN_INT:
+        value = machine.emit(_PLAIN_INT[symbol], *_values(machine, left, right, "bool"))
+        return Scalar(value, "bool", sample=_sample(symbol, left, right))
+    return _int_binary(machine, symbol, left, right)
+
+
+def _values(machine: Machine, left: AbstractValue, right: AbstractValue, dtype: str) -> tuple[Value, Value]:
+    values = tuple(scalar_value(machine, value) for value in (left, right))
+    if values[0] is None or values[1] is None:
+        raise machine.unsupported("python.int_size", "int", "an int does not fit 64 bits")
+    return to_number(machine, values[0], dtype), to_number(machine, values[1], dtype)
+
+
+def to_number(machine: Machine, value: Value, dtype: str) -> Value:
+    """Convert a Python number's graph value as Python's own arithmetic does (int → float is exact or rounded once)."""
+    if dtype == "f64" and value.type.dtype in ("i64", "bool"):
+        return machine.emit("int_to_float", cast(machine, value, "i64"))
+    return cast(machine, value, dtype)
+
+
+def _int_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    a, b = _values(machine, left, right, "i64")
+    sample = _sample(symbol, left, right)
+    text = machine.span.text or symbol
+    if symbol == "/":
+        guard = machine.guard("python.exception", text, "a divisor that is not 0")
+        return Scalar(machine.emit("checked_int_divide", a, b, guard=guard), "float")
+    if symbol in _PLAIN_INT:
+        return Scalar(machine.emit(_PLAIN_INT[symbol], a, b), "int", sample=sample)
+    if symbol == ">>":
+        machine.require(
+            machine.emit("greater_equal", b, constant(machine, 0, "i64")),
+            machine.guard("python.exception", text, "a shift that is not negative"),
+        )
+        limit = machine.emit("minimum", b, constant(machine, 63, "i64"))
+        return Scalar(machine.emit("right_shift", a, limit), "int", sample=sample)
+    if symbol == "**" and isinstance(right, Known) and right.value < 0:
+        return _float_binary(machine, symbol, left, Known(float(right.value)))
+    if symbol not in _CHECKED_INT:
+        raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}: 'int' and 'int'")
+    value = machine.emit(_CHECKED_INT[symbol], a, b, guard=machine.guard("int.overflow", text, "an int of 64 bits"))
+    _follow_dims(machine, symbol, value, (left, right), (a, b))
+    return Scalar(value, "int", sample=sample)
+
+
+def _follow_dims(machine: Machine, symbol: str, result: Value, operands: Any, values: tuple[Value, Value]) -> None:
+    """Remember that arithmetic on dimensions is a dimension, so that shapes made of it stay related."""
+    dims: list[Dim] = []
+    for operand, value in zip(operands, values, strict=True):
+        if isinstance(operand, Known):
+            dims.append(int(operand.value))
+        elif value in machine.dims:
+            dims.append(machine.dims[value])
+        else:
+            return
+    left, right = dims
+    if symbol == "//" and (not isinstance(right, int) or right <= 0):
+        return
+    if symbol in ("+", "-", "*", "//"):
+        dim = PYTHON_OPERATORS[symbol](left, right)
+        if not isinstance(dim, int):
+            machine.dims[result] = dim
+
+
+def _float_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    a, b = _values(machine, left, right, "f64")
+    if symbol in _PLAIN_FLOAT:
+        return Scalar(machine.emit(_PLAIN_FLOAT[symbol], a, b), "float")
+    if symbol not in _CHECKED_FLOAT:
+        raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}: 'float'")
+    guard = machine.guard("python.exception", machine.span.text or symbol, "a defined float")
+    return Scalar(machine.emit(_CHECKED_FLOAT[symbol], a, b, guard=guard), "float")
+
+
+def compare(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    """Return a comparison of two Python numbers as a Python bool."""
+    kinds = (kind_of(left), kind_of(right))
+    dtype = "f64" if "float" in kinds else "bool" if kinds == ("bool", "bool") else "i64"
+    if dtype == "f64" and kinds != ("float", "float"):
+        _require_exact(machine, left if kinds[0] != "float" else right)
+    value = machine.emit(COMPARISONS[symbol], *_values(machine, left, right, dtype))
+    return Scalar(value, "bool", sample=_sample(symbol, left, right))
+
+
+def _require_exact(machine: Machine, value: AbstractValue) -> None:
+    """Python compares an int with a float exactly: guard that the int is exact as a float."""
+    if kind_of(value) == "bool":
+        return
+    if isinstance(value, Known):
+        if abs(value.value) <= _EXACT_FLOAT_INT:
+            return
+        raise machine.unsupported("python.int_size", "comparison", "an int beyond 2**53 is compared with a float")
+    if value.sample is not None and value.value in machine.dims:  # type: ignore[attr-defined]
+        return
+    bounded = machine.emit("absolute", scalar_value(machine, value))  # type: ignore[arg-type]
+    limit = constant(machine, _EXACT_FLOAT_INT, "i64")
+    guard = machine.guard("int.overflow", machine.span.text or "comparison", "an int within 2**53")
+    machine.require(machine.emit("less_equal", bounded, limit), guard)
+
+
+def _sample(symbol: str, left: AbstractValue, right: AbstractValue) -> Any:
+    samples = [v.value if isinstance(v, Known) else getattr(v, "sample", None) for v in (left, right)]
+    if any(type(s) not in (int, bool) for s in samples):
+        return None
+    try:
+        sample = PYTHON_OPERATORS[symbol](*samples)
+    except (ArithmeticError, ValueError):
+        return None
+    return sample if type(sample) in (int, bool) and -(2**63) <= sample < 2**63 else None
+
+
+def unary(machine: Machine, symbol: str, value: AbstractValue) -> AbstractValue:
+    """Return ``-x``, ``+x`` or ``~x`` of a Python number."""
+    if isinstance(value, Known):
+        return Known(fold(machine, PYTHON_OPERATORS[symbol], value.value))
+    assert isinstance(value, Scalar)
+    sample = PYTHON_OPERATORS[symbol](value.sample) if type(value.sample) is int else None
+    if value.kind == "float":
+        if symbol == "~":
+            raise machine.python_error(TypeError, "bad operand type for unary ~: 'float'")
+        return Scalar(machine.emit("negative", value.value), "float") if symbol == "u-" else value
+    number = cast(machine, value.value, "i64")
+    if symbol == "~":
+        return Scalar(machine.emit("invert", number), "int", sample=sample)
+    if symbol == "u+":
+        return Scalar(number, "int", sample=sample)
+    guard = machine.guard("int.overflow", machine.span.text or symbol, "an int of 64 bits")
+    return Scalar(machine.emit("checked_negative", number, guard=guard), "int", sample=sample)
+
+
+def absolute(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return ``abs(x)`` of a Python number."""
+    if isinstance(value, Known):
+        return Known(abs(value.value))
+    assert isinstance(value, Scalar)
+    if value.kind == "float":
+        return Scalar(machine.emit("absolute", value.value), "float")
+    guard = machine.guard("int.overflow", machine.span.text or "abs", "an int of 64 bits")
+    sample = abs(value.sample) if type(value.sample) is int else None
+    return Scalar(machine.emit("checked_absolute", cast(machine, value.value, "i64"), guard=guard), "int", sample=sample)
+
+
+def to_int(machine: Machine, value: Scalar) -> AbstractValue:
+    """Return ``int(x)`` of a Python or NumPy number."""
+    dtype = value.value.type.dtype
+    sample = int(value.sample) if isinstance(value.sample, int) else None
+    if value.kind == "int":
+        return value
+    if dtype in ("f32", "f64"):
+        guard = machine.guard("python.exception", machine.span.text or "int", "a float that fits 64 bits")
+        number = machine.emit("float_to_int", cast(machine, value.value, "f64"), guard=guard)
+        return Scalar(number, "int", sample=sample)
+    if dtype == "u64":
+        raise machine.unsupported("array.dtype", "int", "an unsigned 64-bit scalar becomes a Python int")
+    return Scalar(cast(machine, value.value, "i64"), "int", sample=sample)
+
+
+def to_float(machine: Machine, value: Scalar) -> AbstractValue:
+    """Return ``float(x)`` of a Python or NumPy number."""
+    return value if value.kind == "float" else Scalar(to_float_value(machine, value.value), "float")
+
+
+def to_float_value(machine: Machine, value: Value) -> Value:
+    """Return a 0-d value as ``f64[]``."""
+    return to_number(machine, value, "f64")
+
+
+__all__ = ["absolute", "binary", "compare", "fold", "is_python_number", "kind_of", "to_float", "to_int", "unary"]
+

@@ -1,0 +1,327 @@
+"""Operators on abstract values.
+
+Owns the capture rules of `Operate` and `OperateInPlace` and the dispatch by operand kinds. Invariant: the order of attempts is
+Python's (in-place method, left method, reflected method), and in-place operators on arrays write the array.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture import numbers, ufuncs
+from janusjit.analysis.capture.arrays import is_array_like, is_number, is_python_number, sequence_items
+from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.protocols import (
+    dict_view_items,
+    equal,
+    hash_key,
+    identical,
+    invoke,
+    iterator_over,
+    special_method,
+    truth,
+)
+from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
+from janusjit.analysis.capture.values import (
+    FALSE,
+    AbstractValue,
+    ArrayValue,
+    DictView,
+    HostValue,
+    Known,
+    RangeValue,
+    Reference,
+    Scalar,
+    TupleValue,
+)
+from janusjit.analysis.core import Operate, OperateInPlace
+from janusjit.ir.graph import Value
+
+UFUNCS: dict[str, np.ufunc] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "//": np.floor_divide,
+    "%": np.remainder,
+    "&": np.bitwise_and,
+    "|": np.bitwise_or,
+    "^": np.bitwise_xor,
+    "<<": np.left_shift,
+    ">>": np.right_shift,
+    "==": np.equal,
+    "!=": np.not_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "u-": np.negative,
+    "u+": np.positive,
+    "~": np.invert,
+}
+_SPECIAL = {
+    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul",
+    "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift",
+}  # fmt: skip
+_COMPARE = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+_REFLECTED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+_UNARY = {"u-": "__neg__", "u+": "__pos__", "~": "__invert__"}
+
+
+@executes(Operate)
+def execute_operate(machine: Machine, instruction: Operate) -> None:
+    """``target = left OP right``."""
+    left = machine.get(instruction.left)
+    if instruction.right is None:
+        result = unary(machine, instruction.operator, left)
+    else:
+        result = binary(machine, instruction.operator, left, machine.get(instruction.right))
+    machine.set(instruction.target, result)
+
+
+@executes(OperateInPlace)
+def execute_operate_in_place(machine: Machine, instruction: OperateInPlace) -> None:
+    """``target = left OP= right``."""
+    left, right = machine.get(instruction.left), machine.get(instruction.right)
+    machine.set(instruction.target, in_place(machine, instruction.operator.removesuffix("="), left, right))
+
+
+def unary(machine: Machine, symbol: str, value: AbstractValue) -> AbstractValue:
+    """Return ``not x``, ``-x``, ``+x`` or ``~x``."""
+    if symbol == "not":
+        known_truth = truth(machine, value)
+        if isinstance(known_truth, bool):
+            return Known(not known_truth)
+        return Scalar(machine.emit("logical_not", known_truth), "bool")
+    if is_python_number(value):
+        return numbers.unary(machine, symbol, value)
+    if is_array_like(value):
+        return ufuncs.apply(machine, UFUNCS[symbol], (value,))
+    method = special_method(machine, value, _UNARY[symbol])
+    if method is not None:
+        return invoke(machine, method)
+    if isinstance(value, Known):
+        return Known(numbers.fold(machine, numbers.PYTHON_OPERATORS[symbol], value.value))
+    raise machine.python_error(TypeError, f"bad operand type for unary {symbol.removeprefix('u')}")
+
+
+def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    """Return ``left symbol right``."""
+    if symbol in ("is", "is not"):
+        return Known(identical(machine, left, right) is (symbol == "is"))
+    if symbol in ("in", "not in"):
+        return _negate_if(machine, contains(machine, right, left), symbol == "not in")
+    if is_python_number(left) and is_python_number(right):
+        return numbers.binary(machine, symbol, left, right)
+    result = _by_special_methods(machine, symbol, left, right)
+    if result is not None:
+        return result
+    if is_array_like(left) or is_array_like(right):
+        return _array_binary(machine, symbol, left, right)
+    if symbol in ("==", "!="):
+        same = equal(machine, left, right)
+        if same is not None:
+            return _negate_if(machine, same, symbol == "!=")
+    return _container_binary(machine, symbol, left, right)
+
+
+def _negate_if(machine: Machine, value: AbstractValue, negate: bool) -> AbstractValue:
+    return unary(machine, "not", value) if negate else value
+
+
+def _array_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    for value in (left, right):
+        if isinstance(value, Known) and (value.value is None or isinstance(value.value, str)):
+            if symbol == "==":
+                raise machine.unsupported("numpy.operand", symbol, "an array is compared with None or a string")
+            raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}")
+    if symbol == "@":
+        return MATMUL[0](machine, left, right)
+    if symbol == "**":
+        return ufuncs.power(machine, left, right)
+    return ufuncs.apply(machine, UFUNCS[symbol], (left, right))
+
+
+#: set by `janusjit.analysis.capture.numpy_linalg`
+MATMUL: list[Any] = []
+
+
+def _by_special_methods(
+    machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue
+) -> AbstractValue | None:
+    stem = _SPECIAL.get(symbol) or _COMPARE.get(symbol)
+    if stem is None or not (isinstance(left, Reference) or isinstance(right, Reference)):
+        return None
+    reflected = f"__{_REFLECTED[stem]}__" if symbol in _COMPARE else f"__r{stem}__"
+    attempts = [(left, right, f"__{stem}__")]
+    if not (is_array_like(left) and special_method(machine, right, "__array_priority__") is None and symbol in ()):
+        attempts.append((right, left, reflected))
+    for owner, other, name in attempts:
+        method = special_method(machine, owner, name)
+        if method is None:
+            continue
+        if is_array_like(left) and owner is right and not _defers(machine, right):
+            return None
+        result = invoke(machine, method, other)
+        if not (isinstance(result, Known) and result.value is NotImplemented):
+            return result
+    return None
+
+
+def _defers(machine: Machine, value: AbstractValue) -> bool:
+    """Whether an ndarray on the left gives way to this object's reflected method."""
+    item = machine.heap(value) if isinstance(value, Reference) else None
+    type_ = getattr(item, "type_", None)
+    if getattr(type_, "__array_ufunc__", False) is None:
+        return True
+    if getattr(type_, "__array_priority__", 0.0) > 0:
+        return True
+    raise machine.unsupported(
+        "numpy.object_operand",
+        "operator",
+        "an array meets an object with its own operators, and NumPy would build an object array",
+    )
+
+
+def _container_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    if isinstance(left, Known) and isinstance(right, Known):
+        return Known(numbers.fold(machine, numbers.PYTHON_OPERATORS[symbol], left.value, right.value))
+    if symbol == "+" and isinstance(left, TupleValue) and isinstance(right, TupleValue):
+        return TupleValue((*left.items, *right.items))
+    if symbol == "*":
+        sequence, count = (right, left) if is_number(left) else (left, right)
+        if isinstance(sequence, TupleValue) and is_number(count):
+            return TupleValue(sequence.items * machine.constant(count, "a repeat count"))
+    first, second = sequence_items(machine, left), sequence_items(machine, right)
+    if symbol == "+" and isinstance(left, Reference) and first is not None and second is not None:
+        return machine.state.allocate(ListObject(items=[*first, *second]))
+    if symbol == "*" and (first is not None or second is not None):
+        items, count = (first, right) if first is not None else (second, left)
+        assert items is not None
+        return machine.state.allocate(ListObject(items=items * machine.constant(count, "a repeat count")))
+    if isinstance(left, Reference) and isinstance(right, Reference):
+        result = _set_or_dict_binary(machine, symbol, machine.heap(left), machine.heap(right))
+        if result is not None:
+            return result
+    if symbol == "%" and isinstance(left, Known) and isinstance(left.value, str):
+        return FORMAT[0](machine, left.value.__mod__, (right,))
+    if isinstance(left, HostValue) or isinstance(right, HostValue):
+        raise machine.unsupported("python.host_object", symbol, "an operand is an object capture cannot enter")
+    raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}")
+
+
+#: set by `janusjit.analysis.capture.strings`: a pure function of run-time values, made when an exit boxes it
+FORMAT: list[Any] = []
+
+
+def _set_or_dict_binary(machine: Machine, symbol: str, left: Any, right: Any) -> AbstractValue | None:
+    if isinstance(left, DictObject) and isinstance(right, DictObject) and symbol == "|":
+        return machine.state.allocate(DictObject(items={**left.items, **right.items}))
+    if isinstance(left, SetObject) and isinstance(right, SetObject):
+        chosen = {
+            "|": {**left.items, **right.items},
+            "&": {k: v for k, v in left.items.items() if k in right.items},
+            "-": {k: v for k, v in left.items.items() if k not in right.items},
+        }.get(symbol)
+        if chosen is not None:
+            return machine.state.allocate(SetObject(items=chosen))
+    return None
+
+
+def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -> AbstractValue:
+    """Return ``value in container``."""
+    container = machine.resolve(container)
+    if isinstance(container, DictView) and container.kind == "keys":
+        container = container.owner
+    if isinstance(container, Reference):
+        item = machine.heap(container)
+        if isinstance(item, DictObject):
+            return Known(DICT_HAS[0](machine, item, hash_key(machine, value)))
+        if isinstance(item, SetObject):
+            return Known(hash_key(machine, value) in item.items)
+        method = special_method(machine, container, "__contains__")
+        if method is not None:
+            answer = truth(machine, invoke(machine, method, value))
+            return Known(answer) if isinstance(answer, bool) else Scalar(answer, "bool")
+    if isinstance(container, DictView):
+        container = dict_view_items(machine, container)
+    if isinstance(container, Known):
+        return Known(numbers.fold(machine, lambda: machine.constant(value, "a key") in container.value))
+    if isinstance(container, RangeValue):
+        python_range = machine.constant(TupleValue((container.start, container.stop, container.step)), "range")
+        return Known(machine.constant(value, "a number") in range(*python_range))
+    items = sequence_items(machine, container)
+    if items is None:
+        iterator_over(machine, container)
+        raise machine.unsupported("python.contains", "in", "the container is not known to capture")
+    found: Value | None = None
+    for item in items:
+        item = machine.resolve(item)
+        same = truth(machine, _same_or_equal(machine, item, value))
+        if same is True:
+            return Known(True) if found is None else Scalar(_either(machine, found, True), "bool")
+        if isinstance(same, Value):
+            found = same if found is None else machine.emit("logical_or", found, same)
+    return FALSE if found is None else Scalar(found, "bool")
+
+
+def _either(machine: Machine, first: Value, second: bool) -> Value:
+    return machine.emit("constant", value=True, dtype="bool") if second else first
+
+
+def _same_or_equal(machine: Machine, item: AbstractValue, value: AbstractValue) -> AbstractValue:
+    if item is value or (isinstance(item, Reference) and isinstance(value, Reference) and item.index == value.index):
+        return Known(True)
+    if isinstance(item, ArrayValue) and isinstance(value, ArrayValue) and item.identity == value.identity:
+        return Known(True)
+    return binary(machine, "==", item, value)
+
+
+#: set by `janusjit.analysis.capture.containers`
+DICT_HAS: list[Any] = []
+
+
+def in_place(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    """Return the result of ``left symbol= right`` after writing to ``left`` if it is mutable."""
+    if isinstance(left, ArrayValue):
+        if symbol == "@":
+            raise machine.unsupported("numpy.function", "@=", "in-place matrix product")
+        if symbol == "**":
+            return ufuncs.store(machine, left, _graph(machine, ufuncs.power(machine, left, right)))
+        return ufuncs.apply(machine, UFUNCS[symbol], (left, right), out=left)
+    if isinstance(left, Reference):
+        item = machine.heap(left)
+        if isinstance(item, ListObject) and symbol == "+":
+            EXTEND[0](machine, left, right)
+            return left
+        if isinstance(item, SetObject | DictObject) and symbol in ("|", "-", "&"):
+            other = machine.heap(right) if isinstance(right, Reference) else None
+            result = _set_or_dict_binary(machine, symbol, item, other)
+            if result is not None:
+                item.items, item.written = machine.heap(result).items, True  # type: ignore[arg-type]
+                _note_write(machine, left)
+                return left
+        if symbol in _SPECIAL:
+            method = special_method(machine, left, f"__i{_SPECIAL[symbol]}__")
+            if method is not None:
+                result = invoke(machine, method, right)
+                if not (isinstance(result, Known) and result.value is NotImplemented):
+                    return result
+    return binary(machine, symbol, left, right)
+
+
+#: set by `janusjit.analysis.capture.containers`
+EXTEND: list[Any] = []
+
+
+def _note_write(machine: Machine, reference: Reference) -> None:
+    if reference.index < 0:
+        machine.written.add(reference.index)
+
+
+def _graph(machine: Machine, value: AbstractValue) -> Value:
+    from_array = ufuncs.as_array(machine, value)
+    assert from_array is not None
+    return from_array

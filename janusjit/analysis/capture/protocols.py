@@ -1,0 +1,379 @@
+"""Python's protocols on abstract values: truth, length, equality, identity, hashing, iteration.
+
+Owns what ``bool()``, ``len()``, ``==``, ``is``, ``in`` and ``iter()`` mean for each abstract value. Invariant: an answer that depends on
+run-time data is a graph value; one that depends on an outside object's structure is guarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture import numbers
+from janusjit.analysis.capture.arrays import constant, dim_value, is_number, read
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.state import (
+    DictObject,
+    GeneratorObject,
+    Instance,
+    IteratorObject,
+    ListObject,
+    SetObject,
+)
+from janusjit.analysis.capture.values import (
+    FALSE,
+    TRUE,
+    AbstractValue,
+    ArrayValue,
+    BuiltinMethod,
+    Deferred,
+    DictView,
+    FunctionValue,
+    HostValue,
+    Known,
+    MethodValue,
+    RangeValue,
+    Reference,
+    Scalar,
+    SliceValue,
+    TupleValue,
+)
+from janusjit.ir.dims import DimExpr
+from janusjit.ir.graph import Value
+from janusjit.ir.guards import find_on_type
+from janusjit.ir.places import MISSING
+
+#: set by `janusjit.analysis.capture.calls`: call an abstract callable now and return its result
+INVOKE: list[Callable[..., AbstractValue]] = []
+#: set by `janusjit.analysis.capture.attributes`: read an attribute, or None where there is none
+FIND_ATTRIBUTE: list[Callable[[Machine, AbstractValue, str], AbstractValue | None]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """A dict key or set item that is an instance, hashed by identity."""
+
+    index: int
+
+
+def invoke(machine: Machine, function: AbstractValue, *arguments: AbstractValue) -> AbstractValue:
+    """Call an abstract callable now."""
+    return INVOKE[0](machine, function, arguments, ())
+
+
+def special_method(machine: Machine, value: AbstractValue, name: str) -> AbstractValue | None:
+    """Return a special method looked up on the class of an instance, bound; None where the class has none."""
+    if not isinstance(value, Reference):
+        return None
+    item = machine.heap(value)
+    if not isinstance(item, Instance):
+        return None
+    if item.place is not None:
+        found = machine.externals.guard_class_attribute(item.place, item.live, name)
+    else:
+        found = find_on_type(item.type_, name)
+    if found is MISSING or found is getattr(object, name, MISSING):
+        return None
+    return MethodValue(value, Known(found)) if found is not None else None
+
+
+def truth(machine: Machine, value: AbstractValue) -> bool | Value:
+    """Return ``bool(value)``: a bool where known, else a ``bool[]`` graph value."""
+    value = machine.resolve(value)
+    if isinstance(value, Known):
+        return bool(value.value)
+    if isinstance(value, Scalar):
+        return _nonzero(machine, value.value)
+    if isinstance(value, ArrayValue):
+        return _array_truth(machine, value)
+    if isinstance(value, TupleValue):
+        return bool(value.items)
+    if isinstance(value, RangeValue | DictView):
+        return truth(machine, length(machine, value))
+    if isinstance(value, Reference):
+        item = machine.heap(value)
+        if isinstance(item, ListObject | DictObject | SetObject):
+            return truth(machine, length(machine, value))
+        if isinstance(item, Instance):
+            for name in ("__bool__", "__len__"):
+                method = special_method(machine, value, name)
+                if method is not None:
+                    return truth(machine, invoke(machine, method))
+    if isinstance(value, HostValue):
+        raise machine.unsupported("python.host_object", "truth value", f"{value.place} is an object capture cannot enter")
+    if isinstance(value, Deferred):
+        raise deferred_used(machine)
+    return True
+
+
+def deferred_used(machine: Machine) -> Exception:
+    """Return the failure for looking into a string made of run-time values."""
+    return machine.unsupported("python.string", "str", "a string made of run-time values decides what the program does")
+
+
+def _nonzero(machine: Machine, value: Value) -> Value:
+    if value.type.dtype == "bool":
+        return value
+    return machine.emit("not_equal", value, constant(machine, 0, value.type.dtype))
+
+
+def _array_truth(machine: Machine, array: ArrayValue) -> bool | Value:
+    size = array.type.size
+    if size == 1:
+        value = read(machine, array)
+        return _nonzero(machine, machine.emit("reshape", value, shape=()) if array.type.shape else value)
+    if isinstance(size, DimExpr):
+        raise machine.unsupported("array.truth", "truth value", "the array's size varies")
+    raise machine.python_error(
+        ValueError, "The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"
+    )
+
+
+def length(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return ``len(value)``."""
+    value = machine.resolve(value)
+    if isinstance(value, TupleValue):
+        return Known(len(value.items))
+    if isinstance(value, ArrayValue):
+        if not value.type.shape:
+            raise machine.python_error(TypeError, "len() of unsized object")
+        return dim_value(machine, value.type.shape[0])
+    if isinstance(value, RangeValue):
+        return range_length(machine, value)
+    if isinstance(value, DictView):
+        return length(machine, value.owner)
+    if isinstance(value, Known):
+        try:
+            return Known(len(value.value))
+        except TypeError as error:
+            raise machine.python_error(TypeError, str(error)) from error
+    if isinstance(value, Reference):
+        item = machine.heap(value)
+        if isinstance(item, ListObject | DictObject | SetObject):
+            guard_structure(machine, item)
+            return Known(len(item.items))
+        method = special_method(machine, value, "__len__")
+        if method is not None:
+            return invoke(machine, method)
+    raise machine.unsupported("python.length", "len", "the length of this object is not known to capture")
+
+
+def guard_structure(machine: Machine, item: Any) -> None:
+    """Assume the size (for a dict: the keys) that an outside container had at entry."""
+    if item.place is None:
+        return
+    if isinstance(item, ListObject):
+        machine.externals.guard_length(item.place, len(item.original))
+    elif isinstance(item, DictObject):
+        machine.externals.guard_keys(item.place, tuple(item.original))
+
+
+def range_length(machine: Machine, value: RangeValue) -> AbstractValue:
+    """Return the number of items of a range."""
+    from_parts = (value.start, value.stop, value.step)
+    if all(isinstance(part, Known) for part in from_parts):
+        return Known(len(range(*(part.value for part in from_parts))))  # type: ignore[attr-defined]
+    if not isinstance(value.step, Known) or value.step.value not in (1, -1):
+        return Known(len(range(*(machine.constant(part, "range") for part in from_parts))))
+    low, high = (value.start, value.stop) if value.step.value == 1 else (value.stop, value.start)
+    if isinstance(low, Known) and low.value == 0:
+        return _clamp(machine, high)
+    return _clamp(machine, numbers.binary(machine, "-", high, low))
+
+
+def _clamp(machine: Machine, value: AbstractValue) -> AbstractValue:
+    if isinstance(value, Known):
+        return Known(max(0, value.value))
+    assert isinstance(value, Scalar)
+    dim = machine.dims.get(value.value)
+    bound = dim.lower_bound() if dim is not None else None
+    if bound is not None:
+        return value
+    sample = max(0, value.sample) if value.sample is not None else None
+    return Scalar(machine.emit("maximum", value.value, constant(machine, 0, "i64")), "int", sample=sample)
+
+
+def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bool:
+    """Return ``left is right``."""
+    left, right = machine.resolve(left), machine.resolve(right)
+    if isinstance(left, Known) and isinstance(right, Known):
+        return left.value is right.value
+    if type(left) is not type(right):
+        if isinstance(left, HostValue) or isinstance(right, HostValue):
+            other = right if isinstance(left, HostValue) else left
+            if isinstance(other, Known) and (other.value is None or isinstance(other.value, bool | int | float | str)):
+                return False
+            raise machine.unsupported("python.identity", "is", "an object from outside is compared by identity")
+        return False
+    if isinstance(left, Reference) and isinstance(right, Reference):
+        return left.index == right.index
+    if isinstance(left, ArrayValue) and isinstance(right, ArrayValue):
+        if left.place is not None and left.place is right.place:
+            return True
+        return left.identity == right.identity
+    if isinstance(left, FunctionValue) and isinstance(right, FunctionValue):
+        return left.identity == right.identity
+    if isinstance(left, TupleValue) and isinstance(right, TupleValue) and left.place is not None:
+        return left.place is right.place
+    if left is right:
+        return True
+    raise machine.unsupported("python.identity", "is", "the identity of these values is not known to capture")
+
+
+def hash_key(machine: Machine, value: AbstractValue) -> Any:
+    """Return the Python object by which a dict or set finds a key."""
+    value = machine.resolve(value)
+    if isinstance(value, Reference):
+        item = machine.heap(value)
+        if isinstance(item, Instance) and find_on_type(item.type_, "__eq__") is object.__eq__:
+            return ObjectKey(value.index)
+        if isinstance(item, ListObject | DictObject | SetObject):
+            raise machine.python_error(TypeError, f"unhashable type: '{_type_name(item)}'")
+        raise machine.unsupported("python.hash", "key", "the key's class defines its own equality")
+    if isinstance(value, ArrayValue):
+        raise machine.python_error(TypeError, "unhashable type: 'numpy.ndarray'")
+    if isinstance(value, TupleValue):
+        return tuple(hash_key(machine, item) for item in value.items)
+    return machine.constant(value, "a key")
+
+
+def key_value(key: Any) -> AbstractValue:
+    """Return the abstract value of a key that `hash_key` made."""
+    if isinstance(key, ObjectKey):
+        return Reference(key.index)
+    if type(key) is tuple:
+        return TupleValue(tuple(map(key_value, key)))
+    return Known(key)
+
+
+def _type_name(item: Any) -> str:
+    return {"ListObject": "list", "DictObject": "dict", "SetObject": "set"}[type(item).__name__]
+
+
+def python_type(machine: Machine, value: AbstractValue) -> type | None:
+    """Return ``type(value)``, or None where capture does not know it."""
+    value = machine.resolve(value)
+    if isinstance(value, Known):
+        return type(value.value)
+    if isinstance(value, Scalar):
+        if value.is_python:
+            return {"int": int, "float": float, "bool": bool}[value.kind]
+        return value.value.type.numpy_dtype.type
+    if isinstance(value, HostValue):
+        return type(value.value)
+    if isinstance(value, TupleValue):
+        return value.type_
+    if isinstance(value, Reference):
+        item = machine.heap(value)
+        simple = {ListObject: list, SetObject: set, GeneratorObject: _GENERATOR}.get(type(item))
+        if simple is not None:
+            return simple
+        return item.type_ if isinstance(item, DictObject | Instance) else None
+    return _FIXED_TYPES.get(type(value))
+
+
+_GENERATOR = type(_ for _ in ())
+_FIXED_TYPES: dict[type, type] = {
+    ArrayValue: np.ndarray,
+    SliceValue: slice,
+    RangeValue: range,
+    FunctionValue: type(lambda: None),
+    MethodValue: type(Machine.run.__get__(object())),  # type: ignore[call-overload]
+    BuiltinMethod: type([].append),
+}
+
+
+def equal(machine: Machine, left: AbstractValue, right: AbstractValue) -> AbstractValue | None:
+    """Return ``left == right`` of containers and constants, or None where an operator rule must decide."""
+    if isinstance(left, Known) and isinstance(right, Known):
+        return Known(left.value == right.value)
+    if isinstance(left, Deferred) or isinstance(right, Deferred):
+        raise deferred_used(machine)
+    if is_number(left) and is_number(right):
+        return None
+    if isinstance(left, ArrayValue) or isinstance(right, ArrayValue):
+        return None
+    first, second = _items(machine, left), _items(machine, right)
+    if first is not None and second is not None:
+        if python_type(machine, left) is not python_type(machine, right) or len(first) != len(second):
+            return FALSE
+        return _all_equal(machine, first, second)
+    if isinstance(left, Reference) and isinstance(right, Reference) and left.index == right.index:
+        return TRUE
+    if isinstance(left, Known) or isinstance(right, Known):
+        other = right if isinstance(left, Known) else left
+        if not isinstance(other, HostValue) and special_method(machine, other, "__eq__") is None:
+            return FALSE
+    return None
+
+
+def _all_equal(machine: Machine, first: list[AbstractValue], second: list[AbstractValue]) -> AbstractValue | None:
+    for a, b in zip(first, second, strict=True):
+        same = equal(machine, machine.resolve(a), machine.resolve(b))
+        if not isinstance(same, Known):
+            return None
+        if not same.value:
+            return FALSE
+    return TRUE
+
+
+def _items(machine: Machine, value: AbstractValue) -> list[AbstractValue] | None:
+    if isinstance(value, TupleValue):
+        return list(value.items)
+    if isinstance(value, Reference):
+        item = machine.heap(value)
+        if isinstance(item, ListObject):
+            guard_structure(machine, item)
+            return list(item.items)
+    return None
+
+
+def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return ``iter(value)``."""
+    value = machine.resolve(value)
+    if isinstance(value, Reference):
+        item = machine.heap(value)
+        if isinstance(item, IteratorObject | GeneratorObject):
+            return value
+        if isinstance(item, ListObject | DictObject | SetObject):
+            guard_structure(machine, item)
+            if isinstance(item, ListObject):
+                return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
+            keys = tuple(key_value(key) for key in item.items)
+            return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(keys),)))
+        method = special_method(machine, value, "__iter__")
+        if method is not None:
+            return iterator_over(machine, invoke(machine, method))
+        if special_method(machine, value, "__next__") is not None:
+            return value
+    if isinstance(value, TupleValue):
+        return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
+    if isinstance(value, RangeValue):
+        return machine.state.allocate(IteratorObject(kind="range", sources=(value,)))
+    if isinstance(value, ArrayValue) and value.type.shape:
+        return machine.state.allocate(IteratorObject(kind="rows", sources=(value,)))
+    if isinstance(value, DictView):
+        return iterator_over(machine, dict_view_items(machine, value))
+    if isinstance(value, Known) and isinstance(value.value, str | bytes | frozenset | dict | list | tuple):
+        items = tuple(Known(item) for item in value.value)
+        return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(items),)))
+    if isinstance(value, HostValue):
+        raise machine.unsupported(
+            "python.iterator", "for", f"{value.place} is an iterator or container capture cannot enter"
+        )
+    raise machine.python_error(TypeError, "object is not iterable")
+
+
+def dict_view_items(machine: Machine, value: DictView) -> TupleValue:
+    """Return the present items of a dict view."""
+    item: DictObject = machine.heap(value.owner)
+    guard_structure(machine, item)
+    if value.kind == "keys":
+        return TupleValue(tuple(key_value(key) for key in item.items))
+    values = {key: machine.resolve(found) for key, found in item.items.items()}
+    if value.kind == "values":
+        return TupleValue(tuple(values.values()))
+    return TupleValue(tuple(TupleValue((key_value(key), found)) for key, found in values.items()))

@@ -1,0 +1,257 @@
+"""The abstract machine's state: frames and heap, both forkable.
+
+Owns `Frame`, `State` and the heap object kinds. Invariant: a fork shares nothing mutable with its origin; a heap index
+means the same object in every fork; objects from outside are templates that each fork copies on first use.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import types
+from dataclasses import dataclass, field
+from typing import Any
+
+from janusjit.analysis.capture.values import AbstractValue, Known, Reference
+from janusjit.analysis.core import Block, FunctionCore, Instruction
+from janusjit.ir.graph import Value
+from janusjit.ir.places import Place
+
+
+@dataclass(slots=True)
+class HeapObject:
+    """Base. ``place`` is set for an object from outside; ``written`` once capture wrote to it."""
+
+    place: Place | None = None
+    written: bool = False
+
+    def copy(self) -> HeapObject:
+        return copy.copy(self)
+
+
+@dataclass(slots=True)
+class Storage(HeapObject):
+    """Memory of an array: its current version. ``frozen`` says why it must not be written (``""``: it may be)."""
+
+    version: Value = None  # type: ignore[assignment]
+    original: Value | None = None
+    writeable: bool = True
+    frozen: str = ""
+
+
+@dataclass(slots=True)
+class ListObject(HeapObject):
+    items: list[AbstractValue] = field(default_factory=list)
+    original: tuple[AbstractValue, ...] = ()
+
+    def copy(self) -> ListObject:
+        return ListObject(self.place, self.written, list(self.items), self.original)
+
+
+@dataclass(slots=True)
+class DictObject(HeapObject):
+    """A dict with known keys, in insertion order; ``original`` is its content at entry when it is from outside."""
+
+    items: dict[Any, AbstractValue] = field(default_factory=dict)
+    original: dict[Any, AbstractValue] = field(default_factory=dict)
+    type_: type = dict
+    default_factory: AbstractValue | None = None
+
+    def copy(self) -> DictObject:
+        return DictObject(self.place, self.written, dict(self.items), self.original, self.type_, self.default_factory)
+
+
+@dataclass(slots=True)
+class SetObject(HeapObject):
+    """A set of known items (a dict keeps the order of insertion)."""
+
+    items: dict[Any, AbstractValue] = field(default_factory=dict)
+    original: frozenset[Any] = frozenset()
+
+    def copy(self) -> SetObject:
+        return SetObject(self.place, self.written, dict(self.items), self.original)
+
+
+@dataclass(slots=True)
+class Instance(HeapObject):
+    """An instance of a Python class: the attributes read or written so far.
+
+    ``live`` is the object itself when it is from outside; an attribute not in ``attributes`` is then read from it.
+    ``changed`` are the names written since entry, in order of first write.
+    """
+
+    type_: type = object
+    attributes: dict[str, AbstractValue] = field(default_factory=dict)
+    live: Any = None
+    changed: dict[str, None] = field(default_factory=dict)
+
+    def copy(self) -> Instance:
+        return Instance(self.place, self.written, self.type_, dict(self.attributes), self.live, dict(self.changed))
+
+
+@dataclass(slots=True)
+class Cell(HeapObject):
+    """A closure cell; ``live`` is the cell itself when it is from outside."""
+
+    value: AbstractValue | None = None
+    live: types.CellType | None = None
+
+
+@dataclass(slots=True)
+class Namespace(HeapObject):
+    """A module's globals: the names read or written so far."""
+
+    names: dict[str, AbstractValue | None] = field(default_factory=dict)
+    live: dict[str, Any] = field(default_factory=dict)
+    changed: dict[str, None] = field(default_factory=dict)
+
+    def copy(self) -> Namespace:
+        return Namespace(self.place, self.written, dict(self.names), self.live, dict(self.changed))
+
+
+@dataclass(slots=True)
+class IteratorObject(HeapObject):
+    """An iterator over something with known structure.
+
+    ``kind``: ``sequence`` (``sources[0]``, its items fixed or a list looked up each time), ``range``, ``zip``, ``enumerate``, ``map``,
+    ``filter``, ``reversed`` list, ``rows`` of an array, ``call`` (``iter(f, sentinel)``).
+    """
+
+    kind: str = "sequence"
+    sources: tuple[AbstractValue, ...] = ()
+    position: AbstractValue = field(default_factory=lambda: Known(0))
+    function: AbstractValue | None = None
+    strict: bool = False
+
+
+@dataclass(slots=True)
+class GeneratorObject(HeapObject):
+    """A suspended generator: its frame, or None when it has finished."""
+
+    frame: Frame | None = None
+    running: bool = False
+    started: bool = False
+
+    def copy(self) -> GeneratorObject:
+        frame = self.frame.copy() if self.frame is not None else None
+        return GeneratorObject(self.place, self.written, frame, self.running, self.started)
+
+
+@dataclass(slots=True)
+class ControlEntry:
+    """Something on a frame's control stack. ``block``/``index``: the instruction that runs next inside it."""
+
+    block: Block
+    index: int = 0
+
+    def copy(self) -> ControlEntry:
+        return copy.copy(self)
+
+
+@dataclass(slots=True)
+class LoopEntry(ControlEntry):
+    """An unrolled ``for`` or ``while``; on top of the stack: the next iteration is due."""
+
+    instruction: Instruction = None  # type: ignore[assignment]
+    iterations: int = 0
+    testing: bool = False
+
+
+@dataclass(slots=True)
+class GraphLoopEntry(ControlEntry):
+    """The barrier under the body of a loop that stays a loop in the graph."""
+
+    instruction: Instruction = None  # type: ignore[assignment]
+    loop: Any = None
+
+
+@dataclass(slots=True)
+class TryEntry(ControlEntry):
+    """A ``try`` (or ``with``) whose body, handler or final block runs above it.
+
+    ``phase``: ``body``, ``handler``, ``orelse``, ``final``; ``pending``: the unwinding (return, break, raise) to go on with after the
+    final block.
+    """
+
+    instruction: Instruction = None  # type: ignore[assignment]
+    phase: str = "body"
+    pending: Any = None
+    manager: AbstractValue | None = None
+    handled: AbstractValue | None = None
+
+
+@dataclass(slots=True)
+class Frame:
+    """One Python frame: ``blocks`` is its control stack, ``target`` the caller's local that takes the result."""
+
+    core: FunctionCore
+    namespace: dict[str, Any]
+    code: types.CodeType | None
+    locals: dict[str, AbstractValue]
+    cells: dict[str, AbstractValue]
+    blocks: list[ControlEntry]
+    target: str | None = None
+    result: str = "value"
+    generator: int | None = None
+    instance: AbstractValue | None = None
+
+    def copy(self) -> Frame:
+        return Frame(
+            self.core,
+            self.namespace,
+            self.code,
+            dict(self.locals),
+            self.cells,
+            [entry.copy() for entry in self.blocks],
+            self.target,
+            self.result,
+            self.generator,
+            self.instance,
+        )
+
+
+class State:
+    """Frames (outermost first), heap and deferred effects of one control path."""
+
+    __slots__ = ("effects", "frames", "heap", "returned", "templates")
+
+    _indices = itertools.count()
+
+    def __init__(self, templates: dict[int, HeapObject]) -> None:
+        self.frames: list[Frame] = []
+        self.heap: dict[int, HeapObject] = {}
+        self.templates = templates
+        self.effects: list[Any] = []
+        self.returned: AbstractValue = Known(None)
+
+    def fork(self) -> State:
+        """Return an independent copy."""
+        other = State(self.templates)
+        other.frames = [frame.copy() for frame in self.frames]
+        other.heap = {index: item.copy() for index, item in self.heap.items()}
+        other.effects = list(self.effects)
+        other.returned = self.returned
+        return other
+
+    def become(self, other: State) -> None:
+        """Take over another state's contents."""
+        self.frames, self.heap, self.effects = other.frames, other.heap, other.effects
+        self.returned = other.returned
+
+    def allocate(self, item: HeapObject) -> Reference:
+        """Put a new object on the heap."""
+        index = next(State._indices)
+        self.heap[index] = item
+        return Reference(index)
+
+    def at(self, index: int) -> Any:
+        """Return the heap object ``index`` of this state, to read or write."""
+        found = self.heap.get(index)
+        if found is None:
+            found = self.heap[index] = self.templates[index].copy()
+        return found
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Where control stands: number of frames, then of control entries in the top one."""
+        return (len(self.frames), len(self.frames[-1].blocks)) if self.frames else (0, 0)

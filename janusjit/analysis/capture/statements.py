@@ -1,0 +1,155 @@
+"""Simple statements: moves, globals, cells, jumps.
+
+Owns the capture rules of the Core nodes that neither compute nor call.
+"""
+
+from __future__ import annotations
+
+from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.signals import Unwinding
+from janusjit.analysis.capture.state import Cell, Namespace
+from janusjit.analysis.capture.values import AbstractValue, FunctionValue, Reference
+from janusjit.analysis.core import (
+    Break,
+    Continue,
+    DeleteCell,
+    DeleteGlobalName,
+    DeleteLocal,
+    LoadCell,
+    LoadGlobal,
+    MakeFunction,
+    Move,
+    Opaque,
+    Return,
+    StoreCell,
+    StoreGlobal,
+)
+
+
+@executes(Move)
+def execute_move(machine: Machine, instruction: Move) -> None:
+    """``target = value``."""
+    machine.set(instruction.target, machine.get(instruction.value))
+
+
+@executes(DeleteLocal)
+def execute_delete_local(machine: Machine, instruction: DeleteLocal) -> None:
+    """``del name``."""
+    if machine.frame.locals.pop(instruction.name, None) is None:
+        raise machine.python_error(UnboundLocalError, f"cannot access local variable '{instruction.name}'")
+
+
+@executes(LoadGlobal)
+def execute_load_global(machine: Machine, instruction: LoadGlobal) -> None:
+    """Read a global or builtin."""
+    machine.set(instruction.target, read_global(machine, instruction.name))
+
+
+def read_global(machine: Machine, name: str) -> AbstractValue:
+    """Return a global of the top frame's module as it is now, or a builtin."""
+    namespace: Namespace = machine.heap(machine.externals.namespace(machine.frame.namespace))
+    if name in namespace.names:
+        value = namespace.names[name]
+    else:
+        value = machine.externals.read_global(machine.frame.namespace, name)
+    if value is None:
+        raise machine.python_error(NameError, f"name '{name}' is not defined")
+    return machine.resolve(value)
+
+
+@executes(StoreGlobal)
+def execute_store_global(machine: Machine, instruction: StoreGlobal) -> None:
+    """Write a global."""
+    _write_global(machine, instruction.name, machine.get(instruction.value))
+
+
+@executes(DeleteGlobalName)
+def execute_delete_global(machine: Machine, instruction: DeleteGlobalName) -> None:
+    """``del`` of a global."""
+    read_global(machine, instruction.name)
+    _write_global(machine, instruction.name, None)
+
+
+def _write_global(machine: Machine, name: str, value: AbstractValue | None) -> None:
+    reference = machine.externals.namespace(machine.frame.namespace)
+    namespace: Namespace = machine.heap(reference)
+    namespace.names[name] = value
+    namespace.changed[name] = None
+    namespace.written = True
+
+
+def cell_of(machine: Machine, name: str) -> Cell:
+    """Return the cell a name of the top frame stands for."""
+    reference = machine.frame.cells[name]
+    assert isinstance(reference, Reference)
+    cell: Cell = machine.heap(reference)
+    return cell
+
+
+@executes(LoadCell)
+def execute_load_cell(machine: Machine, instruction: LoadCell) -> None:
+    """Read a closure variable."""
+    cell = cell_of(machine, instruction.name)
+    value = cell.value
+    if value is None and cell.live is not None and not cell.written:
+        value = machine.externals.read_cell(cell)
+    if value is None:
+        raise machine.python_error(NameError, f"cannot access free variable '{instruction.name}'")
+    machine.set(instruction.target, machine.resolve(value))
+
+
+@executes(StoreCell)
+def execute_store_cell(machine: Machine, instruction: StoreCell) -> None:
+    """Write a closure variable."""
+    cell = cell_of(machine, instruction.name)
+    cell.value = machine.get(instruction.value)
+    cell.written = True
+
+
+@executes(DeleteCell)
+def execute_delete_cell(machine: Machine, instruction: DeleteCell) -> None:
+    """``del`` of a closure variable."""
+    cell = cell_of(machine, instruction.name)
+    if cell.live is not None:
+        raise machine.unsupported("python.closure", "del", "a variable of an outer function is deleted")
+    cell.value = None
+
+
+@executes(MakeFunction)
+def execute_make_function(machine: Machine, instruction: MakeFunction) -> None:
+    """A nested function, lambda or generator expression."""
+    core = instruction.function
+    cells = tuple((name, machine.frame.cells[name]) for name in core.free)
+    defaults = tuple(machine.get(atom) for atom in instruction.defaults)
+    keyword_defaults = tuple((name, machine.get(atom)) for name, atom in instruction.keyword_defaults)
+    code = core.code
+    machine.set(
+        instruction.target,
+        FunctionValue(core, machine.frame.namespace, cells, defaults, keyword_defaults, code),
+    )
+
+
+@executes(Break)
+def execute_break(machine: Machine, instruction: Break) -> None:
+    """``break``."""
+    machine.unwind(Unwinding("break"))
+
+
+@executes(Continue)
+def execute_continue(machine: Machine, instruction: Continue) -> None:
+    """``continue``."""
+    machine.unwind(Unwinding("continue"))
+
+
+@executes(Return)
+def execute_return(machine: Machine, instruction: Return) -> None:
+    """``return value``."""
+    machine.unwind(Unwinding("return", machine.get(instruction.value)))
+
+
+@executes(Opaque)
+def execute_opaque(machine: Machine, instruction: Opaque) -> None:
+    """A statement only Python can run leaves the function in Python."""
+    raise machine.unsupported(
+        "python.construct", instruction.construct, f"the statement ({instruction.construct}) is run by Python only"
+    )

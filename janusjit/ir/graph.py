@@ -1,0 +1,144 @@
+"""The dataflow graph.
+
+Owns `Graph`, `Region`, `Node` and `Value`. Invariants: SSA (a value has one definition, and a use lies in the
+defining region after the definition, or in a region nested there); nodes stand in program order, which is the order in
+which eager Python would have run them; every region ends with exactly one terminator.
+
+Structured control flow, in the manner of WebAssembly:
+
+* ``if`` has one input (``bool[]``), two regions without parameters, and as many results as its regions yield.
+* ``loop`` has as many inputs as its one region has parameters: the carried values. The region's terminator
+  ``continue`` gives the next values, ``break`` the loop's results.
+* Terminators: ``yield`` (leaves the innermost region: an ``if`` arm), ``continue`` and ``break`` (the innermost enclosing
+  ``loop``, out of any ``if`` arms between), ``exit`` (leaves the graph: attribute ``recipe``, an `ExitRecipe`; inputs are
+  its operands), ``fail`` (an unconditional deoptimization: attribute ``guard``). An ``if`` both of whose arms end otherwise
+  than with ``yield`` is followed by nothing but ``unreachable``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from janusjit.ir.dims import Symbol
+from janusjit.ir.guards import GuardSet
+from janusjit.ir.places import Place
+from janusjit.ir.types import TensorType
+from janusjit.spans import UNKNOWN_SPAN, Span
+
+TERMINATORS = frozenset({"yield", "continue", "break", "exit", "fail", "unreachable"})
+
+
+class Value:
+    """One SSA value. Compared by identity."""
+
+    __slots__ = ("definition", "index", "type")
+
+    def __init__(self, type_: TensorType, definition: Node | Region | None = None, index: int = 0) -> None:
+        self.type = type_
+        self.definition = definition
+        self.index = index
+
+    @property
+    def node(self) -> Node | None:
+        """The node that defines the value; None for region parameters and graph inputs."""
+        return self.definition if isinstance(self.definition, Node) else None
+
+    def __repr__(self) -> str:
+        origin = self.definition.op if isinstance(self.definition, Node) else "parameter"
+        return f"<value {self.type} of {origin}>"
+
+
+class Node:
+    """An operation: ``op`` names an `janusjit.ops` declaration or a structural op; inputs, attributes, regions, results.
+
+    ``guard`` is set on fallible nodes: the in-graph guard that fails when the operation cannot be done.
+    """
+
+    __slots__ = ("attributes", "guard", "inputs", "op", "regions", "results", "span")
+
+    def __init__(
+        self,
+        op: str,
+        inputs: tuple[Value, ...] = (),
+        result_types: tuple[TensorType, ...] = (),
+        attributes: dict[str, Any] | None = None,
+        span: Span = UNKNOWN_SPAN,
+        regions: tuple[Region, ...] = (),
+        guard: Any = None,
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.attributes: dict[str, Any] = attributes or {}
+        self.span = span
+        self.regions = regions
+        self.guard = guard
+        self.results = tuple(Value(t, self, i) for i, t in enumerate(result_types))
+
+    @property
+    def result(self) -> Value:
+        """The only result."""
+        (only,) = self.results
+        return only
+
+    def __repr__(self) -> str:
+        return f"<node {self.op} @{self.span}>"
+
+
+class Region:
+    """Parameters and a list of nodes, the last of which is a terminator once the region is finished."""
+
+    __slots__ = ("nodes", "parameters")
+
+    def __init__(self, parameter_types: tuple[TensorType, ...] = ()) -> None:
+        self.parameters = tuple(Value(t, self, i) for i, t in enumerate(parameter_types))
+        self.nodes: list[Node] = []
+
+    @property
+    def terminator(self) -> Node:
+        return self.nodes[-1]
+
+
+@dataclass(eq=False)
+class GraphInput:
+    """A value read from a place at every call.
+
+    ``kind`` is ``"array"`` or a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``); an entry guard of the graph
+    (`ArrayLayout` or `ScalarTypeIs` on the same place) vouches for it. ``layout`` as in `ArrayLayout`.
+    """
+
+    place: Place
+    value: Value
+    kind: str
+    layout: str = "C"
+    span: Span = UNKNOWN_SPAN
+
+
+@dataclass(eq=False)
+class Graph:
+    """A captured function: inputs, body region, entry guards and in-graph guards.
+
+    ``symbols`` says which input dimension binds each symbol: (index of the input, axis). Symbols bound by ``bind_dim``
+    nodes are not in it.
+    """
+
+    name: str
+    parameters: tuple[str, ...] = ()
+    inputs: list[GraphInput] = field(default_factory=list)
+    body: Region = field(default_factory=Region)
+    guards: GuardSet = field(default_factory=GuardSet)
+    symbols: dict[Symbol, tuple[int, int]] = field(default_factory=dict)
+    span: Span = UNKNOWN_SPAN
+
+    def walk(self) -> Iterator[Node]:
+        """Yield every node, outer before inner, in program order."""
+        yield from walk(self.body)
+
+
+def walk(region: Region) -> Iterator[Node]:
+    """Yield every node of a region and of the regions nested in it, in program order."""
+    for node in region.nodes:
+        yield node
+        for inner in node.regions:
+            yield from walk(inner)
