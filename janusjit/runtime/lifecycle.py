@@ -32,6 +32,9 @@ Policy = Literal["fallback", "warn", "raise"]
 #: calls that break one specialization from inside before it is taken to do no good, if it was hit less often
 _UNSTABLE = 8
 
+#: attempts to capture a function whose calls so far would all have raised an exception
+_ATTEMPTS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -97,6 +100,7 @@ class Lifecycle:
         self._owed: tuple[Difference, frozenset[Any]] | None = None
         self._handed_over = False
         self._made = 0
+        self._failures = 0
         self._compiling = threading.Lock()
         self._profiling: set[int] = set()
 
@@ -119,10 +123,8 @@ class Lifecycle:
         call = Call(args, kwargs, bound, self.number())
         if self.refusal is not None:
             return self._run_python(call)
-        if len(self.cache) == 0 and self._made == 0 and not self._compiling.locked():
-            if self.tally.profiled_calls < self.options.warmup:
-                return self._run_profiled(call)
-            return self._specialize_and_run(call, None)
+        if self.tally.profiled_calls < self.options.warmup:
+            return self._run_profiled(call)
         return self._run_cached(call, tried)
 
     def _run_cached(self, call: Call, tried: bool) -> Any:
@@ -268,7 +270,9 @@ class Lifecycle:
             self._compiling.release()
 
     def _failed(self, failure: Failure, number: int, cost: Cost) -> None:
-        if len(self.cache) == 0:
+        self._failures += 1
+        about_this_call = failure.code in causes.EXCEPTIONAL and self._failures < _ATTEMPTS
+        if len(self.cache) == 0 and not about_this_call:
             self._give_up(failure, number, cost)
             return
         self._backoff.failed()
@@ -289,11 +293,9 @@ class Lifecycle:
         if self._owed is not None:
             (trigger, new), self._owed = self._owed, None
             return self._specialize_and_run(call, trigger, new)
-        if len(self.cache) == 0:
-            return self._specialize_and_run(call, None)
         if not self._backoff.granted():
             return self._run_python(call)
-        return self._specialize_further(call)
+        return self._specialize_further(call) if len(self.cache) else self._specialize_and_run(call, None)
 
     def _specialize_further(self, call: Call) -> Any:
         """Deoptimize at entry: make a specialization that admits the call, and continue there or in Python."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import pickle
@@ -500,3 +501,25 @@ def test_counters_and_events_agree():
     assert stats.deopts == sum(isinstance(e, GuardFailed) for e in events)
     assert stats.compile_seconds == pytest.approx(sum(e.cost.capture + e.cost.compile for e in events))
     assert all(e.cause.code for e in events)
+
+
+def test_a_first_call_that_would_raise_does_not_decide():
+    def refuse(arguments, relaxations):
+        if arguments[0] < 0:
+            return CaptureFailure("python.exception", "user", Span("user.py", 1, 1), "call", "the call raises ValueError")
+        return None
+
+    def root(x):
+        if x < 0:
+            raise ValueError("negative")
+        return x**0.5
+
+    compiler = TinyCompiler(refuse=refuse)
+    jitted, _, _ = jit(root, compiler)
+    for x in [4.0, 4.0, -1.0]:
+        with pytest.raises(ValueError, match="negative") if x < 0 else contextlib.nullcontext():
+            jitted(x)
+    for _ in range(10):
+        assert jitted(4.0) == 2.0
+    assert jitted.reason is None
+    assert jitted.stats.graph_calls >= 7
