@@ -506,7 +506,7 @@ def test_counters_and_events_agree():
 def test_a_first_call_that_would_raise_does_not_decide():
     def refuse(arguments, relaxations):
         if arguments[0] < 0:
-            return CaptureFailure("python.exception", "user", Span("user.py", 1, 1), "call", "the call raises ValueError")
+            return CaptureFailure("python.exception", "user", Span("user.py", 1, 1), "call", "it raises ValueError")
         return None
 
     def root(x):
