@@ -1,0 +1,97 @@
+"""Kernels that set picked elements of an array in place: ``update_take``, ``update_mask``.
+
+Invariant: the output holds the base's values when a kernel begins; nothing is written before all requirements hold;
+elements picked twice are set (or added to) in the order of the indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.indexing import at, broadcast_to, copy_elements, load_at, nest, require_in_bounds
+from janusjit.backend.llvm.structured_gather import Cursor, count_true, picked
+from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, Scalar, as_i64, element_pointer, load, store
+from janusjit.ir.graph import Node
+from janusjit.ops.registry import OPS, Elementwise
+
+Arrays = Sequence[ArrayValue]
+
+
+def emit_update_take(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
+    """Emit ``update_take``: set what index arrays pick, or add to it."""
+    (_, value, *indices), (out,), axes = inputs, outputs, node.attributes["axes"]
+    for axis, index in zip(axes, indices, strict=True):
+        require_in_bounds(context, index, out.dims[axis])
+    shape = _broadcast_dims([index.dims for index in indices])
+    rest = tuple(dim for axis, dim in enumerate(out.dims) if axis not in axes)
+    value = broadcast_to(value, (*shape, *rest))
+    indices = [broadcast_to(index, shape) for index in indices]
+    with nest(context, shape) as position:
+        target, source = picked(context, out, axes, indices, position), at(context, value, position)
+        if node.attributes["accumulate"]:
+            _add_elements(context, source, target)
+        else:
+            copy_elements(context, source, target)
+
+
+def _broadcast_dims(shapes: Sequence[tuple[Extent, ...]]) -> tuple[Extent, ...]:
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(
+        next((dim for dim in dims if not isinstance(dim, int) or dim != 1), 1) for dims in zip(*padded, strict=True)
+    )
+
+
+def _add_elements(context: KernelContext, source: ArrayValue, target: ArrayValue) -> None:
+    """Emit ``target += source`` by the rule of the op ``add``, which for bools is ``or``."""
+    add = OPS["add"].lowering
+    assert isinstance(add, Elementwise)
+    with nest(context, target.dims) as index:
+        builder = context.builder
+        place = element_pointer(builder, target, index)
+        operands = [
+            load(builder, target.dtype, place),
+            load(builder, source.dtype, element_pointer(builder, source, index)),
+        ]
+        store(builder, add.scalar(LLVMScalarEmitter(builder), *operands), place)
+
+
+def emit_update_mask(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
+    """Emit ``update_mask``: set where a mask over the leading dimensions is true.
+
+    The values are one for each such place, in order, or broadcast to all.
+    """
+    (_, mask, value), (out,) = inputs, outputs
+    rest = out.dims[mask.rank :]
+    one_each = value.rank > len(rest) and not (isinstance(value.dims[0], int) and value.dims[0] == 1)
+    if one_each:
+        count = count_true(context, mask)
+        context.require(context.builder.icmp_signed("==", count, as_i64(value.dims[0])))
+        _set_in_order(context, mask, broadcast_to(value, (value.dims[0], *rest)), out)
+        return
+    if value.rank > len(rest):
+        value = at(context, value, (0,))
+    value = broadcast_to(value, rest)
+    with nest(context, mask.dims) as outer:
+        chosen = load_at(context, mask, outer)
+        _set_where(context, chosen, value, at(context, out, outer))
+
+
+def _set_in_order(context: KernelContext, mask: ArrayValue, values: ArrayValue, out: ArrayValue) -> None:
+    cursor = Cursor(context)
+    with nest(context, mask.dims) as index, context.builder.if_then(load_at(context, mask, index)):
+        copy_elements(context, at(context, values, (cursor.step(),)), at(context, out, index))
+
+
+def _set_where(context: KernelContext, chosen: ir.Value, value: ArrayValue, target: ArrayValue) -> None:
+    """Emit ``target[...] = value`` if ``chosen``, by selection for one element, which vectorises, else by a branch."""
+    if target.rank:
+        with context.builder.if_then(chosen):
+            copy_elements(context, value, target)
+        return
+    builder = context.builder
+    new, old = load(builder, value.dtype, value.pointer), load(builder, target.dtype, target.pointer)
+    store(builder, Scalar(new.dtype, builder.select(chosen, new.value, old.value)), target.pointer)
