@@ -29,7 +29,6 @@ from janusjit.analysis.capture import (
 from janusjit.analysis.capture.calls import function_cells
 from janusjit.analysis.capture.externals import Externals
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.relax import relaxation_keys
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
 from janusjit.analysis.core import FunctionCore
 from janusjit.errors import CaptureFailure
@@ -39,7 +38,7 @@ from janusjit.ir.relaxations import Relaxations
 if TYPE_CHECKING:
     from janusjit.profiler.profile import Profile
 
-__all__ = ["capture", "relaxation_keys"]
+__all__ = ["capture"]
 
 #: attempts at one capture: each failed join decides one branch
 _ATTEMPTS = 24
@@ -122,6 +121,7 @@ def _attempt(
     machine = Machine.__new__(Machine)
     externals = Externals(graph, relaxations, relaxations.static, lambda: machine.span)
     machine.__init__(graph, externals, profile, relaxations, decisions)  # type: ignore[misc]
+    externals.assume_error_modes(core.span)
     bound = {name: externals.argument(i, name, arguments[i]) for i, name in enumerate(names)}
     machine.enter(core, function.__globals__, function.__code__, bound, function_cells(machine, function), None)
     try:
@@ -133,7 +133,9 @@ def _attempt(
             "python.exception", "call", f"the call raises {raised.type_.__name__}", "user"
         ) from raised
     except Unmergeable as difference:
-        raise machine.unsupported("python.join", "branch", f"control paths cannot be joined: {difference}") from difference
+        raise machine.unsupported(
+            "python.join", "branch", f"control paths cannot be joined: {difference}"
+        ) from difference
     except RecursionError as error:
         raise machine.unsupported("limit.recursion", "function", "it is nested too deeply to capture") from error
     last = graph.body.terminator

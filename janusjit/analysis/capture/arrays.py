@@ -62,9 +62,7 @@ def wrap(machine: Machine, value: Value) -> AbstractValue:
     return new_array(machine, value) if value.type.shape else Scalar(value, f"numpy.{value.type.dtype}")
 
 
-def view(
-    machine: Machine, array: ArrayValue, step: PathStep, operands: tuple[Value, ...] = ()
-) -> ArrayValue:
+def view(machine: Machine, array: ArrayValue, step: PathStep, operands: tuple[Value, ...] = ()) -> ArrayValue:
     """Return a view of a view."""
     inputs = (array.type, *(v.type for v in operands))
     (type_,) = OPS[step.op].infer(inputs, dict(step.attributes))

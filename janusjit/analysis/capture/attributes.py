@@ -285,7 +285,9 @@ def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: Abst
     if isinstance(owner, ArrayValue) and name in ("shape", "flags", "dtype"):
         raise machine.unsupported("array.attribute", f".{name} =", "array metadata is changed in place")
     if isinstance(owner, Known):
-        raise machine.unsupported("python.attribute", f".{name} =", "an attribute of a class, module or function is set")
+        raise machine.unsupported(
+            "python.attribute", f".{name} =", "an attribute of a class, module or function is set"
+        )
     if not isinstance(owner, Reference) or not isinstance(machine.heap(owner), Instance):
         raise machine.unsupported("python.attribute", f".{name} =", "an attribute of this object is set")
     item: Instance = machine.heap(owner)
@@ -298,7 +300,9 @@ def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: Abst
     on_class = _on_class(machine, item, name)
     if isinstance(on_class, property):
         if on_class.fset is None:
-            raise machine.python_error(AttributeError, f"property '{name}' of '{item.type_.__name__}' object has no setter")
+            raise machine.python_error(
+                AttributeError, f"property '{name}' of '{item.type_.__name__}' object has no setter"
+            )
         invoke(machine, Known(on_class.fset), owner, value)
         return
     if on_class is not MISSING and not isinstance(on_class, types.MemberDescriptorType):

@@ -637,7 +637,11 @@ def _float_argument(machine: Machine, value: AbstractValue) -> Value:
     number = scalar_value(machine, value)
     if number is None:
         raise machine.python_error(TypeError, "must be real number")
-    return numbers.to_number(machine, number, "f64") if number.type.dtype in ("i64", "bool") else cast(machine, number, "f64")
+    return (
+        numbers.to_number(machine, number, "f64")
+        if number.type.dtype in ("i64", "bool")
+        else cast(machine, number, "f64")
+    )
 
 
 def _math_model(function: Any, op: str) -> Any:
@@ -662,7 +666,9 @@ for _math_function, _op in _MATH_OPS.items():
 
 @models(math.pow)
 def model_math_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    floats = [Scalar(_float_argument(machine, a), "float") if not known(a) else Known(float(concrete(a))) for a in arguments]
+    floats = [
+        Scalar(_float_argument(machine, a), "float") if not known(a) else Known(float(concrete(a))) for a in arguments
+    ]
     return numbers.binary(machine, "**", floats[0], floats[1])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import ufuncs
-from janusjit.analysis.capture.containers import METHODS, new_dict
+from janusjit.analysis.capture.containers import METHODS
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
@@ -34,7 +34,6 @@ from janusjit.analysis.capture.values import (
     ModelledCallable,
     Reference,
     Scalar,
-    SuperValue,
     TupleValue,
     concrete,
     known,
@@ -206,8 +205,7 @@ def _call_partial(
     externals = machine.externals
     place = externals.constant_place(value, "partial")
     bound = [
-        externals.read(externals.constant_place(item, f"partial.args[{i}]"), item)
-        for i, item in enumerate(value.args)
+        externals.read(externals.constant_place(item, f"partial.args[{i}]"), item) for i, item in enumerate(value.args)
     ]
     named = {
         name: externals.read(externals.constant_place(item, f"partial.keywords[{name!r}]"), item)
@@ -228,9 +226,7 @@ def _call_made(
     keywords: Keywords,
     target: str | None,
 ) -> AbstractValue | None:
-    bound = bind(
-        machine, function.core, arguments, keywords, function.defaults, dict(function.keyword_defaults)
-    )
+    bound = bind(machine, function.core, arguments, keywords, function.defaults, dict(function.keyword_defaults))
     return start(machine, function.core, function.namespace, function.code, bound, dict(function.cells), target)
 
 
@@ -266,7 +262,9 @@ def function_defaults(
         for i, value in enumerate(function.__defaults__ or ())
     )
     named = {
-        name: externals.read(externals.constant_place(value, f"{function.__qualname__}.__kwdefaults__[{name!r}]"), value)
+        name: externals.read(
+            externals.constant_place(value, f"{function.__qualname__}.__kwdefaults__[{name!r}]"), value
+        )
         if not isinstance(value, bool | int | float | str | bytes)
         else Known(value)
         for name, value in (function.__kwdefaults__ or {}).items()
@@ -432,9 +430,7 @@ STRING_METHOD: list[Any] = []
 UFUNC_METHOD: list[Any] = []
 
 
-def _object_method(
-    machine: Machine, owner: Reference, name: str, arguments: Sequence[AbstractValue]
-) -> AbstractValue:
+def _object_method(machine: Machine, owner: Reference, name: str, arguments: Sequence[AbstractValue]) -> AbstractValue:
     """A slot wrapper of ``object``, called on an instance."""
     from_object = getattr(object, name, MISSING)
     if name == "__setattr__" and from_object is not MISSING:

@@ -25,6 +25,7 @@ from janusjit.analysis.capture.protocols import (
     hash_key,
     identical,
     invoke,
+    iterator_over,
     key_value,
     special_method,
 )
@@ -57,7 +58,6 @@ from janusjit.analysis.core import (
     StoreItem,
     Unpack,
 )
-from janusjit.analysis.capture.protocols import iterator_over
 
 Method = Callable[[Machine, Reference, Sequence[AbstractValue], dict[str, AbstractValue]], AbstractValue]
 METHODS: dict[tuple[type, str], Method] = {}
@@ -418,15 +418,11 @@ def list_sort(machine: Machine, owner: Reference, arguments: Any, keywords: Any)
     return NONE
 
 
-def sort_items(
-    machine: Machine, items: list[AbstractValue], keywords: dict[str, AbstractValue]
-) -> list[AbstractValue]:
+def sort_items(machine: Machine, items: list[AbstractValue], keywords: dict[str, AbstractValue]) -> list[AbstractValue]:
     """Return items sorted by known keys, as ``sorted(items, key=…, reverse=…)``."""
     key = keywords.get("key", NONE)
     by_key = not (isinstance(key, Known) and key.value is None)
-    keys = [
-        machine.constant(invoke(machine, key, item) if by_key else item, "a sort key") for item in items
-    ]
+    keys = [machine.constant(invoke(machine, key, item) if by_key else item, "a sort key") for item in items]
     reverse = bool(machine.constant(keywords["reverse"], "reverse")) if "reverse" in keywords else False
     order = fold(machine, lambda: sorted(range(len(items)), key=keys.__getitem__, reverse=reverse))
     return [items[i] for i in order]
@@ -611,4 +607,14 @@ def new_dict(machine: Machine, type_: type, factory: AbstractValue | None = None
     return machine.state.allocate(DictObject(type_=type_, default_factory=factory))
 
 
-__all__ = ["METHODS", "build", "collections", "dict_view_items", "get_item", "new_dict", "set_item", "sort_items", "Unread"]
+__all__ = [
+    "METHODS",
+    "Unread",
+    "build",
+    "collections",
+    "dict_view_items",
+    "get_item",
+    "new_dict",
+    "set_item",
+    "sort_items",
+]

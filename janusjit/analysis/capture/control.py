@@ -122,7 +122,6 @@ def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int
         arm.region.nodes.clear()
         machine.region, arm.state = arm.region, None
         machine.fail("branch", span.text or "condition", f"the branch not seen before ({failure.reason})")
-    arm.region = machine.region
 
 
 def _raise_in_arm(machine: Machine, arm: Arm, raised: PythonRaise) -> None:
@@ -140,7 +139,6 @@ def _resume(machine: Machine, arm: Arm, stop: tuple[int, int]) -> None:
         arm.state = None
     else:
         arm.state = machine.state
-    arm.region = machine.region
 
 
 def _settle(machine: Machine, arms: list[Arm], key: Any) -> None:

@@ -148,4 +148,3 @@ def _matching(machine: Machine, instruction: Try, raised: PythonRaise) -> Handle
             if issubclass(raised.type_, python_class):
                 return handler
     return None
-

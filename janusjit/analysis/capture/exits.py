@@ -11,6 +11,7 @@ import types
 from typing import Any
 
 from janusjit.analysis.capture.arrays import read
+from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import EXIT, Machine
 from janusjit.analysis.capture.protocols import ObjectKey
 from janusjit.analysis.capture.signals import Terminated
@@ -38,7 +39,6 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
-from janusjit.analysis.capture.externals import Unread
 from janusjit.ir.boxes import (
     ArrayBox,
     Box,
@@ -219,10 +219,10 @@ class Boxer:
     def _make_function(self, value: FunctionValue, key: int) -> Box:
         if value.code is None or value.code.co_freevars != tuple(name for name, _ in value.cells):
             raise self.machine.unsupported("python.result", "function", "a function made inside leaves the function")
-        cells = SequenceBox(tuple, tuple(self.box(cell) for _, cell in value.cells)) if value.cells else ConstantBox(None)
-        defaults = (
-            SequenceBox(tuple, tuple(map(self.box, value.defaults))) if value.defaults else ConstantBox(None)
+        cells = (
+            SequenceBox(tuple, tuple(self.box(cell) for _, cell in value.cells)) if value.cells else ConstantBox(None)
         )
+        defaults = SequenceBox(tuple, tuple(map(self.box, value.defaults))) if value.defaults else ConstantBox(None)
         keywords = DictBox(tuple((ConstantBox(name), self.box(v)) for name, v in value.keyword_defaults))
         fixed = (ConstantBox(value.code), ConstantBox(value.namespace), ConstantBox(value.core.qualified_name))
         return CallBox(_function, (*fixed, cells, defaults, keywords), key)

@@ -34,6 +34,7 @@ from janusjit.ir.guards import (
     DictKeysAre,
     DistinctObjects,
     EntryGuard,
+    ErrorStateDefault,
     IdentityIs,
     IsMissing,
     LengthIs,
@@ -350,9 +351,7 @@ class Externals:
         self.guard((id(place), "layout"), ArrayLayout(place, name, shape, layout, span=self.span()))
         type_ = TensorType(name, shape)
         version = self._input(place, type_, "array", layout)
-        storage = self._add(
-            Storage(place, version=version, original=version, writeable=bool(live.flags.writeable))
-        )
+        storage = self._add(Storage(place, version=version, original=version, writeable=bool(live.flags.writeable)))
         self._arrays[storage] = (place, live)
         return ArrayValue(storage, (), type_, place=place)
 
@@ -385,6 +384,27 @@ class Externals:
         """Return the live array of an outside storage."""
         found = self._arrays.get(storage)
         return found[1] if found else None
+
+    def assume_error_modes(self, span: Span) -> None:
+        """Assume that NumPy's floating-point errors are ignored or warned of, as they are now.
+
+        Raises
+        ------
+        CaptureFailure
+            If they raise or call something: then Python must see each of them.
+        """
+        modes = tuple(np.geterr().items())
+        strict = [name for name, mode in modes if mode not in ("ignore", "warn")]
+        if strict:
+            raise CaptureFailure(
+                "environment.errstate",
+                "supportable",
+                span,
+                "np.seterr",
+                f"NumPy is told to act on floating-point errors ({', '.join(strict)})",
+                "call the function under NumPy's default error state",
+            )
+        self.guard("errstate", ErrorStateDefault(modes, span=span))
 
     # ------------------------------------------------------------------ closing
 

@@ -483,8 +483,9 @@ def _masked_write(machine: Machine, base: ArrayValue, axis: int, mask: Advanced,
     shape = (size, *target.type.shape[mask.rank :])
     if element.type.shape and element.type.shape[0] != size:
         _require_same_size(machine, element.type.shape[0], size)
-        element = machine.emit("view", element, index=(Range(0, size, 1), *(
-            Range(0, dim, 1) for dim in element.type.shape[1:])))
+        element = machine.emit(
+            "view", element, index=(Range(0, size, 1), *(Range(0, dim, 1) for dim in element.type.shape[1:]))
+        )
     storage.version = machine.emit("update_mask", storage.version, mask.value, broadcast_to(machine, element, shape))
 
 
@@ -517,7 +518,9 @@ def scatter(
 def _move_value(machine: Machine, element: Value, arrays: list[Value], axis: int, rank: int) -> Value:
     full = rank - 1 + arrays[0].type.rank
     if element.type.rank < full:
-        element = machine.emit("reshape", element, shape=(*(1 for _ in range(full - element.type.rank)), *element.type.shape))
+        element = machine.emit(
+            "reshape", element, shape=(*(1 for _ in range(full - element.type.rank)), *element.type.shape)
+        )
     count = arrays[0].type.rank
     order = (*range(axis, axis + count), *range(axis), *range(axis + count, full))
     return machine.emit("transpose", element, axes=order)

@@ -159,7 +159,9 @@ class GraphLoop:
             machine.frame.blocks.pop()
             machine.unwind(unwinding)
             return
-        raise machine.unsupported("python.return", "return", "a called function returns out of a loop kept in the graph")
+        raise machine.unsupported(
+            "python.return", "return", "a called function returns out of a loop kept in the graph"
+        )
 
     def arrive(self, machine: Machine, kind: str) -> None:
         """Record the present path as one that ends here, and end it."""

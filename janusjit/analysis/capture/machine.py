@@ -33,7 +33,7 @@ from janusjit.analysis.capture.values import (
     TupleValue,
     lift,
 )
-from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction, Local
+from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction
 from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import DimExpr, Symbol, symbol
 from janusjit.ir.graph import Graph, Node, Region, Value
@@ -41,7 +41,6 @@ from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import TensorType
 from janusjit.ops import OPS
 from janusjit.ops.type_rules import TypeRuleError
-from janusjit.spans import Span
 
 InstructionKind = TypeVar("InstructionKind", bound=Instruction)
 EXECUTE: dict[type[Instruction], Callable[[Machine, Any], None]] = {}

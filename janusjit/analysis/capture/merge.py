@@ -65,7 +65,7 @@ class Slot:
     result: Value
 
 
-@dataclass(slots=True)
+@dataclass
 class Merger:
     """Merges the states of ``arms``; ``fork`` names the branch in the poison left where values cannot be merged.
 
@@ -144,9 +144,7 @@ class Merger:
             merged.frozen = next((item.frozen for item in items if item.frozen), "")
         elif isinstance(merged, ListObject):
             self._same("list lengths", [len(item.items) for item in items])
-            merged.items = [
-                self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))
-            ]
+            merged.items = [self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))]
         elif isinstance(merged, DictObject):
             self._same("dict keys", [list(item.items) for item in items])
             merged.items = {k: self.value((*where, k), [item.items[k] for item in items]) for k in first.items}
@@ -242,14 +240,18 @@ class Merger:
     def value(self, where: tuple[Any, ...], values: list[AbstractValue]) -> AbstractValue:
         """Return one abstract value for the paths', or poison."""
         first = values[0]
-        if all(value is first for value in values) and not isinstance(first, Scalar | ArrayValue | TupleValue | RangeValue | SliceValue | MethodValue):
+        if all(value is first for value in values) and not isinstance(
+            first, Scalar | ArrayValue | TupleValue | RangeValue | SliceValue | MethodValue
+        ):
             return first
         values = [self.machine.externals.force(value) for value in values]
         first = values[0]
         for value in values:
             if isinstance(value, Poison):
                 return value
-        if isinstance(first, Known) and all(isinstance(v, Known) and _same_constant(first.value, v.value) for v in values):
+        if isinstance(first, Known) and all(
+            isinstance(v, Known) and _same_constant(first.value, v.value) for v in values
+        ):
             return first
         merged = self._numbers(where, values)
         if merged is None and all(type(value) is type(first) for value in values):
@@ -262,7 +264,9 @@ class Merger:
             return None
         (kind,) = kinds
         assert kind is not None
-        if all(isinstance(v, Scalar) and v.value is values[0].value for v in values) and not self.must_yield(values[0].value):
+        if all(isinstance(v, Scalar) and v.value is values[0].value for v in values) and not self.must_yield(
+            values[0].value
+        ):
             return values[0]  # type: ignore[no-any-return]
         graph_values = [
             value.value if isinstance(value, Scalar) else self._constant(arm, value.value, kind[1])
@@ -343,9 +347,7 @@ class Merger:
         index = self._storages.get(storages)
         if index is None:
             frozen = self._shared(values)
-            versions = [
-                self._read(arm, v) for arm, v in zip(self.arms, values, strict=True)
-            ]
+            versions = [self._read(arm, v) for arm, v in zip(self.arms, values, strict=True)]
             merged = Storage(version=self.graph_value((*where, "array"), versions), frozen=frozen)
             index = self._storages[storages] = self._result.allocate(merged).index
         return ArrayValue(index, (), first.type)
@@ -403,7 +405,11 @@ def _number_kind(value: AbstractValue) -> tuple[str, TensorType] | None:
     if type(value.value) in _PYTHON_NUMBERS:
         kind = _PYTHON_NUMBERS[type(value.value)]
         return kind if kind[0] != "int" or -(2**63) <= value.value < 2**63 else None
-    if hasattr(value.value, "dtype") and getattr(value.value, "shape", None) == () and not isinstance(value.value, type):
+    if (
+        hasattr(value.value, "dtype")
+        and getattr(value.value, "shape", None) == ()
+        and not isinstance(value.value, type)
+    ):
         name = dtype_name(value.value.dtype)
         return (f"numpy.{name}", TensorType(name)) if name is not None else None
     return None

@@ -226,7 +226,9 @@ def absolute(machine: Machine, value: AbstractValue) -> AbstractValue:
         return Scalar(machine.emit("absolute", value.value), "float")
     guard = machine.guard("int.overflow", machine.span.text or "abs", "an int of 64 bits")
     sample = abs(value.sample) if type(value.sample) is int else None
-    return Scalar(machine.emit("checked_absolute", cast(machine, value.value, "i64"), guard=guard), "int", sample=sample)
+    return Scalar(
+        machine.emit("checked_absolute", cast(machine, value.value, "i64"), guard=guard), "int", sample=sample
+    )
 
 
 def to_int(machine: Machine, value: Scalar) -> AbstractValue:
@@ -255,4 +257,3 @@ def to_float_value(machine: Machine, value: Value) -> Value:
 
 
 __all__ = ["absolute", "binary", "compare", "fold", "is_python_number", "kind_of", "to_float", "to_int", "unary"]
-

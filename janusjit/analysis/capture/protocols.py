@@ -103,7 +103,9 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
                 if method is not None:
                     return truth(machine, invoke(machine, method))
     if isinstance(value, HostValue):
-        raise machine.unsupported("python.host_object", "truth value", f"{value.place} is an object capture cannot enter")
+        raise machine.unsupported(
+            "python.host_object", "truth value", f"{value.place} is an object capture cannot enter"
+        )
     if isinstance(value, Deferred):
         raise deferred_used(machine)
     return True

@@ -30,6 +30,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import BuildString, Format
 
+
 def snapshot(machine: Machine, value: AbstractValue) -> AbstractValue:
     """Return a value that later writes do not change."""
     value = machine.resolve(value)
@@ -52,7 +53,9 @@ def defer(machine: Machine, function: Callable[..., Any], arguments: Sequence[Ab
     """Return ``function(*arguments)`` of a pure function: now if all is known, else at the exit."""
     if all(map(known, arguments)):
         return lift(fold(machine, function, *map(concrete, arguments)))
-    if any(isinstance(argument, Deferred | Scalar | ArrayValue | TupleValue | Known | Reference) for argument in arguments):
+    if any(
+        isinstance(argument, Deferred | Scalar | ArrayValue | TupleValue | Known | Reference) for argument in arguments
+    ):
         return Deferred(function, tuple(snapshot(machine, argument) for argument in arguments))
     raise machine.unsupported("python.format", "format", "a value of this kind is formatted")
 

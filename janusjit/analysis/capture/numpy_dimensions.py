@@ -1,0 +1,167 @@
+"""Dimensions and strides of arrays in capture.
+
+Owns the guards that make symbolic dimensions equal, broadcasting of values that are not known to fit, sizes as graph
+values, and whether a reshape is a view. Invariant: where an answer depends on a dimension's run-time value, a guard
+asks for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from janusjit.analysis.capture.arrays import bind_dim, cast, constant
+from janusjit.analysis.capture.machine import Machine
+from janusjit.ir.dims import Dim, DimExpr, product
+from janusjit.ir.graph import Value
+from janusjit.ir.types import INT
+
+
+def size_value(machine: Machine, dim: Dim) -> Value:
+    """Return a dimension as an ``i64[]``."""
+    if isinstance(dim, DimExpr):
+        value = machine.emit("dim", types=(INT,), dim=dim)
+        machine.dims[value] = dim
+        return value
+    return constant(machine, dim, "i64")
+
+
+def count_as(machine: Machine, dim: Dim, dtype: str) -> Value:
+    """Return a number of elements in the dtype of the arithmetic it takes part in."""
+    if isinstance(dim, int):
+        return constant(machine, float(dim) if dtype[0] == "f" else dim, dtype)
+    return cast(machine, size_value(machine, dim), dtype)
+
+
+def require_equal(machine: Machine, first: Dim, second: Dim, message: str) -> None:
+    """Guard that two dimensions are equal; raise ``ValueError(message)`` if they are known to differ."""
+    difference = first - second
+    if isinstance(difference, int):
+        if difference:
+            raise machine.python_error(ValueError, message)
+        return
+    same = machine.emit("equal", size_value(machine, first), size_value(machine, second))
+    machine.require(same, machine.guard("array.shape", machine.span.text or "shape", f"{first} to equal {second}"))
+
+
+def require_nonempty(machine: Machine, dim: Dim, what: str) -> None:
+    """Guard that a dimension is at least 1; a capture of an empty array is refused."""
+    if isinstance(dim, int):
+        if dim < 1:
+            raise machine.unsupported("array.empty", what, "the array is empty, of which NumPy warns")
+        return
+    lower = dim.lower_bound()
+    if lower is None or lower < 1:
+        holds = machine.emit("greater", size_value(machine, dim), constant(machine, 0, "i64"))
+        machine.require(holds, machine.guard("array.shape", machine.span.text or what, "an array that is not empty"))
+
+
+def with_shape(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
+    """Reshape a value; no node where it has the shape already."""
+    return value if value.type.shape == shape else machine.emit("reshape", value, shape=shape)
+
+
+def broadcast_shape(machine: Machine, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
+    """Return the shape that shapes broadcast to, guarding dimensions not known to be equal."""
+    rank = max(map(len, shapes), default=0)
+    result: list[Dim] = [1] * rank
+    for shape in shapes:
+        for axis, dim in enumerate(shape, rank - len(shape)):
+            if result[axis] == 1:
+                result[axis] = dim
+            elif dim not in (1, result[axis]):
+                require_equal(machine, dim, result[axis], "operands could not be broadcast together")
+                if isinstance(dim, int):
+                    result[axis] = dim
+    return tuple(result)
+
+
+def align(machine: Machine, values: Sequence[Value]) -> list[Value]:
+    """Return values whose shapes are known to broadcast together."""
+    shapes = [value.type.shape for value in values]
+    shape = broadcast_shape(machine, shapes)
+    return [
+        with_shape(machine, v, tuple(1 if d == 1 else shape[i] for i, d in enumerate(s, len(shape) - len(s))))
+        for v, s in zip(values, shapes, strict=True)
+    ]
+
+
+def quotient(machine: Machine, size: Dim, divisor: Dim, what: str) -> Dim:
+    """Return ``size / divisor``, guarded to be exact."""
+    message = f"cannot reshape array of size {size} into shape"
+    if isinstance(size, int) and isinstance(divisor, int):
+        if divisor <= 0 or size % divisor:
+            raise machine.python_error(ValueError, message)
+        return size // divisor
+    exact = _exact_quotient(size, divisor)
+    if exact is not None:
+        return exact
+    if isinstance(divisor, int) and divisor > 0 and isinstance(size, DimExpr):
+        result = size // divisor
+    else:
+        result = bind_dim(
+            machine, machine.emit("floor_divide", size_value(machine, size), size_value(machine, divisor)), what
+        )
+    require_equal(machine, result * divisor, size, message)
+    return result
+
+
+def _exact_quotient(size: Dim, divisor: Dim) -> Dim | None:
+    """Divide a polynomial by a monomial, if that leaves a polynomial."""
+    terms = size.terms if isinstance(size, DimExpr) else (((), size),)
+    by = divisor.terms if isinstance(divisor, DimExpr) else (((), divisor),)
+    if len(by) != 1 or by[0][1] <= 0:
+        return None
+    (atoms, coefficient) = by[0]
+    result: Dim = 0
+    for monomial, factor in terms:
+        left = Counter(monomial)
+        left.subtract(atoms)
+        if factor % coefficient or min(left.values(), default=0) < 0:
+            return None
+        term: Dim = factor // coefficient
+        for atom in left.elements():
+            term = term * DimExpr((((atom,), 1),))
+        result = result + term
+    return result
+
+
+# ---------------------------------------------------------------------- strides
+
+
+def c_strides(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+    """Return the strides, in elements, of a C-ordered array."""
+    return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def reshape_is_view(shape: Sequence[Dim], strides: Sequence[Dim], target: Sequence[Dim]) -> bool | None:
+    """Whether NumPy reshapes memory of these strides without copying; None where a dimension's value decides."""
+    if product(shape) == 0:
+        return True
+    old = [(dim, stride) for dim, stride in zip(shape, strides, strict=True) if dim != 1]
+    new = [dim for dim in target if dim != 1]
+    while old and new:
+        group, wanted = [old.pop(0)], new.pop(0)
+        while (have := product(dim for dim, _ in group)) != wanted:
+            if not isinstance(have, int) or not isinstance(wanted, int):
+                return _merged(group, old, new)
+            if have < wanted:
+                if not old:
+                    return None
+                group.append(old.pop(0))
+            elif not new:
+                return None
+            else:
+                wanted *= new.pop(0)  # type: ignore[operator]
+        if not _contiguous(group):
+            return False
+    return True
+
+
+def _contiguous(group: Sequence[tuple[Dim, Dim]]) -> bool:
+    return all(a[1] == b[1] * b[0] for a, b in zip(group, group[1:], strict=False))
+
+
+def _merged(group: list[tuple[Dim, Dim]], old: list[tuple[Dim, Dim]], new: list[Dim]) -> bool | None:
+    """What is left is regrouped in a way only run-time sizes tell: a view at least where it is one run of memory."""
+    return True if _contiguous([*group, *old]) else None
