@@ -45,6 +45,11 @@ def test_a_malformed_module_is_refused() -> None:
     assert error.value.code == "backend.llvm_verifier"
 
 
+def test_a_call_of_an_unknown_function_is_refused() -> None:
+    with pytest.raises(engine.EngineError, match="janusjit_nowhere"):
+        engine.load("declare void @janusjit_nowhere() define void @f() { call void @janusjit_nowhere() ret void }")
+
+
 def test_loops_are_vectorised_as_wide_as_the_machine_allows() -> None:
     source = """
     define void @scale(ptr noalias %x, ptr noalias %y) {

@@ -173,15 +173,24 @@ def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
     Raises
     ------
     EngineError
-        If LLVM's parser or verifier refuses the module.
+        If LLVM's parser or verifier refuses the module, or it calls a function nobody defines.
     """
     text = str(source)
     module, machine, times = _optimized(text, level)
+    _require_symbols(module)
     started = time.perf_counter()
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     generate = time.perf_counter() - started
     return LoadedModule(text, level, CompileTimes(times[0], times[1], generate), engine)
+
+
+def _require_symbols(module: llvm.ModuleRef) -> None:
+    """Raise for a symbol nobody defines: the execution engine would end the process."""
+    for function in module.functions:
+        external = function.is_declaration and not function.name.startswith("llvm.")
+        if external and not llvm.address_of_symbol(function.name):
+            raise EngineError(f"the module calls {function.name}, which is not defined anywhere")
 
 
 def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine, tuple[float, float]]:

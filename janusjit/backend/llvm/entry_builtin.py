@@ -16,6 +16,7 @@ from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
+from janusjit.backend.llvm.python_api_shared import load_shared
 
 ENTRY = "entry"
 _METH_FASTCALL = 0x80
@@ -100,6 +101,7 @@ def link(emitter: EntryEmitter, plan: str, started: float) -> Compiled:
     started : float
         ``time.perf_counter()`` when compilation began.
     """
+    load_shared()
     loaded = engine.load(emitter.api.module)
     payload = _Payload(loaded, [*emitter.api.objects, *emitter.kept])
     fill_table(loaded.global_address(OBJECT_TABLE), emitter.api.objects)

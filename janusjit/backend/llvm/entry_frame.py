@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
-from janusjit.backend.llvm.python_api import I64, NULL, POINTER, VOID, PythonApi, opaque
+from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
+from janusjit.backend.llvm.python_api_shared import shared
 
 STATUS_BLOCK = "status"
 
@@ -23,6 +24,9 @@ FAILED_PLACE = -3  #: a place no guard vouches for could not be read
 FAILED_ARGUMENT_COUNT = -4
 RAISED = -5  #: an effect raised: the exception is the caller's
 IN_GRAPH = 1_000_000  #: in-graph guard ``j`` is reported as ``IN_GRAPH + j``
+
+
+_HELD_SHIFT, _BOXED_SHIFT = 32, 48
 
 
 class Status(ctypes.Structure):
@@ -71,14 +75,15 @@ class EntryFrame:
         self._box_storage = self.builder.alloca(ir.ArrayType(POINTER, 0), name="boxes")
         self._slots, self._boxes = opaque(self._slot_storage), opaque(self._box_storage)
         self._used, self._boxed, self._most_boxed = 0, 0, 0
-        self._final_count: ir.Constant | None = None
+        self._in_body = False
+        self._final_count = ir.Constant(I64, 0)
+        self._body_failures: list[ir.Constant] = []
         self._deoptimized = deoptimized
         status = ir.GlobalVariable(api.module, ir.ArrayType(I64, 2), STATUS_BLOCK)
         status.initializer = ir.Constant(status.value_type, [0, NOT_FAILED])
         self._status = opaque(status)
         self._fail_block = self.function.append_basic_block("deoptimize")
-        failing = ir.IRBuilder(self._fail_block)
-        self._fail_number, self._fail_held, self._fail_boxed = (failing.phi(I64) for _ in range(3))
+        self._failure = ir.IRBuilder(self._fail_block).phi(I64, "failure")
 
     @contextmanager
     def at(self, builder: ir.IRBuilder) -> Iterator[None]:
@@ -98,7 +103,7 @@ class EntryFrame:
 
     def begin_body(self) -> None:
         """End the prologue: from here on ways out release whatever slots are in use in the end."""
-        self._final_count = ir.Constant(I64, 0)
+        self._in_body = True
 
     def hold_in_body(self) -> ir.Value:
         """Return a slot, null at first, for a reference to be released on every way out."""
@@ -141,17 +146,17 @@ class EntryFrame:
         self.fail_if(self.builder.not_(condition), number)
 
     def _note_failure(self, number: int) -> None:
-        block = self.builder.block
-        self._fail_number.add_incoming(ir.Constant(I64, number), block)
-        self._fail_held.add_incoming(self._held_count(), block)
-        self._fail_boxed.add_incoming(ir.Constant(I64, self._boxed), block)
-
-    def _held_count(self) -> ir.Value:
-        return ir.Constant(I64, self._used) if self._final_count is None else self._final_count
+        """One word says it all: 32 bits reason, 16 bits how many slots are held, 16 bits how many boxes."""
+        failure = ir.Constant(I64, (number & 0xFFFFFFFF) | self._boxed << _BOXED_SHIFT)
+        if self._in_body:
+            self._body_failures.append(failure)  # how many are held is known in the end only
+        else:
+            failure.constant |= self._used << _HELD_SHIFT
+        self._failure.add_incoming(failure, self.builder.block)
 
     def return_result(self, result: ir.Value) -> None:
         """Emit the successful way out with a new reference."""
-        self._release(self.builder, self._held_count(), ir.Constant(I64, self._boxed))
+        self._release(self.builder, self._final_count, ir.Constant(I64, self._boxed))
         hits = self.api.address(self.builder, self._status, 0)
         self.builder.store(self.builder.add(self.builder.load(hits, typ=I64), ir.Constant(I64, 1)), hits)
         self.builder.store(ir.Constant(I64, NOT_FAILED), self.api.address(self.builder, self._status, 8))
@@ -161,27 +166,31 @@ class EntryFrame:
         """Emit the deoptimizing way out and settle the size of the frame. Nothing may be held afterwards."""
         self._slot_storage.allocated_type = ir.ArrayType(POINTER, max(self._used, 1))
         self._box_storage.allocated_type = ir.ArrayType(POINTER, max(self._most_boxed, 1))
-        if self._final_count is not None:
-            self._final_count.constant = self._used
+        if max(self._used, self._most_boxed) >= 1 << _BOXED_SHIFT - _HELD_SHIFT:
+            raise ValueError(f"an entry holds {self._used} references, more than a failure can tell")
+        self._final_count.constant = self._used
+        for failure in self._body_failures:
+            failure.constant |= self._used << _HELD_SHIFT
         builder = ir.IRBuilder(self._fail_block)
-        self._release(builder, self._fail_held, self._fail_boxed)
-        builder.store(self._fail_number, self.api.address(builder, self._status, 8))
-        with builder.if_then(builder.icmp_signed("==", self._fail_number, ir.Constant(I64, RAISED))):
+        held = builder.lshr(self._failure, ir.Constant(I64, _HELD_SHIFT))
+        held = builder.and_(held, ir.Constant(I64, (1 << _BOXED_SHIFT - _HELD_SHIFT) - 1))
+        self._release(builder, held, builder.lshr(self._failure, ir.Constant(I64, _BOXED_SHIFT)))
+        number = builder.sext(builder.trunc(self._failure, I32), I64)
+        builder.store(number, self.api.address(builder, self._status, 8))
+        with builder.if_then(builder.icmp_signed("==", number, ir.Constant(I64, RAISED))):
             builder.ret(NULL)
         sentinel = self.api.object(builder, self._deoptimized)
         self.api.incref(builder, sentinel)
         builder.ret(sentinel)
 
     def _release(self, builder: ir.IRBuilder, held: ir.Value, boxed: ir.Value) -> None:
-        release = self.api.helper("release_references", ir.FunctionType(VOID, [POINTER, I64]), _emit_release)
-        builder.call(release, [self._boxes, boxed])
-        builder.call(release, [self._slots, held])
+        release_references(self.api, builder, self._boxes, boxed)
+        release_references(self.api, builder, self._slots, held)
 
 
-def _emit_release(api: PythonApi, function: ir.Function) -> None:
+@shared(VOID, POINTER, I64)
+def release_references(api: PythonApi, function: ir.Function) -> None:
     """``for (i = count; i-- > 0;) Py_XDECREF(references[i]);``."""
-    # the slots stay in memory: in registers they would cost a phi for each failing guard
-    function.attributes.add("noinline")
     references, count = function.args
     entry, loop, release, done = (function.append_basic_block(n) for n in ("entry", "loop", "release", "done"))
     ir.IRBuilder(entry).branch(loop)

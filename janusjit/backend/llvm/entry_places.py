@@ -17,7 +17,8 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.entry_frame import EntryFrame
-from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
+from janusjit.backend.llvm.python_api import I64, NULL, POINTER, VOID, PythonApi, opaque
+from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.ir.places import (
     MISSING,
     ArgumentPlace,
@@ -132,13 +133,8 @@ class PlaceReader:
         return place_key(place) in self._held
 
     def _hold_borrowed(self, reading: Reading) -> None:
-        frame = self._frame
-        if reading.present:
-            frame.api.incref(frame.builder, reading.value)
-        else:
-            with frame.builder.if_then(frame.builder.icmp_unsigned("!=", reading.value, NULL)):
-                frame.api.incref(frame.builder, reading.value)
-        frame.hold(reading.value)
+        incref_unless_null(self._frame.api, self._frame.builder, reading.value)
+        self._frame.hold(reading.value)
 
     def _read(self, place: Place, borrow_attribute: bool = False) -> Reading:
         frame, builder, api = self._frame, self._frame.builder, self._frame.api
@@ -180,11 +176,8 @@ class PlaceReader:
 
     def _dict_item(self, dict_: ir.Value, key: Any) -> ir.Value:
         """Emit ``dict.get(key, NULL)``, borrowed; an exception of a foreign key's ``__eq__`` counts as not found."""
-        frame, builder, api = self._frame, self._frame.builder, self._frame.api
-        value = api.call(builder, "PyDict_GetItemWithError", dict_, api.object(builder, key))
-        with builder.if_then(api.is_null(builder, value), likely=False):
-            api.call(frame.builder, "PyErr_Clear")
-        return value
+        api, builder = self._frame.api, self._frame.builder
+        return dict_item(api, builder, dict_, api.object(builder, key))
 
     def _read_attribute(self, place: AttributePlace, borrow: bool) -> Reading:
         frame = self._frame
@@ -201,34 +194,13 @@ class PlaceReader:
         return Reading(value)
 
     def _attribute(self, owner: ir.Value, name: str) -> ir.Value:
-        """Emit ``getattr(owner, name, NULL)``, a new reference; an exception counts as not found."""
-        frame, builder, api = self._frame, self._frame.builder, self._frame.api
-        slot = frame.scratch(POINTER)
-        status = api.lookup_attribute(builder, owner, name, slot)
-        with builder.if_then(api.error(builder, status), likely=False):
-            api.call(builder, "PyErr_Clear")
-            builder.store(NULL, slot)
-        return builder.load(slot, typ=POINTER)
+        api, builder = self._frame.api, self._frame.builder
+        return attribute(api, builder, owner, api.object(builder, name))
 
     def _module_attribute(self, module: types.ModuleType, owner: ir.Value, name: str) -> ir.Value:
-        """Emit the same for a plain module: first its dict, which the generic lookup consults before anything else."""
-        frame, builder, api = self._frame, self._frame.builder, self._frame.api
-        namespace, key = api.object(builder, module.__dict__), api.object(builder, name)
-        value = api.call(builder, "PyDict_GetItemWithError", namespace, key)
-        is_plain = api.has_type(builder, owner, types.ModuleType)
-        generic = builder.or_(api.is_null(builder, value), builder.not_(is_plain))
-        with builder.if_else(generic, likely=False) as (absent, present):
-            with absent:
-                api.call(builder, "PyErr_Clear")
-                looked_up = self._attribute(owner, name)
-                looked_up_in = builder.block
-            with present:
-                api.incref(frame.builder, value)
-                present_in = builder.block
-        joined = builder.phi(POINTER)
-        joined.add_incoming(looked_up, looked_up_in)
-        joined.add_incoming(value, present_in)
-        return joined
+        api, builder = self._frame.api, self._frame.builder
+        namespace = api.object(builder, module.__dict__)
+        return module_attribute(api, builder, owner, namespace, api.object(builder, name))
 
     def _item(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit ``owner[key]``, borrowed, by direct access where the owner's type is known, else through Python."""
@@ -267,6 +239,52 @@ class PlaceReader:
             value = api.field(builder, items(), 8 * index, POINTER)
             read_in = builder.block
         return self._join(value, read_in, before)
+
+
+@shared(POINTER, POINTER, POINTER)
+def dict_item(api: PythonApi, function: ir.Function) -> None:
+    """``dict.get(key, NULL)``, borrowed; an exception counts as not found."""
+    builder = ir.IRBuilder(function.append_basic_block())
+    value = api.call(builder, "PyDict_GetItemWithError", *function.args)
+    with builder.if_then(api.is_null(builder, value), likely=False):
+        api.call(builder, "PyErr_Clear")
+    builder.ret(value)
+
+
+@shared(VOID, POINTER)
+def incref_unless_null(api: PythonApi, function: ir.Function) -> None:
+    """``Py_XINCREF``."""
+    builder = ir.IRBuilder(function.append_basic_block())
+    (value,) = function.args
+    with builder.if_then(builder.icmp_unsigned("!=", value, NULL), likely=True):
+        api.incref(builder, value)
+    builder.ret_void()
+
+
+@shared(POINTER, POINTER, POINTER)
+def attribute(api: PythonApi, function: ir.Function) -> None:
+    """``getattr(owner, name, NULL)``, a new reference; an exception counts as not found."""
+    builder = ir.IRBuilder(function.append_basic_block())
+    owner, name = function.args
+    slot = opaque(builder.alloca(POINTER))
+    status = api.lookup_attribute(builder, owner, name, slot)
+    with builder.if_then(api.error(builder, status), likely=False):
+        api.call(builder, "PyErr_Clear")
+        builder.ret(NULL)
+    builder.ret(builder.load(slot, typ=POINTER))
+
+
+@shared(POINTER, POINTER, POINTER, POINTER)
+def module_attribute(api: PythonApi, function: ir.Function) -> None:
+    """The same for a plain module: first its dict, which the generic lookup consults before anything else."""
+    builder = ir.IRBuilder(function.append_basic_block())
+    owner, namespace, name = function.args
+    with builder.if_then(api.has_type(builder, owner, types.ModuleType), likely=True):
+        value = dict_item(api, builder, namespace, name)
+        with builder.if_then(builder.icmp_unsigned("!=", value, NULL), likely=True):
+            api.incref(builder, value)
+            builder.ret(value)
+    builder.ret(attribute(api, builder, owner, name))
 
 
 class _ItemReader:

@@ -17,7 +17,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.entry_frame import EntryFrame
 from janusjit.backend.llvm.entry_places import PlaceReader, Reading, call_python, place_key
-from janusjit.backend.llvm.guards_helpers import dict_keys_helper, equals_helper, unbox_int_helper
+from janusjit.backend.llvm.guards_helpers import dict_keys_are, equals, unbox_int
 from janusjit.backend.llvm.python_api import F64, I8, I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import Extent, memory_type
 from janusjit.ir import guards as kinds
@@ -184,7 +184,7 @@ def _emit_value_equals(emitter: GuardEmitter, guard: kinds.ValueEquals, number: 
     elif type(value) in (str, bytes, int):
         reading = emitter.places.read(guard.place)
         emitter.require_type(reading, type(value), number)
-        equal = builder.call(equals_helper(api), [reading.value, api.object(builder, value)])
+        equal = equals(api, builder, reading.value, api.object(builder, value))
         emitter.frame.fail_unless(equal, number)
     else:
         emitter.check_in_python(guard, number)
@@ -222,7 +222,7 @@ def _emit_dict_keys_are(emitter: GuardEmitter, guard: kinds.DictKeysAre, number:
     api, builder = emitter.api, emitter.builder
     keys = api.reserve(builder, guard.keys)
     count = ir.Constant(I64, len(guard.keys))
-    emitter.frame.fail_unless(builder.call(dict_keys_helper(api), [reading.value, keys, count]), number)
+    emitter.frame.fail_unless(dict_keys_are(api, builder, reading.value, keys, count), number)
 
 
 @emits(kinds.TypeAttributeIs)
@@ -266,7 +266,7 @@ def _scalar_value(emitter: GuardEmitter, object_: ir.Value, kind: str, number: i
         return builder.icmp_unsigned("==", object_, api.object(builder, True))
     if kind == "int":
         slot = emitter.frame.scratch(I64)
-        fits = builder.call(unbox_int_helper(api), [object_, slot])
+        fits = unbox_int(api, builder, object_, slot)
         emitter.frame.fail_unless(fits, number)
         return emitter.builder.load(slot, typ=I64)
     dtype = kind.removeprefix("numpy.")

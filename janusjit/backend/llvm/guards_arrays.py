@@ -15,7 +15,8 @@ from llvmlite import ir
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.entry_places import place_key
 from janusjit.backend.llvm.guards import ArrayFacts, GuardEmitter, emits
-from janusjit.backend.llvm.python_api import I1, I8, I32, I64, POINTER, array_descriptor
+from janusjit.backend.llvm.python_api import I1, I8, I32, I64, POINTER, PythonApi, array_descriptor, opaque
+from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.backend.llvm.values import Extent, as_i64, contiguous_strides, item_size, multiply
 from janusjit.ir import guards as kinds
 from janusjit.ir.dims import Dim, FloorDivision, Monomial, Symbol
@@ -27,59 +28,99 @@ _LAYOUT_FLAGS = {"C": layout.ARRAY_C_CONTIGUOUS, "F": layout.ARRAY_F_CONTIGUOUS,
 @emits(kinds.ArrayLayout)
 def _emit_array_layout(emitter: GuardEmitter, guard: kinds.ArrayLayout, number: int) -> None:
     reading = emitter.places.read(guard.place)
-    emitter.require_type(reading, np.ndarray, number)
+    emitter.require_present(reading, number)
     array = reading.value
-    _require_descriptor(emitter, array, guard.dtype, number)
-    _require_rank_and_flags(emitter, array, guard, number)
-    dims = _require_dims(emitter, array, guard.shape, number)
+    api, builder = emitter.api, emitter.builder
+    required = layout.ARRAY_ALIGNED | _LAYOUT_FLAGS[guard.layout]
+    if guard.writeable:
+        required |= layout.ARRAY_WRITEABLE
+    sizes = _constant_sizes(api.module, guard.shape)
+    descriptor = api.object(builder, array_descriptor(guard.dtype))
+    rank, flags = ir.Constant(I32, len(guard.shape)), ir.Constant(I32, required)
+    emitter.frame.fail_unless(array_matches(api, builder, array, descriptor, rank, flags, sizes), number)
+    reading.type_ = np.ndarray
+    dims = _require_symbols(emitter, array, guard.shape, number)
     pointer = emitter.api.field(emitter.builder, array, layout.ARRAY_DATA, POINTER)
     strides = _strides(emitter, array, guard, dims)
     facts = ArrayFacts(guard.dtype, pointer, dims, strides, guard.layout != "any")
     emitter.established.arrays.setdefault(place_key(guard.place), facts)
 
 
-def _require_descriptor(emitter: GuardEmitter, array: ir.Value, dtype: str, number: int) -> None:
-    """Emit: fail unless the dtype is NumPy's own object for it or, seldom, another that NumPy says is equivalent."""
-    api, builder = emitter.api, emitter.builder
+_ANY_SIZE = -1
+
+
+def _constant_sizes(module: ir.Module, shape: tuple[Dim, ...]) -> ir.Value:
+    """Return a constant array of the sizes a shape requires, `_ANY_SIZE` where it names a symbol."""
+    sizes = [dim if isinstance(dim, int) else _ANY_SIZE for dim in shape]
+    name = "sizes_" + "_".join("n" if size == _ANY_SIZE else str(size) for size in sizes)
+    if name not in module.globals:
+        constant = ir.GlobalVariable(module, ir.ArrayType(I64, len(sizes)), name)
+        constant.linkage, constant.global_constant = "internal", True
+        constant.initializer = ir.Constant(constant.value_type, sizes)
+        opaque(constant)
+    return module.globals[name]
+
+
+@shared(I1, POINTER, POINTER, I32, I32, POINTER)
+def array_matches(api: PythonApi, function: ir.Function) -> None:
+    """Takes object, descriptor, rank, required flags, and the sizes with `_ANY_SIZE` where any will do.
+
+    The descriptor is NumPy's own for the dtype or, seldom, another one that NumPy says is equivalent.
+    """
+    array, descriptor, rank, required, sizes = function.args
+    builder = ir.IRBuilder(function.append_basic_block())
+    differs = function.append_basic_block("differs")
+    ir.IRBuilder(differs).ret(ir.Constant(I1, 0))
+    _go_on_if(builder, api.has_type(builder, array, np.ndarray), differs)
     found = api.field(builder, array, layout.ARRAY_DESCR, POINTER)
-    expected = api.object(builder, array_descriptor(dtype))
+    with builder.if_then(builder.icmp_unsigned("!=", found, descriptor), likely=False):
+        equivalent = api.call(builder, "PyArray_EquivTypes", found, descriptor)
+        _go_on_if(builder, builder.icmp_unsigned("!=", equivalent, ir.Constant(I8, 0)), differs)
+    lacking = builder.and_(builder.not_(api.field(builder, array, layout.ARRAY_FLAGS, I32)), required)
+    wrong = builder.or_(lacking, builder.xor(api.field(builder, array, layout.ARRAY_RANK, I32), rank))
+    _go_on_if(builder, builder.icmp_unsigned("==", wrong, ir.Constant(I32, 0)), differs)
+    _emit_compare_sizes(api, builder, array, sizes, builder.zext(rank, I64), differs)
+
+
+def _go_on_if(builder: ir.IRBuilder, condition: ir.Value, otherwise: ir.Block) -> None:
+    going_on = builder.append_basic_block()
+    builder.cbranch(condition, going_on, otherwise)
+    builder.position_at_end(going_on)
+
+
+def _emit_compare_sizes(
+    api: PythonApi, builder: ir.IRBuilder, array: ir.Value, sizes: ir.Value, rank: ir.Value, differs: ir.Block
+) -> None:
+    """Emit the loop over the dimensions and the return."""
     before = builder.block
-    with builder.if_then(builder.icmp_unsigned("!=", found, expected), likely=False):
-        equivalent = api.call(builder, "PyArray_EquivTypes", found, expected)
-        differs = builder.icmp_unsigned("==", equivalent, ir.Constant(I8, 0))
-        asked_in = builder.block
-    wrong = builder.phi(I1)
-    wrong.add_incoming(ir.Constant(I1, 0), before)
-    wrong.add_incoming(differs, asked_in)
-    emitter.frame.fail_if(wrong, number)
+    loop, compare, done = (builder.append_basic_block(name) for name in ("loop", "compare", "done"))
+    dims = api.field(builder, array, layout.ARRAY_DIMS, POINTER)
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    axis = builder.phi(I64)
+    axis.add_incoming(ir.Constant(I64, 0), before)
+    builder.cbranch(builder.icmp_signed("<", axis, rank), compare, done)
+    builder.position_at_end(compare)
+    required, found = (builder.load(builder.gep(p, [axis], source_etype=I64), typ=I64) for p in (sizes, dims))
+    any_size = builder.icmp_signed("==", required, ir.Constant(I64, _ANY_SIZE))
+    axis.add_incoming(builder.add(axis, ir.Constant(I64, 1)), compare)
+    builder.cbranch(builder.or_(any_size, builder.icmp_signed("==", found, required)), loop, differs)
+    ir.IRBuilder(done).ret(ir.Constant(I1, 1))
 
 
-def _require_rank_and_flags(emitter: GuardEmitter, array: ir.Value, guard: kinds.ArrayLayout, number: int) -> None:
-    api, builder = emitter.api, emitter.builder
-    required = layout.ARRAY_ALIGNED | _LAYOUT_FLAGS[guard.layout]
-    if guard.writeable:
-        required |= layout.ARRAY_WRITEABLE
-    flags = api.field(builder, array, layout.ARRAY_FLAGS, I32)
-    lacking = builder.and_(builder.not_(flags), ir.Constant(I32, required))
-    rank = api.field(builder, array, layout.ARRAY_RANK, I32)
-    wrong = builder.or_(lacking, builder.xor(rank, ir.Constant(I32, len(guard.shape))))
-    emitter.frame.fail_if(builder.icmp_unsigned("!=", wrong, ir.Constant(I32, 0)), number)
-
-
-def _require_dims(emitter: GuardEmitter, array: ir.Value, shape: tuple[Dim, ...], number: int) -> tuple[Extent, ...]:
-    """Emit the comparison of all dimensions, in one branch, and bind the symbols that are new."""
-    if not shape:
-        return ()
+def _require_symbols(emitter: GuardEmitter, array: ir.Value, shape: tuple[Dim, ...], number: int) -> tuple[Extent, ...]:
+    """Emit the comparison of the dimensions that are symbols, in one branch, and bind those that are new."""
+    if all(isinstance(dim, int) for dim in shape):
+        return tuple(dim for dim in shape if isinstance(dim, int))
     api, builder, symbols = emitter.api, emitter.builder, emitter.established.symbols
     address = api.field(builder, array, layout.ARRAY_DIMS, POINTER)
     wrong: ir.Value = ir.Constant(I1, 0)
     dims: list[Extent] = []
     for axis, dim in enumerate(shape):
-        size = api.field(builder, address, 8 * axis, I64)
         if isinstance(dim, int):
             dims.append(dim)
-            wrong = builder.or_(wrong, builder.icmp_signed("!=", size, ir.Constant(I64, dim)))
             continue
+        size = api.field(builder, address, 8 * axis, I64)
         (symbol,) = dim.symbols()
         if symbol in symbols:
             wrong = builder.or_(wrong, builder.icmp_signed("!=", size, symbols[symbol]))

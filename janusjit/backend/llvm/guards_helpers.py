@@ -1,4 +1,4 @@
-"""Internal functions that guards call in compiled code.
+"""Functions that guards call in compiled code.
 
 Owns the out-of-line pieces of entry guards. Invariant: none of them runs code of the user's or leaves an exception set.
 """
@@ -9,18 +9,14 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.python_api import I1, I32, I64, NULL, POINTER, PythonApi
+from janusjit.backend.llvm.python_api_shared import shared
 
 _EQUAL = 2  # Py_EQ
 
 
-def unbox_int_helper(api: PythonApi) -> ir.Function:
-    """Return ``bool unbox_int(PyObject *exact_int, int64_t *result)``: whether the int fits 64 bits."""
-    return api.helper("unbox_int", ir.FunctionType(I1, [POINTER, POINTER]), _emit_unbox_int)
-
-
-def _emit_unbox_int(api: PythonApi, function: ir.Function) -> None:
+@shared(I1, POINTER, POINTER)
+def unbox_int(api: PythonApi, function: ir.Function) -> None:
     """Ints of one digit are read inline, longer ones through the C API."""
-    function.attributes.add("alwaysinline")
     builder = ir.IRBuilder(function.append_basic_block())
     object_, result = function.args
     overflow = builder.alloca(I32)
@@ -39,12 +35,8 @@ def _emit_unbox_int(api: PythonApi, function: ir.Function) -> None:
     builder.ret(builder.icmp_signed("==", builder.load(overflow, typ=I32), ir.Constant(I32, 0)))
 
 
-def equals_helper(api: PythonApi) -> ir.Function:
-    """Return ``bool equals(PyObject *, PyObject *)`` for two objects of one built-in type."""
-    return api.helper("equals", ir.FunctionType(I1, [POINTER, POINTER]), _emit_equals)
-
-
-def _emit_equals(api: PythonApi, function: ir.Function) -> None:
+@shared(I1, POINTER, POINTER)
+def equals(api: PythonApi, function: ir.Function) -> None:
     """``a is b or a == b``; the comparison cannot raise."""
     builder = ir.IRBuilder(function.append_basic_block())
     left, right = function.args
@@ -55,12 +47,8 @@ def _emit_equals(api: PythonApi, function: ir.Function) -> None:
     builder.ret(builder.icmp_unsigned("==", result, api.object(builder, True)))
 
 
-def dict_keys_helper(api: PythonApi) -> ir.Function:
-    """Return ``bool dict_keys_are(PyObject *exact_dict, PyObject **keys, int64_t count)``."""
-    return api.helper("dict_keys_are", ir.FunctionType(I1, [POINTER, POINTER, I64]), _emit_dict_keys)
-
-
-def _emit_dict_keys(api: PythonApi, function: ir.Function) -> None:
+@shared(I1, POINTER, POINTER, I64)
+def dict_keys_are(api: PythonApi, function: ir.Function) -> None:
     """Walk the dict beside the array of expected keys; each key is identical, or of the same type and equal."""
     mapping, expected_keys, count = function.args
     entry, walk, compare, following, end, differ = (
@@ -85,7 +73,7 @@ def _emit_dict_keys(api: PythonApi, function: ir.Function) -> None:
         same_type = builder.icmp_unsigned("==", api.type_of(builder, key), api.type_of(builder, expected))
         with builder.if_then(builder.not_(same_type)):
             builder.branch(differ)
-        equal = builder.call(equals_helper(api), [key, expected])
+        equal = equals(api, builder, key, expected)
         with builder.if_then(builder.not_(equal)):
             builder.branch(differ)
     builder.branch(following)

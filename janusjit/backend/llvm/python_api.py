@@ -141,9 +141,9 @@ class PythonApi:
         """Emit a call of a C API function."""
         return builder.call(self.function(name), arguments)
 
-    def lookup_attribute(self, builder: ir.IRBuilder, owner: ir.Value, name: str, result: ir.Value) -> ir.Value:
+    def lookup_attribute(self, builder: ir.IRBuilder, owner: ir.Value, name: ir.Value, result: ir.Value) -> ir.Value:
         """Emit ``getattr(owner, name, <null>)`` into ``result`` (a new reference); negative when it raised."""
-        return self.call(builder, _LOOKUP_ATTRIBUTE, owner, self.object(builder, sys.intern(name)), result)
+        return self.call(builder, _LOOKUP_ATTRIBUTE, owner, name, result)
 
     def object(self, builder: ir.IRBuilder, value: Any) -> ir.Value:
         """Emit a load of a borrowed reference to ``value``, which the module's table keeps alive."""
