@@ -25,15 +25,14 @@ _NAMES: dict[type, str] = {
 def lower_comprehension(state: Lowering, node: Comprehension) -> Atom:
     """Lower a comprehension, inlined if nobody can tell the difference."""
     scope = state.unit.tree.of[node]
-    first = state.expression(node.for_in.iter)
     if scope.has_await:
         raise state.unsupported(node, "an asynchronous comprehension is not read")
-    iterator = state.value(core.GetIterator, node.for_in.iter, first)
-    if not scope.inlined:
+    result = _empty(state, node) if scope.inlined else None
+    iterator = state.value(core.GetIterator, node.for_in.iter, state.expression(node.for_in.iter))
+    if result is None:
         function = comprehension_function(state, node)
         made = state.value(core.MakeFunction, node, function, (), ())
         return state.value(core.Call, node, made, (iterator,), (False,), ())
-    result = _empty(state, node)
     renames: dict[str, str] = {}
     for name in sorted(scope.own):
         renames[name] = _unused_name(state, name)
@@ -61,6 +60,7 @@ def comprehension_function(state: Lowering, node: Comprehension) -> FunctionCore
 
 def comprehension_body(inner: Lowering, node: Comprehension) -> FunctionCore:
     """Lower the function a comprehension is, in the state opened for it."""
+    inner.temporaries = 1  # ".0" is the parameter
     result: Local | None = None
     if not isinstance(node, cst.GeneratorExp):
         result = _empty(inner, node)

@@ -1,0 +1,170 @@
+"""From Core back to a Python function.
+
+Owns making a code object of a `FunctionCore`, with or without probes. Invariant: the generated function returns,
+raises and changes what the original does, and its tracebacks show the user's lines.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+
+from janusjit.analysis.core import FunctionCore, Opaque, StoreCell
+from janusjit.analysis.core import DeleteCell, Parameters
+from janusjit.analysis.generate import expressions, statements
+from janusjit.analysis.generate.emitter import RUNTIME, Emitter
+from janusjit.analysis.generate.runtime import Runtime, closure_for
+from janusjit.analysis.walk import walk
+
+__all__ = ["Generated", "Mode", "expressions", "generate", "instantiate", "statements"]
+
+_FUNCTION = ".function"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What to generate.
+
+    Attributes
+    ----------
+    probes : bool
+        Whether to write calls of the profiler's probes.
+    original_functions : bool
+        Whether nested functions are made from CPython's code (as users must see them) or generated too.
+    """
+
+    probes: bool = False
+    original_functions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A generated code object and the runtime object its functions capture."""
+
+    code: CodeType
+    runtime: Runtime
+
+
+def generate(core: FunctionCore, mode: Mode = Mode()) -> Generated:
+    """Make a code object that does what a function in Core does.
+
+    Parameters
+    ----------
+    core : FunctionCore
+        The function.
+    mode : Mode
+        What to generate.
+
+    Raises
+    ------
+    SourceError
+        ``source.unsupported`` if Python's own compiler refuses the generated tree.
+    """
+    functions: list[FunctionCore] = []
+    emitter = Emitter(core, mode, functions)
+    body, pending = emitter.block(core.body)
+    entry = [_entry(core, emitter)] if mode.probes else []
+    definition = _definition(core, [*_declarations(core, emitter), *entry, *emitter.closed(body, pending)], emitter)
+    outer_names = [*core.free, RUNTIME]
+    factory = ast.FunctionDef(
+        name=".factory",
+        args=ast.arguments(
+            posonlyargs=[], args=[ast.arg(name) for name in outer_names], kwonlyargs=[], kw_defaults=[], defaults=[]
+        ),
+        body=[definition],
+        decorator_list=[],
+    )
+    module = ast.fix_missing_locations(ast.Module([emitter.at(factory)], []))
+    compiled = compile(module, core.span.file, "exec", dont_inherit=True)
+    code = _inner(_inner(compiled, ".factory"), _FUNCTION)
+    code = code.replace(co_name=core.name, co_qualname=core.qualified_name)
+    return Generated(code, Runtime(functions, _code_maker(mode)))
+
+
+def _code_maker(mode: Mode):  # type: ignore[no-untyped-def]
+    made: dict[int, Generated] = {}
+
+    def code_of(core: FunctionCore) -> tuple[CodeType, Runtime | None]:
+        if mode.original_functions and core.code is not None:
+            return core.code, None
+        if id(core) not in made:
+            made[id(core)] = generate(core, Mode(False, mode.original_functions))
+        generated = made[id(core)]
+        return generated.code, generated.runtime
+
+    return code_of
+
+
+def _inner(code: CodeType, name: str) -> CodeType:
+    return next(item for item in code.co_consts if isinstance(item, CodeType) and item.co_name == name)
+
+
+def _declarations(core: FunctionCore, emitter: Emitter) -> list[ast.stmt]:
+    """Declare the globals, and the free variables that are written."""
+    emitter.span = core.span
+    written: set[str] = set()
+    for instruction in walk(core.body):
+        if isinstance(instruction, StoreCell | DeleteCell):
+            written.add(instruction.name)
+        elif isinstance(instruction, Opaque):
+            written.update(instruction.writes)
+    declared: list[ast.stmt] = []
+    if core.declared_globals:
+        declared.append(emitter.at(ast.Global(sorted(core.declared_globals))))
+    if outside := sorted(written & set(core.free)):
+        declared.append(emitter.at(ast.Nonlocal(outside)))
+    return declared
+
+
+def _entry(core: FunctionCore, emitter: Emitter) -> ast.stmt:
+    emitter.span = core.span
+    found = core.parameters
+    names = [*found.positional_only, *found.positional, found.variadic, *found.keyword_only, found.variadic_keyword]
+    reads = [emitter.name(name) for name in names if name is not None]
+    node: ast.stmt = emitter.at(ast.Expr(emitter.runtime("enter", *reads)))
+    return node
+
+
+def _definition(core: FunctionCore, body: list[ast.stmt], emitter: Emitter) -> ast.stmt:
+    kind = ast.AsyncFunctionDef if core.kind in ("coroutine", "async generator") else ast.FunctionDef
+    emitter.span = core.span
+    node: ast.stmt = emitter.at(
+        kind(name=_FUNCTION, args=_arguments(core.parameters), body=body, decorator_list=[], returns=None)
+    )
+    return node
+
+
+def _arguments(parameters: Parameters) -> ast.arguments:
+    def nodes(names: tuple[str, ...]) -> list[ast.arg]:
+        return [ast.arg(name) for name in names]
+
+    return ast.arguments(
+        posonlyargs=nodes(parameters.positional_only),
+        args=nodes(parameters.positional),
+        vararg=None if parameters.variadic is None else ast.arg(parameters.variadic),
+        kwonlyargs=nodes(parameters.keyword_only),
+        kw_defaults=[None for _ in parameters.keyword_only],
+        kwarg=None if parameters.variadic_keyword is None else ast.arg(parameters.variadic_keyword),
+        defaults=[],
+    )
+
+
+def instantiate(generated: Generated, function: FunctionType) -> FunctionType:
+    """Make the generated function that stands for ``function``: its globals, cells, defaults, name and attributes."""
+    captured = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    code = generated.code
+    made = FunctionType(
+        code,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        closure_for(code, captured, generated.runtime),
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__annotations__ = function.__annotations__
+    made.__qualname__ = function.__qualname__
+    made.__module__ = function.__module__
+    made.__doc__ = function.__doc__
+    made.__dict__.update(function.__dict__)
+    return made

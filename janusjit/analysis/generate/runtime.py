@@ -1,0 +1,117 @@
+"""What generated code calls.
+
+Owns the object that generated code reaches through its variable ``.janus``. Invariant: nothing here can be seen by the
+user's program; a nested function that generated code makes has the code object the user's own would have.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.intrinsics import INTRINSICS
+from janusjit.profiler.recorder import Probe
+
+CodeMaker = Callable[[FunctionCore], tuple[CodeType, "Runtime | None"]]
+
+
+class Runtime:
+    """The runtime object of one generated function.
+
+    Parameters
+    ----------
+    functions : list of FunctionCore
+        The nested functions it makes, by number.
+    code_of : callable
+        Gives the code object to make a nested function from, and its own runtime object if it is generated.
+    """
+
+    iter = staticmethod(builtins.iter)
+    slice = staticmethod(builtins.slice)
+    set = staticmethod(builtins.set)
+    insert = staticmethod(dict.__setitem__)
+    is_sequence = staticmethod(INTRINSICS["is_sequence"])
+    is_mapping = staticmethod(INTRINSICS["is_mapping"])
+    length = staticmethod(INTRINSICS["length"])
+    match_keys = staticmethod(INTRINSICS["match_keys"])
+    mapping_rest = staticmethod(INTRINSICS["mapping_rest"])
+    match_class = staticmethod(INTRINSICS["match_class"])
+
+    def __init__(self, functions: list[FunctionCore], code_of: CodeMaker) -> None:
+        self.functions = functions
+        self.code_of = code_of
+
+    def attach(self, probe: Probe) -> None:
+        """Let the generated code count with ``probe``."""
+        self.enter = probe.enter
+        self.branch = probe.branch
+        self.trips = probe.trips
+        self.value = probe.value
+        self.callee = probe.callee
+
+    def make_function(
+        self,
+        number: int,
+        cells: FunctionType,
+        defaults: tuple[Any, ...],
+        keyword_defaults: tuple[Any, ...],
+        annotations: tuple[Any, ...],
+        keyword_names: tuple[str, ...],
+        annotation_names: tuple[str, ...],
+    ) -> FunctionType:
+        """Make nested function ``number``; ``cells`` is a function that captures what it captures."""
+        core = self.functions[number]
+        code, runtime = self.code_of(core)
+        captured = dict(zip(cells.__code__.co_freevars, cells.__closure__ or (), strict=True))
+        made = FunctionType(code, cells.__globals__, code.co_name, defaults or None, closure_for(code, captured, runtime))
+        if keyword_defaults:
+            made.__kwdefaults__ = dict(zip(keyword_names, keyword_defaults, strict=True))
+        if annotations:
+            made.__annotations__ = dict(zip(annotation_names, annotations, strict=True))
+        if runtime is not None:
+            made.__doc__ = None if core.code is None else documentation(core.code)
+        return made
+
+    @staticmethod
+    def frame_reader(function: Any) -> Any:
+        """Return a builtin that reads its caller's locals, made to leave out what generated code added."""
+        if function is builtins.locals:
+            return _locals
+        if function is builtins.vars:
+            return _vars
+        return _dir if function is builtins.dir else function
+
+
+def closure_for(
+    code: CodeType, captured: dict[str, CellType], runtime: Runtime | None
+) -> tuple[CellType, ...]:
+    """Return the closure of a function in the order its code wants it."""
+    return tuple(captured[name] if name in captured else CellType(runtime) for name in code.co_freevars)
+
+
+def documentation(code: CodeType) -> str | None:
+    """Return the docstring a code object carries."""
+    first = code.co_consts[0] if code.co_consts else None
+    has_flag = sys.version_info < (3, 13) or code.co_flags & 0x4000000
+    return first if isinstance(first, str) and has_flag and not code.co_name.startswith("<") else None
+
+
+def _own(depth: int) -> dict[str, Any]:
+    found = sys._getframe(depth + 1).f_locals
+    return {name: value for name, value in found.items() if not name.startswith(".")}
+
+
+def _locals() -> dict[str, Any]:
+    return _own(1)
+
+
+def _vars(*arguments: Any) -> Any:
+    return vars(*arguments) if arguments else _own(1)
+
+
+def _dir(*arguments: Any) -> list[str]:
+    return dir(*arguments) if arguments else sorted(_own(1))

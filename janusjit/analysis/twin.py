@@ -1,0 +1,135 @@
+"""The profiled twin of a function.
+
+Owns `make_twin`, and which callees are profiled too. Invariant: a twin returns, raises and changes what the original
+does; objects it lets out (closures, generators' functions) are made of the user's own code, never of generated code.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.generate import Generated, Mode, generate, instantiate
+from janusjit.analysis.source import load
+from janusjit.errors import SourceError
+from janusjit.profiler.profile import Profile
+from janusjit.profiler.recorder import Probe
+
+#: an attribute by which the class of a callable says that calling it means calling its ``__wrapped__``
+PROFILED_THROUGH = "__janusjit_profiled_through__"
+
+_OWN = str(Path(__file__).resolve().parent.parent)
+_FOREIGN = tuple(
+    str(Path(path).resolve())
+    for name, path in sysconfig.get_paths().items()
+    if name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def make_twin(function: Any, profile: Profile) -> Callable[..., Any]:
+    """Return a function that does what ``function`` does and records it in ``profile``.
+
+    Parameters
+    ----------
+    function : function or method
+        What to profile.
+    profile : Profile
+        Where the observations go; those of its user-written callees too.
+
+    Raises
+    ------
+    SourceError
+        If its source cannot be read; see `janusjit.analysis.source.load`.
+    """
+    twins = _Twins(profile)
+    if isinstance(function, MethodType):
+        return MethodType(twins.of(function.__func__), function.__self__)
+    load(function)
+    return twins.of(function)
+
+
+class _Twins:
+    """The twins that write to one profile, by code object; None where there can be none."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.generated: dict[int, Generated | None] = {}
+
+    def of(self, function: FunctionType) -> FunctionType:
+        """Return the twin of a function, or the function itself if it has none."""
+        code = function.__code__
+        if id(code) not in self.generated:
+            self.generated[id(code)] = self._generate(function, code)
+        generated = self.generated[id(code)]
+        return function if generated is None else instantiate(generated, function)
+
+    def _generate(self, function: FunctionType, code: CodeType) -> Generated | None:
+        try:
+            core: FunctionCore = load(function)
+            generated = generate(core, Mode(probes=True, original_functions=True))
+        except SourceError:
+            return None
+        generated.runtime.attach(Probe(self.profile.recorder.counters(code), self.substitute))
+        return generated
+
+    def substitute(self, callee: Any) -> Any:
+        """Return what to call in place of a callee."""
+        kind = type(callee)
+        if kind is FunctionType:
+            return self.of(callee) if is_user_code(callee.__code__) else callee
+        if kind is MethodType:
+            inner = callee.__func__
+            if type(inner) is FunctionType and is_user_code(inner.__code__):
+                return MethodType(self.of(inner), callee.__self__)
+            return callee
+        if kind is functools.partial:
+            return functools.partial(self.substitute(callee.func), *callee.args, **callee.keywords)
+        if kind is type:
+            return self._constructor(callee)
+        if getattr(kind, PROFILED_THROUGH, False) is True:
+            return self.substitute(callee.__wrapped__)
+        return self._callable_object(callee, kind)
+
+    def _constructor(self, kind: type) -> Any:
+        """Return what makes an instance as ``type.__call__`` does, with ``__init__`` profiled."""
+        initialize = kind.__init__  # type: ignore[misc]
+        if kind.__new__ is not object.__new__ or type(initialize) is not FunctionType:
+            return kind
+        if not is_user_code(initialize.__code__):
+            return kind
+        twin = self.of(initialize)
+
+        def construct(*args: Any, **kwargs: Any) -> Any:
+            made = object.__new__(kind)
+            result = twin(made, *args, **kwargs)
+            if result is not None:
+                raise TypeError(f"__init__() should return None, not '{type(result).__name__}'")
+            return made
+
+        return construct
+
+    def _callable_object(self, callee: Any, kind: type) -> Any:
+        """Return the twin of the ``__call__`` of a user-written class."""
+        call = next((vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base)), None)
+        if type(call) is FunctionType and is_user_code(call.__code__):
+            return MethodType(self.of(call), callee)
+        return callee
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_user_file(name: str) -> bool:
+    if name.startswith("<"):
+        return not name.startswith(("<frozen", "<__array_function__", "<string"))
+    path = str(Path(name).resolve())
+    return not path.startswith(_FOREIGN) and not path.startswith(_OWN) and not path.startswith(sys.base_prefix)
+
+
+def is_user_code(code: CodeType) -> bool:
+    """Whether a code object was written by the user: not in the standard library or an installed package."""
+    return _is_user_file(code.co_filename)

@@ -1,0 +1,1 @@
+"""What profiled runs observe: counters, and the judgements drawn from them."""
