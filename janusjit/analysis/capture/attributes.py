@@ -14,6 +14,7 @@ import numpy as np
 
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
+from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -243,9 +244,14 @@ def _user_descriptor(machine: Machine, found: Any, owner: Reference, item: Insta
 
 def _fallback_attribute(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
     getter = _on_class(machine, item, "__getattr__")
-    if isinstance(getter, types.FunctionType):
+    if not isinstance(getter, types.FunctionType):
+        return None
+    try:
         return invoke(machine, Known(getter), owner, Known(name))
-    return None
+    except PythonRaise as raised:
+        if issubclass(raised.type_, AttributeError):
+            return None
+        raise
 
 
 def _super_attribute(machine: Machine, owner: SuperValue, name: str) -> AbstractValue | None:

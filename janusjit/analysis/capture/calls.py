@@ -7,6 +7,7 @@ models itself are found by identity in `MODELS`, wherever the program got them f
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 from collections.abc import Callable, Sequence
@@ -254,19 +255,12 @@ def function_defaults(
     machine: Machine, function: types.FunctionType
 ) -> tuple[tuple[AbstractValue, ...], dict[str, AbstractValue]]:
     """Return a function's default values."""
-    externals = machine.externals
     positional = tuple(
-        externals.read(externals.constant_place(value, f"{function.__qualname__}.__defaults__[{i}]"), value)
-        if not isinstance(value, bool | int | float | str | bytes)
-        else Known(value)
+        _constant_object(machine, value, f"{function.__qualname__}.__defaults__[{i}]")
         for i, value in enumerate(function.__defaults__ or ())
     )
     named = {
-        name: externals.read(
-            externals.constant_place(value, f"{function.__qualname__}.__kwdefaults__[{name!r}]"), value
-        )
-        if not isinstance(value, bool | int | float | str | bytes)
-        else Known(value)
+        name: _constant_object(machine, value, f"{function.__qualname__}.__kwdefaults__[{name!r}]")
         for name, value in (function.__kwdefaults__ or {}).items()
     }
     return positional, named
@@ -360,11 +354,59 @@ def instantiate(
         if arguments or keywords:
             raise machine.python_error(TypeError, f"{type_.__name__}() takes no arguments")
         return made
+    if _generated_initializer(type_, initializer):
+        return _initialize_dataclass(machine, type_, made, arguments, keywords)
     pushed = call(machine, Known(initializer), [made, *arguments], keywords, target)
     if pushed is None:
         machine.frame.result, machine.frame.instance = "instance", made
         return None
     return made
+
+
+def _generated_initializer(type_: type, initializer: Any) -> bool:
+    """Whether ``__init__`` is the one that ``dataclasses`` wrote, which has no source."""
+    return (
+        dataclasses.is_dataclass(type_)
+        and isinstance(initializer, types.FunctionType)
+        and initializer.__code__.co_filename == "<string>"
+    )
+
+
+def _initialize_dataclass(
+    machine: Machine, type_: Any, made: Reference, arguments: list[AbstractValue], keywords: Keywords
+) -> AbstractValue:
+    fields = [field for field in dataclasses.fields(type_) if field.init]
+    if any(field._field_type is not dataclasses._FIELD for field in type_.__dataclass_fields__.values()):  # type: ignore[attr-defined]
+        raise machine.unsupported("python.class", type_.__qualname__, "the dataclass has InitVar or ClassVar fields")
+    positional = [field.name for field in fields if not field.kw_only]
+    bound = dict(zip(positional, arguments, strict=False)) | dict(keywords)
+    names = {field.name for field in fields}
+    if len(arguments) > len(positional) or set(bound) - names:
+        raise machine.python_error(TypeError, f"{type_.__name__}.__init__() got unexpected arguments")
+    item: Instance = machine.heap(made)
+    for field in dataclasses.fields(type_):
+        if field.name in bound:
+            value = bound[field.name]
+        elif field.default is not dataclasses.MISSING:
+            value = _constant_object(machine, field.default, f"{type_.__name__}.{field.name}")
+        elif field.default_factory is not dataclasses.MISSING:
+            value = invoke(machine, Known(field.default_factory), (), ())
+            item = machine.heap(made)
+        elif field.init:
+            raise machine.python_error(TypeError, f"{type_.__name__}.__init__() missing argument: '{field.name}'")
+        else:
+            continue
+        item.attributes[field.name] = value
+    if hasattr(type_, "__post_init__"):
+        invoke(machine, Known(type_.__post_init__), (made,), ())
+    return made
+
+
+def _constant_object(machine: Machine, value: Any, name: str) -> AbstractValue:
+    """Return an object kept by code: a number or string as it is, anything mutable as an outside object."""
+    if isinstance(value, bool | int | float | str | bytes):
+        return Known(value)
+    return machine.externals.read(machine.externals.constant_place(value, name), value)
 
 
 def _make_exception(machine: Machine, type_: type, arguments: list[AbstractValue]) -> AbstractValue:

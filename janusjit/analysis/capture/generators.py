@@ -14,8 +14,8 @@ from janusjit.analysis.capture.iteration import RESUME, draw
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.protocols import iterator_over
 from janusjit.analysis.capture.signals import PythonRaise, Unwinding
-from janusjit.analysis.capture.state import GeneratorObject
-from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference
+from janusjit.analysis.capture.state import GeneratorObject, Instance
+from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference, TupleValue
 from janusjit.analysis.core import Yield, YieldFrom
 
 
@@ -119,10 +119,11 @@ def generator_method(
 def stop_iteration(machine: Machine) -> PythonRaise:
     """Return the StopIteration that carries what the generator returned."""
     returned = machine.state.returned
-    error = StopIteration(returned.value) if isinstance(returned, Known) else StopIteration()
-    raised = PythonRaise(StopIteration, Known(error))
-    raised.returned = returned  # type: ignore[attr-defined]
-    return raised
+    plain = isinstance(returned, Known) and returned.value is None
+    attributes = {"value": returned, "args": TupleValue(() if plain else (returned,))}
+    return PythonRaise(
+        StopIteration, machine.state.allocate(Instance(type_=StopIteration, attributes=attributes))
+    )
 
 
 GENERATOR_METHOD.append(generator_method)
