@@ -1,7 +1,7 @@
 """Capture: abstract interpretation of Core, which gives the graph of a call.
 
-Owns `capture`. Invariant: a graph is complete or there is none: everything the function does to what lives outside is in
-its exits, everything it relies on is in its guards.
+Owns `capture`. Invariant: a graph is complete or there is none: everything the function does to what lives outside is
+in its exits, everything it relies on is in its guards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Arrays in capture: storages with versions, views of them, reads and writes.
 
-Owns `read`, `write`, `new_array`, `view` and the conversion of abstract values to graph values. Invariant: an in-place write
-makes a new version of the storage, so every view of it, and the caller's array, see it; results of operations are
-storages of their own.
+Owns `read`, `write`, `new_array`, `view` and the conversion of abstract values to graph values. Invariant: an in-
+place write makes a new version of the storage, so every view of it, and the caller's array, see it; results of
+operations are storages of their own.
 """
 
 from __future__ import annotations

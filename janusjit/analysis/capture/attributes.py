@@ -1,8 +1,8 @@
 """Attributes: reading, writing, the descriptor protocol.
 
-Owns the capture rules of `LoadAttribute`, `StoreAttribute` and `RemoveAttribute` and attribute lookup on every abstract value.
-Invariant: lookup follows ``object.__getattribute__``: data descriptors of the class, the instance's own attributes,
-then the class, then ``__getattr__``; whatever an outside class or instance contributes is guarded.
+Owns the capture rules of `LoadAttribute`, `StoreAttribute` and `RemoveAttribute` and attribute lookup on every
+abstract value. Invariant: lookup follows ``object.__getattribute__``: data descriptors of the class, the instance's
+own attributes, then the class, then ``__getattr__``; whatever an outside class or instance contributes is guarded.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
         raise machine.unsupported(
             "python.host_object",
             f".{name}",
-            f"{owner.place} is a {type(owner.value).__module__}.{type(owner.value).__qualname__}, which capture cannot enter",
+            f"{owner.place} is a {type(owner.value).__qualname__}, which capture cannot enter",
         )
     raise machine.unsupported("python.attribute", f".{name}", "attributes of this object are not known to capture")
 

@@ -1,7 +1,7 @@
 """Models of Python's built-in functions, ``math``, ``functools`` and ``copy``.
 
-Owns the entries of `MODELS` for them. Invariant: a model raises what the function raises, and leaves to Python (a failed
-capture) what it cannot follow.
+Owns the entries of `MODELS` for them. Invariant: a model raises what the function raises, and leaves to Python (a
+failed capture) what it cannot follow.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def as_value(answer: bool | Value) -> AbstractValue:
 
 
 @models(len)
-def model_len(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_len(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return length(machine, arguments[0])
 
 
 @models(range)
-def model_range(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_range(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     values = [_index(machine, value) for value in arguments]
     if len(values) == 1:
         return RangeValue(Known(0), values[0], Known(1))
@@ -95,14 +95,14 @@ def _index(machine: Machine, value: AbstractValue) -> AbstractValue:
 
 
 @models(enumerate)
-def model_enumerate(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_enumerate(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     start = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
     source = iterator_over(machine, arguments[0])
     return machine.state.allocate(IteratorObject(kind="enumerate", sources=(source,), function=start))
 
 
 @models(zip)
-def model_zip(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_zip(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     sources = tuple(iterator_over(machine, argument) for argument in arguments)
     if "strict" in keywords and machine.constant(keywords["strict"], "strict"):
         columns = [draw_all(machine, source) for source in sources]
@@ -114,19 +114,19 @@ def model_zip(machine: Machine, arguments: Arguments, keywords: Named) -> Abstra
 
 
 @models(map)
-def model_map(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_map(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     sources = tuple(iterator_over(machine, argument) for argument in arguments[1:])
     return machine.state.allocate(IteratorObject(kind="map", sources=sources, function=arguments[0]))
 
 
 @models(filter)
-def model_filter(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_filter(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     source = iterator_over(machine, arguments[1])
     return machine.state.allocate(IteratorObject(kind="filter", sources=(source,), function=arguments[0]))
 
 
 @models(reversed)
-def model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = arguments[0]
     if isinstance(value, RangeValue):
         if known(value):
@@ -142,19 +142,19 @@ def model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> A
 
 
 @models(sorted)
-def model_sorted(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_sorted(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return build(machine, "list", sort_items(machine, draw_all(machine, arguments[0]), keywords))
 
 
 @models(iter)
-def model_iter(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_iter(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     if len(arguments) > 1:
         raise machine.unsupported("python.builtin", "iter", "iter() with a sentinel")
     return iterator_over(machine, arguments[0])
 
 
 @models(next)
-def model_next(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_next(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     item = draw(machine, arguments[0])
     if item is not None:
         return item
@@ -164,10 +164,11 @@ def model_next(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 
 
 @models(sum)
-def model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     total = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
-    if isinstance(arguments[0], ArrayValue) and isinstance(arguments[0].type.shape[0], int):
-        if arguments[0].type.shape[0] > 64:
+    if isinstance(arguments[0], ArrayValue) and arguments[0].type.shape:
+        size = arguments[0].type.shape[0]
+        if not isinstance(size, int) or size > 64:
             raise machine.unsupported("python.builtin", "sum", "the built-in sum runs over a long array")
     items = [machine.resolve(item) for item in draw_all(machine, arguments[0])]
     if len(items) > 1 and any(is_python_number(i) and numbers.kind_of(i) == "float" for i in items):
@@ -229,22 +230,22 @@ def _kind(value: AbstractValue) -> str:
 
 
 @models(max)
-def model_max(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_max(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _extreme(machine, arguments, keywords, ">")
 
 
 @models(min)
-def model_min(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_min(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _extreme(machine, arguments, keywords, "<")
 
 
 @models(any)
-def model_any(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_any(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _quantify(machine, arguments[0], "logical_or", True)
 
 
 @models(all)
-def model_all(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_all(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _quantify(machine, arguments[0], "logical_and", False)
 
 
@@ -262,7 +263,7 @@ def _quantify(machine: Machine, values: AbstractValue, op: str, decisive: bool) 
 
 
 @models(abs, operator.abs)
-def model_abs(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_abs(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = arguments[0]
     if is_python_number(value):
         return numbers.absolute(machine, value)
@@ -285,7 +286,7 @@ def _number(machine: Machine, value: AbstractValue) -> AbstractValue:
 
 
 @models(int)
-def model_int(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_int(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     if not arguments:
         return Known(0)
     value = _number(machine, arguments[0])
@@ -297,7 +298,7 @@ def model_int(machine: Machine, arguments: Arguments, keywords: Named) -> Abstra
 
 
 @models(float)
-def model_float(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_float(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     if not arguments:
         return Known(0.0)
     value = _number(machine, arguments[0])
@@ -316,17 +317,17 @@ def _convert(machine: Machine, value: AbstractValue, name: str) -> AbstractValue
 
 
 @models(bool)
-def model_bool(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_bool(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return as_value(truth(machine, arguments[0])) if arguments else FALSE
 
 
 @models(str)
-def model_str(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_str(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _formatted(machine, str, arguments)
 
 
 @models(repr)
-def model_repr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_repr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _formatted(machine, repr, arguments)
 
 
@@ -352,7 +353,7 @@ def _formatted(machine: Machine, function: Any, arguments: Arguments) -> Abstrac
 
 
 @models(round)
-def model_round(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_round(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = machine.resolve(arguments[0])
     if isinstance(value, Known):
         return lift(numbers.fold(machine, round, *(machine.constant(a, "digits") for a in arguments)))
@@ -363,43 +364,43 @@ def model_round(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
 
 
 @models(divmod)
-def model_divmod(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_divmod(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     first, second = arguments
     return TupleValue((operators.binary(machine, "//", first, second), operators.binary(machine, "%", first, second)))
 
 
 @models(pow, operator.pow)
-def model_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     if len(arguments) == 3:
         return Known(numbers.fold(machine, pow, *(machine.constant(a, "a number") for a in arguments)))
     return operators.binary(machine, "**", arguments[0], arguments[1])
 
 
 @models(list)
-def model_list(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_list(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return build(machine, "list", draw_all(machine, arguments[0]) if arguments else [])
 
 
 @models(tuple)
-def model_tuple(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_tuple(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     if arguments and isinstance(arguments[0], TupleValue) and arguments[0].type_ is tuple:
         return arguments[0]
     return TupleValue(tuple(draw_all(machine, arguments[0]) if arguments else ()))
 
 
 @models(set)
-def model_set(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_set(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return build(machine, "set", draw_all(machine, arguments[0]) if arguments else [])
 
 
 @models(frozenset)
-def model_frozenset(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_frozenset(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     items = draw_all(machine, arguments[0]) if arguments else []
     return Known(frozenset(machine.constant(item, "a set item") for item in items))
 
 
 @models(dict)
-def model_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     made = new_dict(machine, dict)
     if arguments:
         update_dict(machine, made, arguments[0])
@@ -408,15 +409,15 @@ def model_dict(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 
 
 @models(collections.OrderedDict)
-def model_ordered_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    made = model_dict(machine, arguments, keywords)
+def _model_ordered_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    made = _model_dict(machine, arguments, keywords)
     assert isinstance(made, Reference)
     machine.heap(made).type_ = collections.OrderedDict
     return made
 
 
 @models(collections.defaultdict)
-def model_defaultdict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_defaultdict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     made = new_dict(machine, collections.defaultdict, arguments[0] if arguments else None)
     if len(arguments) > 1:
         update_dict(machine, made, arguments[1])
@@ -424,13 +425,13 @@ def model_defaultdict(machine: Machine, arguments: Arguments, keywords: Named) -
 
 
 @models(slice)
-def model_slice(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_slice(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     parts = [NONE, *arguments] if len(arguments) == 1 else list(arguments)
     return SliceValue(parts[0], parts[1], parts[2] if len(parts) > 2 else NONE)
 
 
 @models(isinstance)
-def model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value, wanted = machine.resolve(arguments[0]), arguments[1]
     classes = machine.constant(wanted, "a class")
     if isinstance(value, Known):
@@ -444,12 +445,12 @@ def model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) ->
 
 
 @models(issubclass)
-def model_issubclass(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_issubclass(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return Known(numbers.fold(machine, issubclass, *(machine.constant(a, "a class") for a in arguments)))
 
 
 @models(type)
-def model_type(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_type(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     type_ = python_type(machine, arguments[0]) if len(arguments) == 1 else None
     if type_ is None:
         raise machine.unsupported("python.builtin", "type", "the class of the object is not known to capture")
@@ -457,7 +458,7 @@ def model_type(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 
 
 @models(callable)
-def model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = machine.resolve(arguments[0])
     if isinstance(value, Known):
         return Known(callable(value.value))
@@ -467,7 +468,7 @@ def model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> A
 
 
 @models(getattr)
-def model_getattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_getattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     name = machine.constant(arguments[1], "an attribute name")
     if len(arguments) == 2:
         return get_attribute(machine, arguments[0], name)
@@ -476,24 +477,24 @@ def model_getattr(machine: Machine, arguments: Arguments, keywords: Named) -> Ab
 
 
 @models(setattr)
-def model_setattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_setattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     set_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name"), arguments[2])
     return NONE
 
 
 @models(hasattr)
-def model_hasattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_hasattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return Known(find_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name")) is not None)
 
 
 @models(super)
-def model_super(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_super(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     type_ = machine.constant(arguments[0], "a class")
     return SuperValue(type_, arguments[1])
 
 
 @models(print)
-def model_print(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_print(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     _defer_call(machine, Known(print), arguments, keywords)
     return NONE
 
@@ -512,12 +513,12 @@ def _defer_call(machine: Machine, function: AbstractValue, arguments: Arguments,
     logging.Logger.critical,
     logging.Logger.log,
 )
-def model_log(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_log(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     raise machine.unsupported("python.logging", "logging", "a log record names the line that makes it")
 
 
 @models(functools.partial)
-def model_partial(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_partial(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     function, bound = arguments[0], list(arguments[1:])
 
     def call_bound(inner: Machine, more: Arguments, named: Named) -> AbstractValue:
@@ -527,7 +528,7 @@ def model_partial(machine: Machine, arguments: Arguments, keywords: Named) -> Ab
 
 
 @models(functools.reduce)
-def model_reduce(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_reduce(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     items = draw_all(machine, arguments[1])
     if len(arguments) > 2:
         items.insert(0, arguments[2])
@@ -540,17 +541,17 @@ def model_reduce(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
 
 
 @models(functools.wraps)
-def model_wraps(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_wraps(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return ModelledCallable("functools.wraps", lambda inner, more, named: more[0])
 
 
 @models(copy.copy)
-def model_copy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_copy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _copy(machine, arguments[0], {}, deep=False)
 
 
 @models(copy.deepcopy)
-def model_deepcopy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_deepcopy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _copy(machine, arguments[0], {}, deep=True)
 
 
@@ -599,7 +600,7 @@ def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractV
 
 
 @models(dataclasses.replace)
-def model_dataclass_replace(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_dataclass_replace(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = machine.resolve(arguments[0])
     type_ = python_type(machine, value)
     assert type_ is not None
@@ -665,7 +666,7 @@ for _math_function, _op in _MATH_OPS.items():
 
 
 @models(math.pow)
-def model_math_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+def _model_math_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     floats = [
         Scalar(_float_argument(machine, a), "float") if not known(a) else Known(float(concrete(a))) for a in arguments
     ]

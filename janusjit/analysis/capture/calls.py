@@ -1,8 +1,8 @@
 """Calls.
 
-Owns the capture rule of `Call`, argument binding, and what each kind of callable does. Invariant: a user function's frame
-is pushed on the machine's own stack, so branches inside it can be followed past its return; functions that capture
-models itself are found by identity in `MODELS`, wherever the program got them from.
+Owns the capture rule of `Call`, argument binding, and what each kind of callable does. Invariant: a user function's
+frame is pushed on the machine's own stack, so branches inside it can be followed past its return; functions that
+capture models itself are found by identity in `MODELS`, wherever the program got them from.
 """
 
 from __future__ import annotations

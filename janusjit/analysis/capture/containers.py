@@ -1,7 +1,7 @@
 """Lists, dicts, sets, tuples: displays, items and methods.
 
-Owns the capture rules of the display, item and unpacking nodes, and the methods of the built-in containers. Invariant: a
-write marks the container, so that an exit commits it if it is from outside.
+Owns the capture rules of the display, item and unpacking nodes, and the methods of the built-in containers.
+Invariant: a write marks the container, so that an exit commits it if it is from outside.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def dict_item(machine: Machine, owner: Reference, key: Any) -> AbstractValue:
         made = invoke(machine, item.default_factory)
         wrote(machine, owner).items[key] = made
         return made
-    raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+    raise machine.python_error(KeyError, key)
 
 
 def dict_has(machine: Machine, item: DictObject, key: Any) -> bool:
@@ -318,7 +318,7 @@ def remove_item(machine: Machine, owner: AbstractValue, index: AbstractValue) ->
         if isinstance(item, DictObject):
             key = hash_key(machine, index)
             if not dict_has(machine, item, key):
-                raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+                raise machine.python_error(KeyError, key)
             del wrote(machine, owner).items[key]
             return
         if isinstance(item, ListObject):
@@ -337,13 +337,13 @@ def remove_item(machine: Machine, owner: AbstractValue, index: AbstractValue) ->
 
 
 @method(list, "append")
-def list_append(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_append(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     wrote(machine, owner).items.append(arguments[0])
     return NONE
 
 
 @method(list, "extend")
-def list_extend(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_extend(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     extend(machine, owner, arguments[0])
     return NONE
 
@@ -364,55 +364,55 @@ def _restructure(machine: Machine, owner: Reference) -> list[AbstractValue]:
 
 
 @method(list, "insert")
-def list_insert(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_insert(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     _restructure(machine, owner).insert(machine.constant(arguments[0], "a list index"), arguments[1])
     return NONE
 
 
 @method(list, "pop")
-def list_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     position = machine.constant(arguments[0], "a list index") if arguments else -1
     items = _restructure(machine, owner)
     return machine.resolve(fold(machine, items.pop, position))
 
 
 @method(list, "clear")
-def list_clear(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_clear(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     _restructure(machine, owner).clear()
     return NONE
 
 
 @method(list, "reverse")
-def list_reverse(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_reverse(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     _restructure(machine, owner).reverse()
     return NONE
 
 
 @method(list, "copy")
-def list_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     return machine.state.allocate(ListObject(items=sequence_items(machine, owner) or []))
 
 
 @method(list, "index")
-def list_index(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_index(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     return Known(_find(machine, sequence_items(machine, owner) or [], arguments[0]))
 
 
 @method(list, "remove")
-def list_remove(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_remove(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     items = _restructure(machine, owner)
     del items[_find(machine, items, arguments[0])]
     return NONE
 
 
 @method(list, "count")
-def list_count(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_count(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     items = sequence_items(machine, owner) or []
     return Known(sum(_known_equal(machine, item, arguments[0]) for item in items))
 
 
 @method(list, "sort")
-def list_sort(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _list_sort(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     items = _restructure(machine, owner)
     items[:] = sort_items(machine, list(items), keywords)
     return NONE
@@ -443,17 +443,17 @@ def _known_equal(machine: Machine, item: AbstractValue, value: AbstractValue) ->
 
 
 @method(tuple, "index")
-def tuple_index(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+def _tuple_index(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
     return Known(_find(machine, list(owner.items), arguments[0]))
 
 
 @method(tuple, "count")
-def tuple_count(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+def _tuple_count(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
     return Known(sum(_known_equal(machine, item, arguments[0]) for item in owner.items))
 
 
 @method(tuple, "_replace")
-def namedtuple_replace(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+def _namedtuple_replace(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
     fields = owner.type_._fields
     unknown = [name for name in keywords if name not in fields]
     if unknown:
@@ -463,7 +463,7 @@ def namedtuple_replace(machine: Machine, owner: Any, arguments: Any, keywords: A
 
 
 @method(tuple, "_asdict")
-def namedtuple_asdict(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
+def _namedtuple_asdict(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
     return machine.state.allocate(DictObject(items=dict(zip(owner.type_._fields, owner.items, strict=True))))
 
 
@@ -471,22 +471,22 @@ def namedtuple_asdict(machine: Machine, owner: Any, arguments: Any, keywords: An
 
 
 @method(dict, "keys")
-def dict_keys(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_keys(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     return DictView(owner, "keys")
 
 
 @method(dict, "values")
-def dict_values(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_values(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     return DictView(owner, "values")
 
 
 @method(dict, "items")
-def dict_items(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_items(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     return DictView(owner, "items")
 
 
 @method(dict, "get")
-def dict_get(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_get(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     item: DictObject = machine.heap(owner)
     key = hash_key(machine, arguments[0])
     if dict_has(machine, item, key):
@@ -495,7 +495,7 @@ def dict_get(machine: Machine, owner: Reference, arguments: Any, keywords: Any) 
 
 
 @method(dict, "setdefault")
-def dict_setdefault(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_setdefault(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     item: DictObject = machine.heap(owner)
     key = hash_key(machine, arguments[0])
     if dict_has(machine, item, key):
@@ -506,7 +506,7 @@ def dict_setdefault(machine: Machine, owner: Reference, arguments: Any, keywords
 
 
 @method(dict, "pop")
-def dict_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     item: DictObject = machine.heap(owner)
     key = hash_key(machine, arguments[0])
     if dict_has(machine, item, key):
@@ -514,32 +514,32 @@ def dict_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any) 
     if len(arguments) > 1:
         default: AbstractValue = arguments[1]
         return default
-    raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+    raise machine.python_error(KeyError, key)
 
 
 @method(dict, "popitem")
-def dict_popitem(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_popitem(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     guard_structure(machine, machine.heap(owner))
     key, value = fold(machine, wrote(machine, owner).items.popitem)
     return TupleValue((key_value(key), machine.resolve(value)))
 
 
 @method(dict, "clear")
-def dict_clear(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_clear(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     guard_structure(machine, machine.heap(owner))
     wrote(machine, owner).items.clear()
     return NONE
 
 
 @method(dict, "copy")
-def dict_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     item: DictObject = machine.heap(owner)
     guard_structure(machine, item)
     return machine.state.allocate(DictObject(items=dict(item.items)))
 
 
 @method(dict, "update")
-def dict_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _dict_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     if arguments:
         update_dict(machine, owner, arguments[0])
     for name, value in keywords.items():
@@ -569,28 +569,28 @@ def update_dict(machine: Machine, owner: Reference, other: AbstractValue) -> Non
 
 
 @method(set, "add")
-def set_add(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _set_add(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     wrote(machine, owner).items.setdefault(hash_key(machine, arguments[0]), arguments[0])
     return NONE
 
 
 @method(set, "discard")
-def set_discard(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _set_discard(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     wrote(machine, owner).items.pop(hash_key(machine, arguments[0]), None)
     return NONE
 
 
 @method(set, "remove")
-def set_remove(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _set_remove(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     key = hash_key(machine, arguments[0])
     if key not in machine.heap(owner).items:
-        raise machine.python_error(KeyError, key)  # type: ignore[arg-type]
+        raise machine.python_error(KeyError, key)
     del wrote(machine, owner).items[key]
     return NONE
 
 
 @method(set, "update")
-def set_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _set_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     for values in arguments:
         for value in draw_all(machine, values):
             wrote(machine, owner).items.setdefault(hash_key(machine, value), value)
@@ -598,7 +598,7 @@ def set_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any
 
 
 @method(set, "copy")
-def set_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+def _set_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     return machine.state.allocate(SetObject(items=dict(machine.heap(owner).items)))
 
 

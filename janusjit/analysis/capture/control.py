@@ -1,7 +1,7 @@
 """Branches.
 
-Owns `branch`, which decides between a guard and an ``if`` node and joins or splits the two paths, and the capture rule of
-`If`. Invariant: after a fork the machine continues exactly one path; the others have ended in a terminator.
+Owns `branch`, which decides between a guard and an ``if`` node and joins or splits the two paths, and the capture
+rule of `If`. Invariant: after a fork the machine continues exactly one path; the others have ended in a terminator.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _settle(machine: Machine, arms: list[Arm], key: Any) -> None:
 
 
 def _join(machine: Machine, outer: Region, condition: Value, arms: list[Arm], key: Any, span: Span) -> None:
-    roots = [arm for arm in arms]
+    roots = list(arms)
     alive = [arm for arm in roots if arm.state is not None]
     if len(alive) == 2:
         _merge_both(machine, outer, condition, arms, key, span)

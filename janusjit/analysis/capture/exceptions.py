@@ -1,7 +1,7 @@
 """Exceptions and context managers.
 
-Owns the capture rules of `Raise`, `Try` and `With`. Invariant: only exceptions whose raising is known at capture are handled
-here; one that depends on run-time data is a failed guard, and Python raises it.
+Owns the capture rules of `Raise`, `Try` and `With`. Invariant: only exceptions whose raising is known at capture are
+handled here; one that depends on run-time data is a failed guard, and Python raises it.
 """
 
 from __future__ import annotations

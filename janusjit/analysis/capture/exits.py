@@ -1,7 +1,7 @@
 """Exits: from abstract values back to Python objects.
 
-Owns the boxing of results and the effects an exit commits. Invariant: what the caller can see afterwards (results, outside
-containers, attributes, globals, cells, arrays) is what eager would have left, with the same identities.
+Owns the boxing of results and the effects an exit commits. Invariant: what the caller can see afterwards (results,
+outside containers, attributes, globals, cells, arrays) is what eager would have left, with the same identities.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Boxer:
             if value.place is not None or not value.path:
                 return PlaceBox(storage.place)
             key = self._key(("view", value.identity))
-            return self._once(key, lambda: ViewBox(self._view(value), PlaceBox(storage.place), key))  # type: ignore[arg-type]
+            return self._once(key, lambda: ViewBox(self._view(value), PlaceBox(storage.place), key))
         if "outside" in storage.frozen:
             raise self.machine.unsupported("array.alias", "result", f"an array is returned, and {storage.frozen}")
         key = self._key(("storage", value.storage))

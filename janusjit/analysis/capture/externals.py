@@ -363,7 +363,7 @@ class Externals:
         found = self._symbols.get(shared)
         if found is None:
             found = self._symbols[shared] = symbol(f"s{len(self._symbols)}")
-            (only,) = found.symbols()  # type: ignore[union-attr]
+            (only,) = found.symbols()
             self.graph.symbols[only] = (position, axis)
         return found
 
@@ -393,7 +393,7 @@ class Externals:
         CaptureFailure
             If they raise or call something: then Python must see each of them.
         """
-        modes = tuple(np.geterr().items())
+        modes = tuple((name, str(mode)) for name, mode in np.geterr().items())
         strict = [name for name, mode in modes if mode not in ("ignore", "warn")]
         if strict:
             raise CaptureFailure(
@@ -463,4 +463,4 @@ def has_plain_attributes(type_: type) -> bool:
         base is object or base.__flags__ & (1 << 9) or base.__module__ in ("abc", "typing", "contextlib")
         for base in type_.__mro__
     )
-    return plain and type_.__getattribute__ is object.__getattribute__ and type_.__module__ not in ("numpy",)
+    return plain and find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"] and type_.__module__ not in ("numpy",)

@@ -1,7 +1,7 @@
 """Generators and coroutines made and consumed inside the function.
 
-Owns the capture rules of `Yield` and `YieldFrom` and resumption. Invariant: a suspended generator is a frame on the heap;
-while it runs, that frame is on the machine's stack.
+Owns the capture rules of `Yield` and `YieldFrom` and resumption. Invariant: a suspended generator is a frame on the
+heap; while it runs, that frame is on the machine's stack.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Indexing arrays: basic, integer-array and boolean-mask reads and writes.
 
-Owns the translation of an index expression to ``view``, ``take``, ``gather``, ``compress`` and the ``update`` family. Invariant: basic
-indexing gives views that share storage, advanced indexing gives copies, out-of-bounds positions fail a guard.
+Owns the translation of an index expression to ``view``, ``take``, ``gather``, ``compress`` and the ``update`` family.
+Invariant: basic indexing gives views that share storage, advanced indexing gives copies, out-of-bounds positions fail
+a guard.
 """
 
 from __future__ import annotations
@@ -273,9 +274,10 @@ def _basic_view(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> Abs
 def basic_view(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> ArrayValue:
     """Return the view of a basic index."""
     items = tuple(item for item in parsed.items if not isinstance(item, Advanced))
-    if all(isinstance(item, Range) and _whole(item, size) for item, size in zip(items, array.type.shape, strict=False)):
-        if len(items) == array.type.rank:
-            return ArrayValue(array.storage, array.path, array.type, array.operands)
+    if len(items) == array.type.rank and all(
+        _whole(item, size) for item, size in zip(items, array.type.shape, strict=True)
+    ):
+        return ArrayValue(array.storage, array.path, array.type, array.operands)
     step = PathStep.of("view", len(parsed.operands), index=items)
     return view(machine, array, step, tuple(parsed.operands))
 

@@ -5,6 +5,8 @@ Owns the capture rule of `Intrinsic`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from janusjit.analysis import intrinsics
 from janusjit.analysis.capture.attributes import find_attribute
 from janusjit.analysis.capture.containers import dict_has
@@ -47,7 +49,8 @@ def _table(machine: Machine, subject: AbstractValue) -> DictObject:
 def _match_keys(machine: Machine, subject: AbstractValue, keys: AbstractValue) -> AbstractValue:
     table = _table(machine, subject)
     wanted = machine.constant(keys, "pattern keys")
-    if not all([dict_has(machine, table, key) for key in wanted]):
+    found = [dict_has(machine, table, key) for key in wanted]  # each lookup is guarded
+    if not all(found):
         return NONE
     return TupleValue(tuple(machine.resolve(table.items[key]) for key in wanted))
 
@@ -83,7 +86,7 @@ def _match_class(
     return TupleValue(tuple(values))
 
 
-_RULES = {
+_RULES: dict[str, Callable[..., AbstractValue]] = {
     "is_sequence": _is_sequence,
     "is_mapping": _is_mapping,
     "length": length,

@@ -1,8 +1,8 @@
 """Loops.
 
-Owns the capture rules of `For` and `While`: unrolling, and loops kept in the graph with their carried values found by a fixed
-point. Invariant: a loop in the graph is entered with its first test known true (guarded or branched on before), so its
-body runs at least once, and every way out of it carries what the code after it can see.
+Owns the capture rules of `For` and `While`: unrolling, and loops kept in the graph with their carried values found by
+a fixed point. Invariant: a loop in the graph is entered with its first test known true (guarded or branched on
+before), so its body runs at least once, and every way out of it carries what the code after it can see.
 """
 
 from __future__ import annotations
@@ -252,7 +252,8 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
     outer = machine.region
     entry_state = machine.state
     mark = len(machine.births)
-    header, parameters, shape = entry_state, (), None
+    header, shape = entry_state, None
+    parameters: tuple[Value, ...] = ()
     for _ in range(_FIXED_POINT_LIMIT):
         region = Region()
         region.parameters = parameters
@@ -311,7 +312,7 @@ def _emit(
         machine,
         exits,
         site_key_of(machine, instruction),
-        must_yield=lambda value: machine.born_since(value, mark),
+        mark=mark,
     )
     merged = leaving.merge()
     for position, arm in enumerate(exits):

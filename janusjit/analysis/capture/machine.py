@@ -34,8 +34,8 @@ from janusjit.analysis.capture.values import (
     lift,
 )
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction
-from janusjit.errors import CaptureFailure
-from janusjit.ir.dims import DimExpr, Symbol, symbol
+from janusjit.errors import CaptureFailure, Category
+from janusjit.ir.dims import DimExpr, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import TensorType
@@ -86,6 +86,7 @@ class Machine:
         self.span = graph.span
         self.site = -1
         self.births: dict[Value, int] = {}
+        self.symbol_births: dict[Symbol, int] = {}
         self.emitted = 0
         self.invocations = 0
         self.symbol_count = 0
@@ -138,6 +139,10 @@ class Machine:
         """Whether a value was made after ``births`` had ``mark`` entries."""
         return self.births.get(value, -1) >= mark
 
+    def sized_since(self, value: Value, mark: int) -> bool:
+        """Whether a value's shape uses a symbol bound after ``births`` had ``mark`` entries."""
+        return any(self.symbol_births.get(used, -1) >= mark for used in symbols_of(value.type.shape))
+
     def guard(self, code: str, subject: str, expected: str, relaxation: Any = None, evidence: str = "") -> InGraphGuard:
         """Make a new in-graph guard at the present instruction."""
         made = InGraphGuard(
@@ -161,7 +166,7 @@ class Machine:
         return self.terminate(Node("fail", (), (), {}, self.span, (), guard))
 
     def unsupported(
-        self, code: str, construct: str, reason: str, category: str = "supportable", hint: str = ""
+        self, code: str, construct: str, reason: str, category: Category = "supportable", hint: str = ""
     ) -> CaptureFailure:
         """Return the failure that leaves the whole function in Python, at the present instruction."""
         return CaptureFailure(code, category, self.span, construct, reason, hint)
@@ -208,7 +213,9 @@ class Machine:
     def new_symbol(self, minimum: int) -> DimExpr:
         """Return a dimension symbol that a ``bind_dim`` node will define."""
         self.symbol_count += 1
-        return symbol(f"d{self.symbol_count}", minimum)
+        made = symbol(f"d{self.symbol_count}", minimum)
+        self.symbol_births[next(iter(made.symbols()))] = len(self.births)
+        return made
 
     def sample_dim(self, dim: DimExpr) -> int | None:
         """Return a dimension's size in the call capture looks at, if inputs tell it."""

@@ -69,14 +69,15 @@ class Slot:
 class Merger:
     """Merges the states of ``arms``; ``fork`` names the branch in the poison left where values cannot be merged.
 
-    ``must_yield`` tells of a graph value whether it is invisible after the join although all paths agree on it.
+    ``mark`` is the number of values there were before the paths began, where values made since then are invisible after
+    the join even if all paths agree on them (out of a loop); None after a branch.
     ``header`` is true for the merge of a loop header with its back edges, where the first arm enters from outside.
     """
 
     machine: Machine
     arms: Sequence[Arm]
     fork: Any
-    must_yield: Callable[[Value], bool] = lambda value: False
+    mark: int | None = None
     header: bool = False
     slots: list[Slot] = field(default_factory=list)
     _objects: dict[tuple[int, ...], AbstractValue] = field(default_factory=dict)
@@ -225,7 +226,9 @@ class Merger:
     def graph_value(self, where: tuple[Any, ...], values: list[Value]) -> Value:
         """Return one graph value for the paths': the same one, or a new slot's result."""
         first = values[0]
-        if all(value is first for value in values) and not self.must_yield(first):
+        if self.mark is not None and any(self.machine.sized_since(value, self.mark) for value in values):
+            raise Unmergeable("an array's size is known inside a loop only")
+        if all(value is first for value in values) and not self._hidden(first):
             return first
         known_slot = self._by_values.get(tuple(values))
         if known_slot is not None:
@@ -264,7 +267,7 @@ class Merger:
             return None
         (kind,) = kinds
         assert kind is not None
-        if all(isinstance(v, Scalar) and v.value is values[0].value for v in values) and not self.must_yield(
+        if all(isinstance(v, Scalar) and v.value is values[0].value for v in values) and not self._hidden(
             values[0].value
         ):
             return values[0]  # type: ignore[no-any-return]
@@ -273,6 +276,9 @@ class Merger:
             for arm, value in zip(self.arms, values, strict=True)
         ]
         return Scalar(self.graph_value(where, graph_values), kind[0])
+
+    def _hidden(self, value: Value) -> bool:
+        return self.mark is not None and self.machine.born_since(value, self.mark)
 
     def _constant(self, arm: Arm, value: Any, type_: TensorType) -> Value:
         outer, self.machine.region = self.machine.region, arm.region

@@ -1,8 +1,7 @@
-"""Dimensions and strides of arrays in capture.
+"""Dimensions of arrays in capture.
 
-Owns the guards that make symbolic dimensions equal, broadcasting of values that are not known to fit, sizes as graph
-values, and whether a reshape is a view. Invariant: where an answer depends on a dimension's run-time value, a guard
-asks for it.
+Owns the guards that make symbolic dimensions equal, broadcasting of values that are not known to fit, and sizes as graph
+values. Invariant: where an answer depends on a dimension's run-time value, a guard asks for it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 
 from janusjit.analysis.capture.arrays import bind_dim, cast, constant
 from janusjit.analysis.capture.machine import Machine
-from janusjit.ir.dims import Dim, DimExpr, product
+from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.types import INT
 
@@ -124,44 +123,3 @@ def _exact_quotient(size: Dim, divisor: Dim) -> Dim | None:
             term = term * DimExpr((((atom,), 1),))
         result = result + term
     return result
-
-
-# ---------------------------------------------------------------------- strides
-
-
-def c_strides(shape: Sequence[Dim]) -> tuple[Dim, ...]:
-    """Return the strides, in elements, of a C-ordered array."""
-    return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
-def reshape_is_view(shape: Sequence[Dim], strides: Sequence[Dim], target: Sequence[Dim]) -> bool | None:
-    """Whether NumPy reshapes memory of these strides without copying; None where a dimension's value decides."""
-    if product(shape) == 0:
-        return True
-    old = [(dim, stride) for dim, stride in zip(shape, strides, strict=True) if dim != 1]
-    new = [dim for dim in target if dim != 1]
-    while old and new:
-        group, wanted = [old.pop(0)], new.pop(0)
-        while (have := product(dim for dim, _ in group)) != wanted:
-            if not isinstance(have, int) or not isinstance(wanted, int):
-                return _merged(group, old, new)
-            if have < wanted:
-                if not old:
-                    return None
-                group.append(old.pop(0))
-            elif not new:
-                return None
-            else:
-                wanted *= new.pop(0)  # type: ignore[operator]
-        if not _contiguous(group):
-            return False
-    return True
-
-
-def _contiguous(group: Sequence[tuple[Dim, Dim]]) -> bool:
-    return all(a[1] == b[1] * b[0] for a, b in zip(group, group[1:], strict=False))
-
-
-def _merged(group: list[tuple[Dim, Dim]], old: list[tuple[Dim, Dim]], new: list[Dim]) -> bool | None:
-    """What is left is regrouped in a way only run-time sizes tell: a view at least where it is one run of memory."""
-    return True if _contiguous([*group, *old]) else None

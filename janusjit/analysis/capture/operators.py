@@ -1,7 +1,8 @@
 """Operators on abstract values.
 
-Owns the capture rules of `Operate` and `OperateInPlace` and the dispatch by operand kinds. Invariant: the order of attempts is
-Python's (in-place method, left method, reflected method), and in-place operators on arrays write the array.
+Owns the capture rules of `Operate` and `OperateInPlace` and the dispatch by operand kinds. Invariant: the order of
+attempts is Python's (in-place method, left method, reflected method), and in-place operators on arrays write the
+array.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import numbers, ufuncs
-from janusjit.analysis.capture.arrays import is_array_like, is_number, is_python_number, sequence_items
+from janusjit.analysis.capture.arrays import as_array, is_array_like, is_number, is_python_number, sequence_items
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.protocols import (
     dict_view_items,
@@ -155,9 +156,7 @@ def _by_special_methods(
     if stem is None or not (isinstance(left, Reference) or isinstance(right, Reference)):
         return None
     reflected = f"__{_REFLECTED[stem]}__" if symbol in _COMPARE else f"__r{stem}__"
-    attempts = [(left, right, f"__{stem}__")]
-    if not (is_array_like(left) and special_method(machine, right, "__array_priority__") is None and symbol in ()):
-        attempts.append((right, left, reflected))
+    attempts = ((left, right, f"__{stem}__"), (right, left, reflected))
     for owner, other, name in attempts:
         method = special_method(machine, owner, name)
         if method is None:
@@ -322,6 +321,6 @@ def _note_write(machine: Machine, reference: Reference) -> None:
 
 
 def _graph(machine: Machine, value: AbstractValue) -> Value:
-    from_array = ufuncs.as_array(machine, value)
+    from_array = as_array(machine, value)
     assert from_array is not None
     return from_array

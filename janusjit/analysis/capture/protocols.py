@@ -1,7 +1,7 @@
 """Python's protocols on abstract values: truth, length, equality, identity, hashing, iteration.
 
-Owns what ``bool()``, ``len()``, ``==``, ``is``, ``in`` and ``iter()`` mean for each abstract value. Invariant: an answer that depends on
-run-time data is a graph value; one that depends on an outside object's structure is guarded.
+Owns what ``bool()``, ``len()``, ``==``, ``is``, ``in`` and ``iter()`` mean for each abstract value. Invariant: an
+answer that depends on run-time data is a graph value; one that depends on an outside object's structure is guarded.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def python_type(machine: Machine, value: AbstractValue) -> type | None:
         return value.type_
     if isinstance(value, Reference):
         item = machine.heap(value)
-        simple = {ListObject: list, SetObject: set, GeneratorObject: _GENERATOR}.get(type(item))
+        simple: type | None = {ListObject: list, SetObject: set, GeneratorObject: _GENERATOR}.get(type(item))
         if simple is not None:
             return simple
         return item.type_ if isinstance(item, DictObject | Instance) else None
@@ -283,7 +283,7 @@ _FIXED_TYPES: dict[type, type] = {
     SliceValue: slice,
     RangeValue: range,
     FunctionValue: type(lambda: None),
-    MethodValue: type(Machine.run.__get__(object())),  # type: ignore[call-overload]
+    MethodValue: type(Machine.run.__get__(object())),
     BuiltinMethod: type([].append),
 }
 

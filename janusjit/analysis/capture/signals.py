@@ -1,7 +1,7 @@
 """How control leaves the ordinary path of the abstract machine.
 
-Owns the exceptions capture raises to itself. None of them ever reaches the user: `janusjit.analysis.capture.capture` turns
-what is left into a `CaptureFailure`.
+Owns the exceptions capture raises to itself. None of them ever reaches the user: `janusjit.analysis.capture.capture`
+turns what is left into a `CaptureFailure`.
 """
 
 from __future__ import annotations

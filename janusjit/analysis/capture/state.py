@@ -113,8 +113,8 @@ class Namespace(HeapObject):
 class IteratorObject(HeapObject):
     """An iterator over something with known structure.
 
-    ``kind``: ``sequence`` (``sources[0]``, its items fixed or a list looked up each time), ``range``, ``zip``, ``enumerate``, ``map``,
-    ``filter``, ``reversed`` list, ``rows`` of an array, ``call`` (``iter(f, sentinel)``).
+    ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list that is looked up at each step), ``range``, ``rows`` of
+    an array, ``zip``, ``enumerate`` (``function`` is the start), ``map`` and ``filter``.
     """
 
     kind: str = "sequence"
@@ -169,8 +169,8 @@ class GraphLoopEntry(ControlEntry):
 class TryEntry(ControlEntry):
     """A ``try`` (or ``with``) whose body, handler or final block runs above it.
 
-    ``phase``: ``body``, ``handler``, ``orelse``, ``final``; ``pending``: the unwinding (return, break, raise) to go on with after the
-    final block.
+    ``phase``: ``body``, ``handler``, ``orelse``, ``final``; ``pending``: the unwinding (return, break, raise) to go on
+    with after the final block.
     """
 
     instruction: Instruction = None  # type: ignore[assignment]

@@ -1,7 +1,8 @@
 """Strings.
 
-Owns f-strings, ``%`` and ``str`` methods. Invariant: a string of constants is computed at capture; one that shows run-time values is
-`Deferred`: a pure function of snapshots, evaluated when an exit makes its result or prints it, and never looked into.
+Owns f-strings, ``%`` and ``str`` methods. Invariant: a string of constants is computed at capture; one that shows
+run-time values is `Deferred`: a pure function of snapshots, evaluated when an exit makes its result or prints it, and
+never looked into.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ FORMAT.append(defer)
 
 
 def _format(value: Any, conversion: str, specification: str) -> str:
-    converted = {"": lambda v: v, "r": repr, "s": str, "a": ascii}[conversion](value)
-    return format(converted, specification)
+    convert: Callable[[Any], Any] | None = {"r": repr, "s": str, "a": ascii}.get(conversion)
+    return format(value if convert is None else convert(value), specification)
 
 
 @executes(Format)

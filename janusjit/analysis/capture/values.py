@@ -1,8 +1,8 @@
 """Abstract values: what capture knows about a Python object while it interprets Core.
 
 Owns the `AbstractValue` kinds. Invariant: abstract values are immutable; whatever Python can mutate lives in the heap
-(`janusjit.analysis.capture.state`) and is referred to by `Reference` or `ArrayValue.storage`, so that a state can be forked by
-copying its heap.
+(`janusjit.analysis.capture.state`) and is referred to by `Reference` or `ArrayValue.storage`, so that a state can be
+forked by copying its heap.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Known(AbstractValue):
 class Scalar(AbstractValue):
     """A number known at run time only.
 
-    ``kind`` is a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``, …); ``place`` is set when it was read unchanged
-    from there; ``sample`` is its value in the call capture looks at, when that could be followed.
+    ``kind`` is a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``, …); ``place`` is set when it was
+    read unchanged from there; ``sample`` is its value in the call capture looks at, when that could be followed.
     """
 
     value: Value
@@ -61,8 +61,8 @@ class Scalar(AbstractValue):
 class ArrayValue(AbstractValue):
     """An ndarray object: a view, reached by ``path``, of a storage on the heap.
 
-    ``type`` is the view's; ``identity`` numbers the Python object, so ``is`` can be answered. ``operands`` are the run-time
-    starts that the path's steps take. ``place`` is where the object was found, for arrays from outside.
+    ``type`` is the view's; ``identity`` numbers the Python object, so ``is`` can be answered. ``operands`` are the
+    run-time starts that the path's steps take. ``place`` is where the object was found, for arrays from outside.
     """
 
     storage: int
@@ -166,7 +166,7 @@ class HostValue(AbstractValue):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deferred(AbstractValue):
-    """``function(*arguments)``, pure, computed when an exit needs it (a formatted string); the arguments are snapshots."""
+    """``function(*arguments)``, pure, computed when an exit needs it (formatted text); the arguments are snapshots."""
 
     function: Callable[..., Any]
     arguments: tuple[AbstractValue, ...]
@@ -175,7 +175,7 @@ class Deferred(AbstractValue):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Poison(AbstractValue):
-    """What two control paths left that cannot be one value; using it makes the branch at ``fork`` split or speculate."""
+    """What control paths left that cannot be one value; using it makes the branch at ``fork`` split or speculate."""
 
     fork: Any
     reason: str

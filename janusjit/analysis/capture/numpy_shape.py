@@ -1,0 +1,314 @@
+"""Models of the functions and methods that give an array another shape.
+
+Owns ``reshape``, ``ravel``, ``transpose`` and their kin. Invariant: the result is a view that shares storage exactly where
+NumPy makes one; where that is not known, neither array may be written in place afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture.arrays import as_dim, broadcast_to, new_array, read, sequence_items, shape_of, view
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_arguments import (
+    array,
+    array_items,
+    array_method,
+    axes_of,
+    axis_of,
+    given,
+    numpy_function,
+    refuse,
+)
+from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, quotient, require_equal
+from janusjit.analysis.capture.numpy_memory import reshaped, strides
+from janusjit.analysis.capture.state import Storage
+from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
+from janusjit.ir.dims import Dim, product
+from janusjit.ir.graph import Value
+from janusjit.ops.indexing import NewAxis, PathStep, Range
+
+C_ORDER = Known("C")
+UNKNOWN_ALIAS = "whether another array made of it shares its memory is not known"
+
+
+def as_array_value(machine: Machine, value: AbstractValue) -> ArrayValue:
+    """Return ``np.asarray(value)``."""
+    value = machine.resolve(value)
+    return value if isinstance(value, ArrayValue) else new_array(machine, array(machine, value))
+
+
+def transpose_to(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) -> ArrayValue:
+    """Return a view with the axes in another order."""
+    return view(machine, source, PathStep.of("transpose", axes=axes))
+
+
+def reshape_to(machine: Machine, source: ArrayValue, shape: tuple[Dim, ...]) -> ArrayValue:
+    """Return ``source.reshape(shape)``: a view where NumPy makes one."""
+    if shape == source.type.shape:
+        return ArrayValue(source.storage, source.path, source.type, source.operands)
+    made = reshaped(source.type.shape, strides(machine, source), shape)
+    if isinstance(made, tuple):
+        return view(machine, source, PathStep.of("reshape", shape=shape))
+    copied = new_array(machine, machine.emit("reshape", read(machine, source), shape=shape))
+    if made == "unknown":
+        for index in (source.storage, copied.storage):
+            freeze(machine, index, UNKNOWN_ALIAS)
+    return copied
+
+
+def freeze(machine: Machine, index: int, reason: str) -> None:
+    """Forbid in-place writes to a storage from now on."""
+    storage: Storage = machine.state.at(index)
+    storage.frozen = storage.frozen or reason
+
+
+def frozen_view(machine: Machine, source: AbstractValue, value: Value, reason: str) -> ArrayValue:
+    """Return a read-only view that paths cannot express; its base may not be written any more."""
+    made = new_array(machine, value)
+    storage: Storage = machine.state.at(made.storage)
+    storage.writeable = False
+    if isinstance(source, ArrayValue):
+        freeze(machine, source.storage, reason)
+    return made
+
+
+def complete_shape(machine: Machine, source: tuple[Dim, ...], wanted: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """Return a new shape with -1 worked out, guarded to be of the same size."""
+    size = product(source)
+    message = f"cannot reshape array of size {size} into shape {wanted}"
+    unknown = [axis for axis, dim in enumerate(wanted) if isinstance(dim, int) and dim < 0]
+    if not unknown:
+        require_equal(machine, product(wanted), size, message)
+        return wanted
+    if len(unknown) > 1 or wanted[unknown[0]] != -1:
+        raise machine.python_error(ValueError, "can only specify one unknown dimension")
+    (axis,) = unknown
+    rest = (*wanted[:axis], *wanted[axis + 1 :])
+    kept = [dim for dim in source if dim not in rest]
+    left = [dim for dim in rest if dim not in source]
+    if len(kept) + len(rest) - len(left) == len(source) and len({*rest}) == len(rest):
+        # dimensions that stay, cancelled: what remains is often known
+        size, divisor = product(kept), product(left)
+    else:
+        divisor = product(rest)
+    return (*wanted[:axis], quotient(machine, size, divisor, "reshape"), *wanted[axis:][1:])
+
+
+def require_c_order(machine: Machine, order: AbstractValue, what: str, allowed: str = "C") -> None:
+    """Leave the function in Python for any other memory order."""
+    if machine.constant(order, "order") not in (None, *allowed):
+        raise machine.unsupported("numpy.argument", what, "only C order has a rule")
+
+
+@numpy_function(np.reshape)
+def model_reshape(
+    machine: Machine,
+    a: AbstractValue,
+    shape: AbstractValue = NONE,
+    order: AbstractValue = C_ORDER,
+    *,
+    newshape: AbstractValue = NONE,
+    copy: AbstractValue = NONE,
+) -> AbstractValue:
+    require_c_order(machine, order, "reshape")
+    refuse(machine, "reshape(copy=)", copy)
+    source = as_array_value(machine, a)
+    wanted = shape_of(machine, machine.resolve(shape if given(shape) else newshape))
+    return reshape_to(machine, source, complete_shape(machine, source.type.shape, wanted))
+
+
+@array_method("reshape")
+def method_reshape(
+    machine: Machine, a: AbstractValue, *shape: AbstractValue, order: AbstractValue = C_ORDER, copy: AbstractValue = NONE
+) -> AbstractValue:
+    wanted = shape[0] if len(shape) == 1 else TupleValue(shape)
+    return model_reshape(machine, a, wanted, order, copy=copy)
+
+
+@numpy_function(np.ravel, method="ravel")
+def model_ravel(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
+    require_c_order(machine, order, "ravel")
+    source = as_array_value(machine, a)
+    if source.type.rank == 1:
+        stride = strides(machine, source)[0]
+        if stride is None:
+            freeze(machine, source.storage, UNKNOWN_ALIAS)
+        if stride != 1:
+            return new_array(machine, machine.emit("copy", read(machine, source)))
+    return _ravel_view(machine, source)
+
+
+def _ravel_view(machine: Machine, source: ArrayValue) -> ArrayValue:
+    """Ravel copies unless the array is contiguous, even where a reshape would not."""
+    shape: tuple[Dim, ...] = (product(source.type.shape),)
+    steps = [s for d, s in zip(source.type.shape, strides(machine, source), strict=True) if d != 1]
+    if steps and steps[-1] not in (1, None) and source.type.rank > 1:
+        return new_array(machine, machine.emit("reshape", read(machine, source), shape=shape))
+    return reshape_to(machine, source, shape)
+
+
+@array_method("flatten")
+def method_flatten(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
+    require_c_order(machine, order, "flatten")
+    value = array(machine, a)
+    return new_array(machine, machine.emit("copy", flattened(machine, value)))
+
+
+def flattened(machine: Machine, value: Value) -> Value:
+    """Return a value with one dimension."""
+    return value if value.type.rank == 1 else machine.emit("reshape", value, shape=(value.type.size,))
+
+
+@numpy_function(np.transpose, np.permute_dims)
+def model_transpose(machine: Machine, a: AbstractValue, axes: AbstractValue = NONE) -> AbstractValue:
+    source = as_array_value(machine, a)
+    rank = source.type.rank
+    if not given(axes):
+        return transpose_to(machine, source, tuple(reversed(range(rank))))
+    items = sequence_items(machine, machine.resolve(axes)) or [axes]
+    if len(items) != rank:
+        raise machine.python_error(ValueError, "axes don't match array")
+    return transpose_to(machine, source, axes_of(machine, TupleValue(tuple(items)), rank))
+
+
+@array_method("transpose")
+def method_transpose(machine: Machine, a: AbstractValue, *axes: AbstractValue) -> AbstractValue:
+    if len(axes) == 1:
+        return model_transpose(machine, a, axes[0])
+    return model_transpose(machine, a, TupleValue(axes) if axes else NONE)
+
+
+@numpy_function(np.matrix_transpose)
+def model_matrix_transpose(machine: Machine, x: AbstractValue, /) -> AbstractValue:
+    return model_swapaxes(machine, x, Known(-1), Known(-2))
+
+
+@numpy_function(np.swapaxes, method="swapaxes")
+def model_swapaxes(machine: Machine, a: AbstractValue, axis1: AbstractValue, axis2: AbstractValue) -> AbstractValue:
+    source = as_array_value(machine, a)
+    rank = source.type.rank
+    first, second = axis_of(machine, axis1, rank), axis_of(machine, axis2, rank)
+    order = list(range(rank))
+    order[first], order[second] = second, first
+    return transpose_to(machine, source, tuple(order))
+
+
+@numpy_function(np.moveaxis)
+def model_moveaxis(
+    machine: Machine, a: AbstractValue, source: AbstractValue, destination: AbstractValue
+) -> AbstractValue:
+    moved = as_array_value(machine, a)
+    rank = moved.type.rank
+    origin, target = axes_of(machine, source, rank), axes_of(machine, destination, rank)
+    if len(origin) != len(target):
+        raise machine.python_error(ValueError, "`source` and `destination` must have the same number of elements")
+    order = [axis for axis in range(rank) if axis not in origin]
+    for place, axis in sorted(zip(target, origin, strict=True)):
+        order.insert(place, axis)
+    return transpose_to(machine, moved, tuple(order))
+
+
+@numpy_function(np.rollaxis)
+def model_rollaxis(
+    machine: Machine, a: AbstractValue, axis: AbstractValue, start: AbstractValue = Known(0)
+) -> AbstractValue:
+    source = as_array_value(machine, a)
+    rank = source.type.rank
+    moved, before = axis_of(machine, axis, rank), axis_of(machine, start, rank + 1)
+    before -= moved < before
+    order = [other for other in range(rank) if other != moved]
+    order.insert(before, moved)
+    return transpose_to(machine, source, tuple(order))
+
+
+@numpy_function(np.expand_dims)
+def model_expand_dims(machine: Machine, a: AbstractValue, axis: AbstractValue) -> AbstractValue:
+    source = as_array_value(machine, a)
+    items = sequence_items(machine, machine.resolve(axis)) or [axis]
+    rank = source.type.rank + len(items)
+    return add_axes(machine, source, axes_of(machine, TupleValue(tuple(items)), rank))
+
+
+def add_axes(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) -> ArrayValue:
+    """Return a view with axes of length 1 at these places of the result."""
+    dims = iter(source.type.shape)
+    rank = source.type.rank + len(axes)
+    index = tuple(NewAxis() if axis in axes else Range(0, next(dims)) for axis in range(rank))
+    return view(machine, source, PathStep.of("view", index=index))
+
+
+@numpy_function(np.squeeze, method="squeeze")
+def model_squeeze(machine: Machine, a: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
+    source = as_array_value(machine, a)
+    shape = source.type.shape
+    axes = axes_of(machine, axis, len(shape))
+    if given(axis):
+        for dropped in axes:
+            require_equal(machine, shape[dropped], 1, "cannot select an axis to squeeze out which has size not equal to one")
+    else:
+        axes = tuple(place for place in axes if shape[place] == 1)
+    kept = tuple(dim for place, dim in enumerate(shape) if place not in axes)
+    return view(machine, source, PathStep.of("reshape", shape=kept))
+
+
+def _at_least(rank: int) -> Any:
+    """Return the rule of ``np.atleast_1d`` and its kin."""
+
+    def rule(machine: Machine, *arys: AbstractValue) -> AbstractValue:
+        results = tuple(_grown(machine, machine.resolve(item), rank) for item in arys)
+        return results[0] if len(results) == 1 else TupleValue(results)
+
+    return rule
+
+
+def _grown(machine: Machine, value: AbstractValue, rank: int) -> AbstractValue:
+    source = as_array_value(machine, value)
+    have = source.type.rank
+    if have >= rank:
+        return source
+    axes = {0: tuple(range(rank)), 1: {2: (0,), 3: (0, 2)}.get(rank, ()), 2: (2,)}[have]
+    return add_axes(machine, source, axes)
+
+
+for _function, _rank in ((np.atleast_1d, 1), (np.atleast_2d, 2), (np.atleast_3d, 3)):
+    numpy_function(_function)(_at_least(_rank))
+
+
+@numpy_function(np.broadcast_to)
+def model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractValue) -> AbstractValue:
+    source = as_array_value(machine, array)
+    wanted = shape_of(machine, machine.resolve(shape))
+    found = broadcast_shape(machine, (source.type.shape, wanted))
+    if found != wanted:
+        raise machine.python_error(ValueError, "operands could not be broadcast together with remapped shapes")
+    value = broadcast_to(machine, read(machine, source), wanted)
+    return frozen_view(machine, source, value, "an array made by np.broadcast_to views it")
+
+
+@numpy_function(np.broadcast_arrays)
+def model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractValue:
+    sources = [as_array_value(machine, item) for item in args]
+    shape = broadcast_shape(machine, [source.type.shape for source in sources])
+    views = [
+        source
+        if source.type.shape == shape
+        else frozen_view(
+            machine, source, broadcast_to(machine, read(machine, source), shape), "np.broadcast_arrays made a view of it"
+        )
+        for source in sources
+    ]
+    return TupleValue(tuple(views))
+
+
+@numpy_function(np.broadcast_shapes)
+def model_broadcast_shapes(machine: Machine, *args: AbstractValue) -> AbstractValue:
+    if not all(map(known, args)):
+        raise machine.unsupported("numpy.argument", "np.broadcast_shapes", "a shape is not known to capture")
+    shapes = [tuple(as_dim(machine, item, "shape") for item in sequence_items(machine, arg) or [arg]) for arg in args]
+    return TupleValue(tuple(Known(dim) for dim in broadcast_shape(machine, shapes)))
+
+
+__all__ = ["add_axes", "array_items", "as_array_value", "flattened", "frozen_view", "reshape_to", "transpose_to"]
