@@ -6,12 +6,15 @@ printed was measured in the run that prints it.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -64,7 +67,7 @@ def run_demo(epochs: int = 10, file: TextIO | None = None) -> bool:
     ImportError
         If scikit-learn, whose digits are the data, is not installed.
     """
-    program: Any = importlib.import_module("janusjit.demo.digits_mlp")  # late: it needs scikit-learn
+    program = _load_program()
     target = sys.stdout if file is None else file
     steps: list[TimedStep] = []
 
@@ -86,6 +89,21 @@ def run_demo(epochs: int = 10, file: TextIO | None = None) -> bool:
     if not agreed:
         target.write("\nThe two runs do not agree, or the graph was not used: this is a bug of janusjit.\n")
     return agreed
+
+
+def _load_program() -> Any:
+    """Load the example as the user's code: from its own directory, or from a copy if it is part of an installation."""
+    path = Path(__file__).with_name("digits_mlp.py").resolve()
+    if path.parent == Path(__file__).resolve().parent:
+        copy = Path(tempfile.mkdtemp(prefix="janusjit-demo-")) / path.name
+        path = Path(shutil.copy(path, copy))
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification is not None
+    assert specification.loader is not None
+    program = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = program
+    specification.loader.exec_module(program)
+    return program
 
 
 def _rows(

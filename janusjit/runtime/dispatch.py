@@ -72,6 +72,9 @@ class JitFunction(Generic[Parameters, Result]):
         "_suspensions",
     )
 
+    #: tells the profiler that calling this object means calling ``__wrapped__``
+    __janusjit_profiled_through__ = True
+
     __wrapped__: Callable[Parameters, Result]
     __name__: str
     __qualname__: str
