@@ -20,6 +20,7 @@ from janusjit.backend.llvm.entry_frame import EntryFrame
 from janusjit.backend.llvm.entry_places import PlaceReader
 from janusjit.backend.llvm.python_api import F64, I64, NULL, POINTER, array_descriptor
 from janusjit.backend.llvm.values import Operand, Scalar, load, memory_type, store
+from janusjit.errors import CompileError
 from janusjit.ir import boxes as kinds
 from janusjit.ir.graph import Value
 from janusjit.ir.types import DTYPES
@@ -60,7 +61,7 @@ class Exit:
 
         Raises
         ------
-        TypeError
+        CompileError
             If the kind of box is unknown.
         """
         key = getattr(box, "key", -1)
@@ -68,7 +69,7 @@ class Exit:
             return self._made[key]
         emitter = _EMITTERS.get(type(box))
         if emitter is None:
-            raise TypeError(f"{type(box).__name__} has no native form")
+            raise CompileError("backend.box", f"{type(box).__name__} has no native form")
         made = emitter(self, box)
         if key >= 0:
             self._made[key] = made
@@ -130,7 +131,7 @@ def as_scalar(builder: ir.IRBuilder, operand: Operand) -> Scalar:
 
 def _numpy_scalar(exit_: Exit, scalar: Scalar, dtype: str) -> ir.Value:
     if scalar.dtype != dtype:
-        raise TypeError(f"a NumPy scalar of {dtype} is made of an operand of {dtype}, not of {scalar.dtype}")
+        raise CompileError("backend.box", f"a NumPy scalar of {dtype} cannot be made of an operand of {scalar.dtype}")
     builder = exit_.builder
     if dtype == "bool":
         return builder.select(scalar.value, exit_.object(np.True_), exit_.object(np.False_))
@@ -145,6 +146,8 @@ def _array(exit_: Exit, box: kinds.ArrayBox) -> ir.Value:
 
 def _view(exit_: Exit, box: kinds.ViewBox) -> ir.Value:
     base = exit_.box(box.base)
+    if isinstance(exit_.operands[box.operand], Scalar) and not arrays.is_whole(exit_.values[box.operand]):
+        raise CompileError("backend.box", "a view of one element needs the element's address, not its value")
     moved_from = exit_.operands[box.base.operand] if isinstance(box.base, kinds.ArrayBox) else None
     read_only = arrays.is_broadcast(exit_.values[box.operand])
     return arrays.view_of(exit_, base, exit_.operands[box.operand], moved_from, read_only)
@@ -161,7 +164,7 @@ def _sequence(exit_: Exit, box: kinds.SequenceBox) -> ir.Value:
         for item in items:
             exit_.require("PySet_Add", made, item)
         return made
-    raise TypeError(f"a sequence box makes a tuple, list, set or frozenset, not a {box.type_.__name__}")
+    raise CompileError("backend.box", f"a sequence box makes no {box.type_.__name__}")
 
 
 def new_tuple(exit_: Exit, items: Sequence[ir.Value]) -> ir.Value:

@@ -28,6 +28,8 @@ from janusjit.backend.llvm.values import (
 )
 from janusjit.ir.graph import Value
 
+_VIEWS = frozenset({"view", "transpose", "reshape", "broadcast"})
+
 
 class Making(Protocol):
     """What making an array asks of the exit it is made in (`boxing.Exit`)."""
@@ -154,11 +156,8 @@ def _view_memory(
     builder = exit_.builder
     data = exit_.frame.api.field(builder, base, layout.ARRAY_DATA, POINTER)
     dims = view.dims if isinstance(view, ArrayValue) else ()
-    if isinstance(moved_from, Scalar) or (isinstance(view, Scalar) and moved_from is None):
-        item = item_size(view.dtype)
-        return data, dims, tuple(item for _ in dims)
-    if isinstance(view, Scalar):
-        raise TypeError("a view of one element needs the element's address, not its value")
+    if isinstance(view, Scalar) or isinstance(moved_from, Scalar):
+        return data, dims, tuple(item_size(view.dtype) for _ in dims)
     if moved_from is None or moved_from.owner is not None:
         return view.pointer, dims, view.strides
     expected = contiguous_strides(builder, moved_from.dtype, moved_from.dims)
@@ -170,10 +169,17 @@ def _view_memory(
     return builder.inttoptr(builder.add(builder.ptrtoint(data, I64), offset), POINTER), dims, view.strides
 
 
+def is_whole(value: Value) -> bool:
+    """Return whether a view of one element is of an array of one element."""
+    while value.node is not None and value.node.op in _VIEWS:
+        value = value.node.inputs[0]
+    return value.type.size == 1
+
+
 def is_broadcast(value: Value) -> bool:
     """Return whether a view comes from ``broadcast``: NumPy makes such views read-only."""
     node = value.node
-    while node is not None and node.op in ("view", "transpose", "reshape", "broadcast"):
+    while node is not None and node.op in _VIEWS:
         if node.op == "broadcast":
             return True
         node = node.inputs[0].node

@@ -29,8 +29,9 @@ def compile_graph(graph: Graph, exact: bool = True) -> Compiled:
 
     Raises
     ------
-    UnsupportedInterpreterError
-        If this interpreter's objects are laid out in a way compiled code does not know.
+    CompileError
+        With code ``environment.interpreter`` if this interpreter's objects are laid out in a way compiled code does not
+        know; with a code that begins with ``backend.`` if the graph holds something there is no native form for.
     """
     require_supported()
     started = time.perf_counter()

@@ -18,6 +18,7 @@ from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.boxing import Exit, as_scalar, new_list
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER
 from janusjit.backend.llvm.values import ArrayValue, store
+from janusjit.errors import CompileError
 from janusjit.ir import boxes as kinds
 
 Commit = Callable[[], None]
@@ -30,12 +31,12 @@ def prepare(exit_: Exit, effect: kinds.Effect) -> Commit:
 
     Raises
     ------
-    TypeError
+    CompileError
         If the kind of effect is unknown.
     """
     preparer = _PREPARERS.get(type(effect))
     if preparer is None:
-        raise TypeError(f"{type(effect).__name__} has no native form")
+        raise CompileError("backend.effect", f"{type(effect).__name__} has no native form")
     return preparer(exit_, effect)
 
 

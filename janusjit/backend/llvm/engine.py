@@ -15,23 +15,13 @@ from dataclasses import dataclass, field
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from janusjit.errors import CompileError
+
 _LOCK = threading.Lock()
 _SYMBOLS: dict[str, int] = {}
 
 #: LLVM's own choice for most AVX-512 machines is 256-bit vectors; janusjit's kernels are long enough to gain from 512.
 PREFER_256_BIT_VECTORS = False
-
-
-class EngineError(RuntimeError):
-    """LLVM refused a module: a bug in what emitted it. The message holds LLVM's diagnostic.
-
-    Attributes
-    ----------
-    code : str
-        ``backend.llvm_verifier``.
-    """
-
-    code = "backend.llvm_verifier"
 
 
 @functools.cache
@@ -172,14 +162,14 @@ def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
 
     Raises
     ------
-    EngineError
+    CompileError
         If LLVM's parser or verifier refuses the module, or it calls a function nobody defines.
     """
     text = str(source)
     module, machine, times = _optimized(text, level)
-    _require_symbols(module)
     started = time.perf_counter()
     engine = llvm.create_mcjit_compiler(module, machine)
+    _require_symbols(module)  # the first engine makes the process's own symbols known
     engine.finalize_object()
     generate = time.perf_counter() - started
     return LoadedModule(text, level, CompileTimes(times[0], times[1], generate), engine)
@@ -190,7 +180,7 @@ def _require_symbols(module: llvm.ModuleRef) -> None:
     for function in module.functions:
         external = function.is_declaration and not function.name.startswith("llvm.")
         if external and not llvm.address_of_symbol(function.name):
-            raise EngineError(f"the module calls {function.name}, which is not defined anywhere")
+            raise CompileError("backend.symbol", f"a module calls {function.name}, which is not defined anywhere")
 
 
 def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine, tuple[float, float]]:
@@ -200,7 +190,7 @@ def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachin
         module = llvm.parse_assembly(text)
         module.verify()
     except RuntimeError as error:
-        raise EngineError(str(error)) from error
+        raise CompileError("backend.llvm", f"LLVM refuses a module: {error}") from error
     parsed = time.perf_counter()
     machine = create_target_machine(level)
     options = llvm.create_pipeline_tuning_options(speed_level=level)

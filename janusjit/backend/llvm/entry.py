@@ -28,6 +28,7 @@ from janusjit.backend.llvm.entry_places import PlaceReader, place_key
 from janusjit.backend.llvm.guards import GuardEmitter, unbox_scalar
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import ArrayValue, Extent, Operand, Scalar
+from janusjit.errors import CompileError
 from janusjit.ir import boxes as kinds
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, GraphInput, Node
@@ -100,7 +101,7 @@ class EntryEmitter:
             return Scalar(type_.dtype, unbox_scalar(guards, input_.place, input_.kind, FAILED_PLACE))
         facts = guards.established.arrays.get(place_key(input_.place))
         if facts is None or facts.dtype != type_.dtype or len(facts.dims) != type_.rank:
-            raise ValueError(f"no array guard vouches for the input at {input_.place}: {type_}")
+            raise CompileError("backend.input", f"no array guard vouches for the input at {input_.place}: {type_}")
         return ArrayValue(facts.dtype, facts.pointer, facts.dims, facts.strides, input_index=index)
 
     def finish(self) -> None:

@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import shared
+from janusjit.errors import CompileError
 
 STATUS_BLOCK = "status"
 
@@ -167,7 +168,7 @@ class EntryFrame:
         self._slot_storage.allocated_type = ir.ArrayType(POINTER, max(self._used, 1))
         self._box_storage.allocated_type = ir.ArrayType(POINTER, max(self._most_boxed, 1))
         if max(self._used, self._most_boxed) >= 1 << _BOXED_SHIFT - _HELD_SHIFT:
-            raise ValueError(f"an entry holds {self._used} references, more than a failure can tell")
+            raise CompileError("backend.frame", f"an entry holds {self._used} references, more than a failure can tell")
         self._final_count.constant = self._used
         for failure in self._body_failures:
             failure.constant |= self._used << _HELD_SHIFT

@@ -19,6 +19,7 @@ from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.entry_frame import EntryFrame
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER, VOID, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import shared
+from janusjit.errors import CompileError
 from janusjit.ir.places import (
     MISSING,
     ArgumentPlace,
@@ -155,7 +156,7 @@ class PlaceReader:
                 return self._read_attribute(place, borrow_attribute)
             case ItemPlace():
                 return Reading(self._item(self.read(place.owner), place))
-        raise TypeError(f"{type(place).__name__} has no native read")
+        raise CompileError("backend.place", f"{type(place).__name__} has no native read")
 
     def _unless_missing(self, owner: Reading, read: Callable[[], ir.Value]) -> ir.Value:
         """Emit ``owner is NULL ? NULL : read()``."""

@@ -20,6 +20,7 @@ from janusjit.backend.llvm.entry_places import PlaceReader, Reading, call_python
 from janusjit.backend.llvm.guards_helpers import dict_keys_are, equals, unbox_int
 from janusjit.backend.llvm.python_api import F64, I8, I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import Extent, memory_type
+from janusjit.errors import CompileError
 from janusjit.ir import guards as kinds
 from janusjit.ir.dims import Symbol
 from janusjit.ir.places import MISSING, Place
@@ -80,12 +81,12 @@ class GuardEmitter:
 
         Raises
         ------
-        TypeError
+        CompileError
             If there is no native check for this kind of guard.
         """
         emitter = EMITTERS.get(type(guard))
         if emitter is None:
-            raise TypeError(f"{type(guard).__name__} has no native check")
+            raise CompileError("backend.guard", f"{type(guard).__name__} has no native check")
         emitter(self, guard, number)
 
     def check_in_python(self, guard: kinds.EntryGuard, number: int) -> None:

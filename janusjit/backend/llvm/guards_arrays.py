@@ -18,6 +18,7 @@ from janusjit.backend.llvm.guards import ArrayFacts, GuardEmitter, emits
 from janusjit.backend.llvm.python_api import I1, I8, I32, I64, POINTER, PythonApi, array_descriptor, opaque
 from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.backend.llvm.values import Extent, as_i64, contiguous_strides, item_size, multiply
+from janusjit.errors import CompileError
 from janusjit.ir import guards as kinds
 from janusjit.ir.dims import Dim, FloorDivision, Monomial, Symbol
 from janusjit.ir.places import Place
@@ -197,7 +198,7 @@ _COMPARISONS = frozenset({"==", "!=", "<=", "<"})
 @emits(kinds.DimRelation)
 def _emit_dim_relation(emitter: GuardEmitter, guard: kinds.DimRelation, number: int) -> None:
     if guard.operator not in _COMPARISONS:
-        raise ValueError(f"a dimension relation is one of {sorted(_COMPARISONS)}, not {guard.operator!r}")
+        raise CompileError("backend.guard", f"there is no dimension relation {guard.operator!r}")
     symbols = emitter.established.symbols
     left = as_i64(emit_dim(emitter.builder, guard.left, symbols))
     right = as_i64(emit_dim(emitter.builder, guard.right, symbols))

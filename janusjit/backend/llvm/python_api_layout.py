@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from janusjit.errors import CompileError
 from janusjit.ir.types import DTYPES
 
 OBJECT_REFCOUNT = 0
@@ -61,23 +62,11 @@ HAS_IMMORTAL_OBJECTS = sys.version_info >= (3, 12)
 INLINE_REFERENCE_COUNTS = sys.version_info < (3, 14)
 
 
-class UnsupportedInterpreterError(RuntimeError):
-    """Objects of this interpreter or this NumPy are not laid out as compiled code expects.
-
-    Attributes
-    ----------
-    code : str
-        ``environment.interpreter``.
-    """
-
-    code = "environment.interpreter"
-
-
 def require_supported() -> None:
-    """Raise `UnsupportedInterpreterError` unless compiled code can read this interpreter's objects."""
+    """Raise `CompileError` unless compiled code can read this interpreter's objects."""
     reason = unsupported_reason()
     if reason is not None:
-        raise UnsupportedInterpreterError(reason)
+        raise CompileError("environment.interpreter", reason)
 
 
 @functools.cache
@@ -112,7 +101,9 @@ def _int32(address: int) -> int:
 
 def _probe_headers() -> bool:
     value = object()
-    return _word(id(value) + OBJECT_TYPE) == id(object) and _word(id(value)) & 0xFFFFFFFF == sys.getrefcount(value) - 1
+    before = _word(id(value))
+    holders = [value] * 3
+    return _word(id(value) + OBJECT_TYPE) == id(object) and _word(id(value)) - before == len(holders)
 
 
 def _probe_sequences() -> bool:
