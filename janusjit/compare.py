@@ -193,7 +193,7 @@ def _guard_seconds(function: Jitted[..., Any], args: tuple[Any, ...], kwargs: di
     empty.guards = GuardSet(captured.guards.entry)
     empty.body.parameters = captured.body.parameters
     empty.body.nodes = [Node("exit", attributes={"recipe": ExitRecipe(ConstantBox(None))})]
-    entry = function._compiler.compile(empty, exact=True).entry
+    entry = function._compiler.compile(empty, exact=True).compiled.entry
     bound = function._binder(args, kwargs)
     timings = []
     for _ in range(200):

@@ -104,7 +104,7 @@ class SpecializationBuilder:
         if isinstance(outcome, Failure):
             attempt.failure = outcome
         else:
-            attempt.compiled = outcome
+            attempt.graph, attempt.compiled = outcome.graph, outcome.compiled
         attempt.compile_seconds = time.perf_counter() - started
         return attempt
 

@@ -35,6 +35,14 @@ class Prepared:
     twin: Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A compiled graph: the graph after all transforms, and its native code."""
+
+    graph: Graph
+    compiled: Compiled
+
+
 class Compiler(Protocol):
     """The way from a Python function to native code, in the three steps between which the runtime decides."""
 
@@ -66,7 +74,7 @@ class Compiler(Protocol):
             If the function cannot be captured.
         """
 
-    def compile(self, graph: Graph, exact: bool) -> Compiled:
+    def compile(self, graph: Graph, exact: bool) -> Built:
         """Transform a graph and compile it.
 
         Raises

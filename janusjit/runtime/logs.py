@@ -21,7 +21,8 @@ def log_events(stream: Stream, topics: frozenset[str]) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
         root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+    for topic in topics:
+        logging.getLogger(f"janusjit.{topic}").setLevel(logging.INFO)
 
     def log(event: Event) -> None:
         topic = topic_of(event)

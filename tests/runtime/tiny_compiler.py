@@ -19,7 +19,7 @@ from janusjit.ir.guards import ArrayLayout, EntryGuard, GuardSet, InGraphGuard, 
 from janusjit.ir.places import ArgumentPlace
 from janusjit.ir.relaxations import Relaxations
 from janusjit.ir.types import dtype_name
-from janusjit.runtime.compiler import Prepared
+from janusjit.runtime.compiler import Built, Prepared
 from janusjit.runtime.specialization import IN_GRAPH
 from janusjit.spans import Span
 
@@ -90,7 +90,7 @@ class TinyCompiler:
         self._function = function
         return graph
 
-    def compile(self, graph: Graph, exact: bool) -> TinyCompiled:
+    def compile(self, graph: Graph, exact: bool) -> Built:
         self.compiles += 1
         self.on_compile()
         kept = graph.guards.in_graph
@@ -99,7 +99,7 @@ class TinyCompiler:
         def broken(arguments: Sequence[Any]) -> int | None:
             return next((index for index, breaks in conditions if breaks(arguments)), None)
 
-        return TinyCompiled(graph, self._function, broken)
+        return Built(graph, TinyCompiled(graph, self._function, broken))
 
 
 def _guards(index: int, name: str, value: Any, relaxations: Relaxations) -> list[EntryGuard]:

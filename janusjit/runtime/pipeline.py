@@ -1,0 +1,69 @@
+"""The compiler: from a Python function to native code.
+
+Owns `Pipeline`, the one place where the stages of the compiler are put in a row. Invariant: the graph it returns
+is the one the native code was made from, so that guard numbers mean the same in both.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Any
+
+from janusjit.analysis.capture import capture
+from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.source import load
+from janusjit.analysis.twin import make_twin
+from janusjit.backend.llvm.compile import compile_graph
+from janusjit.backend.llvm.entry_builtin import Compiled
+from janusjit.config import current
+from janusjit.ir.graph import Graph
+from janusjit.ir.relaxations import Relaxations
+from janusjit.profiler.profile import Profile
+from janusjit.runtime.compiler import Built, Prepared
+from janusjit.runtime.dump import dump
+from janusjit.transform.passes import optimize
+from janusjit.transform.typed import verify_graph
+
+
+class Pipeline:
+    """Twin, capture, transforms, LLVM."""
+
+    deoptimized: object = Compiled.DEOPTIMIZED
+
+    def __init__(self) -> None:
+        self._cores: dict[str, FunctionCore] = {}
+
+    def prepare(self, function: types.FunctionType) -> Prepared:
+        """Load the source of a function and make its profiled twin; see `Compiler.prepare`."""
+        core = load(function)
+        profile = Profile()
+        return Prepared(core, profile, make_twin(function, profile))
+
+    def capture(
+        self, function: types.FunctionType, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations
+    ) -> Graph:
+        """Capture a call; see `Compiler.capture`."""
+        graph = capture(function, prepared.core, prepared.profile, arguments, relaxations)
+        if current().verify:
+            verify_graph(graph)
+        if current().dump is not None:
+            self._cores[graph.name] = prepared.core
+        return graph
+
+    def compile(self, graph: Graph, exact: bool) -> Built:
+        """Transform a graph and compile it; see `Compiler.compile`."""
+        directory = current().dump
+        if directory is None:
+            optimized = optimize(graph, exact).graph
+            return Built(optimized, compile_graph(optimized, exact))
+        forms: dict[str, str] = {}
+
+        def keep(stage: str, text: str) -> None:
+            forms[f".{len(forms):02d}-{stage}.ir"] = text
+
+        optimized = optimize(graph, exact, keep).graph
+        compiled = compile_graph(optimized, exact)
+        forms |= {".plan": compiled.plan, ".ll": compiled.llvm_ir, ".s": compiled.asm}
+        dump(directory, graph.name, self._cores.pop(graph.name, None), forms)
+        return Built(optimized, compiled)
