@@ -11,6 +11,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.python_api import OBJECT_TABLE, PythonApi, fill_table
 from janusjit.backend.llvm.values import (
     I1,
     I64,
@@ -77,14 +78,15 @@ def elementwise(rule: Callable[..., Scalar], *arrays: np.ndarray) -> np.ndarray:
         return ElementwiseKernel(rule, names)(*arrays)
 
 
-class KeepAlive:
-    """The part of `PythonEmitter` that kernels use: keeps Python objects for the code."""
+class KernelPython:
+    """The part of `PythonEmitter` that kernels use."""
 
-    def __init__(self) -> None:
-        self.objects: list[Any] = []
+    def __init__(self, module: ir.Module) -> None:
+        self.api = PythonApi(module)
+        self.kept: list[Any] = []
 
     def keep(self, value: Any) -> int:
-        self.objects.append(value)
+        self.kept.append(value)
         return id(value)
 
 
@@ -97,8 +99,8 @@ class ArrayKernel:
     def __init__(self, emit: Callable[..., None], arrays: Sequence[np.ndarray], dynamic: bool = False) -> None:
         module = engine.create_module("kernel")
         function = ir.Function(module, ir.FunctionType(I1, [POINTER] * (2 if dynamic else 1)), "kernel")
-        self.keep_alive = KeepAlive()
-        context = KernelContext(function, self.keep_alive)
+        self.python = KernelPython(module)
+        context = KernelContext(function, self.python)
         operands, position = [], 0
         for number, array in enumerate(arrays):
             extents: list[Any] = []
@@ -113,8 +115,10 @@ class ArrayKernel:
             operands.append(ArrayValue(dtype_name(array.dtype) or "", data, dims, strides))
         emit(context, *operands)
         context.finish()
+        self.python.api.finish_table()
         self.dynamic = dynamic
         self.module = engine.load(module)
+        fill_table(self.module.global_address(OBJECT_TABLE), self.python.api.objects)
         # PYFUNCTYPE keeps the GIL, which kernels that call Python need
         self._call = ctypes.PYFUNCTYPE(ctypes.c_bool, *[ctypes.c_void_p] * (2 if dynamic else 1))(
             self.module.function_address("kernel")

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Union
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.python_api import PythonApi
 from janusjit.ir.boxes import ExitRecipe
 from janusjit.ir.types import DTYPES, TensorType
 
@@ -143,6 +144,10 @@ def element_pointer(builder: ir.IRBuilder, array: ArrayValue, indices: Sequence[
 class PythonEmitter(Protocol):
     """What the lowering of a graph asks of the entry function around it (which knows the Python C API)."""
 
+    @property
+    def api(self) -> PythonApi:
+        """The C API within the module."""
+
     def allocate_array(
         self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent]
     ) -> tuple[ir.Value, ir.Value]:
@@ -271,6 +276,11 @@ class KernelContext:
             self._emit_return(ir.Constant(I1, 0))
         body = self.function.blocks[1]
         ir.IRBuilder(self.entry_block).branch(body)
+
+    def finish_with(self, result: ir.Value) -> None:
+        """Close a function that returns ``result``; it has neither requirements nor scratch memory on the heap."""
+        self.builder.ret(result)
+        ir.IRBuilder(self.entry_block).branch(self.function.blocks[1])
 
     def _emit_return(self, flag: ir.Value | None) -> None:
         for slot in self._heap_slots:
