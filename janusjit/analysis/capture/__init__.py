@@ -98,7 +98,7 @@ def capture(
             return _attempt(function, core, profile, arguments, relaxations, decisions)
         except PoisonUsed as used:
             decision = decisions.get(used.fork)
-            if decision == "guard" or used.fork[0] != "branch":
+            if decision == "guard" or used.fork[0] not in ("branch", "trips"):
                 raise CaptureFailure(
                     "python.join", "supportable", core.span, core.name, f"control paths cannot be joined: {used.reason}"
                 ) from used

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
 from janusjit.analysis.capture.signals import PythonRaise
@@ -221,7 +222,7 @@ def _on_class(machine: Machine, item: Instance, name: str) -> Any:
 
 
 def _bind(machine: Machine, owner: Reference, item: Instance, name: str, found: Any) -> AbstractValue | None:
-    if isinstance(found, types.FunctionType):
+    if isinstance(found, types.FunctionType) or is_wrapper(found):
         return MethodValue(owner, Known(found))
     if isinstance(found, staticmethod):
         return Known(found.__func__)

@@ -17,6 +17,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.containers import METHODS
+from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
@@ -165,9 +166,8 @@ def call_known(
         return _call_partial(machine, value, arguments, keywords, target)
     if isinstance(value, types.MethodType):
         return call(machine, Known(value.__func__), [Known(value.__self__), *arguments], keywords, target)
-    wrapped = getattr(value, "__janusjit_function__", None)
-    if wrapped is not None:
-        return call_known(machine, wrapped, arguments, keywords, target)
+    if is_wrapper(value):
+        return _call_function(machine, value.__wrapped__, arguments, keywords, target)
     if isinstance(value, types.FunctionType):
         return _call_function(machine, value, arguments, keywords, target)
     if isinstance(value, type):

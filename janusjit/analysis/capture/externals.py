@@ -26,6 +26,7 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
+from janusjit.analysis.twin import PROFILED_THROUGH
 from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import Dim, Symbol, symbol
 from janusjit.ir.graph import Graph, GraphInput, Value
@@ -270,7 +271,7 @@ class Externals:
             return seen[1]
         if isinstance(live, bool | int | float | str | bytes | np.generic):
             return self._read_scalar(place, live)
-        if isinstance(live, _IDENTITY_TYPES):
+        if isinstance(live, _IDENTITY_TYPES) or is_wrapper(live):
             if not isinstance(place, ConstantPlace):
                 self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
             return Known(live)
@@ -452,6 +453,11 @@ class Externals:
                 key = (min(index, other), max(index, other), "distinct")
                 assert item.place is not None
                 self.guard(key, DistinctObjects(item.place, candidate.place, span=self.span()))
+
+
+def is_wrapper(live: Any) -> bool:
+    """Whether calling an object means calling the Python function it wraps (a jitted function)."""
+    return hasattr(type(live), PROFILED_THROUGH) and isinstance(getattr(live, "__wrapped__", None), types.FunctionType)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from janusjit.analysis.capture.protocols import truth
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State
 from janusjit.analysis.capture.values import Known, Reference
-from janusjit.analysis.core import Block, For, Instruction, While
+from janusjit.analysis.core import Block, Break, Continue, For, Instruction, Return, While
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value
 
@@ -102,15 +102,31 @@ def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
 def _keep_known_loop(machine: Machine, entry: LoopEntry) -> bool:
     """Whether a loop whose trip count is known is better kept as a loop than unrolled."""
     instruction = entry.instruction
-    if not isinstance(instruction, For) or entry.testing or entry.iterations > 1:
+    if entry.testing or entry.iterations > 1:
         return False
+    if isinstance(instruction, While):
+        trips = machine.profile.trips(machine.frame.code, machine.site).maximum
+        return jumps_out(instruction.body) or trips * block_size(instruction.body) > UNROLL_BUDGET
+    assert isinstance(instruction, For)
     reference = machine.get(instruction.iterator)
     iterator = machine.heap(reference) if isinstance(reference, Reference) else None
     if not isinstance(iterator, IteratorObject) or iterator.kind not in ("range", "rows"):
         return False
     total = length_of(machine, iterator)
     trips = total.value if isinstance(total, Known) else UNROLL_LIMIT
-    return bool(trips > 4 and trips * block_size(instruction.body) > UNROLL_BUDGET)
+    large = trips * block_size(instruction.body) > UNROLL_BUDGET
+    return bool(trips > 4 and (large or jumps_out(instruction.body)))
+
+
+def jumps_out(block: Block) -> bool:
+    """Whether a loop body has a ``break``, ``continue`` or ``return``: unrolled, each iteration could be a way out."""
+    for instruction in block.instructions:
+        if isinstance(instruction, Break | Continue | Return):
+            return True
+        inner = (getattr(instruction, name, None) for name in ("then", "orelse", "body", "final"))
+        if any(isinstance(part, Block) and jumps_out(part) for part in inner):
+            return True
+    return False
 
 
 def block_size(block: Block) -> int:
@@ -202,16 +218,15 @@ def _graph_loop(machine: Machine, entry: LoopEntry, condition: bool | Value) -> 
     """Capture the loop that goes on if ``condition`` holds; fall back on unrolling where the trip count is known."""
     key = site_key(machine, "trips")
     if isinstance(condition, Value):
-        counts = machine.profile.branch(machine.frame.code, machine.site)
         skipped = machine.profile.trips(machine.frame.code, machine.site).minimum == 0
-        if skipped or key in machine.relaxations:
-            _branch_into_loop(machine, entry, condition, key, (counts.true, counts.false))
+        if machine.decisions.get(key) != "guard" and (skipped or key in machine.relaxations):
+            _branch_into_loop(machine, entry, condition, key)
             return
         assume(machine, condition, True, key, "the loop ran at least once each time")
     _capture_or_unroll(machine, entry, condition)
 
 
-def _branch_into_loop(machine: Machine, entry: LoopEntry, condition: Value, key: Any, counts: tuple[int, int]) -> None:
+def _branch_into_loop(machine: Machine, entry: LoopEntry, condition: Value, key: Any) -> None:
     instruction = entry.instruction
 
     def enter() -> None:
@@ -220,7 +235,7 @@ def _branch_into_loop(machine: Machine, entry: LoopEntry, condition: Value, key:
     def skip() -> None:
         _leave(machine, instruction)
 
-    fork(machine, condition, enter, skip, key, (1, 1), False)
+    fork(machine, condition, enter, skip, key, (1, 1), machine.decisions.get(key) == "split")
 
 
 def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Value) -> None:

@@ -22,7 +22,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     numpy_function,
     refuse,
 )
-from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, quotient, require_equal
+from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, quotient, require_equal, require_nonempty
 from janusjit.analysis.capture.numpy_memory import reshaped, strides
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
@@ -87,14 +87,16 @@ def complete_shape(machine: Machine, source: tuple[Dim, ...], wanted: tuple[Dim,
         raise machine.python_error(ValueError, "can only specify one unknown dimension")
     (axis,) = unknown
     rest = (*wanted[:axis], *wanted[axis + 1 :])
-    kept = [dim for dim in source if dim not in rest]
-    left = [dim for dim in rest if dim not in source]
-    if len(kept) + len(rest) - len(left) == len(source) and len({*rest}) == len(rest):
-        # dimensions that stay, cancelled: what remains is often known
-        size, divisor = product(kept), product(left)
-    else:
-        divisor = product(rest)
-    return (*wanted[:axis], quotient(machine, size, divisor, "reshape"), *wanted[axis:][1:])
+    if product(rest) == 0:
+        raise machine.python_error(ValueError, message)
+    require_nonempty(machine, product(rest), "reshape")
+    left, divisor = list(source), []
+    for dim in rest:  # what stays cancels: the quotient of the others is often known
+        if dim in left:
+            left.remove(dim)
+        else:
+            divisor.append(dim)
+    return (*wanted[:axis], quotient(machine, product(left), product(divisor), "reshape"), *wanted[axis + 1 :])
 
 
 def require_c_order(machine: Machine, order: AbstractValue, what: str, allowed: str = "C") -> None:
