@@ -9,6 +9,7 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_LOG`` | topics to log to standard error: any of ``profile,capture,pass,guard,deopt,compile,all`` |
 | ``JANUSJIT_DUMP`` | a directory to write numbered ``.core``, ``.ir``, ``.ll``, ``.s`` files to |
 | ``JANUSJIT_VERIFY`` | ``1``: verify the graph after each pass, and raise janusjit's own bugs instead of falling back |
+| ``JANUSJIT_BACKEND`` | ``llvm``, or ``reference`` to interpret graphs op by op with NumPy |
 | ``JANUSJIT_EVENTS`` | a file to append every event to, as JSON Lines |
 | ``JANUSJIT_QUIET`` | ``1``: no line at exit about functions that ran in plain Python |
 """
@@ -44,6 +45,8 @@ class Config:
         Verify after each pass; internal errors are raised.
     events : Path or None
         File that receives every event as one line of JSON.
+    backend : str
+        ``llvm`` or ``reference``.
     quiet : bool
         Print nothing at exit.
     history : int
@@ -57,6 +60,7 @@ class Config:
     dump: Path | None = None
     verify: bool = False
     events: Path | None = None
+    backend: str = "llvm"
     quiet: bool = False
     history: int = 10_000
     specialization_limit: int = 8
@@ -81,6 +85,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         dump=Path(given["DUMP"]) if given.get("DUMP") else None,
         verify=_flag(given, "VERIFY"),
         events=Path(given["EVENTS"]) if given.get("EVENTS") else None,
+        backend=_backend(given.get("BACKEND") or "llvm"),
         quiet=_flag(given, "QUIET"),
     )
 
@@ -92,6 +97,12 @@ def _flag(given: Mapping[str, str], name: str) -> bool:
     if text in ("1", "true", "yes", "on"):
         return True
     raise ConfigurationError(f"JANUSJIT_{name}={text}: expected 0 or 1")
+
+
+def _backend(text: str) -> str:
+    if text not in ("llvm", "reference"):
+        raise ConfigurationError(f"JANUSJIT_BACKEND={text}: llvm or reference")
+    return text
 
 
 def _topics(text: str) -> frozenset[str]:

@@ -15,13 +15,15 @@ from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.source import load
 from janusjit.analysis.twin import make_twin
 from janusjit.backend.llvm.compile import compile_graph
-from janusjit.backend.llvm.entry_builtin import Compiled
+from janusjit.backend.llvm.entry_builtin import Compiled as NativeCompiled
 from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
 from janusjit.profiler.profile import Profile
 from janusjit.runtime.compiler import Built, Prepared
 from janusjit.runtime.dump import dump
+from janusjit.runtime.reference import ReferenceCompiled
+from janusjit.runtime.specialization import Compiled
 from janusjit.transform.passes import optimize
 from janusjit.transform.typed import verify_graph
 
@@ -29,7 +31,7 @@ from janusjit.transform.typed import verify_graph
 class Pipeline:
     """Twin, capture, transforms, LLVM."""
 
-    deoptimized: object = Compiled.DEOPTIMIZED
+    deoptimized: object = NativeCompiled.DEOPTIMIZED
 
     def __init__(self) -> None:
         self._cores: dict[str, FunctionCore] = {}
@@ -56,14 +58,20 @@ class Pipeline:
         directory = current().dump
         if directory is None:
             optimized = optimize(graph, exact).graph
-            return Built(optimized, compile_graph(optimized, exact))
+            return Built(optimized, _translate(optimized, exact))
         forms: dict[str, str] = {}
 
         def keep(stage: str, text: str) -> None:
             forms[f".{len(forms):02d}-{stage}.ir"] = text
 
         optimized = optimize(graph, exact, keep).graph
-        compiled = compile_graph(optimized, exact)
+        compiled = _translate(optimized, exact)
         forms |= {".plan": compiled.plan, ".ll": compiled.llvm_ir, ".s": compiled.asm}
         dump(directory, graph.name, self._cores.pop(graph.name, None), forms)
         return Built(optimized, compiled)
+
+
+def _translate(graph: Graph, exact: bool) -> Compiled:
+    if current().backend == "reference":
+        return ReferenceCompiled(graph)
+    return compile_graph(graph, exact)
