@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from janusjit.backend.llvm import engine_cache
 from janusjit.errors import CompileError
 
 _LOCK = threading.Lock()
@@ -92,7 +93,7 @@ def register_symbol(name: str, address: int) -> None:
 
 @dataclass(frozen=True)
 class CompileTimes:
-    """Seconds spent parsing, optimising and generating machine code."""
+    """Seconds spent parsing, optimising and generating machine code; all zero if that was on disk."""
 
     parse: float
     optimize: float
@@ -151,7 +152,7 @@ class LoadedModule:
 
 
 def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
-    """Compile a module to machine code and load it.
+    """Compile a module to machine code, unless that is on disk already, and load it.
 
     Parameters
     ----------
@@ -165,14 +166,27 @@ def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
     CompileError
         If LLVM's parser or verifier refuses the module, or it calls a function nobody defines.
     """
+    _initialize()
     text = str(source)
-    module, machine, times = _optimized(text, level)
-    started = time.perf_counter()
-    engine = llvm.create_mcjit_compiler(module, machine)
-    _require_symbols(module)  # the first engine makes the process's own symbols known
+    name = engine_cache.key(text, host_target(), level)
+    code = engine_cache.read(name)
+    times = CompileTimes(0.0, 0.0, 0.0)
+    if code is None:
+        module, machine, times = _optimized(text, level)
+        _require_symbols(module)
+        started = time.perf_counter()
+        code = machine.emit_object(module)
+        times = replace(times, generate=time.perf_counter() - started)
+        engine_cache.write(name, code)
+    return LoadedModule(text, level, times, _engine_of(code))
+
+
+def _engine_of(code: bytes) -> llvm.ExecutionEngine:
+    """Return an engine that has loaded object code."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), create_target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    generate = time.perf_counter() - started
-    return LoadedModule(text, level, CompileTimes(times[0], times[1], generate), engine)
+    return engine
 
 
 def _require_symbols(module: llvm.ModuleRef) -> None:
@@ -183,7 +197,7 @@ def _require_symbols(module: llvm.ModuleRef) -> None:
             raise CompileError("backend.symbol", f"a module calls {function.name}, which is not defined anywhere")
 
 
-def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine, tuple[float, float]]:
+def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine, CompileTimes]:
     _initialize()
     started = time.perf_counter()
     try:
@@ -198,4 +212,4 @@ def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachin
     options.loop_unrolling = level >= 1
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    return module, machine, (parsed - started, time.perf_counter() - parsed)
+    return module, machine, CompileTimes(parsed - started, time.perf_counter() - parsed, 0.0)
