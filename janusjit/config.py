@@ -74,7 +74,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     ConfigurationError
         If a variable of that prefix is unknown or its value has no meaning.
     """
-    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET"}
+    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND"}
     given = {name.removeprefix("JANUSJIT_"): text for name, text in environment.items() if name.startswith("JANUSJIT_")}
     if unknown := sorted(given.keys() - known):
         choices = ", ".join(f"JANUSJIT_{name}" for name in sorted(known))

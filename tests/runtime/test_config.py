@@ -19,7 +19,6 @@ def test_every_variable_is_read():
         "JANUSJIT_VERIFY": "yes",
         "JANUSJIT_BACKEND": "reference",
         "JANUSJIT_EVENTS": "run.jsonl",
-        "JANUSJIT_OBJECTS": "",
         "JANUSJIT_QUIET": "on",
         "OTHER": "1",
     }
@@ -30,7 +29,6 @@ def test_every_variable_is_read():
         verify=True,
         backend="reference",
         events=Path("run.jsonl"),
-        objects=None,
         quiet=True,
     )
 
