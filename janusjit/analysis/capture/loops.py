@@ -27,6 +27,7 @@ UNROLL_BUDGET = 1_200
 #: and never past this many iterations
 UNROLL_LIMIT = 4_000
 _FIXED_POINT_LIMIT = 6
+_PEEL_LIMIT = 3
 _EMPTY = Block()
 
 
@@ -102,7 +103,8 @@ def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
 def _keep_known_loop(machine: Machine, entry: LoopEntry) -> bool:
     """Whether a loop whose trip count is known is better kept as a loop than unrolled."""
     instruction = entry.instruction
-    if entry.testing or entry.iterations > 1:
+    first, retried = entry.iterations == 1, 0 < entry.attempts < _PEEL_LIMIT
+    if not (first or retried):
         return False
     if isinstance(instruction, While):
         trips = machine.profile.trips(machine.frame.code, machine.site).maximum
@@ -249,9 +251,9 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
         machine.span, machine.site = instruction.span, instruction.site
         top = machine.frame.blocks[-1]
         assert isinstance(top, LoopEntry)
-        if condition is True:
-            top.testing = True  # do not try again in later iterations
-        elif top.iterations > 2 or isinstance(failure, Unmergeable):
+        # a variable may only have its final kind after an iteration: that one is peeled
+        top.attempts = top.attempts + 1 if isinstance(failure, PoisonUsed) else _PEEL_LIMIT
+        if condition is not True and top.attempts >= _PEEL_LIMIT:
             raise _loop_failure(machine, failure) from failure
         _begin_iteration(machine, instruction)
 

@@ -344,10 +344,8 @@ class Merger:
             return ArrayValue(first.storage, first.path, first.type, operands, first.place)
         if any(v.type != first.type for v in values):
             return None
-        external = [v.storage < 0 for v in values]
-        if any(external[1:]) or (external[0] and not self.header):
-            return None
-        if any(v.path or v.operands for v in values[1:]) or (values[0].path and not self.header):
+        unchanged = [self.header and v.storage == first.storage and v.path == first.path for v in values]
+        if any((v.storage < 0 or v.path or v.operands) and not kept for v, kept in zip(values, unchanged, strict=True)):
             return None
         storages = tuple(v.storage if not v.path else -(10**9) - v.identity for v in values)
         index = self._storages.get(storages)

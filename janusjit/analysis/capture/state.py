@@ -154,7 +154,7 @@ class LoopEntry(ControlEntry):
 
     instruction: Instruction = None  # type: ignore[assignment]
     iterations: int = 0
-    testing: bool = False
+    attempts: int = 0
 
 
 @dataclass(slots=True)

@@ -61,6 +61,7 @@ def doubling(x, rate):
 
 def skipping(x, n):
     total = 0.0
+    x = x * 1.0
     for i in range(n):
         if i % 2 == 0:
             continue
