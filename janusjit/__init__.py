@@ -1,3 +1,35 @@
-"""janusjit: a speculative just-in-time compiler for imperative NumPy training loops."""
+"""janusjit: a speculative just-in-time compiler for imperative NumPy training loops.
 
-__version__ = "0.1.0"
+Owns the public names. Invariant: what is not named here or documented as public may change without notice.
+"""
+
+from janusjit.api import Jitted, jit, on_event, report, save_events
+from janusjit.compare import compare
+from janusjit.errors import (
+    CaptureFailure,
+    ConfigurationError,
+    DegradedWarning,
+    GuardError,
+    JanusError,
+    JanusWarning,
+)
+from janusjit.runtime.switch import disable, enable
+from janusjit.version import __version__
+
+__all__ = [
+    "CaptureFailure",
+    "ConfigurationError",
+    "DegradedWarning",
+    "GuardError",
+    "JanusError",
+    "JanusWarning",
+    "Jitted",
+    "__version__",
+    "compare",
+    "disable",
+    "enable",
+    "jit",
+    "on_event",
+    "report",
+    "save_events",
+]

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from janusjit import __version__
 from janusjit.api import jit
 from janusjit.compare import compare
 from janusjit.demo import run_demo
@@ -21,6 +20,7 @@ from janusjit.errors import JanusError
 from janusjit.report.model import build_report
 from janusjit.runtime.dispatch import JitFunction
 from janusjit.runtime.journal import read_journal
+from janusjit.version import __version__
 
 
 def main(arguments: list[str] | None = None) -> int:

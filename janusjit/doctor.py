@@ -12,12 +12,12 @@ import llvmlite.binding
 import numpy as np
 import scipy
 
-from janusjit import __version__
 from janusjit.api import jit
 from janusjit.config import current
 from janusjit.report.text import duration
 from janusjit.runtime.events import environment
 from janusjit.runtime.switch import suspension
+from janusjit.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class _Builder:
         self._failures += 1
         row = self._row(event.differences[0])
         row.count += 1
-        row.alone += len(event.differences) == 1
+        row.alone += len({difference.code for difference in event.differences}) == 1
         row.lost += event.cost.lost
         row.got = event.history.distinct
         row.call_site = event.call_site
