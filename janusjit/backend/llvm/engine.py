@@ -29,6 +29,8 @@ PREFER_256_BIT_VECTORS = False
 def _initialize() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    # making an engine makes the symbols of the process, the C library's among them, known to LLVM
+    llvm.create_mcjit_compiler(llvm.parse_assembly(""), llvm.Target.from_default_triple().create_target_machine())
 
 
 @functools.cache
