@@ -147,7 +147,7 @@ class _Verifier:
             if closed != (node.op == "unreachable"):
                 raise self._fail("unreachable stands after an if that never yields, and nowhere else", node)
             self._node(node, owners)
-            closed = node.op in ("if", "loop") and not _falls_through(node)
+            closed = node.op in ("if", "loop") and not falls_through(node)
         while len(self._scope) > scope:  # what the region defined ends with it
             item = self._scope.pop()
             self._visible.discard(item) if isinstance(item, Value) else self._bound.discard(item)
@@ -269,7 +269,7 @@ def _show(types: tuple[TensorType, ...]) -> str:
     return f"({', '.join(map(str, types))})"
 
 
-def _falls_through(node: Node) -> bool:
+def falls_through(node: Node) -> bool:
     """Whether control can reach what follows an ``if`` (an arm yields) or ``loop`` (its body breaks)."""
     return any(leaves_to(region, node.op) for region in node.regions)
 

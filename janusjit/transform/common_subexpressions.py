@@ -1,0 +1,64 @@
+"""Common subexpression elimination.
+
+Owns `merge_common_subexpressions`. Invariants: a merged node is dominated by the one that stands for it; a node that
+can fail is merged only with the same node on the same inputs, which would have failed before it. Values are SSA, so no
+update can come between two equal nodes. Linear in the size of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from janusjit.ir.builder import Substitution
+from janusjit.ir.graph import Graph, Node, Region
+from janusjit.ops import OPS
+from janusjit.transform.facts import exact_key, is_operation
+
+
+def merge_common_subexpressions(graph: Graph) -> int:
+    """Replace nodes, guards included, that do what a dominating node has done; return how many."""
+    return _Merger().region(graph.body)
+
+
+class _Merger:
+    def __init__(self) -> None:
+        self._substitution = Substitution()
+        self._known: dict[Hashable, Node] = {}
+
+    def region(self, region: Region) -> int:
+        added: list[Hashable] = []
+        kept: list[Node] = []
+        merged = 0
+        for node in region.nodes:
+            self._substitution.apply(node)
+            key = _key(node)
+            earlier = self._known.get(key) if key is not None else None
+            if earlier is not None:
+                self._substitution.update(node.results, earlier.results)
+                merged += 1
+                continue
+            kept.append(node)
+            if key is not None:
+                self._known[key] = node
+                added.append(key)
+            for inner in node.regions:
+                merged += self.region(inner)
+        region.nodes = kept
+        for key in added:  # what a region computes is not known behind it
+            del self._known[key]
+        return merged
+
+
+def _key(node: Node) -> Hashable | None:
+    """Return what a node does, or None if it is not to be merged."""
+    if node.op == "guard":
+        return (node.op, node.inputs)
+    if node.op == "dim":
+        return (node.op, exact_key(node.attributes["dim"]))
+    if not is_operation(node) or "symbol" in node.attributes:  # each symbol is a dimension of its own
+        return None
+    inputs = node.inputs
+    if OPS[node.op].commutative and len(inputs) == 2 and id(inputs[0]) > id(inputs[1]):
+        inputs = inputs[::-1]
+    attributes = tuple((name, exact_key(item)) for name, item in sorted(node.attributes.items()))
+    return (node.op, inputs, attributes)

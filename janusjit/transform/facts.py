@@ -1,0 +1,111 @@
+"""What passes ask of nodes and graphs before they change them.
+
+Owns the predicates. Invariant: each errs on the side of leaving a node alone.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from janusjit.ir.boxes import ArrayBox, ViewBox
+from janusjit.ir.dims import Symbol
+from janusjit.ir.graph import Graph, Node, Region, Value, walk
+from janusjit.ir.verify import recipe_parts
+from janusjit.ops import OPS
+from janusjit.ops.registry import Elementwise, View
+
+#: families of ops whose floating-point results are made of their inputs without arithmetic
+_WITHOUT_ARITHMETIC = frozenset({"creation", "views", "updates", "gather", "join", "logic"})
+#: elementwise float ops that raise no floating-point flag
+_SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where"})
+#: the code of the guard by which a graph promises to deoptimize where NumPy would warn
+FLAGS_CODE = "fp.flags"
+
+
+def is_operation(node: Node) -> bool:
+    """Return whether the node is a declared op, not control flow or binding."""
+    return node.op in OPS
+
+
+def is_view(node: Node) -> bool:
+    """Return whether the node addresses the memory of its first input."""
+    return is_operation(node) and isinstance(OPS[node.op].lowering, View)
+
+
+def is_elementwise(node: Node) -> bool:
+    """Return whether each element of the result depends on one element of each input."""
+    return is_operation(node) and isinstance(OPS[node.op].lowering, Elementwise)
+
+
+def is_pure(node: Node) -> bool:
+    """Return whether the node can be dropped, merged or moved: it cannot fail and binds no dimension."""
+    if not is_operation(node):
+        return node.op == "dim"
+    return node.guard is None and "symbol" not in node.attributes
+
+
+def may_warn(node: Node) -> bool:
+    """Return whether NumPy may warn of what the node does (invalid value, division by zero, overflow)."""
+    if not is_operation(node) or OPS[node.op].family in _WITHOUT_ARITHMETIC or node.op in _SILENT:
+        return False
+    if node.op == "cast":
+        return node.inputs[0].type.is_float
+    if node.op in ("floor_divide", "remainder", "fmod", "divide", "power", "reciprocal"):
+        return True  # integers warn as well
+    return any(value.type.is_float for value in (*node.inputs, *node.results))
+
+
+def promises_warnings(graph: Graph) -> bool:
+    """Return whether the graph deoptimizes where NumPy would warn, so that a warning must not get lost."""
+    return any(guard.code == FLAGS_CODE for guard in graph.guards.in_graph)
+
+
+def bound_symbols(region: Region) -> set[Symbol]:
+    """Return the symbols that nodes of a region (nested ones included) bind."""
+    found = (node.attributes.get("symbol") for node in walk(region))
+    return {symbol for symbol in found if isinstance(symbol, Symbol)}
+
+
+def pinned_nodes(graph: Graph) -> set[Node]:
+    """Return the nodes that define bases of returned views, and the view operations between base and view.
+
+    A `ViewBox` relies on them: a rewrite may change what they compute from, but not what they are.
+    """
+    pinned: set[Node] = set()
+    for node in graph.walk():
+        if node.op != "exit":
+            continue
+        for part in recipe_parts(node.attributes["recipe"]):
+            if isinstance(part, ViewBox):
+                pinned |= _chain(node, part)
+    return pinned
+
+
+def _chain(leaving: Node, box: ViewBox) -> set[Node]:
+    base = leaving.inputs[box.base.operand] if isinstance(box.base, ArrayBox) else None
+    chain: set[Node] = set()
+    value: Value | None = leaving.inputs[box.operand]
+    while value is not None and value is not base and value.node is not None and is_view(value.node):
+        chain.add(value.node)
+        value = value.node.inputs[0]
+    if base is not None and base.node is not None:
+        chain.add(base.node)
+    return chain
+
+
+def constant_of(value: Value) -> Any:
+    """Return the Python number a 0-d constant stands for, or None if the value is not a constant."""
+    node = value.node
+    return node.attributes["value"] if node is not None and node.op == "constant" else None
+
+
+def exact_key(item: Any) -> Any:
+    """Return a key under which attribute values are equal only if they are the same: 0.0, -0.0, 0 and False differ."""
+    if type(item) is float:
+        return (float, struct.pack("d", item))
+    if type(item) in (bool, int):
+        return (type(item), item)
+    if type(item) is tuple:
+        return tuple(map(exact_key, item))
+    return item

@@ -1,0 +1,121 @@
+"""The pass manager.
+
+Owns `Pass`, the standard order and `optimize`. Invariant: a pass changes a copy the manager owns, never the captured
+graph; with ``JANUSJIT_VERIFY=1`` the graph is verified after every pass, and an error names the pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from janusjit.config import current
+from janusjit.errors import CompileError
+from janusjit.ir.builder import clone
+from janusjit.ir.graph import Graph
+from janusjit.ir.text import format_graph
+from janusjit.ir.verify import VerificationError
+from janusjit.transform.common_subexpressions import merge_common_subexpressions
+from janusjit.transform.dead_code import remove_dead_code
+from janusjit.transform.fold import fold_constants
+from janusjit.transform.guards import hoist_guards
+from janusjit.transform.loop_invariants import hoist_loop_invariants
+from janusjit.transform.rewrite import rewrite, rules_for
+from janusjit.transform.typed import verify_graph
+
+Dump = Callable[[str, str], object]
+"""Receives the name of a stage and the text of the graph after it (``JANUSJIT_DUMP``)."""
+
+_log = logging.getLogger("janusjit.pass")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A named transformation: ``run`` changes the graph it is given and returns how much it changed."""
+
+    name: str
+    run: Callable[[Graph], int]
+
+
+@dataclass
+class PassRecord:
+    """What one pass did."""
+
+    name: str
+    changes: int
+    seconds: float
+
+
+@dataclass
+class Optimized:
+    """A transformed graph, and what each pass did to it."""
+
+    graph: Graph
+    records: list[PassRecord] = field(default_factory=list)
+
+
+def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
+    """Return the passes in their order.
+
+    Parameters
+    ----------
+    exact : bool
+        Only rewrites that keep eager's results (see `janusjit.transform.rules`).
+    """
+    rules = rules_for(exact)
+    return (
+        Pass("fold", fold_constants),
+        Pass("common_subexpressions", merge_common_subexpressions),  # so that rules see one value as one
+        Pass("rewrite", lambda graph: rewrite(graph, rules)),
+        Pass("fold_rewritten", fold_constants),
+        Pass("loop_invariants", hoist_loop_invariants),
+        Pass("common_subexpressions_again", merge_common_subexpressions),
+        Pass("guards", hoist_guards),
+        Pass("dead_code", remove_dead_code),
+    )
+
+
+def optimize(graph: Graph, exact: bool = True, dump: Dump | None = None) -> Optimized:
+    """Return a transformed copy of ``graph``.
+
+    Parameters
+    ----------
+    graph : Graph
+        A verified graph; it is not changed.
+    exact : bool
+        Only rewrites that keep eager's results.
+    dump : callable, optional
+        Receives the text after each pass that changed something.
+
+    Raises
+    ------
+    CompileError
+        With verification on: a pass left an invalid graph.
+    """
+    return run_passes(graph, standard_passes(exact), dump)
+
+
+def run_passes(graph: Graph, passes: tuple[Pass, ...], dump: Dump | None = None) -> Optimized:
+    """Run passes one after the other on a copy of ``graph`` (see `optimize`)."""
+    optimized = Optimized(clone(graph))
+    if dump is not None:
+        dump("captured", format_graph(optimized.graph))
+    for step in passes:
+        started = time.perf_counter()
+        changes = step.run(optimized.graph)
+        optimized.records.append(PassRecord(step.name, changes, time.perf_counter() - started))
+        _log.info("%s: %s: %d changes", graph.name, step.name, changes)
+        if changes and dump is not None:
+            dump(step.name, format_graph(optimized.graph))
+        if current().verify:
+            _verify(optimized.graph, step)
+    return optimized
+
+
+def _verify(graph: Graph, step: Pass) -> None:
+    try:
+        verify_graph(graph)
+    except VerificationError as error:
+        raise CompileError("transform.invalid", f"after pass {step.name}: {error}") from error
