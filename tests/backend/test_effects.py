@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from janusjit.errors import CompileError
 from janusjit.ir.boxes import (
     ArrayBox,
     CallBox,
@@ -31,7 +32,7 @@ from janusjit.ir.boxes import (
     SetItem,
     WriteArray,
 )
-from janusjit.ir.guards import ArrayLayout, EntryGuard, ScalarTypeIs, TypeIs
+from janusjit.ir.guards import ArrayLayout, EntryGuard, InGraphGuard, ScalarTypeIs, TypeIs
 from janusjit.ir.places import AttributePlace
 from tests.backend.entry_only import Compiled, arguments, compile_entry, entry_graph
 
@@ -215,3 +216,29 @@ def test_effects_leak_nothing() -> None:
     del holder.value, namespace["value"], cell.cell_contents, listed[0]
     assert sys.getrefcount(made) == 2
     assert sys.getrefcount(array) == 2
+
+
+def test_arrays_that_swap_their_values_are_both_read_first() -> None:
+    guards = tuple(ArrayLayout(place=p, dtype="f64", shape=(3,), writeable=True) for p in (A, B))
+    native = compile_entry(entry_graph(2, guards, ConstantBox(None), [WriteArray(A, 1), WriteArray(B, 0)]))
+    left, right = np.arange(3.0), np.full(3, 9.0)
+    assert native.entry(left, right) is None
+    assert left.tolist() == [9, 9, 9] and right.tolist() == [0, 1, 2]
+
+
+def test_zero_dimensional_arrays_are_written() -> None:
+    guards = (ArrayLayout(place=A, dtype="f64", shape=(), writeable=True), ScalarTypeIs(place=B, kind="float"))
+    native = compile_entry(entry_graph(2, guards, ConstantBox(None), [WriteArray(A, 1)]))
+    array = np.array(1.0)
+    native.entry(array, 2.5)
+    assert array == 2.5
+
+
+def test_in_place_writes_before_the_flags_are_checked_are_refused() -> None:
+    flags = InGraphGuard(code="fp.flags", subject="the call", expected="no exception")
+    guards = (ArrayLayout(place=A, dtype="f64", shape=(3,), writeable=True),)
+    graph = entry_graph(1, guards, ConstantBox(None), [WriteArray(A, 0)], [flags])
+    with pytest.raises(CompileError) as error:
+        compile_entry(graph)
+    assert error.value.code == "backend.effect"
+    compile_entry(graph, in_place=False)

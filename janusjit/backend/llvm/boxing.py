@@ -22,7 +22,7 @@ from janusjit.backend.llvm.python_api import F64, I64, NULL, POINTER, array_desc
 from janusjit.backend.llvm.values import Operand, Scalar, load, memory_type, store
 from janusjit.errors import CompileError
 from janusjit.ir import boxes as kinds
-from janusjit.ir.graph import Value
+from janusjit.ir.graph import GraphInput, Value
 from janusjit.ir.types import DTYPES
 
 
@@ -40,6 +40,8 @@ class Exit:
         The exit node's inputs in compiled code.
     values : sequence of Value
         The same in the graph.
+    inputs : sequence of GraphInput
+        The graph's inputs, which `ArrayValue.input_index` numbers.
     failed : callable
         Given a condition, emits what happens when making an object failed with an exception set.
     """
@@ -48,6 +50,7 @@ class Exit:
     places: PlaceReader
     operands: Sequence[Operand]
     values: Sequence[Value]
+    inputs: Sequence[GraphInput]
     failed: Callable[[ir.Value], None]
     _made: dict[int, ir.Value] = field(default_factory=dict)
 

@@ -169,11 +169,16 @@ def _view_memory(
     return builder.inttoptr(builder.add(builder.ptrtoint(data, I64), offset), POINTER), dims, view.strides
 
 
-def is_whole(value: Value) -> bool:
-    """Return whether a view of one element is of an array of one element."""
+def root_of_view(value: Value) -> Value:
+    """Return the array whose memory a view addresses; a value that is no view is its own root."""
     while value.node is not None and value.node.op in _VIEWS:
         value = value.node.inputs[0]
-    return value.type.size == 1
+    return value
+
+
+def is_whole(value: Value) -> bool:
+    """Return whether a view of one element is of an array of one element."""
+    return root_of_view(value).type.size == 1
 
 
 def is_broadcast(value: Value) -> bool:

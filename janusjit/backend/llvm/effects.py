@@ -16,6 +16,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import boxing_arrays as arrays
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.boxing import Exit, as_scalar, new_list
+from janusjit.backend.llvm.entry_places import place_key
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER
 from janusjit.backend.llvm.values import ArrayValue, store
 from janusjit.errors import CompileError
@@ -102,11 +103,22 @@ def _set_cell(exit_: Exit, effect: kinds.SetCell) -> Commit:
 
 
 def is_in_place(exit_: Exit, effect: kinds.Effect) -> bool:
-    """Return whether an effect has been made already, by updates in the caller's own memory."""
+    """Return whether an effect has been made already, by updates in the memory of the very array it speaks of."""
     if not isinstance(effect, kinds.WriteArray):
         return False
     operand = exit_.operands[effect.operand]
-    return isinstance(operand, ArrayValue) and operand.input_index is not None
+    if not isinstance(operand, ArrayValue) or operand.input_index is None:
+        return False
+    return place_key(exit_.inputs[operand.input_index].place) == place_key(effect.place)
+
+
+def _reads_an_input(exit_: Exit, number: int) -> bool:
+    """Return whether an operand lies in an array of the caller's, which an effect before its own may write."""
+    operand = exit_.operands[number]
+    if isinstance(operand, ArrayValue) and operand.input_index is not None:
+        return True
+    root = arrays.root_of_view(exit_.values[number])
+    return any(root is input_.value for input_ in exit_.inputs)
 
 
 def _write_array(exit_: Exit, effect: kinds.WriteArray) -> Commit:
@@ -116,6 +128,9 @@ def _write_array(exit_: Exit, effect: kinds.WriteArray) -> Commit:
     operand = exit_.operands[effect.operand]
     frame, api = exit_.frame, exit_.frame.api
     if isinstance(operand, ArrayValue) and operand.rank > 0:
+        if _reads_an_input(exit_, effect.operand):
+            copy = arrays.fresh_array(exit_, operand)
+            return lambda: exit_.require("PyArray_CopyInto", target, copy)
         source = exit_.take(arrays.new_array(api, frame, operand.dtype, operand.dims, operand.strides, operand.pointer))
         return lambda: exit_.require("PyArray_CopyInto", target, source)
 

@@ -71,6 +71,8 @@ class EntryEmitter:
         self._exits = {id(node.attributes["recipe"]): node for node in graph.walk() if node.op == "exit"}
         pinned = [*_places_of_inputs(graph), *(p for node in self._exits.values() for p in _places_of_exit(node))]
         self._boxed_places = pinned
+        recipes = (node.attributes["recipe"] for node in self._exits.values())
+        self._writes_arrays = any(isinstance(e, kinds.WriteArray) for recipe in recipes for e in recipe.effects)
         guarded = (place for guard in graph.guards.entry for place in guard.places)
         self._places = PlaceReader(self.frame, guarded, pinned)
         self._flags = FloatingPointFlags(graph, self.frame)
@@ -120,7 +122,10 @@ class EntryEmitter:
             self.api.decref_unless_null(builder, builder.load(slot, typ=POINTER))  # of the previous turn of a loop
             builder.store(NULL, slot)
             made = boxing_arrays.new_array(self.api, self.frame, type_.dtype, dims)
-            self._fail_without_memory(self.api.is_null(builder, made))
+            if self._writes_arrays:  # in place, perhaps before this: the call cannot be run again from its beginning
+                self._raise_if(self.api.is_null(builder, made))
+            else:
+                self._fail_without_memory(self.api.is_null(builder, made))
             builder.store(made, slot)
             return made, self.api.field(builder, made, layout.ARRAY_DATA, POINTER)
 
@@ -131,10 +136,12 @@ class EntryEmitter:
             self.frame.fail(IN_GRAPH + guard_number)
 
     def emit_out_of_memory(self, builder: ir.IRBuilder) -> None:
-        """Emit the deoptimization for a failed allocation; ends the current block."""
+        """Emit the way out for a failed allocation; ends the current block."""
         with self.frame.at(builder):
             self.frame.begin_exit()
-            self.frame.fail(FAILED_MEMORY)
+            if self._writes_arrays:
+                self.api.call(builder, "PyErr_NoMemory")
+            self.frame.fail(RAISED if self._writes_arrays else FAILED_MEMORY)
 
     def keep(self, value: Any) -> int:
         """Keep a Python object alive as long as the code; return its address."""
@@ -155,8 +162,10 @@ class EntryEmitter:
         with frame.at(builder):
             frame.begin_exit()
             operands = self._flags.emit_check(operands)
-            exit_ = Exit(frame, self._places, operands, values, self._fail_without_memory)
+            exit_ = Exit(frame, self._places, operands, values, self.graph.inputs, self._fail_without_memory)
             if any(effects.is_in_place(exit_, effect) for effect in recipe.effects):
+                if self._flags.checked:
+                    raise CompileError("backend.effect", "arrays are written in place before the last guard is checked")
                 exit_.failed = self._raise_if
             result = exit_.box(recipe.result)
             commits = [(effect, effects.prepare(exit_, effect)) for effect in recipe.effects]

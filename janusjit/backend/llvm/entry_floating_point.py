@@ -42,6 +42,11 @@ class FloatingPointFlags:
         self._on_x86 = triple.startswith(("x86_64", "amd64", "i686"))
         self._register_class = "x" if self._on_x86 else "w" if triple.startswith(("aarch64", "arm64")) else None
 
+    @property
+    def checked(self) -> bool:
+        """Whether the graph has such a guard."""
+        return self._guard_number is not None
+
     def emit_clear(self, inputs: Sequence[Operand]) -> list[Operand]:
         """Emit the clearing of all flags; return the inputs as the body must use them."""
         if self._guard_number is None:
