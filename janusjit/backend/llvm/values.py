@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.python_api import PythonApi
 from janusjit.ir.boxes import ExitRecipe
+from janusjit.ir.dims import Symbol
 from janusjit.ir.types import DTYPES, TensorType
 
 I1 = ir.IntType(1)
@@ -142,7 +143,13 @@ def element_pointer(builder: ir.IRBuilder, array: ArrayValue, indices: Sequence[
 
 
 class PythonEmitter(Protocol):
-    """What the lowering of a graph asks of the entry function around it (which knows the Python C API)."""
+    """What the lowering of a graph asks of the entry function around it (which knows the Python C API).
+
+    ``inputs`` are the graph's, and ``symbols`` the dimension symbols that its entry guards bind.
+    """
+
+    inputs: list[Operand]
+    symbols: dict[Symbol, ir.Value]
 
     @property
     def api(self) -> PythonApi:

@@ -1,0 +1,30 @@
+"""What operations cost: the numbers that decide what is fused, what is computed twice and what is stored.
+
+Owns the cost of an element of every operation, in units of one addition. Invariant: costs steer choices only; whatever
+they are, the program computed is the same.
+"""
+
+from __future__ import annotations
+
+from janusjit.ir.graph import Node
+
+#: operations that take several instructions an element, and how many additions each is worth
+_COSTS: dict[str, int] = {
+    **dict.fromkeys(("divide", "sqrt", "reciprocal"), 5),
+    **dict.fromkeys(("remainder", "floor_divide", "fmod", "power"), 30),
+    **dict.fromkeys(("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sigmoid", "tanh", "softplus"), 15),
+    **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh"), 20),
+    **dict.fromkeys(("arcsinh", "arccosh", "arctanh", "hypot", "cbrt", "logaddexp"), 20),
+}
+
+#: an expression of up to this cost is computed again rather than stored and loaded
+RECOMPUTE_LIMIT = 4
+
+#: a kernel with more operations or more arrays than this is split: registers run out, and compiling it takes long
+KERNEL_OPERATIONS = 48
+KERNEL_ARRAYS = 20
+
+
+def element_cost(node: Node) -> int:
+    """Return the cost of one element of an elementwise operation."""
+    return _COSTS.get(node.op, 1)

@@ -1,0 +1,187 @@
+"""Fusion: from the nodes of a region to steps.
+
+Owns `make_plan`. Elementwise nodes and reductions are gathered into loop nests as they come, each joining the latest nest
+of its shape that computes or reads one of its inputs and runs after all of them exist; `janusjit.backend.sink` then moves
+what is wanted later only. Invariant: a step runs after every step that defines what it reads. Whether an update may
+overwrite its base is not decided here: whatever order results, `janusjit.backend.buffers` copies where a reader is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from janusjit.backend import cost
+from janusjit.backend.layout import Layout, contiguous, fortran, unknown, viewed
+from janusjit.backend.plan import (
+    FusedStep,
+    NodeStep,
+    Plan,
+    RegionStep,
+    Step,
+    element_inputs,
+    is_elementwise,
+    is_reduction,
+    is_view,
+    may_fail,
+    number,
+    reduced_axes,
+    root,
+    updated_shape,
+)
+from janusjit.backend.sink import Scheduled, sink, used_by
+from janusjit.ir.builder import clone
+from janusjit.ir.dims import Dim, Symbol, symbols_of
+from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
+from janusjit.ops.indexing import symbols_in
+
+
+def make_plan(graph: Graph) -> Plan:
+    """Return the plan of a verified graph: of a copy of it, in which every ``reshape`` that copies says so."""
+    graph = clone(graph)
+    insert_copies(graph)
+    steps = schedule(graph.body)
+    number(steps)
+    return Plan(graph, steps)
+
+
+def input_layout(input_: GraphInput, index: int) -> Layout:
+    """Return the layout of an array input; strides that are not known are symbols."""
+    type_ = input_.value.type
+    if input_.layout == "any":
+        return unknown(type_, f"input{index}")
+    return contiguous(type_) if input_.layout == "C" else fortran(type_)
+
+
+def insert_copies(graph: Graph) -> None:
+    """Put a ``copy`` before each ``reshape`` of an array that is not laid out for it."""
+    layouts = {i.value: input_layout(i, index) for index, i in enumerate(graph.inputs)}
+
+    def layout_of(value: Value) -> Layout:
+        return layouts.get(value) or contiguous(value.type)
+
+    def visit(region: Region) -> None:
+        nodes, region.nodes = region.nodes, []
+        for node in nodes:
+            if is_view(node):
+                following = viewed(layout_of(node.inputs[0]), node.op, node.attributes)
+                if following is None:
+                    copy = Node("copy", node.inputs, (node.inputs[0].type,), span=node.span)
+                    region.nodes.append(copy)
+                    node.inputs = (copy.result,)
+                else:
+                    layouts[node.result] = following[0]
+            elif node.op in ("update", "update_take", "update_mask"):
+                layouts[node.result] = layout_of(node.inputs[0])  # or contiguous, which every reshape can do with
+            for inner in node.regions:
+                visit(inner)
+            region.nodes.append(node)
+
+    visit(graph.body)
+
+
+def schedule(region: Region) -> list[Step]:
+    """Return the steps of a region."""
+    scheduler = Scheduler(region)
+    for node in region.nodes:
+        scheduler.add(node)
+    return scheduler.finish()
+
+
+class Scheduler:
+    """Gathers the nodes of one region into steps, in program order."""
+
+    def __init__(self, region: Region) -> None:
+        self.scheduled = Scheduled(region)
+        self._available: dict[Value, int] = {}
+        self._bound: dict[Symbol, int] = {}
+        self._readers: dict[Value, list[FusedStep]] = {}
+        self._last_read: dict[Value, int] = {}
+        self._barrier = -1
+
+    def add(self, node: Node) -> None:
+        """Place the next node of the region."""
+        if is_view(node):
+            available = max(map(self.available, node.inputs))
+            self._available[node.result] = max(available, self._bound_by(symbols_in(node.attributes)))
+        elif is_elementwise(node) or is_reduction(node) or (node.op == "update" and node.result.type.rank > 0):
+            if self.scheduled.users.get(node.result):
+                self._fuse(node)
+        else:
+            bodies = [schedule(inner) for inner in node.regions]
+            self._add_alone(node, RegionStep(node, bodies) if bodies else NodeStep(node))
+
+    def _add_alone(self, node: Node, step: Step) -> None:
+        here = self.scheduled.append(step)
+        self._available.update((result, here) for result in node.results)
+        if "symbol" in node.attributes:
+            self._bound[node.attributes["symbol"]] = here
+        if may_fail(node) or node.regions:
+            self._barrier = here
+        for value in used_by(node):
+            self._note_read(value, here)
+
+    def available(self, value: Value) -> int:
+        """Return the position of the step after which ``value`` is in memory; -1 if it is from outside."""
+        return self._available.get(value, -1)
+
+    def finish(self) -> list[Step]:
+        """Move work to where it is wanted, settle what is stored, and return the steps."""
+        sink(self.scheduled)
+        return self.scheduled.settled()
+
+    # -- fusing
+
+    def _fuse(self, node: Node) -> None:
+        shape = iteration_shape(node)
+        step = self._find_step(node, shape)
+        if step is None:
+            step = FusedStep(shape)
+            self.scheduled.append(step)
+        position = self.scheduled.position[step]
+        for value in element_inputs(node):
+            if value not in step.values:
+                self._readers.setdefault(value, []).append(step)
+                self._note_read(value, position)
+        self._available[node.result] = position
+        self.scheduled.place(node, step)
+
+    def _find_step(self, node: Node, shape: tuple[Dim, ...]) -> FusedStep | None:
+        """Return the latest step that ``node`` can be computed in; None if it wants a new one."""
+        candidates: dict[FusedStep, int] = {}
+        for value in element_inputs(node):
+            home = self.scheduled.home.get(value)
+            for step in ([home] if home else []) + self._readers.get(value, [])[-4:]:
+                if step.shape == shape and value.type.rank > 0:
+                    candidates[step] = self.scheduled.position[step]
+        for step in sorted(candidates, key=candidates.__getitem__, reverse=True):
+            if self._fits(node, step):
+                return step
+        return None
+
+    def _fits(self, node: Node, step: FusedStep) -> bool:
+        position = self.scheduled.position[step]
+        if len(step.nodes) >= cost.KERNEL_OPERATIONS or len(self.scheduled.leaves(step)) >= cost.KERNEL_ARRAYS:
+            return False
+        symbols = symbols_in(node.attributes) | symbols_of(step.shape)
+        if self._bound_by(symbols) >= position:
+            return False
+        if any(value not in step.values and self.available(value) >= position for value in node.inputs):
+            return False
+        if node.op == "update":
+            base = root(node.inputs[0])
+            return self._barrier < position and self._last_read.get(base, -1) <= position
+        return not is_reduction(node) or step.axes in (None, reduced_axes(node))
+
+    def _note_read(self, value: Value, position: int) -> None:
+        base = root(value)
+        self._last_read[base] = max(self._last_read.get(base, -1), position)
+
+    def _bound_by(self, symbols: Iterable[Symbol]) -> int:
+        return max((self._bound.get(symbol, -1) for symbol in symbols), default=-1)
+
+
+def iteration_shape(node: Node) -> tuple[Dim, ...]:
+    """Return the shape a node is computed over: of what it reduces, of the part it updates, of its result."""
+    if is_reduction(node):
+        return node.inputs[0].type.shape
+    return updated_shape(node) if node.op == "update" else node.result.type.shape

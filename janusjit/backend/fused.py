@@ -1,0 +1,231 @@
+"""Fused kernels, described: what a `FusedStep` computes, without a trace of where in the graph it stands.
+
+Owns `FusedKernel`. Invariants: adjacent dimensions that every array walks through evenly are one dimension, and
+dimensions of 1 are none; kernels with equal keys do the same to their arguments, so they share one function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from janusjit.backend.address import Address, Addresses
+from janusjit.backend.plan import FusedStep, element_inputs, element_source, is_identity, reduced_axes
+from janusjit.ir.dims import Dim
+from janusjit.ir.graph import Node, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """The current element of array ``number``."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """Scalar argument ``number``."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of instruction ``number``."""
+
+    number: int
+
+
+Source = Union[Element, Argument, Outcome]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """An elementwise operation on the current elements."""
+
+    op: str
+    attributes: dict[str, Any]
+    sources: tuple[Source, ...]
+    dtype: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What distinguishes it; attributes by their text, in which 0.0 and -0.0 differ, and 1 and True."""
+        return (self.op, repr(sorted(self.attributes.items())), self.sources, self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A reduction of ``source`` into array ``target``, which has stride 0 along the reduced dimensions."""
+
+    kind: str
+    source: Source
+    target: int
+
+
+@dataclass
+class FusedKernel:
+    """A loop nest.
+
+    Attributes
+    ----------
+    dims : list of Dim
+        The loops, outermost first.
+    reduced : list of bool
+        Which of them are reduced over.
+    arrays : list of Address
+        The arrays, and their strides along ``dims``.
+    scalars : list of Value
+        The scalar arguments.
+    extents : list of Dim
+        The symbolic dimensions and strides, which are arguments too.
+    """
+
+    dims: list[Dim]
+    reduced: list[bool]
+    arrays: list[Address] = field(default_factory=list)
+    strides: list[list[Dim]] = field(default_factory=list)
+    scalars: list[Value] = field(default_factory=list)
+    instructions: list[Instruction] = field(default_factory=list)
+    stores: list[tuple[Source, int]] = field(default_factory=list)
+    reductions: list[Reduction] = field(default_factory=list)
+
+    @property
+    def extents(self) -> list[Dim]:
+        """The distinct symbolic extents, in order of appearance."""
+        found = [d for d in (*self.dims, *(s for strides in self.strides for s in strides)) if not isinstance(d, int)]
+        return list(dict.fromkeys(found))
+
+    @property
+    def dtypes(self) -> list[str]:
+        """The element types of the arrays."""
+        return [address.layout.dtype for address in self.arrays]
+
+    @property
+    def flat_dims(self) -> int:
+        """How many of the innermost dimensions are reduced over as if they were one.
+
+        NumPy reduces an array it has computed, which is contiguous, in one go; one it is given only where its strides
+        allow, and then the dimensions have been merged.
+        """
+        if all(isinstance(reduction.source, Element) for reduction in self.reductions):
+            return 1
+        kept = [axis for axis, reduced in enumerate(self.reduced) if not reduced]
+        return len(self.dims) - (kept[-1] + 1 if kept else 0)
+
+    def key(self) -> tuple[Any, ...]:
+        """What distinguishes the kernel's function from others."""
+        number = {extent: f"extent{index}" for index, extent in enumerate(self.extents)}
+
+        def named(dims: list[Dim]) -> tuple[Any, ...]:
+            return tuple(dim if isinstance(dim, int) else number[dim] for dim in dims)
+
+        return (
+            named(self.dims),
+            tuple(self.reduced),
+            tuple(map(named, self.strides)),
+            tuple(self.dtypes),
+            tuple(value.type.dtype for value in self.scalars),
+            tuple(instruction.key for instruction in self.instructions),
+            tuple(self.stores),
+            tuple(self.reductions),
+        )
+
+
+def describe(step: FusedStep, addresses: Addresses) -> FusedKernel:
+    """Return the kernel of a step."""
+    return _Description(step, addresses).kernel
+
+
+def copying(source: Address, target: Address) -> FusedKernel:
+    """Return the kernel that copies one array to another, broadcast."""
+    shape = target.layout.shape
+    arrays = [source.broadcast(shape), target]
+    kernel = FusedKernel(list(shape), [False] * len(shape), arrays, [list(a.layout.strides) for a in arrays])
+    kernel.stores.append((Element(0), 1))
+    _simplify(kernel)
+    return kernel
+
+
+class _Description:
+    def __init__(self, step: FusedStep, addresses: Addresses) -> None:
+        axes = step.axes or ()
+        reduced = [axis in axes for axis in range(len(step.shape))]
+        self.kernel = FusedKernel(list(step.shape), reduced)
+        self._step, self._addresses = step, addresses
+        self._sources: dict[Value, Source] = {}
+        self._arrays: dict[Address, int] = {}
+        stores = set(step.stores)
+        for node in step.nodes:
+            self._add(node)
+            if node.result in stores:
+                self._store(node)
+        for node in step.reductions:
+            self._reduce(node)
+        _simplify(self.kernel)
+
+    def _source(self, value: Value) -> Source:
+        known = self._sources.get(value)
+        if known is None:
+            if value.type.rank == 0:
+                self.kernel.scalars.append(value)
+                known = Argument(len(self.kernel.scalars) - 1)
+            else:
+                known = Element(self._array(self._addresses.of(value).broadcast(self._step.shape)))
+            self._sources[value] = known
+        return known
+
+    def _array(self, address: Address) -> int:
+        if address not in self._arrays:
+            self._arrays[address] = len(self.kernel.arrays)
+            self.kernel.arrays.append(address)
+            self.kernel.strides.append(list(address.layout.strides))
+        return self._arrays[address]
+
+    def _add(self, node: Node) -> None:
+        if node.op == "update" or is_identity(node):
+            source = self._source(node.inputs[1] if node.op == "update" else element_source(node))
+            if node.result in self._step.values:
+                self._sources[node.result] = source
+            return
+        sources = tuple(self._source(value) for value in element_inputs(node))
+        self.kernel.instructions.append(Instruction(node.op, node.attributes, sources, node.result.type.dtype))
+        self._sources[node.result] = Outcome(len(self.kernel.instructions) - 1)
+
+    def _store(self, node: Node) -> None:
+        if node.op == "update":
+            source = self._source(node.inputs[1])
+            address = self._addresses.of_update(node)
+        else:
+            source, address = self._sources[node.result], self._addresses.of(node.result)
+        self.kernel.stores.append((source, self._array(address.broadcast(self._step.shape))))
+
+    def _reduce(self, node: Node) -> None:
+        source = self._source(node.inputs[0])
+        axes = reduced_axes(node)
+        shape = self._step.shape
+        kept = tuple(1 if axis in axes else dim for axis, dim in enumerate(shape))
+        address = self._addresses.of_reduced(node.result, kept).broadcast(shape)
+        target = len(self.kernel.arrays)
+        self.kernel.arrays.append(address)
+        self.kernel.strides.append([0 if axis in axes else s for axis, s in enumerate(address.layout.strides)])
+        self.kernel.reductions.append(Reduction(node.op, source, target))
+
+
+def _simplify(kernel: FusedKernel) -> None:
+    """Drop dimensions of 1 and merge dimensions that all arrays walk through as through one."""
+    for axis in reversed(range(len(kernel.dims))):
+        if kernel.dims[axis] == 1:
+            _drop(kernel, axis)
+    for axis in reversed(range(len(kernel.dims) - 1)):
+        inner = kernel.dims[axis + 1]
+        alike = kernel.reduced[axis] == kernel.reduced[axis + 1]
+        if alike and all(strides[axis] == strides[axis + 1] * inner for strides in kernel.strides):
+            kernel.dims[axis + 1] = kernel.dims[axis] * inner
+            _drop(kernel, axis)
+
+
+def _drop(kernel: FusedKernel, axis: int) -> None:
+    del kernel.dims[axis], kernel.reduced[axis]
+    for strides in kernel.strides:
+        del strides[axis]

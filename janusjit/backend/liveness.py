@@ -1,0 +1,203 @@
+"""When and where the arrays of a plan are read.
+
+Owns `Scope`, `Read` and `Liveness`. Invariant: a read that execution may reach after a given step is never missed: reads
+in the other arm of an ``if`` are the only later ones left out, and a read in a loop happens again at its next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from janusjit.backend.plan import FusedStep, NodeStep, Plan, RegionStep, Step, element_inputs, may_fail, root
+from janusjit.ir.graph import Node, Value
+
+UPDATES = frozenset({"update", "update_take", "update_mask"})
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """A region of the plan: the body, an arm of an ``if``, or the body of a ``loop``."""
+
+    parent: Scope | None = None
+    owner: RegionStep | None = None
+    arm: int = 0
+
+    def outward(self) -> Iterator[Scope]:
+        """Yield this scope and those around it, innermost first."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether this is the body of a loop."""
+        return self.owner is not None and self.owner.node.op == "loop"
+
+    def loops(self) -> Iterator[Scope]:
+        """Yield the loop bodies this scope lies in, innermost first."""
+        return (scope for scope in self.outward() if scope.is_loop)
+
+    def within(self, outer: Scope) -> bool:
+        """Return whether this scope is ``outer`` or lies in it."""
+        return any(scope is outer for scope in self.outward())
+
+    def excludes(self, other: Scope) -> bool:
+        """Return whether the two lie in different arms of one ``if``."""
+        arms = {scope.owner: scope.arm for scope in self.outward() if scope.owner is not None}
+        return any(arms.get(s.owner, s.arm) != s.arm for s in other.outward() if s.owner is not None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """A step reads an array: ``value`` itself or a view that is ``value``."""
+
+    step: Step
+    scope: Scope
+    value: Value
+
+
+class Liveness:
+    """The reads of all arrays of a plan.
+
+    Attributes
+    ----------
+    scopes : dict
+        The scope of each step.
+    defined_in : dict
+        The scope that each value is defined in; the body, if it is not in the dictionary.
+    reads : dict
+        The reads of each array and of its views, by the array.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.body = Scope()
+        self.scopes: dict[Step, Scope] = {}
+        self.defined_in: dict[Value, Scope] = {}
+        self.reads: dict[Value, list[Read]] = {}
+        self._invariant: dict[Value, Value] = {}
+        self._fails_after: dict[Step, bool] = {}
+        self._visit(plan.steps, self.body)
+        self._visit_failures(plan.steps, False)
+
+    def root(self, value: Value) -> Value:
+        """Return the array whose memory ``value`` addresses; what a loop only passes on is what it began with."""
+        value = root(value)
+        while (initial := self._invariant.get(value)) is not None:
+            value = root(initial)
+        return value
+
+    def passed_on(self, value: Value) -> Value | None:
+        """Return what a loop began with, if ``value`` is a carried value that it only passes on."""
+        return self._invariant.get(value)
+
+    def scope_of(self, value: Value) -> Scope:
+        """Return the scope a value is defined in."""
+        return self.defined_in.get(value, self.body)
+
+    def fails_after(self, step: Step) -> bool:
+        """Return whether a guard may fail after ``step``, or while it runs again."""
+        return self._fails_after[step]
+
+    def is_read_again(self, value: Value, step: Step, scope: Scope) -> bool:
+        """Return whether the array ``value`` may be read after ``step``, which lies in ``scope``."""
+        defined = self.scope_of(value)
+        around = [loop for loop in scope.loops() if not defined.within(loop)]
+        for read in self.reads.get(value, ()):
+            if read.step is step:
+                continue
+            if read.step.time > step.time and not read.scope.excludes(scope):
+                return True
+            if any(read.scope.within(loop) for loop in around):
+                return True
+        return False
+
+    def last_use(self, value: Value) -> int:
+        """Return the time until which ``value`` has to stay in memory; -1 if it is never read."""
+        defined = self.scope_of(value)
+        return max((self._end(read, defined) for read in self.reads.get(value, ())), default=-1)
+
+    def _end(self, read: Read, defined: Scope) -> int:
+        time = read.step.time
+        for loop in read.scope.loops():
+            if not defined.within(loop):
+                assert loop.owner is not None
+                time = loop.owner.end
+        return time
+
+    # -- gathering
+
+    def _visit(self, steps: list[Step], scope: Scope) -> None:
+        for step in steps:
+            self.scopes[step] = scope
+            for value in read_by(step):
+                self.reads.setdefault(self.root(value), []).append(Read(step, scope, value))
+            for node in nodes_of(step):
+                self.defined_in.update((result, scope) for result in node.results)
+            if isinstance(step, RegionStep):
+                for arm, body in enumerate(step.bodies):
+                    inner = Scope(scope, step, arm)
+                    self._enter(step.node, arm, inner)
+                    self._visit(body, inner)
+
+    def _enter(self, node: Node, arm: int, inner: Scope) -> None:
+        region = node.regions[arm]
+        self.defined_in.update((parameter, inner) for parameter in region.parameters)
+        if node.op == "loop":
+            following = list(continues(node))
+            for index, (parameter, initial) in enumerate(zip(region.parameters, node.inputs, strict=True)):
+                if all(end.inputs[index] is parameter for end in following):
+                    self._invariant[parameter] = initial
+
+    def _visit_failures(self, steps: list[Step], after: bool) -> bool:
+        """Note which steps a failure may follow; return whether one may happen in ``steps`` or after them."""
+        for step in reversed(steps):
+            ends = isinstance(step, NodeStep) and step.node.op in ("exit", "fail", "unreachable")
+            after = False if ends else after
+            self._fails_after[step] = after
+            if isinstance(step, RegionStep):
+                if step.node.op == "loop":
+                    after = after or any(may_fail(inner) for inner in step.walk_nodes())
+                    self._fails_after[step] = after
+                after = any([self._visit_failures(body, after) for body in step.bodies])
+            else:
+                after = after or any(may_fail(node) for node in nodes_of(step))
+        return after
+
+
+def continues(loop: Node) -> Iterator[Node]:
+    """Yield the terminators that begin the next turn of a loop."""
+    return (node for node in _ends(loop) if node.op == "continue")
+
+
+def breaks(loop: Node) -> Iterator[Node]:
+    """Yield the terminators that leave a loop."""
+    return (node for node in _ends(loop) if node.op == "break")
+
+
+def _ends(loop: Node) -> Iterator[Node]:
+    pending = list(loop.regions)
+    while pending:
+        for node in pending.pop().nodes:
+            if node.op == "if":
+                pending.extend(node.regions)
+            yield node
+
+
+def nodes_of(step: Step) -> list[Node]:
+    """Return the nodes a step computes, those of nested steps not included."""
+    if isinstance(step, FusedStep):
+        return [*step.nodes, *step.reductions]
+    assert isinstance(step, (NodeStep, RegionStep))
+    return [step.node]
+
+
+def read_by(step: Step) -> list[Value]:
+    """Return the arrays a step reads, nested steps not included; what an update replaces a part of is not one."""
+    if isinstance(step, FusedStep):
+        read = [value for node in nodes_of(step) for value in element_inputs(node) if value not in step.values]
+    else:
+        (node,) = nodes_of(step)
+        read = list(node.inputs[1:] if node.op in UPDATES else node.inputs)
+    return [value for value in dict.fromkeys(read) if value.type.rank > 0]

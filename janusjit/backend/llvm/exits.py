@@ -1,0 +1,79 @@
+"""The operands of an exit.
+
+Owns `exit_operands`. Invariants: an operand boxed once is handed over with the ndarray it was computed in, one boxed more
+often is copied for each box; and a view of an array that was there before lies in that array's memory, even where its
+values were computed in a copy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+
+from llvmlite import ir
+
+from janusjit.backend.address import Address, view_of
+from janusjit.backend.buffers import is_view_value
+from janusjit.backend.llvm.memory import Memory
+from janusjit.backend.llvm.values import ArrayValue, Operand
+from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe, PlaceBox, ViewBox
+from janusjit.ir.graph import Graph, Node, Value
+
+
+def exit_operands(memory: Memory, graph: Graph, operand: Callable[[Value], Operand], node: Node) -> list[Operand]:
+    """Return the operands of an exit node for `PythonEmitter.emit_exit`."""
+    boxes = list(boxes_of(node.attributes["recipe"]))
+    operands = [operand(value) for value in node.inputs]
+    boxed: Counter[ir.Value] = Counter()
+    arrays = [box for box in boxes if isinstance(box, ArrayBox)]
+    for fresh in {(box.key if box.key >= 0 else -1 - n): box for n, box in enumerate(arrays)}.values():
+        array = operands[fresh.operand]
+        if isinstance(array, ArrayValue) and array.owner is not None:
+            boxed[array.owner] += 1
+    operands = [
+        replace(o, owner=None) if isinstance(o, ArrayValue) and o.owner is not None and boxed[o.owner] > 1 else o
+        for o in operands
+    ]
+    for box in boxes:
+        if isinstance(box, ViewBox):
+            value = node.inputs[box.operand]
+            found = _view_operand(memory, graph, value, box)
+            operands[box.operand] = operands[box.operand] if found is None else found
+    return operands
+
+
+def _view_operand(memory: Memory, graph: Graph, value: Value, box: ViewBox) -> ArrayValue | None:
+    """Return a view in the memory of the object it is to be a view of; None if the operand is right as it is."""
+    views = []
+    while value.node is not None and (is_view_value(value) or _is_element(value.node)):
+        views.append(value.node)
+        value = value.node.inputs[0]
+    if isinstance(box.base, PlaceBox):
+        place = box.base.place
+        value = next(input_.value for input_ in graph.inputs if input_.place is place)
+    elif not views or views[0].result.type.rank > 0:
+        return None
+    if value.type.rank == 0:
+        return None
+    address: Address = memory.addresses.of(value)
+    for view in reversed(views):
+        address = view_of(address, view)
+    return memory.array_at(address)
+
+
+def _is_element(node: Node) -> bool:
+    return node.op in ("view", "reshape") and node.inputs[0].type.rank > 0
+
+
+def boxes_of(recipe: ExitRecipe) -> Iterator[Box]:
+    """Yield every box of a recipe."""
+    pending: list[object] = [recipe.result, *recipe.effects]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Box):
+            yield part
+        if isinstance(part, (Box, Effect)):
+            pending.extend(getattr(part, field.name) for field in fields(part))
+        elif isinstance(part, tuple):
+            pending.extend(part)

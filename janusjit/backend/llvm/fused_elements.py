@@ -1,0 +1,94 @@
+"""The computation of one element of a fused kernel.
+
+Owns `ElementCode`, a kernel inside one LLVM function. Invariant: functions that compute elements of a kernel take their
+arguments in one order: arrays, scalars, symbolic extents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from janusjit.backend.fused import Argument, FusedKernel, Outcome, Source
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.loops import Cursor
+from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, Scalar, register_type
+from janusjit.ops.registry import OPS, Elementwise
+
+
+@dataclass(frozen=True)
+class ElementCode:
+    """A kernel in the terms of the function ``context`` is building.
+
+    Attributes
+    ----------
+    cursors : list of Cursor
+        The arrays, before the first loop the function emits.
+    dims : list of Extent
+        The loops it emits.
+    scalars : list of Scalar
+        The scalar arguments.
+    """
+
+    kernel: FusedKernel
+    context: KernelContext
+    cursors: list[Cursor]
+    dims: list[Extent]
+    scalars: list[Scalar]
+
+    @staticmethod
+    def argument_types(kernel: FusedKernel) -> list[ir.Type]:
+        """Return the types of the arguments of a function of the kernel."""
+        scalars = [register_type(value.type.dtype) for value in kernel.scalars]
+        return [POINTER] * len(kernel.arrays) + scalars + [I64] * len(kernel.extents)
+
+    @staticmethod
+    def of(kernel: FusedKernel, context: KernelContext, axes: Sequence[int]) -> ElementCode:
+        """Return the kernel in terms of a function's first arguments; the function emits the loops over ``axes``."""
+        arguments = list(context.function.args)
+        pointers, arguments = arguments[: len(kernel.arrays)], arguments[len(kernel.arrays) :]
+        values, arguments = arguments[: len(kernel.scalars)], arguments[len(kernel.scalars) :]
+        for pointer in pointers:
+            pointer.add_attribute("noalias")
+        known = dict(zip(kernel.extents, arguments, strict=False))
+        cursors = []
+        for dtype, pointer, strides in zip(kernel.dtypes, pointers, kernel.strides, strict=True):
+            extents = (strides[axis] for axis in axes)
+            cursors.append(Cursor(dtype, pointer, tuple(s if isinstance(s, int) else known[s] for s in extents)))
+        dims = [kernel.dims[axis] for axis in axes]
+        return ElementCode(
+            kernel,
+            context,
+            cursors,
+            [dim if isinstance(dim, int) else known[dim] for dim in dims],
+            [Scalar(value.type.dtype, argument) for value, argument in zip(kernel.scalars, values, strict=True)],
+        )
+
+    def emit(self, cursors: Sequence[Cursor]) -> list[Scalar]:
+        """Emit instructions and stores for the elements the cursors are at; return what the reductions combine."""
+        builder = self.context.builder
+        emitter = LLVMScalarEmitter(builder)
+        loaded: dict[int, Scalar] = {}
+        outcomes: list[Scalar] = []
+
+        def fetch(source: Source) -> Scalar:
+            if isinstance(source, Argument):
+                return self.scalars[source.number]
+            if isinstance(source, Outcome):
+                return outcomes[source.number]
+            if source.number not in loaded:
+                loaded[source.number] = cursors[source.number].load(builder)
+            return loaded[source.number]
+
+        for instruction in self.kernel.instructions:
+            lowering = OPS[instruction.op].lowering
+            assert isinstance(lowering, Elementwise)
+            operands = [fetch(source) for source in instruction.sources]
+            outcomes.append(lowering.scalar(emitter, *operands, **instruction.attributes))
+        stored = [(fetch(source), number) for source, number in self.kernel.stores]
+        combined = [fetch(reduction.source) for reduction in self.kernel.reductions]
+        for value, number in stored:
+            cursors[number].store(builder, value)
+        return combined

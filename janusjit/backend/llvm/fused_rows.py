@@ -1,0 +1,269 @@
+"""Reductions of the innermost dimensions of a fused kernel.
+
+Owns `reduce_row`. The dimensions are walked through as one, in blocks: what is to be combined goes to a buffer on the stack in a loop that
+LLVM can vectorise, and a block function of `janusjit.backend.llvm.reduce` combines it. Invariant: blocks are combined in
+the order of NumPy's pairwise summation, by a recursive function where there is more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from janusjit.backend.fused import Element, Reduction
+from janusjit.backend.llvm import reduce
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.fused_elements import ElementCode
+from janusjit.backend.llvm.loops import Cursor
+from janusjit.backend.llvm.values import (
+    I64,
+    POINTER,
+    Extent,
+    KernelContext,
+    Scalar,
+    as_i64,
+    item_size,
+    memory_type,
+    multiply,
+    offset_pointer,
+    register_type,
+    store,
+)
+
+
+def reduce_row(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar]) -> list[Scalar]:
+    """Emit the reduction of the last dimensions; return ``before`` combined with it, for each reduction.
+
+    ``cursors`` have the strides of these dimensions left.
+    """
+    count: Extent = 1
+    for dim in code.dims[len(code.dims) - len(cursors[0].strides) :]:
+        count = multiply(code.context.builder, count, dim)
+    if isinstance(count, int) and count <= reduce.BLOCK:
+        return _combined(code, before, _emit_block(code, cursors, ir.Constant(I64, 0), as_i64(count), before))
+    if not any(_is_pairwise(code, reduction) for reduction in code.kernel.reductions):
+        return _emit_blocks(code, cursors, as_i64(count), before)
+    slots = []
+    for reduction, total in zip(code.kernel.reductions, before, strict=True):
+        if not _is_pairwise(code, reduction):
+            slots.append(code.context.stack_slot(register_type(total.dtype)))
+            code.context.builder.store(total.value, slots[-1])
+    builder = code.context.builder
+    arguments = [cursor.pointer for cursor in cursors] + list(code.context.function.args[len(cursors) :])
+    result = builder.call(_part_function(code), [*arguments, *slots, ir.Constant(I64, 0), as_i64(count)])
+    return _combined(code, before, _totals(code, result, slots))
+
+
+def _is_pairwise(code: ElementCode, reduction: Reduction) -> bool:
+    return reduce.is_pairwise(reduction.kind, code.kernel.dtypes[reduction.target])
+
+
+def _combined(code: ElementCode, before: list[Scalar], totals: list[Scalar]) -> list[Scalar]:
+    """Add the pairwise sums to what was there before; other totals began with it."""
+    emitter = LLVMScalarEmitter(code.context.builder)
+    return [
+        emitter.add(old, new) if _is_pairwise(code, reduction) else new
+        for reduction, old, new in zip(code.kernel.reductions, before, totals, strict=True)
+    ]
+
+
+def _totals(code: ElementCode, sums: ir.Value, slots: list[ir.Value]) -> list[Scalar]:
+    """Return the totals of all reductions, from the pairwise sums and the slots of the others."""
+    builder = code.context.builder
+    left, position, totals = list(slots), 0, []
+    for reduction in code.kernel.reductions:
+        dtype = code.kernel.dtypes[reduction.target]
+        if _is_pairwise(code, reduction):
+            totals.append(Scalar(dtype, builder.extract_value(sums, position)))
+            position += 1
+        else:
+            totals.append(Scalar(dtype, builder.load(left.pop(0), typ=register_type(dtype))))
+    return totals
+
+
+def _emit_blocks(code: ElementCode, cursors: Sequence[Cursor], count: ir.Value, before: list[Scalar]) -> list[Scalar]:
+    """Emit a loop over blocks, each of which begins with the totals of the one before."""
+    context, builder = code.context, code.context.builder
+    if all(_direct(code, reduction, cursors) for reduction in code.kernel.reductions) and not code.kernel.stores:
+        return _emit_block(code, cursors, ir.Constant(I64, 0), count, before)
+    slots = [context.stack_slot(register_type(total.dtype)) for total in before]
+    for slot, total in zip(slots, before, strict=True):
+        builder.store(total.value, slot)
+    block = ir.Constant(I64, reduce.BLOCK)
+    blocks = builder.sdiv(builder.add(count, ir.Constant(I64, reduce.BLOCK - 1)), block)
+    with context.loop(blocks) as number:
+        start = builder.mul(number, block)
+        left = builder.sub(count, start)
+        size = builder.select(builder.icmp_signed("<", left, block), left, block)
+        running = [Scalar(t.dtype, builder.load(s, typ=register_type(t.dtype))) for s, t in zip(slots, before, strict=True)]
+        for slot, total in zip(slots, _emit_block(code, cursors, start, size, running), strict=True):
+            builder.store(total.value, slot)
+    return [Scalar(t.dtype, builder.load(s, typ=register_type(t.dtype))) for s, t in zip(slots, before, strict=True)]
+
+
+def _direct(code: ElementCode, reduction: Reduction, cursors: Sequence[Cursor]) -> Cursor | None:
+    """Return the array a reduction combines, if it is in memory already and contiguous."""
+    if not isinstance(reduction.source, Element) or reduction.kind in ("any", "all", "count_nonzero"):
+        return None
+    number = reduction.source.number
+    if any(number == stored for _, stored in code.kernel.stores):
+        return None  # what is combined is the element before the store
+    cursor = cursors[number]
+    return cursor if cursor.strides == (item_size(cursor.dtype),) else None
+
+
+def _emit_block(
+    code: ElementCode, cursors: Sequence[Cursor], start: ir.Value, count: ir.Value, before: list[Scalar]
+) -> list[Scalar]:
+    """Emit the computation of elements ``start`` to ``start + count``, and their reduction.
+
+    Returns the sum of the block for pairwise reductions, and ``before`` combined with the block for others.
+    """
+    context = code.context
+    direct = [_direct(code, reduction, cursors) for reduction in code.kernel.reductions]
+    dtypes = [code.kernel.dtypes[reduction.target] for reduction in code.kernel.reductions]
+    buffers = [
+        _at(code, cursor, start) if cursor else context.stack_slot(memory_type(dtype), reduce.BLOCK)
+        for cursor, dtype in zip(direct, dtypes, strict=True)
+    ]
+    if code.kernel.stores or not all(direct):
+        wanted = [None if cursor else buffer for cursor, buffer in zip(direct, buffers, strict=True)]
+        if len(cursors[0].strides) == 1:
+            _emit_elements(code, cursors, start, count, wanted)
+        else:
+            _emit_segments(code, cursors, start, count, wanted)
+    totals = []
+    for reduction, dtype, buffer, total in zip(code.kernel.reductions, dtypes, buffers, before, strict=True):
+        function = reduce.block_function(context.module, context.python, reduction.kind, dtype)
+        initial = [] if reduce.is_pairwise(reduction.kind, dtype) else [total.value]
+        totals.append(Scalar(dtype, context.builder.call(function, [*initial, buffer, count])))
+    return totals
+
+
+Buffers = Sequence["ir.Value | None"]
+
+
+def _emit_elements(
+    code: ElementCode, cursors: Sequence[Cursor], start: ir.Value, count: ir.Value, buffers: Buffers
+) -> None:
+    """Emit the loop that computes ``count`` elements of the last dimension from ``start`` on, into the buffers."""
+    with code.context.loop(count) as step:
+        builder = code.context.builder
+        index = builder.add(start, step)
+        values = code.emit([cursor.enter(builder, index) for cursor in cursors])
+        emitter = LLVMScalarEmitter(builder)
+        for reduction, value, buffer in zip(code.kernel.reductions, values, buffers, strict=True):
+            if buffer is not None:
+                x = reduce.element(emitter, reduction.kind, value)
+                pointer = builder.gep(buffer, [step], inbounds=True, source_etype=memory_type(x.dtype))
+                store(builder, x, pointer)
+
+
+def _emit_segments(
+    code: ElementCode, cursors: Sequence[Cursor], start: ir.Value, count: ir.Value, buffers: Buffers
+) -> None:
+    """Emit a loop over the parts of rows that elements ``start`` to ``start + count`` of several dimensions are."""
+    context, builder = code.context, code.context.builder
+    dims = code.dims[len(code.dims) - len(cursors[0].strides) :]
+    width = as_i64(dims[-1])
+    done = context.stack_slot(I64)
+    builder.store(ir.Constant(I64, 0), done)
+    first_row = builder.udiv(start, width)
+    last_row = builder.udiv(builder.add(start, builder.sub(count, ir.Constant(I64, 1))), width)
+    rows = builder.add(builder.sub(last_row, first_row), ir.Constant(I64, 1))
+    with context.loop(rows) as step:
+        position = builder.load(done, typ=I64)
+        row = builder.add(first_row, step)
+        column = builder.sub(builder.add(start, position), builder.mul(row, width))
+        room, left = builder.sub(width, column), builder.sub(count, position)
+        size = builder.select(builder.icmp_signed("<", room, left), room, left)
+        inside = [_enter_row(builder, cursor, dims[:-1], row) for cursor in cursors]
+        targets = [
+            b if b is None else builder.gep(b, [position], inbounds=True, source_etype=memory_type(dtype))
+            for b, dtype in zip(buffers, [code.kernel.dtypes[r.target] for r in code.kernel.reductions], strict=True)
+        ]
+        _emit_elements(code, inside, column, size, targets)
+        builder.store(builder.add(position, size), done)
+
+
+def _enter_row(builder: ir.IRBuilder, cursor: Cursor, dims: Sequence[Extent], row: ir.Value) -> Cursor:
+    """Return the cursor at a row that is counted through all dimensions but the last."""
+    position: Extent = 0
+    for axis in reversed(range(len(dims))):
+        index = row if axis == 0 else builder.urem(row, as_i64(dims[axis]))
+        row = row if axis == 0 else builder.udiv(row, as_i64(dims[axis]))
+        offset = multiply(builder, index, cursor.strides[axis])
+        position = offset if position == 0 else builder.add(as_i64(position), as_i64(offset))
+    return Cursor(cursor.dtype, offset_pointer(builder, cursor.pointer, position), cursor.strides[-1:])
+
+
+def _at(code: ElementCode, cursor: Cursor, start: ir.Value) -> ir.Value:
+    return cursor.enter(code.context.builder, start).pointer
+
+
+def _part_function(code: ElementCode) -> ir.Function:
+    """Return the recursive function that sums ``count`` elements from ``start`` on.
+
+    Its arguments are those of the kernel, with the arrays at the row's begin, then a slot for the total of each reduction
+    that is not pairwise, ``start`` and ``count``; it returns a structure of the pairwise sums.
+    """
+    kernel, module = code.kernel, code.context.module
+    name = f"{code.context.function.name}.part"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    pairwise = [r for r in kernel.reductions if _is_pairwise(code, r)]
+    result = ir.LiteralStructType([register_type(kernel.dtypes[r.target]) for r in pairwise])
+    types = ElementCode.argument_types(kernel) + [POINTER] * (len(kernel.reductions) - len(pairwise)) + [I64, I64]
+    function = ir.Function(module, ir.FunctionType(result, types), name)
+    function.linkage = "internal"
+    function.attributes.add("nounwind")
+    function.attributes.add("noinline")
+    context = KernelContext(function, code.context.python)
+    first = len(kernel.dims) - kernel.flat_dims
+    part = ElementCode.of(kernel, context, range(first, len(kernel.dims)))
+    slots, (start, count) = list(function.args[: -2][len(ElementCode.argument_types(kernel)) :]), function.args[-2:]
+    small = context.builder.icmp_signed("<=", count, ir.Constant(I64, reduce.BLOCK))
+    with context.builder.if_then(small):
+        context.builder.ret(_sum_block(part, slots, start, count))
+    context.finish_with(_sum_halves(part, start, count))
+    return function
+
+
+def _sum_block(part: ElementCode, slots: list[ir.Value], start: ir.Value, count: ir.Value) -> ir.Value:
+    """Emit the sums of one block; totals of other kinds go to their slots."""
+    builder = part.context.builder
+    left, before, targets = list(slots), [], []
+    for reduction in part.kernel.reductions:
+        dtype = part.kernel.dtypes[reduction.target]
+        pairwise = _is_pairwise(part, reduction)
+        targets.append(None if pairwise else left.pop(0))
+        before.append(
+            Scalar(dtype, ir.Constant(register_type(dtype), ir.Undefined))
+            if pairwise
+            else Scalar(dtype, builder.load(targets[-1], typ=register_type(dtype)))
+        )
+    sums: ir.Value = ir.Constant(part.context.function.function_type.return_type, ir.Undefined)
+    position = 0
+    for target, total in zip(targets, _emit_block(part, part.cursors, start, count, before), strict=True):
+        if target is None:
+            sums = builder.insert_value(sums, total.value, position)
+            position += 1
+        else:
+            builder.store(total.value, target)
+    return sums
+
+
+def _sum_halves(part: ElementCode, start: ir.Value, count: ir.Value) -> ir.Value:
+    """Emit the sums of two halves, the first a multiple of 8 long, as NumPy has them."""
+    builder, function = part.context.builder, part.context.function
+    half = builder.and_(builder.lshr(count, ir.Constant(I64, 1)), ir.Constant(I64, -reduce.LANES))
+    outer = list(function.args[:-2])
+    first = builder.call(function, [*outer, start, half])
+    second = builder.call(function, [*outer, builder.add(start, half), builder.sub(count, half)])
+    sums: ir.Value = ir.Constant(function.function_type.return_type, ir.Undefined)
+    for position in range(len(function.function_type.return_type.elements)):
+        total = builder.fadd(builder.extract_value(first, position), builder.extract_value(second, position))
+        sums = builder.insert_value(sums, total, position)
+    return sums

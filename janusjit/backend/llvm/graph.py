@@ -1,0 +1,249 @@
+"""From a graph to LLVM code.
+
+Owns `GraphLowering`, which emits the body of an entry function: scalars in registers, fused kernels and single operations
+as calls, control flow as blocks. Invariant: steps are emitted in the plan's order, so a value's code dominates its uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from janusjit.backend.address import view_of
+from janusjit.backend.buffers import Transfer, assign
+from janusjit.backend.fuse import make_plan
+from janusjit.backend.fused import FusedKernel, copying, describe
+from janusjit.backend.layout import stride_symbols
+from janusjit.backend.llvm.control import ControlFlow
+from janusjit.backend.llvm.fused_loops import FusedFunctions
+from janusjit.backend.llvm.memory import Extents, Memory
+from janusjit.backend.llvm.node_functions import NodeFunctions
+from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
+from janusjit.backend.llvm.values import (
+    I64,
+    ArrayValue,
+    Operand,
+    PythonEmitter,
+    Scalar,
+    as_i64,
+    load,
+    memory_type,
+)
+from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step
+from janusjit.ir.dims import Symbol
+from janusjit.ir.graph import Graph, Node, Value
+
+_UPDATES_BY_KERNEL = frozenset({"update_take", "update_mask"})
+
+
+class GraphLowering:
+    """Lowers a graph into a function whose prologue has been emitted.
+
+    Parameters
+    ----------
+    module : llvmlite.ir.Module
+        Where kernels go.
+    builder : llvmlite.ir.IRBuilder
+        Where the body begins.
+    graph : Graph
+        A verified graph.
+    python : PythonEmitter
+        The entry function: its inputs, and its ways out.
+
+    Attributes
+    ----------
+    plan : str
+        The steps, as text.
+    """
+
+    def __init__(self, module: ir.Module, builder: ir.IRBuilder, graph: Graph, python: PythonEmitter) -> None:
+        self.builder, self.python = builder, python
+        self._plan = make_plan(graph)
+        self.graph = self._plan.graph
+        self.plan = str(self._plan)
+        self.placement = assign(self._plan)
+        self.scalars: dict[Value, Scalar] = {}
+        self.extents = Extents(builder, python.symbols)
+        self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
+        self.control = ControlFlow(self)
+        self._fused = FusedFunctions(module, python)
+        self._nodes = NodeFunctions(module, python)
+        self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
+        self._failures: dict[int, ir.Block] = {}
+
+    def lower(self) -> None:
+        """Emit the body."""
+        self._bind_inputs(self.python.inputs)
+        self.memory.allocate()
+        self.lower_steps(self._plan.steps)
+
+    def _bind_inputs(self, inputs: Sequence[Operand]) -> None:
+        for input_, operand in zip(self._plan.graph.inputs, inputs, strict=True):
+            if isinstance(operand, Scalar):
+                self.scalars[input_.value] = operand
+                continue
+            if operand.rank == 0:
+                self.scalars[input_.value] = load(self.builder, operand.dtype, operand.pointer)
+                continue
+            storage = self.placement.storage(input_.value)
+            assert storage is not None
+            self.memory.set_pointer(storage, operand.pointer)
+            if input_.layout == "any":
+                for symbol, stride in zip(stride_symbols(storage.layout), operand.strides, strict=True):
+                    self.extents.bind(symbol, as_i64(stride))
+
+    # -- steps
+
+    def lower_steps(self, steps: list[Step]) -> None:
+        """Emit the steps of a region."""
+        for step in steps:
+            if isinstance(step, FusedStep):
+                self._lower_fused(step)
+            elif isinstance(step, RegionStep):
+                self.control.lower(step)
+            elif isinstance(step, NodeStep):
+                self._lower_node(step)
+
+    def _lower_fused(self, step: FusedStep) -> None:
+        for node in step.nodes:
+            if node.result in self.placement.copied and node.result in step.stores:
+                self._copy_base(node)
+        results = {reduction.result for reduction in step.reductions}
+        for value in (*step.stores, *results):
+            self.prepare(value)
+        self._check_not_empty(step)
+        kernel = describe(step, self.memory.addresses)
+        registers = [
+            (address.storage, node.result)
+            for address, node in zip(kernel.arrays[-len(step.reductions) :], step.reductions, strict=False)
+            if node.result.type.rank == 0
+        ]
+        for storage, _ in registers:
+            self.memory.set_pointer(storage, self.memory.stack_slot(memory_type(storage.layout.dtype)))
+        self._call_fused(kernel)
+        for storage, value in registers:
+            pointer = self.memory.pointer_to(storage)
+            self.scalars[value] = load(self.builder, storage.layout.dtype, pointer)
+
+    def _call_fused(self, kernel: FusedKernel) -> None:
+        pointers = [self.memory.pointer(address) for address in kernel.arrays]
+        scalars = [self.scalars[value] for value in kernel.scalars]
+        extents = [self.extents.value(extent) for extent in kernel.extents]
+        self._fused.call(self.builder, kernel, pointers, scalars, extents)
+
+    def _check_not_empty(self, step: FusedStep) -> None:
+        """Emit the guards of reductions that are not defined for no elements."""
+        for node in step.reductions:
+            if node.guard is not None:
+                for axis in node.attributes["axes"]:
+                    size = self.extents.value(step.shape[axis])
+                    self.fail_unless(self.builder.icmp_signed(">", size, ir.Constant(I64, 0)), node)
+
+    def _copy_base(self, update: Node) -> None:
+        """Emit the copy of an update's base to the storage of its result, where it cannot be made in place."""
+        self.prepare(update.result)
+        base, result = self.memory.addresses.of(update.inputs[0]), self.memory.addresses.of(update.result)
+        self._call_fused(copying(base, result))
+
+    def prepare(self, value: Value) -> None:
+        """Emit the allocation of an array's storage, if its size has become known just now."""
+        storage = self.placement.storage(value)
+        if storage is not None and storage.kind == "own":
+            self.memory.prepare(storage)
+
+    def transfer(self, transfers: Sequence[Transfer]) -> None:
+        """Emit copies of arrays to the storages of the values they become."""
+        for transfer in transfers:
+            self.prepare(transfer.target)
+            source, target = (self.memory.addresses.of(v) for v in (transfer.source, transfer.target))
+            self._call_fused(copying(source, target))
+
+    # -- single nodes
+
+    def _lower_node(self, step: NodeStep) -> None:
+        node = step.node
+        if self.control.lower_structural(step):
+            return
+        if node.op == "constant_array" and node.result.type.rank > 0:
+            storage = self.placement.storage(node.result)
+            assert storage is not None
+            array = node.attributes["value"].value
+            self.python.keep(array)
+            self.memory.set_pointer(storage, ir.Constant(I64, array.ctypes.data).inttoptr(ir.PointerType()))
+        elif is_scalar(node):
+            self._lower_scalar(node)
+        else:
+            self._lower_call(node)
+
+    def _lower_scalar(self, node: Node) -> None:
+        if is_view_of_array(node):
+            self.scalars[node.result] = load(self.builder, node.result.type.dtype, self._element(node))
+            return
+        value, valid = emit_scalar(self.builder, node, [self.scalars[value] for value in node.inputs])
+        self.scalars[node.result] = value
+        if valid is not None:
+            self.fail_unless(valid, node)
+
+    def _element(self, node: Node) -> ir.Value:
+        """Return the address of the element a view of rank 0 picks."""
+        return self.memory.pointer(view_of(self.memory.addresses.of(node.inputs[0]), node))
+
+    def _lower_call(self, node: Node) -> None:
+        inputs = [self.operand(value) for value in node.inputs]
+        if "symbol" in node.attributes:
+            self._bind_count(node, inputs, node.attributes["symbol"])
+        outputs = []
+        for result in node.results:
+            if result.type.rank == 0:
+                slot = self.memory.stack_slot(memory_type(result.type.dtype))
+                outputs.append(ArrayValue(result.type.dtype, slot, (), ()))
+            else:
+                if result in self.placement.copied:
+                    self._copy_base(node)
+                self.prepare(result)
+                outputs.append(self.memory.array(result))
+        if node.op in _UPDATES_BY_KERNEL and node.result.type.rank > 0:
+            inputs[0] = outputs[0]
+        held = self._nodes.call(self.builder, node, inputs, outputs)
+        if held is not None:
+            self.fail_unless(held, node)
+        for result, output in zip(node.results, outputs, strict=True):
+            if result.type.rank == 0:
+                self.scalars[result] = load(self.builder, output.dtype, output.pointer)
+
+    def _bind_count(self, node: Node, inputs: list[Operand], symbol: Symbol) -> None:
+        slot = self.memory.stack_slot(I64)
+        held = self._nodes.call_count(self.builder, node, inputs, ArrayValue("i64", slot, (), ()))
+        if held is not None:
+            self.fail_unless(held, node)
+        self.extents.bind(symbol, self.builder.load(slot, typ=I64))
+
+    def operand(self, value: Value) -> Operand:
+        """Return a value for use: a scalar, or an array in memory."""
+        return self.scalars[value] if value.type.rank == 0 else self.memory.array(value)
+
+    # -- failures
+
+    def fail_unless(self, condition: ir.Value, node: Node) -> None:
+        """Emit: deoptimize for the guard of ``node``, or for want of memory, unless ``condition`` holds."""
+        number = -1 if node.guard is None else self._guard_numbers[id(node.guard)]
+        if number not in self._failures:
+            block = self._failures[number] = self.builder.append_basic_block("failed")
+            if number < 0:
+                self.python.emit_out_of_memory(ir.IRBuilder(block))
+            else:
+                self.python.emit_fail(ir.IRBuilder(block), number)
+        following = self.builder.append_basic_block("held")
+        branch = self.builder.cbranch(condition, following, self._failures[number])
+        branch.set_weights([1_000_000, 1])
+        self.builder.position_at_end(following)
+
+    def fail(self, node: Node) -> None:
+        """Emit the unconditional deoptimization for the guard of ``node``."""
+        self.python.emit_fail(self.builder, self._guard_numbers[id(node.guard)])
+
+
+def is_view_of_array(node: Node) -> bool:
+    """Return whether a node picks one element of an array."""
+    return node.op in ("view", "reshape") and node.result.type.rank == 0 and node.inputs[0].type.rank > 0

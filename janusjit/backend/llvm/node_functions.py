@@ -1,0 +1,157 @@
+"""Operations with kernels of their own, as functions.
+
+Owns `NodeFunctions`, which emits a function for every different use of a matrix product, a structured or a library
+operation and calls it. Invariant: uses with the same attributes, element types and known extents share one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.blas import emit_matmul
+from janusjit.backend.llvm.library import emit_library, emit_library_count
+from janusjit.backend.llvm.positions import emit_position
+from janusjit.backend.llvm.structured import emit_count, emit_structured
+from janusjit.backend.llvm.values import (
+    I1,
+    POINTER,
+    VOID,
+    ArrayValue,
+    Extent,
+    KernelContext,
+    Operand,
+    PythonEmitter,
+    Scalar,
+    store,
+)
+from janusjit.backend.plan import may_fail
+from janusjit.ir.graph import Node
+from janusjit.ops.registry import OPS, Contract, Library, Reduce
+
+Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], None]
+
+
+class NodeFunctions:
+    """The functions of a module's single operations, each emitted at its first use."""
+
+    def __init__(self, module: ir.Module, python: PythonEmitter) -> None:
+        self._module, self._python = module, python
+        self._functions: dict[tuple[Any, ...], ir.Function] = {}
+
+    def call(
+        self, builder: ir.IRBuilder, node: Node, inputs: Sequence[Operand], outputs: Sequence[ArrayValue]
+    ) -> ir.Value | None:
+        """Emit a call of the node's kernel; return whether its requirements held (``i1``), if it has any."""
+        called = self._call(builder, node, inputs, outputs, _emitter_of(node), I1 if may_fail(node) else VOID)
+        return called if may_fail(node) else None
+
+    def call_count(
+        self, builder: ir.IRBuilder, node: Node, inputs: Sequence[Operand], count: ArrayValue
+    ) -> ir.Value | None:
+        """Emit a call that computes the length of a result that depends on the data; return whether it could."""
+        called = self._call(builder, node, inputs, [count], _emit_count, I1 if may_fail(node) else VOID)
+        return called if may_fail(node) else None
+
+    def _call(
+        self,
+        builder: ir.IRBuilder,
+        node: Node,
+        inputs: Sequence[Operand],
+        outputs: Sequence[ArrayValue],
+        emit: Emit,
+        result: ir.Type,
+    ) -> ir.Value:
+        signature = _Signature()
+        described = (signature.add(inputs), signature.add(outputs))
+        key = (node.op, repr(sorted(node.attributes.items())), emit, str(result), *described)
+        function = self._functions.get(key)
+        if function is None:
+            types = [value.type for value in signature.arguments]
+            name = f"{node.op}.{len(self._functions)}"
+            function = ir.Function(self._module, ir.FunctionType(result, types), name)
+            self._functions[key] = function
+            self._emit(function, signature, node, (inputs, outputs), emit)
+        return builder.call(function, signature.arguments)
+
+    def _emit(
+        self,
+        function: ir.Function,
+        signature: _Signature,
+        node: Node,
+        operands: tuple[Sequence[Operand], Sequence[ArrayValue]],
+        emit: Emit,
+    ) -> None:
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        for argument in function.args:
+            if argument.type == POINTER:
+                argument.add_attribute("noalias")
+        context = KernelContext(function, self._python)
+        inputs = [signature.inside(function, operand) for operand in operands[0]]
+        outputs = [signature.inside(function, operand) for operand in operands[1]]
+        emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])
+        context.finish()
+
+
+class _Signature:
+    """The arguments of a call: every distinct value once, constants none at all."""
+
+    def __init__(self) -> None:
+        self.arguments: list[ir.Value] = []
+
+    def add(self, operands: Sequence[Operand]) -> tuple[Any, ...]:
+        """Take the operands' values for arguments; return what distinguishes the operands."""
+        return tuple(
+            (operand.dtype, self._add(operand.value))
+            if isinstance(operand, Scalar)
+            else (operand.dtype, self._add(operand.pointer), *map(self._add, (*operand.dims, None, *operand.strides)))
+            for operand in operands
+        )
+
+    def _add(self, extent: Extent | None) -> Any:
+        if extent is None or isinstance(extent, int):
+            return extent
+        position = self._position(extent)
+        if position is None:
+            self.arguments.append(extent)
+            position = len(self.arguments) - 1
+        return f"argument{position}"
+
+    def _position(self, value: ir.Value) -> int | None:
+        return next((i for i, argument in enumerate(self.arguments) if argument is value), None)
+
+    def inside(self, function: ir.Function, operand: Operand) -> Operand:
+        """Return an operand in terms of the function's arguments."""
+        if isinstance(operand, Scalar):
+            return Scalar(operand.dtype, self._inside(function, operand.value))
+        dims, strides = (
+            tuple(self._inside(function, extent) for extent in part) for part in (operand.dims, operand.strides)
+        )
+        return ArrayValue(operand.dtype, self._inside(function, operand.pointer), dims, strides)
+
+    def _inside(self, function: ir.Function, extent: Any) -> Any:
+        return extent if isinstance(extent, int) else function.args[self._position(extent)]
+
+
+def _emitter_of(node: Node) -> Emit:
+    lowering = OPS[node.op].lowering
+    if isinstance(lowering, Contract):
+        return _emit_product
+    if isinstance(lowering, Reduce):
+        return emit_position
+    if isinstance(lowering, Library):
+        return emit_library
+    return emit_structured
+
+
+def _emit_product(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> None:
+    a, b = (context.as_array(operand) for operand in inputs)
+    emit_matmul(context, a, b, outputs[0])
+
+
+def _emit_count(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> None:
+    count = emit_library_count if isinstance(OPS[node.op].lowering, Library) else emit_count
+    store(context.builder, Scalar("i64", count(context, node, inputs)), outputs[0].pointer)
