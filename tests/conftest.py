@@ -24,10 +24,16 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # not in pyproject.toml: to name the class, pytest imports the package, and the variables above have to be set first
+    config.addinivalue_line("filterwarnings", "error::janusjit.errors.DegradedWarning")
+
+
 @pytest.fixture(autouse=True)
 def _unchanged_configuration() -> Iterator[None]:
     from janusjit import config
 
     before = config.current()
+    assert before.verify
     yield
     assert config.current() is before, "a test left the configuration changed"
