@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from janusjit.ir.builder import Substitution
+from janusjit.ir.builder import Substitution, carried_guards, drop_guards
 from janusjit.ir.graph import Graph, Node, Region
 from janusjit.ops import OPS
 from janusjit.transform.facts import exact_key, is_operation
@@ -17,7 +17,10 @@ from janusjit.transform.facts import exact_key, is_operation
 
 def merge_common_subexpressions(graph: Graph) -> int:
     """Replace nodes, guards included, that do what a dominating node has done; return how many."""
-    return _Merger().region(graph.body)
+    carried = carried_guards(graph)
+    merged = _Merger().region(graph.body)
+    drop_guards(graph, carried)
+    return merged
 
 
 class _Merger:
