@@ -301,18 +301,29 @@ class DataParser:
         place = self.root()
         while self._tokens.peek.text in (".", "["):
             if self._tokens.accept("."):
-                place = self.step(place, "attribute", self._tokens.expect_kind("name"))
+                name = self._tokens.expect_kind("name")
+                place = self._question(place, name) if self._tokens.accept("(") else self.step(place, "attribute", name)
             else:
                 self._tokens.expect("[")
                 place = self.step(place, "item", self.data())
                 self._tokens.expect("]")
         return place
 
+    def _question(self, owner: pl.Place, name: str) -> pl.Place:
+        """Read the rest of ``.len()`` or ``.has(key)``."""
+        if name == "len":
+            self._tokens.expect(")")
+            return self.step(owner, "len", "")
+        key = self.data()
+        self._tokens.expect(")")
+        return self.step(owner, "has", key)
+
     def step(self, owner: pl.Place, kind: str, key: Any) -> pl.Place:
         """Return the one place that is this step from ``owner``."""
         path = (owner, kind + type(key).__name__, key)
         found = self._interned.get(path)
         if found is None:
-            found = pl.AttributePlace(owner, key) if kind == "attribute" else pl.ItemPlace(owner, key)
+            made: dict[str, Any] = {"attribute": pl.AttributePlace, "item": pl.ItemPlace, "has": pl.MembershipPlace}
+            found = pl.LengthPlace(owner) if kind == "len" else made[kind](owner, key)
             self._interned[path] = found
         return found

@@ -122,3 +122,32 @@ class ItemPlace(Place):
 
     def __str__(self) -> str:
         return f"{self.owner}[{self.key!r}]"
+
+
+@dataclass(frozen=True, eq=False)
+class LengthPlace(Place):
+    """``len(owner)`` of an exact list, dict or set."""
+
+    owner: Place
+
+    def read(self, arguments: Sequence[Any]) -> Any:
+        owner = self.owner.read(arguments)
+        return MISSING if owner is MISSING else len(owner)
+
+    def __str__(self) -> str:
+        return f"len({self.owner})"
+
+
+@dataclass(frozen=True, eq=False)
+class MembershipPlace(Place):
+    """``key in owner`` of an exact dict, set or frozenset; ``key`` is a hashable constant."""
+
+    owner: Place
+    key: Any
+
+    def read(self, arguments: Sequence[Any]) -> Any:
+        owner = self.owner.read(arguments)
+        return MISSING if owner is MISSING else self.key in owner
+
+    def __str__(self) -> str:
+        return f"{self.key!r} in {self.owner}"

@@ -120,6 +120,10 @@ class DataPrinter:
             return f"{self.place(place.owner)}.{place.name}"
         if isinstance(place, pl.ItemPlace):
             return f"{self.place(place.owner)}[{self.data(place.key)}]"
+        if isinstance(place, pl.LengthPlace):
+            return f"{self.place(place.owner)}.len()"
+        if isinstance(place, pl.MembershipPlace):
+            return f"{self.place(place.owner)}.has({self.data(place.key)})"
         if not isinstance(place, (pl.ConstantPlace, pl.GlobalPlace, pl.CellPlace)):
             raise TypeError(f"{type(place).__name__} has no text")
         name = self._places.of(place, identifier(place.name, "place_").replace(".", "_"))

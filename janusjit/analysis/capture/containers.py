@@ -209,6 +209,8 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
         item = machine.heap(owner)
         if isinstance(item, DictObject):
             return dict_item(machine, owner, hash_key(machine, index))
+        if isinstance(item, ListObject) and item.place is not None:
+            return _outside_list_item(machine, owner, item, index)
         items = sequence_items(machine, owner)
         if items is not None:
             return _sequence_item(machine, items, index, lambda chosen: build(machine, "list", chosen))
@@ -228,6 +230,19 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
     if isinstance(owner, HostValue):
         raise machine.unsupported("python.host_object", "[]", f"{owner.place} is an object capture cannot enter")
     raise machine.python_error(TypeError, "object is not subscriptable")
+
+
+def _outside_list_item(
+    machine: Machine, owner: Reference, item: ListObject, index: AbstractValue
+) -> AbstractValue:
+    """Return an item of an outside list; one counted from the start, or appended, needs no guard on its length."""
+    position = machine.constant(index, "a list index")
+    grown = len(item.items) - len(item.original)
+    intact = grown >= 0 and all(a is b for a, b in zip(item.items, item.original, strict=False))
+    if isinstance(position, int) and intact and (0 <= position < len(item.original) or -grown <= position < 0):
+        return machine.resolve(item.items[position])
+    items = sequence_items(machine, owner) or []
+    return _sequence_item(machine, items, Known(position), lambda chosen: build(machine, "list", chosen))
 
 
 def _sequence_item(
@@ -570,13 +585,16 @@ def update_dict(machine: Machine, owner: Reference, other: AbstractValue) -> Non
 
 @method(set, "add")
 def _set_add(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    guard_structure(machine, machine.heap(owner))
     wrote(machine, owner).items.setdefault(hash_key(machine, arguments[0]), arguments[0])
     return NONE
 
 
 @method(set, "discard")
 def _set_discard(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
-    wrote(machine, owner).items.pop(hash_key(machine, arguments[0]), None)
+    guard_structure(machine, machine.heap(owner))
+    item: SetObject = wrote(machine, owner)
+    item.shrunk = item.items.pop(hash_key(machine, arguments[0]), None) is not None or item.shrunk
     return NONE
 
 
@@ -585,12 +603,16 @@ def _set_remove(machine: Machine, owner: Reference, arguments: Any, keywords: An
     key = hash_key(machine, arguments[0])
     if key not in machine.heap(owner).items:
         raise machine.python_error(KeyError, key)
-    del wrote(machine, owner).items[key]
+    guard_structure(machine, machine.heap(owner))
+    item: SetObject = wrote(machine, owner)
+    del item.items[key]
+    item.shrunk = True
     return NONE
 
 
 @method(set, "update")
 def _set_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
+    guard_structure(machine, machine.heap(owner))
     for values in arguments:
         for value in draw_all(machine, values):
             wrote(machine, owner).items.setdefault(hash_key(machine, value), value)

@@ -12,6 +12,7 @@ from typing import Any
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
+from janusjit.analysis.capture.values import Scalar
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.core import Assert, If
 from janusjit.errors import CaptureFailure
@@ -30,9 +31,16 @@ def site_key(machine: Machine, kind: str) -> tuple[str, str, str, int, int]:
 @executes(If)
 def execute_if(machine: Machine, instruction: If) -> None:
     """Follow one arm when the condition is known or speculated on, else both."""
-    condition = truth(machine, machine.get(instruction.condition))
+    value = machine.get(instruction.condition)
+    condition = truth(machine, value)
     if isinstance(condition, bool):
         machine.push(instruction.then if condition else instruction.orelse)
+        return
+    sample = value.sample if isinstance(value, Scalar) and isinstance(value.sample, bool) else None
+    if sample is not None and _recursing(machine):
+        # forks would unfold a recursion without end; Python numbers tell how deep this call goes
+        assume(machine, condition, sample, None, "the recursion of this call")
+        machine.push(instruction.then if sample else instruction.orelse)
         return
     branch(
         machine,
@@ -40,6 +48,10 @@ def execute_if(machine: Machine, instruction: If) -> None:
         lambda: machine.push(instruction.then),
         lambda: machine.push(instruction.orelse),
     )
+
+
+def _recursing(machine: Machine) -> bool:
+    return sum(frame.core is machine.frame.core for frame in machine.state.frames) > 1
 
 
 @executes(Assert)

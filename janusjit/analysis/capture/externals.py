@@ -16,7 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.state import Cell, DictObject, HeapObject, Instance, ListObject, Namespace, Storage
+from janusjit.analysis.capture.state import (
+    Cell,
+    DictObject,
+    HeapObject,
+    Instance,
+    ListObject,
+    Namespace,
+    SetObject,
+    Storage,
+)
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -55,6 +64,8 @@ from janusjit.ir.places import (
     ConstantPlace,
     GlobalPlace,
     ItemPlace,
+    LengthPlace,
+    MembershipPlace,
     Place,
 )
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
@@ -161,7 +172,20 @@ class Externals:
 
     def guard_length(self, place: Place, length: int) -> None:
         """Assume the length of an outside list, tuple or dict."""
-        self.guard((id(place), "length"), LengthIs(place, length, span=self.span()))
+        key = ("length", str(place))
+        self.guard((id(place), "length"), LengthIs(place, length, span=self.span(), relaxation=key))
+
+    def read_length(self, place: Place, length: int) -> AbstractValue:
+        """Return the length of an outside container: assumed, or read at each call if it varied before."""
+        if ("length", str(place)) not in self.relaxations:
+            self.guard_length(place, length)
+            return Known(length)
+        return self.read(self._place((id(place), "len"), lambda: LengthPlace(place)), length)
+
+    def guard_membership(self, place: Place, key: Any, present: bool) -> None:
+        """Assume that an outside set has an item, or has not."""
+        member = self._place((id(place), "has", type(key), key), lambda: MembershipPlace(place, key))
+        self.guard((id(member), "identity"), IdentityIs(member, present, span=self.span()))
 
     def guard_keys(self, place: Place, keys: tuple[Any, ...]) -> None:
         """Assume the keys of an outside dict, in order."""
@@ -328,6 +352,10 @@ class Externals:
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             table: dict[Any, AbstractValue] = {k: Unread(self.item_place(place, k), v) for k, v in live.items()}
             value = Reference(self._add(DictObject(place, items=table, original=dict(table))))
+        elif kind is set:
+            self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
+            members: dict[Any, AbstractValue] = {item: Known(item) for item in live}
+            value = Reference(self._add(SetObject(place, items=members, original=frozenset(live))))
         elif has_plain_attributes(kind):
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             value = Reference(self._add(Instance(place, type_=kind, live=live)))

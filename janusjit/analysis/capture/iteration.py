@@ -138,7 +138,8 @@ def draw(machine: Machine, reference: AbstractValue) -> AbstractValue | None:
     CaptureFailure
         If exhaustion depends on run-time data.
     """
-    assert isinstance(reference, Reference)
+    if not isinstance(reference, Reference):
+        raise machine.unsupported("python.iterator", "next", "the iterator is an object capture cannot enter")
     iterator = machine.heap(reference)
     if isinstance(iterator, GeneratorObject):
         return RESUME[0](machine, reference, NONE)  # type: ignore[no-any-return]

@@ -218,5 +218,3 @@ def method_view(machine: Machine, a: AbstractValue, dtype: AbstractValue = NONE,
 def method_array(machine: Machine, a: AbstractValue) -> AbstractValue:
     return a if isinstance(a, ArrayValue) else new_array(machine, array(machine, a))
 
-
-__all__ = ["read"]

@@ -184,10 +184,10 @@ def model_array(
     if isinstance(value, ArrayValue) and not flag(machine, copy, "copy") and integer(machine, ndmin, "ndmin") == 0:
         return model_asarray(machine, value, dtype)
     made = converted(machine, value, dtype)
-    rank = integer(machine, ndmin, "ndmin")
-    if made.type.rank < rank:
-        made = with_shape(machine, made, (*(1 for _ in range(rank - made.type.rank)), *made.type.shape))
-    return new_array(machine, machine.emit("copy", made) if isinstance(value, ArrayValue) else made)
+    if isinstance(value, ArrayValue) and made.type == value.type:
+        made = machine.emit("copy", made)
+    missing = max(0, integer(machine, ndmin, "ndmin") - made.type.rank)
+    return new_array(machine, with_shape(machine, made, (*(1 for _ in range(missing)), *made.type.shape)))
 
 
 def converted(machine: Machine, value: AbstractValue, dtype: AbstractValue) -> Value:
@@ -418,5 +418,3 @@ def model_tri(
     assert isinstance(ones, ArrayValue)
     return new_array(machine, machine.emit("tril", read(machine, ones), k=integer(machine, k, "k")))
 
-
-__all__ = ["DimExpr", "full", "is_python_number"]

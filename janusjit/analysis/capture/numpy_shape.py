@@ -312,5 +312,3 @@ def model_broadcast_shapes(machine: Machine, *args: AbstractValue) -> AbstractVa
     shapes = [tuple(as_dim(machine, item, "shape") for item in sequence_items(machine, arg) or [arg]) for arg in args]
     return TupleValue(tuple(Known(dim) for dim in broadcast_shape(machine, shapes)))
 
-
-__all__ = ["add_axes", "array_items", "as_array_value", "flattened", "frozen_view", "reshape_to", "transpose_to"]

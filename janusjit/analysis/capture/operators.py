@@ -15,6 +15,7 @@ from janusjit.analysis.capture import numbers, ufuncs
 from janusjit.analysis.capture.arrays import as_array, is_array_like, is_number, is_python_number, sequence_items
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.protocols import (
+    ObjectKey,
     dict_view_items,
     equal,
     hash_key,
@@ -239,7 +240,7 @@ def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -
         if isinstance(item, DictObject):
             return Known(DICT_HAS[0](machine, item, hash_key(machine, value)))
         if isinstance(item, SetObject):
-            return Known(hash_key(machine, value) in item.items)
+            return Known(set_has(machine, item, hash_key(machine, value)))
         method = special_method(machine, container, "__contains__")
         if method is not None:
             answer = truth(machine, invoke(machine, method, value))
@@ -264,6 +265,13 @@ def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -
         if isinstance(same, Value):
             found = same if found is None else machine.emit("logical_or", found, same)
     return FALSE if found is None else Scalar(found, "bool")
+
+
+def set_has(machine: Machine, item: SetObject, key: Any) -> bool:
+    """Return whether a set has an item, guarding what an outside set had at entry."""
+    if item.place is not None and not item.written and not isinstance(key, ObjectKey):
+        machine.externals.guard_membership(item.place, key, key in item.items)
+    return key in item.items
 
 
 def _either(machine: Machine, first: Value, second: bool) -> Value:

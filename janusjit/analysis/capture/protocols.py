@@ -155,12 +155,19 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
     if isinstance(value, Reference):
         item = machine.heap(value)
         if isinstance(item, ListObject | DictObject | SetObject):
-            guard_structure(machine, item)
-            return Known(len(item.items))
+            return _container_length(machine, item)
         method = special_method(machine, value, "__len__")
         if method is not None:
             return invoke(machine, method)
     raise machine.unsupported("python.length", "len", "the length of this object is not known to capture")
+
+
+def _container_length(machine: Machine, item: Any) -> AbstractValue:
+    if item.place is None:
+        return Known(len(item.items))
+    before = machine.externals.read_length(item.place, len(item.original))
+    grown = len(item.items) - len(item.original)
+    return before if grown == 0 else numbers.binary(machine, "+", before, Known(grown))
 
 
 def guard_structure(machine: Machine, item: Any) -> None:
@@ -171,6 +178,10 @@ def guard_structure(machine: Machine, item: Any) -> None:
         machine.externals.guard_length(item.place, len(item.original))
     elif isinstance(item, DictObject):
         machine.externals.guard_keys(item.place, tuple(item.original))
+    elif isinstance(item, SetObject) and not item.written:
+        machine.externals.guard_length(item.place, len(item.original))
+        for member in item.original:
+            machine.externals.guard_membership(item.place, member, True)
 
 
 def range_length(machine: Machine, value: RangeValue) -> AbstractValue:
@@ -342,6 +353,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             return value
         if isinstance(item, ListObject | DictObject | SetObject):
             guard_structure(machine, item)
+            if isinstance(item, SetObject):
+                return iterator_over(machine, TupleValue(_set_order(machine, item)))
             if isinstance(item, ListObject):
                 return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
             keys = tuple(key_value(key) for key in item.items)
@@ -367,6 +380,15 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             "python.iterator", "for", f"{value.place} is an iterator or container capture cannot enter"
         )
     raise machine.python_error(TypeError, "object is not iterable")
+
+
+def _set_order(machine: Machine, item: SetObject) -> tuple[AbstractValue, ...]:
+    """Return a set's items in the order in which Python would give them."""
+    if len(item.items) > 1 and (
+        item.place is not None or item.shrunk or any(isinstance(key, ObjectKey) for key in item.items)
+    ):
+        raise machine.unsupported("python.set_order", "for", "the order in which this set gives its items is arbitrary")
+    return tuple(key_value(key) for key in set(item.items))
 
 
 def dict_view_items(machine: Machine, value: DictView) -> TupleValue:

@@ -63,13 +63,14 @@ class DictObject(HeapObject):
 
 @dataclass(slots=True)
 class SetObject(HeapObject):
-    """A set of known items (a dict keeps the order of insertion)."""
+    """A set of known items, in order of insertion; ``shrunk`` once an item was taken out (which changes Python's order)."""
 
     items: dict[Any, AbstractValue] = field(default_factory=dict)
     original: frozenset[Any] = frozenset()
+    shrunk: bool = False
 
     def copy(self) -> SetObject:
-        return SetObject(self.place, self.written, dict(self.items), self.original)
+        return SetObject(self.place, self.written, dict(self.items), self.original, self.shrunk)
 
 
 @dataclass(slots=True)

@@ -28,6 +28,8 @@ from janusjit.ir.places import (
     ConstantPlace,
     GlobalPlace,
     ItemPlace,
+    LengthPlace,
+    MembershipPlace,
     Place,
 )
 
@@ -54,6 +56,10 @@ class Reading:
     type_: type | None = None
 
 
+#: places whose reading is no reference borrowed from a container
+_NEVER_BORROWED = (ArgumentPlace, ConstantPlace, AttributePlace, LengthPlace, MembershipPlace)
+
+
 def place_key(place: Place) -> Hashable:
     """Return a key that is equal for places that are the same path."""
     match place:
@@ -67,6 +73,10 @@ def place_key(place: Place) -> Hashable:
             return ("attribute", place_key(place.owner), place.name)
         case ItemPlace():
             return ("item", place_key(place.owner), type(place.key), place.key)
+        case LengthPlace():
+            return ("length", place_key(place.owner))
+        case MembershipPlace():
+            return ("membership", place_key(place.owner), type(place.key), place.key)
         case ConstantPlace():
             return ("constant", id(place.value))
     return ("place", id(place))
@@ -74,7 +84,7 @@ def place_key(place: Place) -> Hashable:
 
 def owners(place: Place) -> Iterable[Place]:
     """Yield the places ``place`` goes through, innermost first."""
-    while isinstance(place, (AttributePlace, ItemPlace)):
+    while isinstance(place, (AttributePlace, ItemPlace, LengthPlace, MembershipPlace)):
         place = place.owner
         yield place
 
@@ -112,7 +122,7 @@ class PlaceReader:
         reading = self.known(place)
         if reading is None:
             reading = self._readings[place_key(place)] = self._read(place)
-            if not isinstance(place, (ArgumentPlace, ConstantPlace, AttributePlace)) and self._needs_hold(place):
+            if not isinstance(place, _NEVER_BORROWED) and self._needs_hold(place):
                 self._hold_borrowed(reading)
         return reading
 
@@ -156,6 +166,10 @@ class PlaceReader:
                 return self._read_attribute(place, borrow_attribute)
             case ItemPlace():
                 return Reading(self._item(self.read(place.owner), place))
+            case LengthPlace():
+                return self._computed(self.read(place.owner), len)
+            case MembershipPlace():
+                return self._computed(self.read(place.owner), _Contains(place.key))
         raise CompileError("backend.place", f"{type(place).__name__} has no native read")
 
     def _unless_missing(self, owner: Reading, read: Callable[[], ir.Value]) -> ir.Value:
@@ -214,6 +228,12 @@ class PlaceReader:
             if issubclass(type_, tuple) and type_.__getitem__ is tuple.__getitem__:
                 return self._unless_missing(owner, lambda: self._tuple_item(owner.value, int(key)))
         return self._item_in_python(owner, place)
+
+    def _computed(self, owner: Reading, function: Callable[[Any], Any]) -> Reading:
+        """Emit a pure function of an object, called through Python."""
+        value = self._unless_missing(owner, lambda: call_python(self._frame.api, self._frame, function, owner.value))
+        self._frame.hold(value)
+        return Reading(value)
 
     def _item_in_python(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit the read of an item of an object whose type no guard has established: Python's own."""
@@ -286,6 +306,16 @@ def module_attribute(api: PythonApi, function: ir.Function) -> None:
             api.incref(builder, value)
             builder.ret(value)
     builder.ret(attribute(api, builder, owner, name))
+
+
+class _Contains:
+    """Tells whether a container has a key."""
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+
+    def __call__(self, owner: Any) -> bool:
+        return self._key in owner
 
 
 class _ItemReader:

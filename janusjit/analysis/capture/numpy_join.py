@@ -1,0 +1,373 @@
+"""Models of the functions that join, split, repeat and rearrange arrays.
+
+Owns ``concatenate``, ``split``, ``roll``, ``pad`` and their kin. Invariant: joins are new arrays, splits and flips are views.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture.arrays import as_dim, cast, constant, new_array, read, sequence_items, view
+from janusjit.analysis.capture.containers import build
+from janusjit.analysis.capture.indexing import get_item
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_arguments import (
+    array,
+    array_items,
+    axes_of,
+    axis_of,
+    dtype_of,
+    finish,
+    given,
+    integer,
+    numpy_function,
+    operate,
+    refuse,
+    with_common_dtype,
+)
+from janusjit.analysis.capture.numpy_create import filled_with
+from janusjit.analysis.capture.numpy_dimensions import require_equal, with_shape
+from janusjit.analysis.capture.numpy_linalg import diagonal
+from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, frozen_view
+from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, SliceValue, TupleValue
+from janusjit.ir.dims import Dim, DimExpr
+from janusjit.ir.graph import Value
+from janusjit.ops.indexing import PathStep, Range
+
+
+def joined(machine: Machine, values: list[Value], axis: int, dtype: str | None = None) -> Value:
+    """Return the concatenation of values of one rank."""
+    if not values:
+        raise machine.python_error(ValueError, "need at least one array to concatenate")
+    values = with_common_dtype(machine, values) if dtype is None else [cast(machine, v, dtype) for v in values]
+    first = values[0].type.shape
+    aligned = []
+    for value in values:
+        if value.type.rank != len(first):
+            raise machine.python_error(ValueError, "all the input arrays must have same number of dimensions")
+        shape = value.type.shape
+        for at, (dim, wanted) in enumerate(zip(shape, first, strict=True)):
+            if at != axis:
+                require_equal(machine, dim, wanted, "all the input array dimensions must match exactly")
+        aligned.append(with_shape(machine, value, (*first[:axis], shape[axis], *first[axis + 1 :])))
+    return machine.emit("concatenate", *aligned, axis=axis)
+
+
+@numpy_function(np.concatenate, np.concat)
+def model_concatenate(
+    machine: Machine,
+    arrays: AbstractValue,
+    axis: AbstractValue = Known(0),
+    out: AbstractValue = NONE,
+    *,
+    dtype: AbstractValue = NONE,
+) -> AbstractValue:
+    values = array_items(machine, machine.resolve(arrays), "np.concatenate")
+    if not given(axis):
+        values, at = [flattened(machine, value) for value in values], 0
+    else:
+        at = axis_of(machine, axis, values[0].type.rank) if values else 0
+        if values and not values[0].type.rank:
+            raise machine.python_error(ValueError, "zero-dimensional arrays cannot be concatenated")
+    return finish(machine, joined(machine, values, at, dtype_of(machine, dtype)), out)
+
+
+@numpy_function(np.stack)
+def model_stack(
+    machine: Machine,
+    arrays: AbstractValue,
+    axis: AbstractValue = Known(0),
+    out: AbstractValue = NONE,
+    *,
+    dtype: AbstractValue = NONE,
+) -> AbstractValue:
+    values = array_items(machine, machine.resolve(arrays), "np.stack")
+    if not values:
+        raise machine.python_error(ValueError, "need at least one array to stack")
+    at = axis_of(machine, axis, values[0].type.rank + 1)
+    grown = [with_shape(machine, v, (*v.type.shape[:at], 1, *v.type.shape[at:])) for v in values]
+    return finish(machine, joined(machine, grown, at, dtype_of(machine, dtype)), out)
+
+
+def _with_rank(machine: Machine, value: Value, rank: int) -> Value:
+    """Return a value as ``np.atleast_1d``, ``2d`` or ``3d`` does."""
+    shape = value.type.shape
+    if len(shape) >= rank:
+        return value
+    grown = {0: (1,) * rank, 1: (1, *shape, *(1 for _ in range(rank - 2))) if shape else (), 2: (*shape, 1)}[len(shape)]
+    return with_shape(machine, value, grown)
+
+
+def _stacker(rank: int, axis: int, as_columns: bool = False) -> Any:
+    def rule(machine: Machine, tup: AbstractValue, *, dtype: AbstractValue = NONE) -> AbstractValue:
+        values = [_with_rank(machine, v, rank) for v in array_items(machine, machine.resolve(tup), "a stack")]
+        at = 0 if axis == 1 and rank == 1 and values and values[0].type.rank == 1 else axis
+        return new_array(machine, joined(machine, values, at, dtype_of(machine, dtype)))
+
+    return rule
+
+
+numpy_function(np.vstack)(_stacker(2, 0))
+numpy_function(np.hstack)(_stacker(1, 1))
+numpy_function(np.dstack)(_stacker(3, 2))
+
+
+@numpy_function(np.column_stack)
+def model_column_stack(machine: Machine, tup: AbstractValue) -> AbstractValue:
+    values = array_items(machine, machine.resolve(tup), "np.column_stack")
+    columns = [with_shape(machine, v, (v.type.size, 1)) if v.type.rank < 2 else v for v in values]
+    return new_array(machine, joined(machine, columns, 1))
+
+
+@numpy_function(np.append)
+def model_append(
+    machine: Machine, arr: AbstractValue, values: AbstractValue, axis: AbstractValue = NONE
+) -> AbstractValue:
+    return model_concatenate(machine, TupleValue((arr, values)), axis)
+
+
+# ---------------------------------------------------------------------- splitting
+
+
+def _range_view(machine: Machine, source: ArrayValue, axis: int, start: Dim, length: Dim, step: int = 1) -> ArrayValue:
+    index = [Range(0, size) for size in source.type.shape]
+    index[axis] = Range(start, length, step)
+    return view(machine, source, PathStep.of("view", index=tuple(index)))
+
+
+def _split(machine: Machine, ary: AbstractValue, parts: AbstractValue, axis: AbstractValue, exact: bool) -> AbstractValue:
+    source = as_array_value(machine, ary)
+    at = axis_of(machine, axis, source.type.rank)
+    size = source.type.shape[at]
+    bounds = sequence_items(machine, machine.resolve(parts))
+    if bounds is not None:
+        whole = SliceValue(NONE, NONE, NONE)
+        edges = [NONE, *bounds, NONE]
+        cuts = [SliceValue(low, high, NONE) for low, high in zip(edges, edges[1:], strict=False)]
+        pieces = [get_item(machine, source, TupleValue((*(whole for _ in range(at)), cut))) for cut in cuts]
+        return build(machine, "list", pieces)
+    count = integer(machine, parts, "the number of sections")
+    if isinstance(size, DimExpr):
+        require_equal(machine, (size // count) * count, size, "array split does not result in an equal division")
+        each = size // count
+        return build(machine, "list", [_range_view(machine, source, at, each * i, each) for i in range(count)])
+    if count <= 0:
+        raise machine.python_error(ValueError, "number sections must be larger than 0.")
+    each, extra = divmod(size, count)
+    if exact and extra:
+        raise machine.python_error(ValueError, "array split does not result in an equal division")
+    lengths = [each + 1] * extra + [each] * (count - extra)
+    starts = itertools.accumulate(lengths, initial=0)
+    return build(
+        machine,
+        "list",
+        [_range_view(machine, source, at, start, length) for start, length in zip(starts, lengths, strict=False)],
+    )
+
+
+def _splitter(axis: int | None, exact: bool) -> Any:
+    def rule(
+        machine: Machine, ary: AbstractValue, indices_or_sections: AbstractValue, axis: AbstractValue = Known(axis or 0)
+    ) -> AbstractValue:
+        return _split(machine, ary, indices_or_sections, axis, exact)
+
+    return rule
+
+
+numpy_function(np.split)(_splitter(0, True))
+numpy_function(np.array_split)(_splitter(0, False))
+numpy_function(np.vsplit)(_splitter(0, True))
+numpy_function(np.dsplit)(_splitter(2, True))
+
+
+@numpy_function(np.hsplit)
+def model_hsplit(machine: Machine, ary: AbstractValue, indices_or_sections: AbstractValue) -> AbstractValue:
+    axis = Known(1 if as_array_value(machine, ary).type.rank > 1 else 0)
+    return _split(machine, ary, indices_or_sections, axis, True)
+
+
+# ---------------------------------------------------------------------- repeating and moving
+
+
+@numpy_function(np.flip)
+def model_flip(machine: Machine, m: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
+    source = as_array_value(machine, m)
+    for at in axes_of(machine, axis, source.type.rank):
+        size = source.type.shape[at]
+        source = _range_view(machine, source, at, size - 1, size, -1)
+    return source
+
+
+def _flipper(axis: int) -> Any:
+    return lambda machine, m: model_flip(machine, m, Known(axis))
+
+
+numpy_function(np.flipud)(_flipper(0))
+numpy_function(np.fliplr)(_flipper(1))
+
+
+@numpy_function(np.roll)
+def model_roll(machine: Machine, a: AbstractValue, shift: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
+    value = array(machine, a)
+    shifts = sequence_items(machine, machine.resolve(shift))
+    amounts = [integer(machine, item, "shift") for item in (shifts if shifts is not None else [shift])]
+    if not given(axis):
+        rolled = flattened(machine, value)
+        for amount in amounts:
+            rolled = machine.emit("roll", rolled, shift=amount, axis=0)
+        return new_array(machine, with_shape(machine, rolled, value.type.shape))
+    items = sequence_items(machine, machine.resolve(axis))
+    axes = [axis_of(machine, item, value.type.rank) for item in (items if items is not None else [axis])]
+    count = max(len(axes), len(amounts))
+    pairs = zip(amounts * count if len(amounts) == 1 else amounts, axes * count if len(axes) == 1 else axes, strict=False)
+    for amount, at in pairs:
+        value = machine.emit("roll", value, shift=amount, axis=at)
+    return new_array(machine, value)
+
+
+@numpy_function(np.repeat, method="repeat")
+def model_repeat(
+    machine: Machine, a: AbstractValue, repeats: AbstractValue, axis: AbstractValue = NONE
+) -> AbstractValue:
+    value = array(machine, a)
+    items = sequence_items(machine, machine.resolve(repeats))
+    if isinstance(machine.resolve(repeats), ArrayValue) or (items is not None and len(items) != 1):
+        raise machine.unsupported("numpy.argument", "repeats=", "a number for each element")
+    count = integer(machine, repeats if items is None else items[0], "repeats")
+    if not given(axis):
+        value = flattened(machine, value)
+    at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    return new_array(machine, machine.emit("repeat", value, repeats=count, axis=at))
+
+
+@numpy_function(np.tile)
+def model_tile(machine: Machine, A: AbstractValue, reps: AbstractValue) -> AbstractValue:  # noqa: N803
+    value = array(machine, A)
+    items = sequence_items(machine, machine.resolve(reps))
+    counts = [integer(machine, item, "reps") for item in (items if items is not None else [reps])]
+    rank = max(len(counts), value.type.rank)
+    value = with_shape(machine, value, (*(1 for _ in range(rank - value.type.rank)), *value.type.shape))
+    counts = [1] * (rank - len(counts)) + counts
+    if not rank:
+        return new_array(machine, machine.emit("copy", value))
+    return new_array(machine, machine.emit("tile", value, reps=tuple(counts)))
+
+
+@numpy_function(np.pad)
+def model_pad(
+    machine: Machine,
+    array: AbstractValue,
+    pad_width: AbstractValue,
+    mode: AbstractValue = Known("constant"),
+    *,
+    constant_values: AbstractValue = Known(0),
+) -> AbstractValue:
+    source = as_array_value(machine, array)
+    value = read(machine, source)
+    widths = _pad_widths(machine, machine.constant(_plain(machine, pad_width), "pad_width"), value.type.rank)
+    if not value.type.shape:
+        return new_array(machine, machine.emit("copy", value))
+    kind = machine.constant(mode, "mode")
+    if kind == "constant":
+        if sequence_items(machine, machine.resolve(constant_values)) is not None:
+            raise machine.unsupported("numpy.argument", "constant_values=", "a value for each side")
+        fill = filled_with(machine, constant_values, value.type.dtype)
+        return new_array(machine, operate(machine, "pad", value, fill, widths=widths))
+    if kind not in ("edge", "reflect", "symmetric", "wrap"):
+        raise machine.unsupported("numpy.argument", "mode=", f"the mode {kind!r} has no rule yet")
+    return new_array(machine, operate(machine, "pad_mode", value, widths=widths, mode=kind))
+
+
+def _plain(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return nested lists as tuples, which `Machine.constant` takes apart."""
+    items = sequence_items(machine, machine.resolve(value))
+    return value if items is None else TupleValue(tuple(_plain(machine, item) for item in items))
+
+
+def _pad_widths(machine: Machine, given_widths: Any, rank: int) -> tuple[tuple[int, int], ...]:
+    try:
+        pairs = np.broadcast_to(np.asarray(given_widths, dtype=np.int64), (rank, 2))
+    except (TypeError, ValueError) as error:
+        raise machine.unsupported("numpy.argument", "pad_width", str(error)) from error
+    return tuple((int(before), int(after)) for before, after in pairs)
+
+
+# ---------------------------------------------------------------------- triangles and diagonals
+
+
+def _triangle(op: str) -> Any:
+    def rule(machine: Machine, m: AbstractValue, k: AbstractValue = Known(0)) -> AbstractValue:
+        return new_array(machine, machine.emit(op, array(machine, m), k=integer(machine, k, "k")))
+
+    return rule
+
+
+numpy_function(np.tril)(_triangle("tril"))
+numpy_function(np.triu)(_triangle("triu"))
+
+
+@numpy_function(np.diag)
+def model_diag(machine: Machine, v: AbstractValue, k: AbstractValue = Known(0)) -> AbstractValue:
+    value = array(machine, v)
+    if value.type.rank == 1:
+        return new_array(machine, operate(machine, "diag", value, k=integer(machine, k, "k")))
+    return model_diagonal(machine, v, k)
+
+
+@numpy_function(np.diagonal, method="diagonal")
+def model_diagonal(
+    machine: Machine,
+    a: AbstractValue,
+    offset: AbstractValue = Known(0),
+    axis1: AbstractValue = Known(0),
+    axis2: AbstractValue = Known(1),
+) -> AbstractValue:
+    value = diagonal(machine, array(machine, a), offset, axis1, axis2)
+    return frozen_view(machine, machine.resolve(a), value, "its diagonal was taken as a view")
+
+
+@numpy_function(np.meshgrid)
+def model_meshgrid(
+    machine: Machine,
+    *xi: AbstractValue,
+    copy: AbstractValue = Known(True),
+    sparse: AbstractValue = Known(False),
+    indexing: AbstractValue = Known("xy"),
+) -> AbstractValue:
+    swapped = machine.constant(indexing, "indexing") == "xy" and len(xi) > 1
+    values = [flattened(machine, array(machine, x)) for x in xi]
+    shape = [value.type.size for value in values]
+    if swapped:
+        shape[:2] = shape[1::-1]
+    made: list[AbstractValue] = []
+    for number, value in enumerate(values):
+        at = {0: 1, 1: 0}.get(number, number) if swapped else number
+        column = with_shape(machine, value, tuple(dim if axis == at else 1 for axis, dim in enumerate(shape)))
+        if not machine.constant(sparse, "sparse"):
+            column = machine.emit("copy", machine.emit("broadcast", column, shape=tuple(shape)))
+        made.append(new_array(machine, column))
+    return TupleValue(tuple(made))
+
+
+@numpy_function(np.indices)
+def model_indices(
+    machine: Machine,
+    dimensions: AbstractValue,
+    dtype: AbstractValue = Known(int),
+    sparse: AbstractValue = Known(False),
+) -> AbstractValue:
+    items = sequence_items(machine, machine.resolve(dimensions)) or []
+    shape = tuple(as_dim(machine, item, "np.indices") for item in items)
+    name = dtype_of(machine, dtype, "i64")
+    assert name is not None
+    refuse(machine, "sparse=", NONE if not machine.constant(sparse, "sparse") else sparse)
+    grids = []
+    for axis, size in enumerate(shape):
+        line = machine.emit("arange", constant(machine, 0, name), constant(machine, 1, name), length=size)
+        grown = with_shape(machine, line, tuple(size if at == axis else 1 for at in range(len(shape))))
+        full = machine.emit("broadcast", grown, shape=shape)
+        grids.append(with_shape(machine, full, (1, *shape)))
+    return new_array(machine, joined(machine, grids, 0))

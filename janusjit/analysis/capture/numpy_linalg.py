@@ -1,0 +1,338 @@
+"""Models of products and linear algebra.
+
+Owns the operator ``@``, ``dot`` and its kin, norms and ``np.linalg``. Invariant: products are composed of ``matmul``, reshapes and
+elementwise products; contracted dimensions are guarded to be equal where that is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture.arrays import cast, constant, new_array, sequence_items, wrap
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_arguments import (
+    array,
+    axes_of,
+    axis_of,
+    finish,
+    flag,
+    given,
+    integer,
+    numpy_function,
+    operate,
+    operate_node,
+    refuse,
+    with_common_dtype,
+)
+from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, require_equal, with_shape
+from janusjit.analysis.capture.numpy_reduce import accumulator, reduce_to
+from janusjit.analysis.capture.numpy_shape import flattened
+from janusjit.analysis.capture.operators import MATMUL
+from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, Known, TupleValue
+from janusjit.ir.dims import Dim, product
+from janusjit.ir.graph import Value
+
+_MISMATCH = "shapes not aligned"
+
+
+def contract(machine: Machine, a: Value, b: Value) -> Value:
+    """Return ``np.matmul(a, b)`` of values of at least one dimension."""
+    a, b = with_common_dtype(machine, (a, b))
+    inner = a.type.shape[-1]
+    axis = -2 if b.type.rank > 1 else -1
+    require_equal(machine, inner, b.type.shape[axis], f"matmul: {_MISMATCH}: {a.type}, {b.type}")
+    at = axis % b.type.rank
+    b = with_shape(machine, b, (*b.type.shape[:at], inner, *b.type.shape[at + 1 :]))
+    batch = broadcast_shape(machine, (a.type.shape[:-2], b.type.shape[:-2]))
+    return machine.emit("matmul", _with_batch(machine, a, batch), _with_batch(machine, b, batch))
+
+
+def _with_batch(machine: Machine, value: Value, batch: tuple[Dim, ...]) -> Value:
+    """Write the leading dimensions as those of the other operand, to which they are guarded equal."""
+    own = value.type.shape[:-2]
+    matched = tuple(1 if d == 1 else batch[i] for i, d in enumerate(own, len(batch) - len(own)))
+    return with_shape(machine, value, (*matched, *value.type.shape[-2:])) if own else value
+
+
+def dot(machine: Machine, a: Value, b: Value) -> Value:
+    """Return ``np.dot(a, b)``."""
+    if not a.type.shape or not b.type.shape:
+        return machine.emit("multiply", *with_common_dtype(machine, (a, b)))
+    if a.type.rank <= 2 and b.type.rank <= 2:
+        return contract(machine, a, b)
+    return _tensor_product(machine, a, b, (a.type.rank - 1,), (max(0, b.type.rank - 2),))
+
+
+def _tensor_product(machine: Machine, a: Value, b: Value, over_a: Sequence[int], over_b: Sequence[int]) -> Value:
+    """Contract axes of two arrays: the free axes of the first, then of the second."""
+    free_a = [axis for axis in range(a.type.rank) if axis not in over_a]
+    free_b = [axis for axis in range(b.type.rank) if axis not in over_b]
+    for first, second in zip(over_a, over_b, strict=True):
+        require_equal(machine, a.type.shape[first], b.type.shape[second], "shape-mismatch for sum")
+    inner = product(a.type.shape[axis] for axis in over_a)
+    rows = tuple(a.type.shape[axis] for axis in free_a)
+    columns = tuple(b.type.shape[axis] for axis in free_b)
+    left = with_shape(machine, transposed(machine, a, (*free_a, *over_a)), (product(rows), inner))
+    right = with_shape(machine, transposed(machine, b, (*over_b, *free_b)), (inner, product(columns)))
+    result = machine.emit("matmul", *with_common_dtype(machine, (left, right)))
+    return with_shape(machine, result, (*rows, *columns))
+
+
+def transposed(machine: Machine, value: Value, axes: tuple[int, ...]) -> Value:
+    """Transpose a value; no node where the order is its own."""
+    return value if axes == tuple(range(len(axes))) else machine.emit("transpose", value, axes=axes)
+
+
+def matmul(machine: Machine, left: AbstractValue, right: AbstractValue) -> AbstractValue:
+    """Return ``left @ right``."""
+    a, b = array(machine, left), array(machine, right)
+    if not a.type.shape or not b.type.shape:
+        raise machine.python_error(ValueError, "matmul: Input operand does not have enough dimensions")
+    return wrap(machine, contract(machine, a, b))
+
+
+MATMUL.append(matmul)
+
+
+@numpy_function(np.matmul)
+def model_matmul(machine: Machine, x1: AbstractValue, x2: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
+    a, b = array(machine, x1), array(machine, x2)
+    if not a.type.shape or not b.type.shape:
+        raise machine.python_error(ValueError, "matmul: Input operand does not have enough dimensions")
+    return finish(machine, contract(machine, a, b), out)
+
+
+@numpy_function(np.dot, method="dot")
+def model_dot(machine: Machine, a: AbstractValue, b: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
+    return finish(machine, dot(machine, array(machine, a), array(machine, b)), out)
+
+
+@numpy_function(np.vdot)
+def model_vdot(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+    return wrap(machine, dot(machine, flattened(machine, array(machine, a)), flattened(machine, array(machine, b))))
+
+
+@numpy_function(np.inner)
+def model_inner(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+    left, right = array(machine, a), array(machine, b)
+    if not left.type.shape or not right.type.shape:
+        return wrap(machine, dot(machine, left, right))
+    if left.type.rank == right.type.rank == 1:
+        return wrap(machine, contract(machine, left, right))
+    return wrap(machine, _tensor_product(machine, left, right, (left.type.rank - 1,), (right.type.rank - 1,)))
+
+
+@numpy_function(np.outer, np.linalg.outer)
+def model_outer(machine: Machine, a: AbstractValue, b: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
+    left, right = (flattened(machine, array(machine, part)) for part in (a, b))
+    column = with_shape(machine, left, (*left.type.shape, 1))
+    row = with_shape(machine, right, (1, *right.type.shape))
+    pair = with_common_dtype(machine, (column, row))
+    op = "logical_and" if pair[0].type.dtype == "bool" else "multiply"
+    return finish(machine, machine.emit(op, *pair), out)
+
+
+@numpy_function(np.tensordot)
+def model_tensordot(
+    machine: Machine, a: AbstractValue, b: AbstractValue, axes: AbstractValue = Known(2)
+) -> AbstractValue:
+    left, right = array(machine, a), array(machine, b)
+    pair = sequence_items(machine, machine.resolve(axes))
+    if pair is None:
+        count = integer(machine, axes, "axes")
+        over_a = tuple(range(left.type.rank - count, left.type.rank))
+        over_b = tuple(range(count))
+    else:
+        over_a, over_b = axes_of(machine, pair[0], left.type.rank), axes_of(machine, pair[1], right.type.rank)
+    if len(over_a) != len(over_b):
+        raise machine.python_error(ValueError, "shape-mismatch for sum")
+    return wrap(machine, _tensor_product(machine, left, right, over_a, over_b))
+
+
+@numpy_function(np.einsum)
+def model_einsum(
+    machine: Machine,
+    subscripts: AbstractValue,
+    *operands: AbstractValue,
+    out: AbstractValue = NONE,
+    optimize: AbstractValue = FALSE,
+) -> AbstractValue:
+    text = machine.constant(subscripts, "subscripts")
+    if not isinstance(text, str) or "." in text:
+        raise machine.unsupported("numpy.argument", "np.einsum", "only subscripts of letters have a rule")
+    values = with_common_dtype(machine, [array(machine, operand) for operand in operands])
+    if "->" not in text:
+        letters = sorted(set(text) - set(", "))
+        text += "->" + "".join(letter for letter in letters if text.count(letter) == 1)
+    sizes: dict[str, Dim] = {}
+    for labels, value in zip(text.replace(" ", "").split("->")[0].split(","), values, strict=False):
+        for letter, dim in zip(labels, value.type.shape, strict=False):
+            if sizes.setdefault(letter, dim) == 1:
+                sizes[letter] = dim
+            elif dim != 1:
+                require_equal(machine, dim, sizes[letter], "operands could not be broadcast together")
+    return finish(machine, machine.emit("einsum", *values, subscripts=text), out)
+
+
+@numpy_function(np.kron)
+def model_kron(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+    left, right = array(machine, a), array(machine, b)
+    rank = max(left.type.rank, right.type.rank)
+    first = (*(1 for _ in range(rank - left.type.rank)), *left.type.shape)
+    second = (*(1 for _ in range(rank - right.type.rank)), *right.type.shape)
+    spread = with_shape(machine, left, tuple(dim for size in first for dim in (size, 1)))
+    other = with_shape(machine, right, tuple(dim for size in second for dim in (1, size)))
+    result = machine.emit("multiply", *with_common_dtype(machine, (spread, other)))
+    return wrap(machine, with_shape(machine, result, tuple(x * y for x, y in zip(first, second, strict=True))))
+
+
+@numpy_function(np.trace, method="trace")
+def model_trace(
+    machine: Machine,
+    a: AbstractValue,
+    offset: AbstractValue = Known(0),
+    axis1: AbstractValue = Known(0),
+    axis2: AbstractValue = Known(1),
+    dtype: AbstractValue = NONE,
+    out: AbstractValue = NONE,
+) -> AbstractValue:
+    refuse(machine, "dtype=", dtype)
+    value = diagonal(machine, array(machine, a), offset, axis1, axis2)
+    value = cast(machine, value, accumulator(value.type.dtype))
+    return finish(machine, reduce_to(machine, "sum", value, (value.type.rank - 1,), False), out)
+
+
+def diagonal(
+    machine: Machine, value: Value, offset: AbstractValue, axis1: AbstractValue, axis2: AbstractValue
+) -> Value:
+    """Return the diagonals of a value."""
+    rank = value.type.rank
+    if rank < 2:
+        raise machine.python_error(ValueError, "diag requires an array of at least two dimensions")
+    pair = axis_of(machine, axis1, rank), axis_of(machine, axis2, rank)
+    return operate(
+        machine, "diagonal", value, offset=integer(machine, offset, "offset"), axis1=pair[0], axis2=pair[1]
+    )
+
+
+# ---------------------------------------------------------------------- norms
+
+
+@numpy_function(np.linalg.norm)
+def model_norm(
+    machine: Machine,
+    x: AbstractValue,
+    ord: AbstractValue = NONE,  # noqa: A002 - NumPy's name
+    axis: AbstractValue = NONE,
+    keepdims: AbstractValue = FALSE,
+) -> AbstractValue:
+    value = inexact(machine, array(machine, x))
+    rank = value.type.rank
+    kind = machine.constant(ord, "ord")
+    keep = flag(machine, keepdims, "keepdims")
+    axes = axes_of(machine, axis, rank)
+    if kind is None and (not given(axis) or len(axes) == 2):
+        return wrap(machine, _root_of_squares(machine, value, axes, keep))
+    if len(axes) == 1:
+        return wrap(machine, _vector_norm(machine, value, axes, kind, keep))
+    if len(axes) == 2:
+        return wrap(machine, _matrix_norm(machine, value, axes, kind, keep))
+    raise machine.python_error(ValueError, "Improper number of dimensions to norm.")
+
+
+def inexact(machine: Machine, value: Value) -> Value:
+    """Return a value as floats, as ``np.linalg`` does."""
+    return value if value.type.is_float else cast(machine, value, "f64")
+
+
+def _root_of_squares(machine: Machine, value: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+    return machine.emit("sqrt", reduce_to(machine, "sum", machine.emit("multiply", value, value), axes, keepdims))
+
+
+def _vector_norm(machine: Machine, value: Value, axes: tuple[int, ...], kind: Any, keepdims: bool) -> Value:
+    if kind in (None, 2):
+        return _root_of_squares(machine, value, axes, keepdims)
+    if isinstance(kind, str):
+        raise machine.python_error(ValueError, f"Invalid norm order '{kind}' for vectors")
+    size = machine.emit("absolute", value)
+    if kind in (np.inf, -np.inf):
+        return reduce_to(machine, "max" if kind > 0 else "min", size, axes, keepdims)
+    if kind == 0:
+        zero = constant(machine, 0.0, value.type.dtype)
+        return reduce_to(
+            machine, "sum", cast(machine, machine.emit("not_equal", value, zero), value.type.dtype), axes, keepdims
+        )
+    if kind == 1:
+        return reduce_to(machine, "sum", size, axes, keepdims)
+    power = constant(machine, float(kind), value.type.dtype)
+    summed = reduce_to(machine, "sum", machine.emit("scalar_power", size, power), axes, keepdims)
+    return machine.emit("scalar_power", summed, machine.emit("reciprocal", power))
+
+
+def _matrix_norm(machine: Machine, value: Value, axes: tuple[int, ...], kind: Any, keepdims: bool) -> Value:
+    if kind in ("fro", "f"):
+        return _root_of_squares(machine, value, axes, keepdims)
+    if kind not in (1, -1, np.inf, -np.inf):
+        raise machine.unsupported("numpy.argument", "ord=", "the norm needs singular values")
+    row, column = axes
+    over = row if kind in (1, -1) else column
+    summed = reduce_to(machine, "sum", machine.emit("absolute", value), (over,), True)
+    best = reduce_to(machine, "max" if kind > 0 else "min", summed, (column if over == row else row,), True)
+    if keepdims:
+        return best
+    return with_shape(machine, best, tuple(dim for at, dim in enumerate(best.type.shape) if at not in axes))
+
+
+# ---------------------------------------------------------------------- np.linalg
+
+
+def _matrix_function(name: str, results: type[tuple[Any, ...]] | None = None) -> Any:
+    def rule(machine: Machine, a: AbstractValue) -> AbstractValue:
+        value = inexact(machine, array(machine, a))
+        if value.type.rank < 2:
+            raise machine.python_error(np.linalg.LinAlgError, "Array must be at least two-dimensional")
+        made = tuple(wrap(machine, result) for result in operate_node(machine, name, value).results)
+        return made[0] if results is None else TupleValue(made, results)
+
+    return rule
+
+
+def _result_type(function: Any) -> Any:
+    """Return the named tuple a function of ``np.linalg`` returns."""
+    return type(function(np.eye(2)))
+
+
+for _function in (np.linalg.inv, np.linalg.det, np.linalg.cholesky, np.linalg.pinv):
+    numpy_function(_function)(_matrix_function(f"linalg.{_function.__name__}"))
+numpy_function(np.linalg.eigvalsh)(_matrix_function("linalg.eigvalsh"))
+for _function in (np.linalg.slogdet, np.linalg.eigh, np.linalg.qr):
+    numpy_function(_function)(_matrix_function(f"linalg.{_function.__name__}", _result_type(_function)))
+
+
+@numpy_function(np.linalg.solve)
+def model_solve(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+    pair = with_common_dtype(machine, [inexact(machine, array(machine, part)) for part in (a, b)])
+    return wrap(machine, operate(machine, "linalg.solve", *pair))
+
+
+@numpy_function(np.linalg.svd)
+def model_svd(machine: Machine, a: AbstractValue, full_matrices: AbstractValue = Known(True)) -> AbstractValue:
+    value = inexact(machine, array(machine, a))
+    node = operate_node(machine, "linalg.svd", value, full_matrices=flag(machine, full_matrices, "full_matrices"))
+    made = tuple(new_array(machine, result) for result in node.results)
+    return TupleValue(made, _result_type(np.linalg.svd))
+
+
+@numpy_function(np.linalg.multi_dot)
+def model_multi_dot(machine: Machine, arrays: AbstractValue) -> AbstractValue:
+    items = sequence_items(machine, machine.resolve(arrays))
+    if not items:
+        raise machine.unsupported("numpy.operand", "np.linalg.multi_dot", "it is no list of arrays")
+    result = array(machine, items[0])
+    for item in items[1:]:
+        result = contract(machine, result, array(machine, item))
+    return wrap(machine, result)
+

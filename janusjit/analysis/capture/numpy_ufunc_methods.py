@@ -1,0 +1,151 @@
+"""Models of the methods of ufuncs.
+
+Owns ``reduce``, ``accumulate``, ``outer`` and ``at``. Invariant: a reduction over the default axis 0 is the function's own model with
+that axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture import ufuncs
+from janusjit.analysis.capture.arrays import cast, read, wrap
+from janusjit.analysis.capture.calls import MODELS, UFUNC_METHOD, Model
+from janusjit.analysis.capture.indexing import element_value, get_item, nonzero, scatter, set_item
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_arguments import MISSING_ARGUMENT, array, by_signature, given, refuse, refuse_where
+from janusjit.analysis.capture.numpy_reduce import model_cumprod, model_cumsum
+from janusjit.analysis.capture.numpy_shape import as_array_value, reshape_to
+from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, ArrayValue, Known, SliceValue, TupleValue
+from janusjit.ir.graph import Value
+
+Arguments = Sequence[AbstractValue]
+Named = dict[str, AbstractValue]
+
+#: the function that is a ufunc's reduction, and whether it takes ``dtype``
+_REDUCTIONS: dict[np.ufunc, tuple[Any, bool]] = {
+    np.add: (np.sum, True),
+    np.multiply: (np.prod, True),
+    np.maximum: (np.max, False),
+    np.minimum: (np.min, False),
+    np.logical_and: (np.all, False),
+    np.logical_or: (np.any, False),
+}
+
+
+def _reduction(ufunc: np.ufunc) -> Model:
+    def rule(
+        machine: Machine,
+        array: AbstractValue,
+        axis: AbstractValue = Known(0),
+        dtype: AbstractValue = NONE,
+        out: AbstractValue = NONE,
+        keepdims: AbstractValue = FALSE,
+        initial: AbstractValue = MISSING_ARGUMENT,
+        where: AbstractValue = TRUE,
+    ) -> AbstractValue:
+        function, takes_dtype = _REDUCTIONS[ufunc]
+        named: Named = {"axis": axis, "out": out, "keepdims": keepdims}
+        if takes_dtype:
+            named["dtype"] = dtype
+        else:
+            refuse(machine, "dtype=", dtype)
+        if given(initial):
+            named["initial"] = initial
+        refuse_where(machine, where)
+        return MODELS[function](machine, (array,), named)
+
+    return by_signature(rule, f"np.{ufunc.__name__}.reduce")
+
+
+_ACCUMULATIONS: dict[np.ufunc, Callable[..., AbstractValue]] = {np.add: model_cumsum, np.multiply: model_cumprod}
+
+
+def _accumulation(ufunc: np.ufunc) -> Model:
+    def rule(
+        machine: Machine,
+        array: AbstractValue,
+        axis: AbstractValue = Known(0),
+        dtype: AbstractValue = NONE,
+        out: AbstractValue = NONE,
+    ) -> AbstractValue:
+        return _ACCUMULATIONS[ufunc](machine, array, axis, dtype, out)
+
+    return by_signature(rule, f"np.{ufunc.__name__}.accumulate")
+
+
+def _outer(ufunc: np.ufunc) -> Model:
+    def rule(machine: Machine, A: AbstractValue, B: AbstractValue, /, **named: AbstractValue) -> AbstractValue:  # noqa: N803
+        left, right = as_array_value(machine, A), machine.resolve(B)
+        spread = reshape_to(machine, left, (*left.type.shape, *(1 for _ in array(machine, right).type.shape)))
+        return ufuncs.call(machine, ufunc, (spread, right), named)
+
+    return by_signature(rule, f"np.{ufunc.__name__}.outer")
+
+
+def _at(ufunc: np.ufunc) -> Model:
+    def rule(machine: Machine, a: AbstractValue, indices: AbstractValue, b: AbstractValue, /) -> AbstractValue:
+        target = machine.resolve(a)
+        if not isinstance(target, ArrayValue) or ufunc not in (np.add, np.subtract):
+            raise machine.unsupported("numpy.function", f"np.{ufunc.__name__}.at", "only add and subtract have a rule")
+        _add_at(machine, ufunc, target, machine.resolve(indices), machine.resolve(b))
+        return NONE
+
+    return by_signature(rule, f"np.{ufunc.__name__}.at")
+
+
+def _add_at(machine: Machine, ufunc: np.ufunc, target: ArrayValue, indices: AbstractValue, b: AbstractValue) -> None:
+    element = array(machine, b, "np.add.at")
+    if not np.can_cast(np.result_type(target.type.numpy_dtype, element.type.numpy_dtype), target.type.numpy_dtype, "same_kind"):
+        raise machine.python_error(TypeError, "Cannot cast ufunc 'add' output")
+    element = element_value(machine, target, b)
+    if ufunc is np.subtract:
+        element = machine.emit("negative", element)
+    parts = indices.items if isinstance(indices, TupleValue) else (indices,)
+    arrays = [_position_array(machine, machine.resolve(part)) for part in parts]
+    if any(part is None for part in arrays):
+        if any(part is not None and part.type.rank for part in arrays):
+            raise machine.unsupported("numpy.function", "np.add.at", "slices are mixed with index arrays")
+        # no position occurs twice in a basic index
+        current = get_item(machine, target, indices)
+        set_item(machine, target, indices, ufuncs.apply(machine, np.add, (current, wrap(machine, element))))
+        return
+    values: list[Value] = []
+    for part in arrays:
+        assert part is not None
+        values.extend(nonzero(machine, part) if part.type.dtype == "bool" else [cast(machine, part, "i64")])
+    scatter(machine, target, list(range(len(values))), values, element, True)
+
+
+def _position_array(machine: Machine, part: AbstractValue) -> Value | None:
+    """Return an index array; None for a slice, ellipsis or None."""
+    if isinstance(part, SliceValue) or (isinstance(part, Known) and (part.value is None or part.value is Ellipsis)):
+        return None
+    value = array(machine, part, "an index")
+    if value.type.dtype != "bool" and value.type.dtype[0] not in "iu":
+        raise machine.python_error(IndexError, "arrays used as indices must be of integer (or boolean) type")
+    return value
+
+
+def call_ufunc_method(
+    machine: Machine, ufunc: np.ufunc, name: str, arguments: Arguments, keywords: Named
+) -> AbstractValue:
+    """Call ``ufunc.name(*arguments, **keywords)``."""
+    made: Model | None = None
+    if name == "reduce" and ufunc in _REDUCTIONS:
+        made = _reduction(ufunc)
+    elif name == "accumulate" and ufunc in _ACCUMULATIONS:
+        made = _accumulation(ufunc)
+    elif name == "outer":
+        made = _outer(ufunc)
+    elif name == "at":
+        made = _at(ufunc)
+    if made is None:
+        raise machine.unsupported("numpy.function", f"np.{ufunc.__name__}.{name}", "the method has no rule yet")
+    return made(machine, arguments, keywords)
+
+
+UFUNC_METHOD.append(call_ufunc_method)
