@@ -28,11 +28,14 @@ class Prepared:
         What its twin has observed so far.
     twin : callable
         The profiled twin: takes what the function takes, returns what it returns.
+    probe_seconds : callable
+        Returns about how many seconds the twin's probes have taken so far.
     """
 
     core: Any
     profile: Any
     twin: Callable[..., Any]
+    probe_seconds: Callable[[], float] = float
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,11 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds an event took, by what they went into; ``site_total`` is the sum so far for its (site, guard)."""
+    """Seconds an event took, by what they went into.
+
+    ``profile`` is what probes took, ``eager`` what Python did of the work, ``wasted`` the work a graph discarded;
+    ``site_total`` is the sum so far for the event's (site, guard).
+    """
 
     profile: float = 0.0
     capture: float = 0.0

@@ -167,11 +167,14 @@ class Lifecycle:
         if isinstance(prepared, Failure):
             self._give_up(prepared, call.number, Cost())
             return self._run_python(call)
+        probes = prepared.probe_seconds()
         started = time.perf_counter()
         try:
             return self._run_twin(prepared, call)
         finally:
-            self.publisher.profiled(call.number, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            eager = max(seconds - (prepared.probe_seconds() - probes), 0.0)
+            self.publisher.profiled(call.number, Cost(profile=seconds - eager, eager=eager))
 
     def _run_twin(self, prepared: Prepared, call: Call) -> Any:
         thread = threading.get_ident()

@@ -65,9 +65,9 @@ class Publisher:
         self.tally = tally
         self.history = History()
 
-    def profiled(self, call: int, seconds: float) -> None:
+    def profiled(self, call: int, cost: Cost) -> None:
         """A warm-up call ran."""
-        self._publish(Profiled(function=self.identity, cause=_WARM, call=call, cost=Cost(profile=seconds)))
+        self._publish(Profiled(function=self.identity, cause=_WARM, call=call, cost=cost))
 
     def specialized(
         self, specialization: Specialization, call: int, trigger: Difference | None, relaxed: bool, cost: Cost

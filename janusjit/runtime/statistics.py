@@ -41,7 +41,7 @@ class Statistics:
     saved_seconds : float
         Estimate: graph calls that ran to their end, times the difference between the typical eager call and the
         typical graph call. The eager call is taken from plain runs where there were any, and else from profiled ones,
-        whose probes make it too long. Negative where the graph is slower.
+        less what their probes cost. Negative where the graph is slower.
     """
 
     calls: int
@@ -77,7 +77,7 @@ class Tally:
         self.compile_seconds += event.cost.capture + event.cost.compile
         if isinstance(event, Profiled):
             self.profiled_calls += 1
-            keep(self.profiled_timings, event.cost.profile)
+            keep(self.profiled_timings, event.cost.eager)
         elif isinstance(event, GuardFailed):
             self.deopts += event.call != self._last_deopt
             self._last_deopt = event.call
@@ -94,8 +94,9 @@ class Tally:
     @property
     def eager_seconds(self) -> float | None:
         """The typical duration of a call in Python, or None before any."""
-        timings = self.plain_timings or self.profiled_timings
-        return statistics.median(timings) if timings else None
+        if self.plain_timings:
+            return statistics.median(self.plain_timings)
+        return min(self.profiled_timings, default=None)
 
     def statistics(self, cache: SpecializationCache) -> Statistics:
         """Return the counters now."""
