@@ -13,8 +13,10 @@ from llvmlite import ir
 from janusjit.backend.llvm import vector_math_exponential as exponential
 from janusjit.backend.llvm import vector_math_logarithm as logarithm
 from janusjit.backend.llvm import vector_math_power as power
+from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
 from janusjit.backend.llvm.values import F32, F64, declare, register_type
-from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real
+from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
+from janusjit.backend.llvm.vector_math_library import SharedMath
 
 #: branch-free formulas, which are inlined wherever they are used
 FORMULAS: dict[str, Callable[..., Real]] = {
@@ -30,9 +32,20 @@ FORMULAS: dict[str, Callable[..., Real]] = {
     "log1p": logarithm.log1p,
     "logaddexp": logarithm.logaddexp,
     "cbrt": power.cbrt,
+    "arctan": trigonometry.arctan,
 }
-#: formulas that exist in float64 only
-WIDENED = frozenset({"cbrt"})
+#: functions that are called: the formula, and where it holds
+SHARED: dict[str, tuple[Callable[..., Real], Callable[..., Truth] | None]] = {
+    "sin": (trigonometry.sin, trigonometry.is_reducible),
+    "cos": (trigonometry.cos, trigonometry.is_reducible),
+    "tan": (trigonometry.tan, trigonometry.is_reducible),
+    "arctan2": (trigonometry.arctan2, trigonometry.is_plain_point),
+    "pow": (power.pow_f64, power.is_plain_power),
+}
+#: where f32 has a formula of its own
+SHARED_F32 = {"pow": (power.pow_f32, power.is_plain_power)}
+#: functions whose formulas for f32 compute in float64
+WIDENED = frozenset({"cbrt", "arctan2", "pow"})
 
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
 C_NAMES = {
@@ -48,6 +61,11 @@ def emit_function(builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[
         return builder.frem(*operands)
     if name in FORMULAS:
         return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
+    if name in SHARED:
+        formula, is_regular = SHARED_F32.get(name, SHARED[name]) if dtype == "f32" else SHARED[name]
+        widened = dtype == "f32" and name in WIDENED
+        shared = SharedMath(name, dtype, len(operands), formula, is_regular, c_symbol(name, dtype), widened)
+        return shared.emit_call(builder, operands)
     return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
 
 
@@ -70,10 +88,15 @@ def _inlined_function(module: ir.Module, name: str, dtype: str, arity: int) -> i
     return function
 
 
+def c_symbol(name: str, dtype: str) -> str:
+    """Return the C library's name for NumPy's function ``name``."""
+    return C_NAMES[name] + ("f" if dtype == "f32" else "")
+
+
 def library_function(module: ir.Module, name: str, dtype: str, arity: int) -> ir.Function:
     """Return the declaration of the C library's function for NumPy's function ``name``."""
     type_ = register_type(dtype)
-    function = declare(module, C_NAMES[name] + ("f" if dtype == "f32" else ""), type_, [type_] * arity)
+    function = declare(module, c_symbol(name, dtype), type_, [type_] * arity)
     for attribute in ("nounwind", "readnone"):
         function.attributes.add(attribute)
     return function

@@ -105,12 +105,17 @@ def _finished(code: FloatCode, x: Real, main: Real, rest: Real) -> Real:
     return code.select(x < math.inf, main + rest, x)
 
 
+def exponent_and_mantissa(code: FloatCode, x: Real) -> tuple[Real, Real]:
+    """Return ``k`` and ``m`` with ``x == 2**k * m``, ``m`` around 1, for a positive finite ``x``."""
+    normal, extra = _normalised(code, x)
+    k, m = _split(code, normal)
+    return k + extra, m
+
+
 def log(code: FloatCode, x: Real) -> Real:
     """Return the natural logarithm."""
     high, low = _constants(code).log_2
-    normal, extra = _normalised(code, x)
-    k, m = _split(code, normal)
-    k = k + extra
+    k, m = exponent_and_mantissa(code, x)
     f = m - 1.0
     half_square, tail = _artanh_terms(code, f, x.equals(0.0))
     return _finished(code, x, k * high, f - (half_square - k.times_plus(low, tail)))
@@ -125,9 +130,7 @@ def _log_in_base(
     code: FloatCode, x: Real, per_log: tuple[float, float], of_two: tuple[float, float]
 ) -> Real:
     """Return ``log(x) * per_log``; ``of_two`` is the logarithm of two in the base."""
-    normal, extra = _normalised(code, x)
-    k, m = _split(code, normal)
-    k = k + extra
+    k, m = exponent_and_mantissa(code, x)
     f = m - 1.0
     half_square, tail = _artanh_terms(code, f, x.equals(0.0))
     high = _truncated(code, f - half_square)

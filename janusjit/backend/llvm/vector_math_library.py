@@ -1,0 +1,161 @@
+"""Mathematical functions that compiled code calls, in a scalar and a vector version.
+
+Owns `SharedMath`. Such functions are too long to be inlined, or have a rare case that takes a branch, which the loop
+vectoriser would not allow inside a loop: it is told instead that a vector version of the scalar function exists.
+Invariant: a function is compiled once in a process, at its first use, and never unloaded; both versions give the same
+bits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.values import I32, POINTER, declare, item_size, register_type
+from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
+
+Formula = Callable[..., Real]
+
+_KEPT_SYMBOLS = "llvm.compiler.used"
+_LOCK = threading.Lock()
+_LOADED: dict[str, engine.LoadedModule] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMath:
+    """A mathematical function.
+
+    Attributes
+    ----------
+    name, dtype : str
+        NumPy's name, and ``f32`` or ``f64``.
+    arity : int
+        Number of operands.
+    formula : callable
+        ``formula(code, *operands)``.
+    is_regular : callable or None
+        ``is_regular(code, *operands)``: where it is false the C library's function is called instead of the formula.
+    c_name : str
+        That function.
+    widened : bool
+        Whether the formula is for ``f64``, and operands are converted to it and the result back.
+    """
+
+    name: str
+    dtype: str
+    arity: int
+    formula: Formula
+    is_regular: Callable[..., Truth] | None
+    c_name: str
+    widened: bool = False
+
+    @property
+    def symbol(self) -> str:
+        """The scalar version's symbol."""
+        return f"janusjit_math_{self.name}_{self.dtype}"
+
+    @property
+    def lanes(self) -> int:
+        """The number of elements the vector version takes: a register's."""
+        return engine.vector_bytes() // item_size(self.dtype)
+
+    @property
+    def vector_symbol(self) -> str:
+        """The vector version's symbol."""
+        return f"{self.symbol}_v{self.lanes}"
+
+    def emit_call(self, builder: ir.IRBuilder, operands: Sequence[ir.Value]) -> ir.Value:
+        """Emit a call of the scalar version, which the loop vectoriser may turn into one of the vector version."""
+        self._load()
+        function = self._declare(builder.module, self.symbol, 1)
+        vector = self._declare(builder.module, self.vector_symbol, self.lanes)
+        _keep(builder.module, vector)
+        call = builder.call(function, operands)
+        variant = f"_ZGV_LLVM_N{self.lanes}{'v' * self.arity}_{self.symbol}({self.vector_symbol})"
+        _add_attribute(call.attributes, f'"vector-function-abi-variant"="{variant}"')
+        return call
+
+    def _declare(self, module: ir.Module, symbol: str, lanes: int) -> ir.Function:
+        type_ = register_type(self.dtype) if lanes == 1 else ir.VectorType(register_type(self.dtype), lanes)
+        function = declare(module, symbol, type_, [type_] * self.arity)
+        for attribute in ("nounwind", "readnone", "willreturn"):
+            _add_attribute(function.attributes, attribute)
+        return function
+
+    def _load(self) -> None:
+        with _LOCK:
+            if self.symbol in _LOADED:
+                return
+            module = engine.create_module(self.symbol)
+            for symbol, lanes in ((self.symbol, 1), (self.vector_symbol, self.lanes)):
+                self._emit_body(self._declare(module, symbol, lanes), lanes)
+            loaded = engine.load(module)
+            for symbol in (self.symbol, self.vector_symbol):
+                engine.register_symbol(symbol, loaded.function_address(symbol))
+            _LOADED[self.symbol] = loaded
+
+    def _emit_body(self, function: ir.Function, lanes: int) -> None:
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        in_f64 = self.widened or self.dtype == "f64"
+        code = FloatCode(builder, F64_FORMAT if in_f64 else F32_FORMAT, lanes)
+        own_type = function.args[0].type
+        operands = [
+            Real(code, builder.fpext(argument, code.real_type) if self.widened else argument)
+            for argument in function.args
+        ]
+        result = self.formula(code, *operands).value
+        result = builder.fptrunc(result, own_type) if self.widened else result
+        if self.is_regular is not None:
+            regular = self.is_regular(code, *operands)
+            with builder.if_then(builder.not_(_all(builder, regular)), likely=False):
+                builder.ret(self._with_library(builder, function.args, result, regular))
+        builder.ret(result)
+
+    def _with_library(
+        self, builder: ir.IRBuilder, operands: Sequence[ir.Value], result: ir.Value, regular: Truth
+    ) -> ir.Value:
+        """Emit the C library's result for the elements for which the formula does not hold."""
+        type_ = register_type(self.dtype)
+        function = declare(builder.module, self.c_name, type_, [type_] * self.arity)
+        if regular.code.lanes == 1:
+            return builder.call(function, operands)
+        slot = builder.alloca(result.type)
+        builder.store(result, slot)
+        for lane in range(regular.code.lanes):
+            position = ir.Constant(I32, lane)
+            kept = builder.extract_element(regular.value, position)
+            with builder.if_then(builder.not_(kept)):
+                value = builder.call(function, [builder.extract_element(x, position) for x in operands])
+                builder.store(builder.insert_element(builder.load(slot), value, position), slot)
+        return builder.load(slot)
+
+
+def _all(builder: ir.IRBuilder, truth: Truth) -> ir.Value:
+    lanes = truth.code.lanes
+    if lanes == 1:
+        return truth.value
+    bits = ir.IntType(lanes)
+    return builder.icmp_unsigned("==", builder.bitcast(truth.value, bits), ir.Constant(bits, (1 << lanes) - 1))
+
+
+def _add_attribute(attributes: set[str], attribute: str) -> None:
+    """Add an attribute that llvmlite does not know of."""
+    set.add(attributes, attribute)
+
+
+def _keep(module: ir.Module, function: ir.Function) -> None:
+    """Keep an unused declaration until the loops are vectorised."""
+    known = module.globals.get(_KEPT_SYMBOLS)
+    names = list(known.initializer.constant) if known is not None else []
+    if any(name is function for name in names):
+        return
+    names.append(function)
+    type_ = ir.ArrayType(POINTER, len(names))
+    kept = known if known is not None else ir.GlobalVariable(module, type_, _KEPT_SYMBOLS)
+    kept.linkage, kept.section = "appending", "llvm.metadata"
+    kept.value_type = type_
+    kept.initializer = ir.Constant(type_, names)
