@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+import platform
+
 import numpy as np
 import pytest
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.vector_math import FORMULAS, SHARED, WIDENED
 from janusjit.ir.types import DTYPES
 from janusjit.ops.emitter import FUNCTIONS
 from tests.backend.kernel_harness import ElementwiseKernel
 
 NUMPY = {name: np.power if name == "pow" else getattr(np, name) for name in FUNCTIONS}
-VECTORISED = ("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sinh", "cosh", "tanh", "logaddexp")
+INVALID, DIVIDE_BY_ZERO, OVERFLOW = 0x01, 0x04, 0x08  # of x86's flags
 
 pytestmark = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="needs an extended-precision reference")
 
@@ -99,9 +104,54 @@ def test_logaddexp_is_as_good_as_numpy(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("name", VECTORISED)
+@pytest.mark.parametrize("name", sorted(FORMULAS))
 def test_loops_are_vectorised(name: str, dtype: str) -> None:
     register = {16: "xmm", 32: "ymm", 64: "zmm"}[engine.vector_bytes()]
-    packed = "mulps" if dtype == "f32" else "mulpd"
+    packed = "mulps" if dtype == "f32" and name not in WIDENED else "mulpd"
     lines = kernel(name, dtype).module.assembly.splitlines()
     assert any(packed in line and register in line for line in lines)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_loops_call_the_vector_version(name: str, dtype: str) -> None:
+    lanes = engine.vector_bytes() // DTYPES[dtype].itemsize
+    assert f"janusjit_math_{name}_{dtype}_v{lanes}" in kernel(name, dtype).module.llvm_ir.partition("vector.body")[2]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_a_value_has_one_result_wherever_it_stands(name: str, dtype: str) -> None:
+    generator = np.random.default_rng(11)
+    operands = [sample(dtype, 40, generator) for _ in range(FUNCTIONS[name])]
+    run = kernel(name, dtype)
+    whole = run(*operands)
+    single = np.array([run(*[x[i : i + 1] for x in operands])[0] for i in range(whole.size)])
+    np.testing.assert_array_equal(whole, single)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86's flags")
+@pytest.mark.parametrize("count", [1, 16])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", [name for name in sorted(FUNCTIONS) if FUNCTIONS[name] == 1])
+def test_floating_point_flags_are_those_numpy_warns_of(name: str, dtype: str, count: int) -> None:
+    c_library = ctypes.CDLL(ctypes.util.find_library("m"))
+    run, out = kernel(name, dtype), np.empty(count, DTYPES[dtype])
+    for value in special_values(dtype):
+        if not np.isfinite(value):
+            continue  # LLVM's vector comparisons of NaN, and what infinity is clamped to, raise flags of their own
+        x = np.full(count, value)
+        wanted = 0
+        for word, flag in (("invalid", INVALID), ("divide", DIVIDE_BY_ZERO), ("over", OVERFLOW)):
+            try:
+                with np.errstate(**{"all": "ignore", word: "raise"}):
+                    NUMPY[name](x)
+            except FloatingPointError:
+                wanted |= flag
+        c_library.feclearexcept(0x3F)
+        run.run(x, out)
+        raised = c_library.fetestexcept(INVALID | DIVIDE_BY_ZERO | OVERFLOW)
+        c_library.feclearexcept(0x3F)
+        assert raised & wanted == wanted, value
+        if not wanted and abs(value) < 1e30:
+            assert not raised, value

@@ -107,10 +107,13 @@ class SharedMath:
             Real(code, builder.fpext(argument, code.real_type) if self.widened else argument)
             for argument in function.args
         ]
+        regular = None if self.is_regular is None else self.is_regular(code, *operands)
+        if regular is not None:
+            # what the formula does with other operands is not used, but may raise floating-point flags
+            operands = [code.select(regular, x, 1.0) for x in operands]
         result = self.formula(code, *operands).value
         result = builder.fptrunc(result, own_type) if self.widened else result
-        if self.is_regular is not None:
-            regular = self.is_regular(code, *operands)
+        if regular is not None:
             with builder.if_then(builder.not_(_all(builder, regular)), likely=False):
                 builder.ret(self._with_library(builder, function.args, result, regular))
         builder.ret(result)

@@ -92,7 +92,7 @@ def _normalised(code: FloatCode, x: Real) -> tuple[Real, Real]:
     """Return ``x``, made normal if it is subnormal, and the exponent to add for that."""
     power = code.precision.mantissa + 2
     subnormal = x < code.precision.tiny
-    return code.select(subnormal, x * 2.0**power, x), code.select(subnormal, -float(power), 0.0)
+    return x * code.select(subnormal, 2.0**power, 1.0), code.select(subnormal, -float(power), 0.0)
 
 
 def _finished(code: FloatCode, x: Real, main: Real, rest: Real) -> Real:

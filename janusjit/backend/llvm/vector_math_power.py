@@ -6,6 +6,7 @@ below 2 ULP; `pow` holds where `is_plain_power`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from janusjit.backend.llvm.vector_math_code import FloatCode, Real, Truth
@@ -23,9 +24,10 @@ _ROOT_BIAS = 715094163
 
 def cbrt(code: FloatCode, x: Real) -> Real:
     """Return the cube root: an estimate from the exponent, a polynomial to 23 bits, one Newton step (FreeBSD's way)."""
-    size = x.magnitude
+    regular = (x.magnitude < math.inf) & (x.magnitude > 0.0)
+    size = code.select(regular, x.magnitude, 1.0)
     subnormal = size < code.precision.tiny
-    normal = code.select(subnormal, size * 2.0**54, size)
+    normal = size * code.select(subnormal, 2.0**54, 1.0)
     # a third of the high word, computed as a float, which is exact enough
     shift = 2.0**52
     high_word = ((normal.bits >> 32) | code.real(shift).bits).as_real - shift
@@ -38,7 +40,6 @@ def cbrt(code: FloatCode, x: Real) -> Real:
     quotient = normal / (root * root)
     root = root.times_plus((quotient - root) / (root + root + quotient), root)
     root = code.select(subnormal, root * 2.0**-18, root)
-    regular = (size < float("inf")) & (size > 0.0)
     return code.select(regular, root.with_sign_of(x), x + x)
 
 
@@ -89,7 +90,7 @@ def _precise_log(code: FloatCode, x: Real) -> _Double:
 
 def pow_f64(code: FloatCode, x: Real, y: Real) -> Real:
     """Return ``x`` to the power ``y``."""
-    logarithm = _precise_log(code, x.magnitude)
+    logarithm = _precise_log(code, _without_zero(code, x))
     high = y * logarithm.high
     low = y.fused(logarithm.high, -high) + y * logarithm.low
     return _with_sign(code, exp_of_sum(code, high, low), x, y)
@@ -97,7 +98,12 @@ def pow_f64(code: FloatCode, x: Real, y: Real) -> Real:
 
 def pow_f32(code: FloatCode, x: Real, y: Real) -> Real:
     """Return ``x`` to the power ``y``, good to float32."""
-    return _with_sign(code, exp(code, y * log(code, x.magnitude)), x, y)
+    return _with_sign(code, exp(code, y * log(code, _without_zero(code, x))), x, y)
+
+
+def _without_zero(code: FloatCode, x: Real) -> Real:
+    """Return the magnitude, and 1 for zero, whose logarithm would raise a flag."""
+    return code.select(x.equals(0.0), 1.0, x.magnitude)
 
 
 def _with_sign(code: FloatCode, power: Real, x: Real, y: Real) -> Real:
@@ -113,6 +119,6 @@ def is_plain_power(code: FloatCode, x: Real, y: Real) -> Truth:
 
     They do for finite operands, but for zero to powers that are not positive, and negative numbers to fractional ones.
     """
-    finite = (x.magnitude < float("inf")) & (y.magnitude < 2.0**64)
+    finite = (x.magnitude < math.inf) & (y.magnitude < 2.0**64)
     whole = y.equals(code.intrinsic("llvm.rint", y))
     return finite & ((x > 0.0) | (whole & ((x < 0.0) | (y > 0.0))))
