@@ -24,6 +24,7 @@ from janusjit.ir.guards import GuardSet
 from janusjit.report.text import duration
 from janusjit.runtime.dispatch import JitFunction
 from janusjit.runtime.events import Stream
+from janusjit.runtime.statistics import keep
 
 _SECONDS = 0.3
 _CALLS = 400
@@ -158,6 +159,7 @@ def compare(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Comparis
     reference = _precise(plain, args, kwargs)
     differences = tuple(_differences(_view(eager_side), _view(graph_side), reference, ""))
     eager = _time(plain, copy.deepcopy((args, kwargs)))
+    keep(function._lifecycle.tally.plain_timings, eager.median)  # the function now knows what plain Python takes
     graph = _time(fresh, copy.deepcopy((args, kwargs))) if in_graph else None
     reason = "" if in_graph else fresh.reason.text if fresh.reason else "a guard failed again and again"
     guards = _guard_seconds(fresh, args, kwargs) if in_graph else None

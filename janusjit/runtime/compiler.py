@@ -28,14 +28,14 @@ class Prepared:
         What its twin has observed so far.
     twin : callable
         The profiled twin: takes what the function takes, returns what it returns.
-    probe_seconds : callable
-        Returns about how many seconds the twin's probes have taken so far.
+    observations : callable
+        Returns how many observations the twin has made so far.
     """
 
     core: Any
     profile: Any
     twin: Callable[..., Any]
-    probe_seconds: Callable[[], float] = float
+    observations: Callable[[], int] = int
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class Hint:
 class Cost:
     """Seconds an event took, by what they went into.
 
-    ``profile`` is what probes took, ``eager`` what Python did of the work, ``wasted`` the work a graph discarded;
+    ``profile`` is a call under the profiler, ``eager`` one in plain Python, ``wasted`` the work a graph discarded;
     ``site_total`` is the sum so far for the event's (site, guard).
     """
 
@@ -139,10 +139,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled(Event):
-    """A warm-up call ran under the profiler."""
+    """A warm-up call ran under the profiler, which made so many ``observations``."""
 
     kind: ClassVar[str] = "profiled"
     outcome: ClassVar[str] = "profiled"
+    observations: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

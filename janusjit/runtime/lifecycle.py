@@ -167,14 +167,13 @@ class Lifecycle:
         if isinstance(prepared, Failure):
             self._give_up(prepared, call.number, Cost())
             return self._run_python(call)
-        probes = prepared.probe_seconds()
+        before = prepared.observations()
         started = time.perf_counter()
         try:
             return self._run_twin(prepared, call)
         finally:
             seconds = time.perf_counter() - started
-            eager = max(seconds - (prepared.probe_seconds() - probes), 0.0)
-            self.publisher.profiled(call.number, Cost(profile=seconds - eager, eager=eager))
+            self.publisher.profiled(call.number, Cost(profile=seconds), prepared.observations() - before)
 
     def _run_twin(self, prepared: Prepared, call: Call) -> Any:
         thread = threading.get_ident()
@@ -186,7 +185,7 @@ class Lifecycle:
 
     def number(self) -> int:
         """Return the number of the call that is running, counted from 1."""
-        return self.tally.statistics(self.cache).calls + 1
+        return self.tally.calls(self.cache) + 1
 
     def forget_threads(self) -> None:
         """Forget what other threads were doing, in a forked child."""

@@ -22,7 +22,7 @@ from janusjit.ir.relaxations import Relaxations
 from janusjit.profiler.profile import Profile
 from janusjit.runtime.compiler import Built, Prepared
 from janusjit.runtime.dump import dump
-from janusjit.runtime.probing import probe_seconds
+from janusjit.runtime.probing import observations
 from janusjit.runtime.reference import ReferenceCompiled
 from janusjit.runtime.specialization import Compiled
 from janusjit.transform.passes import optimize
@@ -41,7 +41,7 @@ class Pipeline:
         """Load the source of a function and make its profiled twin; see `Compiler.prepare`."""
         core = load(function)
         profile = Profile()
-        return Prepared(core, profile, make_twin(function, profile), lambda: probe_seconds(profile.recorder))
+        return Prepared(core, profile, make_twin(function, profile), lambda: observations(profile.recorder))
 
     def capture(
         self, function: types.FunctionType, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations

@@ -65,9 +65,11 @@ class Publisher:
         self.tally = tally
         self.history = History()
 
-    def profiled(self, call: int, cost: Cost) -> None:
+    def profiled(self, call: int, cost: Cost, observations: int) -> None:
         """A warm-up call ran."""
-        self._publish(Profiled(function=self.identity, cause=_WARM, call=call, cost=cost))
+        self._publish(
+            Profiled(function=self.identity, cause=_WARM, call=call, cost=cost, observations=observations)
+        )
 
     def specialized(
         self, specialization: Specialization, call: int, trigger: Difference | None, relaxed: bool, cost: Cost

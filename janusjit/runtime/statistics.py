@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from janusjit.runtime.cache import SpecializationCache
 from janusjit.runtime.events import BackedOff, Event, Evicted, FellBack, GuardFailed, Profiled, Specialized
+from janusjit.runtime.probing import seconds_per_observation
 
 _KEPT_TIMINGS = 64
 
@@ -41,7 +42,8 @@ class Statistics:
     saved_seconds : float
         Estimate: graph calls that ran to their end, times the difference between the typical eager call and the
         typical graph call. The eager call is taken from plain runs where there were any, and else from profiled ones,
-        less what their probes cost. Negative where the graph is slower.
+        less what profiling costs: a rough figure, from two cold calls. `janusjit.compare` measures. Negative where
+        the graph is slower.
     """
 
     calls: int
@@ -69,7 +71,7 @@ class Tally:
     plain_calls: int = 0
     fell_back: FellBack | None = None
     plain_timings: list[float] = field(default_factory=list)
-    profiled_timings: list[float] = field(default_factory=list)
+    profiled: list[tuple[float, int]] = field(default_factory=list)
     _last_deopt: int = -1
 
     def observe(self, event: Event) -> None:
@@ -77,7 +79,7 @@ class Tally:
         self.compile_seconds += event.cost.capture + event.cost.compile
         if isinstance(event, Profiled):
             self.profiled_calls += 1
-            keep(self.profiled_timings, event.cost.eager)
+            self.profiled.append((event.cost.profile, event.observations))
         elif isinstance(event, GuardFailed):
             self.deopts += event.call != self._last_deopt
             self._last_deopt = event.call
@@ -96,7 +98,14 @@ class Tally:
         """The typical duration of a call in Python, or None before any."""
         if self.plain_timings:
             return statistics.median(self.plain_timings)
-        return min(self.profiled_timings, default=None)
+        if not self.profiled:
+            return None
+        each = seconds_per_observation()
+        return min(max(seconds - observations * each, 0.0) for seconds, observations in self.profiled)
+
+    def calls(self, cache: SpecializationCache) -> int:
+        """Return how many calls have ended."""
+        return self.profiled_calls + self.plain_calls + self.resumed_in_python + cache.hits
 
     def statistics(self, cache: SpecializationCache) -> Statistics:
         """Return the counters now."""
