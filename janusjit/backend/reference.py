@@ -114,7 +114,7 @@ class Interpreter:
             if node.guard is None:
                 raise
             raise DeoptimizationSignal(node.guard, f"{type(error).__name__}: {error}") from error
-        results = computed if len(node.results) != 1 else (computed,)
+        results = computed if isinstance(computed, tuple) else (computed,)
         if isinstance(bound := node.attributes.get("symbol"), Symbol):
             self.symbols[bound] = len(results[0])
         for value, result in zip(node.results, results, strict=True):

@@ -148,20 +148,11 @@ def call_known(
     machine: Machine, value: Any, arguments: list[AbstractValue], keywords: Keywords, target: str | None
 ) -> AbstractValue | None:
     """Call a function or class known at capture."""
-    if isinstance(value, np.ufunc):
-        named = dict(keywords)
-        dtype = named.get("dtype")
-        return ufuncs.apply(
-            machine,
-            value,
-            arguments,
-            named.get("out"),
-            named.get("where"),
-            machine.constant(dtype, "dtype") if dtype is not None else None,
-        )
     model = _find_model(value)
     if model is not None:
         return model(machine, arguments, dict(keywords))
+    if isinstance(value, np.ufunc):
+        return ufuncs.call(machine, value, arguments, dict(keywords))
     if isinstance(value, functools.partial):
         return _call_partial(machine, value, arguments, keywords, target)
     if isinstance(value, types.MethodType):

@@ -1,7 +1,7 @@
 """Arguments of NumPy functions in capture.
 
-Owns the registration of models by their Python signature and the decoding of axes, dtypes, flags and arrays. Invariant: an
-argument that a model has no rule for leaves the function in Python; it is never dropped.
+Owns the registration of models by their Python signature and the decoding of axes, dtypes, flags and arrays.
+Invariant: an argument that a model has no rule for leaves the function in Python; it is never dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from janusjit.analysis.capture.calls import MODELS, Model
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.ufuncs import describe, store
-from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue
+from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.ir.graph import Node, Value
 from janusjit.ir.types import DTYPES, dtype_name
 from janusjit.ops import OPS
@@ -108,7 +108,9 @@ def array(machine: Machine, value: AbstractValue, what: str = "an operand") -> V
     """Return the graph value of ``np.asarray(value)``."""
     found = as_array(machine, value)
     if found is None:
-        raise machine.unsupported("numpy.operand", what, f"it is {describe(machine.resolve(value))}, no array or number")
+        raise machine.unsupported(
+            "numpy.operand", what, f"it is {describe(machine.resolve(value))}, no array or number"
+        )
     return found
 
 
@@ -140,6 +142,14 @@ def integer(machine: Machine, value: AbstractValue, what: str) -> int:
     """Return an int argument that must be known."""
     found = machine.constant(value, what)
     return int(fold(machine, operator.index, found))
+
+
+def known_number(machine: Machine, value: AbstractValue, what: str) -> Any:
+    """Return a number that must be known; unlike any other float, one read from a place is assumed to stay."""
+    value = machine.resolve(value)
+    if isinstance(value, Scalar) and value.place is not None and machine.externals.may_assume_value(value.place):
+        return machine.specialize(value)
+    return machine.constant(value, what)
 
 
 def axis_of(machine: Machine, value: AbstractValue, rank: int) -> int:

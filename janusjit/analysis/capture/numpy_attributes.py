@@ -1,7 +1,7 @@
 """Attributes and methods of arrays and NumPy scalars.
 
-Owns the lookup of both. Invariant: a name NumPy does not know gives AttributeError, one that capture does not know leaves
-the function in Python.
+Owns the lookup of both. Invariant: a name NumPy does not know gives AttributeError, one that capture does not know
+leaves the function in Python.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from janusjit.analysis.capture import numbers
-from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, read, shape_value, write
+from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, shape_value, write
 from janusjit.analysis.capture.attributes import ARRAY_ATTRIBUTE
 from janusjit.analysis.capture.calls import ARRAY_METHOD
 from janusjit.analysis.capture.containers import build
@@ -158,7 +158,7 @@ def python_number(machine: Machine, value: Value) -> Scalar:
 
 
 @array_method("item")
-def method_item(machine: Machine, a: AbstractValue, *args: AbstractValue) -> AbstractValue:
+def _method_item(machine: Machine, a: AbstractValue, *args: AbstractValue) -> AbstractValue:
     value = array(machine, a)
     if not args:
         if value.type.size != 1:
@@ -179,11 +179,13 @@ _LIST_LIMIT = 256
 
 
 @array_method("tolist")
-def method_tolist(machine: Machine, a: AbstractValue) -> AbstractValue:
+def _method_tolist(machine: Machine, a: AbstractValue) -> AbstractValue:
     value = array(machine, a)
     size = value.type.size
     if not isinstance(size, int) or size > _LIST_LIMIT:
-        raise machine.unsupported("array.method", ".tolist()", f"the array is not known to have {_LIST_LIMIT} elements or fewer")
+        raise machine.unsupported(
+            "array.method", ".tolist()", f"the array is not known to have {_LIST_LIMIT} elements or fewer"
+        )
     return _nested(machine, value)
 
 
@@ -194,19 +196,24 @@ def _nested(machine: Machine, value: Value) -> AbstractValue:
 
 
 @array_method("fill")
-def method_fill(machine: Machine, a: AbstractValue, value: AbstractValue) -> AbstractValue:
+def _method_fill(machine: Machine, a: AbstractValue, value: AbstractValue) -> AbstractValue:
     if isinstance(a, ArrayValue):
         write(machine, a, element_value(machine, a, value))
     return NONE
 
 
 @array_method("conj", "conjugate")
-def method_conjugate(machine: Machine, a: AbstractValue) -> AbstractValue:
+def _method_conjugate(machine: Machine, a: AbstractValue) -> AbstractValue:
     return a
 
 
 @array_method("view")
-def method_view(machine: Machine, a: AbstractValue, dtype: AbstractValue = NONE, type: AbstractValue = NONE) -> AbstractValue:  # noqa: A002
+def _method_view(
+    machine: Machine,
+    a: AbstractValue,
+    dtype: AbstractValue = NONE,
+    type: AbstractValue = NONE,  # noqa: A002 - NumPy's name
+) -> AbstractValue:
     wanted = machine.constant(dtype, "dtype") if given(dtype) else np.ndarray
     same = wanted is np.ndarray or (isinstance(a, ArrayValue) and dtype_of(machine, dtype) == a.type.dtype)
     if given(type) or not same or not isinstance(a, ArrayValue):
@@ -215,6 +222,5 @@ def method_view(machine: Machine, a: AbstractValue, dtype: AbstractValue = NONE,
 
 
 @array_method("__array__")
-def method_array(machine: Machine, a: AbstractValue) -> AbstractValue:
+def _method_array(machine: Machine, a: AbstractValue) -> AbstractValue:
     return a if isinstance(a, ArrayValue) else new_array(machine, array(machine, a))
-

@@ -1,7 +1,7 @@
 """Dimensions of arrays in capture.
 
-Owns the guards that make symbolic dimensions equal, broadcasting of values that are not known to fit, and sizes as graph
-values. Invariant: where an answer depends on a dimension's run-time value, a guard asks for it.
+Owns the guards that make symbolic dimensions equal, broadcasting of values that are not known to fit, and sizes as
+graph values. Invariant: where an answer depends on a dimension's run-time value, a guard asks for it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from janusjit.analysis.capture.arrays import bind_dim, cast, constant
+from janusjit.analysis.capture.arrays import bind_dim, broadcast_to, cast, constant
 from janusjit.analysis.capture.machine import Machine
 from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
@@ -83,6 +83,15 @@ def align(machine: Machine, values: Sequence[Value]) -> list[Value]:
         with_shape(machine, v, tuple(1 if d == 1 else shape[i] for i, d in enumerate(s, len(shape) - len(s))))
         for v, s in zip(values, shapes, strict=True)
     ]
+
+
+def fitted(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
+    """Broadcast a value to a shape, guarding dimensions not known to be equal."""
+    if broadcast_shape(machine, (value.type.shape, shape)) == shape:
+        own = value.type.shape
+        kept = tuple(1 if d == 1 else shape[i] for i, d in enumerate(own, len(shape) - len(own)))
+        value = with_shape(machine, value, kept)
+    return broadcast_to(machine, value, shape)
 
 
 def quotient(machine: Machine, size: Dim, divisor: Dim, what: str) -> Dim:

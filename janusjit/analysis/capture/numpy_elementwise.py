@@ -1,6 +1,7 @@
 """Models of elementwise functions that are no ufuncs.
 
-Owns ``clip``, ``round``, ``isclose``, ``diff`` and their kin. Invariant: each is composed of the operations NumPy composes it of.
+Owns ``clip``, ``round``, ``isclose``, ``diff`` and their kin. Invariant: each is composed of the operations NumPy
+composes it of.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from janusjit.ops.indexing import PathStep, Range
 
 
 @numpy_function(np.clip)
-def model_clip(
+def _model_clip(
     machine: Machine,
     a: AbstractValue,
     a_min: AbstractValue = NONE,
@@ -68,18 +69,18 @@ def _needed_bound(machine: Machine, a: AbstractValue, bound: AbstractValue, side
 
 
 @array_method("clip")
-def method_clip(
+def _method_clip(
     machine: Machine,
     a: AbstractValue,
     min: AbstractValue = NONE,  # noqa: A002 - NumPy's name
     max: AbstractValue = NONE,  # noqa: A002 - NumPy's name
     out: AbstractValue = NONE,
 ) -> AbstractValue:
-    return model_clip(machine, a, min, max, out)
+    return _model_clip(machine, a, min, max, out)
 
 
 @numpy_function(np.round, np.around, method="round")
-def model_round(
+def _model_round(
     machine: Machine, a: AbstractValue, decimals: AbstractValue = Known(0), out: AbstractValue = NONE
 ) -> AbstractValue:
     value, digits = array(machine, a), integer(machine, decimals, "decimals")
@@ -97,18 +98,18 @@ def model_round(
 
 
 @numpy_function(np.fix)
-def model_fix(machine: Machine, x: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
+def _model_fix(machine: Machine, x: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
     return ufuncs.apply(machine, np.trunc, (x,), out)
 
 
 @numpy_function(np.real)
-def model_real(machine: Machine, val: AbstractValue) -> AbstractValue:
+def _model_real(machine: Machine, val: AbstractValue) -> AbstractValue:
     value = machine.resolve(val)
     return value if isinstance(value, ArrayValue | Scalar) else as_array_value(machine, value)
 
 
 @numpy_function(np.nan_to_num)
-def model_nan_to_num(
+def _model_nan_to_num(
     machine: Machine,
     x: AbstractValue,
     copy: AbstractValue = TRUE,
@@ -134,7 +135,7 @@ def model_nan_to_num(
 
 
 @numpy_function(np.isclose)
-def model_isclose(
+def _model_isclose(
     machine: Machine,
     a: AbstractValue,
     b: AbstractValue,
@@ -170,12 +171,14 @@ def _close(
 
 def _all_true(machine: Machine, value: Value) -> AbstractValue:
     """Return ``bool(all(value))``."""
-    answer = machine.emit("all", value, axes=tuple(range(value.type.rank)), keepdims=False) if value.type.rank else value
+    answer = (
+        machine.emit("all", value, axes=tuple(range(value.type.rank)), keepdims=False) if value.type.rank else value
+    )
     return Scalar(answer, "bool")
 
 
 @numpy_function(np.allclose)
-def model_allclose(
+def _model_allclose(
     machine: Machine,
     a: AbstractValue,
     b: AbstractValue,
@@ -187,7 +190,7 @@ def model_allclose(
 
 
 @numpy_function(np.array_equal)
-def model_array_equal(
+def _model_array_equal(
     machine: Machine, a1: AbstractValue, a2: AbstractValue, equal_nan: AbstractValue = FALSE
 ) -> AbstractValue:
     refuse(machine, "equal_nan=", equal_nan if flag(machine, equal_nan, "equal_nan") else NONE)
@@ -198,12 +201,14 @@ def model_array_equal(
     if any(isinstance(x - y, int) and x != y for x, y in pairs):
         return FALSE
     if any(x != y for x, y in pairs):
-        raise machine.unsupported("numpy.function", "np.array_equal", "whether the shapes agree is known at run time only")
+        raise machine.unsupported(
+            "numpy.function", "np.array_equal", "whether the shapes agree is known at run time only"
+        )
     return _all_true(machine, machine.emit("equal", *promoted(machine, [a1, a2])))
 
 
 @numpy_function(np.diff)
-def model_diff(
+def _model_diff(
     machine: Machine,
     a: AbstractValue,
     n: AbstractValue = Known(1),

@@ -1,16 +1,19 @@
 """Models of the functions that join, split, repeat and rearrange arrays.
 
-Owns ``concatenate``, ``split``, ``roll``, ``pad`` and their kin. Invariant: joins are new arrays, splits and flips are views.
+Owns ``concatenate``, ``split``, ``roll``, ``pad`` and their kin. Invariant: joins are new arrays, splits and flips are
+views.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import as_dim, cast, constant, new_array, read, sequence_items, view
+from janusjit.analysis.capture.arrays import cast, new_array, read, sequence_items, view
+from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.containers import build
 from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
@@ -25,14 +28,12 @@ from janusjit.analysis.capture.numpy_arguments import (
     integer,
     numpy_function,
     operate,
-    refuse,
     with_common_dtype,
 )
 from janusjit.analysis.capture.numpy_create import filled_with
 from janusjit.analysis.capture.numpy_dimensions import require_equal, with_shape
-from janusjit.analysis.capture.numpy_linalg import diagonal
-from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, frozen_view
-from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, SliceValue, TupleValue
+from janusjit.analysis.capture.numpy_shape import as_array_value, flattened
+from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Reference, SliceValue, TupleValue
 from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import PathStep, Range
@@ -65,6 +66,7 @@ def model_concatenate(
     *,
     dtype: AbstractValue = NONE,
 ) -> AbstractValue:
+    """Model of ``np.concatenate``."""
     values = array_items(machine, machine.resolve(arrays), "np.concatenate")
     if not given(axis):
         values, at = [flattened(machine, value) for value in values], 0
@@ -76,7 +78,7 @@ def model_concatenate(
 
 
 @numpy_function(np.stack)
-def model_stack(
+def _model_stack(
     machine: Machine,
     arrays: AbstractValue,
     axis: AbstractValue = Known(0),
@@ -116,14 +118,14 @@ numpy_function(np.dstack)(_stacker(3, 2))
 
 
 @numpy_function(np.column_stack)
-def model_column_stack(machine: Machine, tup: AbstractValue) -> AbstractValue:
+def _model_column_stack(machine: Machine, tup: AbstractValue) -> AbstractValue:
     values = array_items(machine, machine.resolve(tup), "np.column_stack")
     columns = [with_shape(machine, v, (v.type.size, 1)) if v.type.rank < 2 else v for v in values]
     return new_array(machine, joined(machine, columns, 1))
 
 
 @numpy_function(np.append)
-def model_append(
+def _model_append(
     machine: Machine, arr: AbstractValue, values: AbstractValue, axis: AbstractValue = NONE
 ) -> AbstractValue:
     return model_concatenate(machine, TupleValue((arr, values)), axis)
@@ -138,7 +140,9 @@ def _range_view(machine: Machine, source: ArrayValue, axis: int, start: Dim, len
     return view(machine, source, PathStep.of("view", index=tuple(index)))
 
 
-def _split(machine: Machine, ary: AbstractValue, parts: AbstractValue, axis: AbstractValue, exact: bool) -> AbstractValue:
+def _split(
+    machine: Machine, ary: AbstractValue, parts: AbstractValue, axis: AbstractValue, exact: bool
+) -> AbstractValue:
     source = as_array_value(machine, ary)
     at = axis_of(machine, axis, source.type.rank)
     size = source.type.shape[at]
@@ -146,7 +150,7 @@ def _split(machine: Machine, ary: AbstractValue, parts: AbstractValue, axis: Abs
     if bounds is not None:
         whole = SliceValue(NONE, NONE, NONE)
         edges = [NONE, *bounds, NONE]
-        cuts = [SliceValue(low, high, NONE) for low, high in zip(edges, edges[1:], strict=False)]
+        cuts = [SliceValue(low, high, NONE) for low, high in itertools.pairwise(edges)]
         pieces = [get_item(machine, source, TupleValue((*(whole for _ in range(at)), cut))) for cut in cuts]
         return build(machine, "list", pieces)
     count = integer(machine, parts, "the number of sections")
@@ -184,7 +188,7 @@ numpy_function(np.dsplit)(_splitter(2, True))
 
 
 @numpy_function(np.hsplit)
-def model_hsplit(machine: Machine, ary: AbstractValue, indices_or_sections: AbstractValue) -> AbstractValue:
+def _model_hsplit(machine: Machine, ary: AbstractValue, indices_or_sections: AbstractValue) -> AbstractValue:
     axis = Known(1 if as_array_value(machine, ary).type.rank > 1 else 0)
     return _split(machine, ary, indices_or_sections, axis, True)
 
@@ -193,7 +197,7 @@ def model_hsplit(machine: Machine, ary: AbstractValue, indices_or_sections: Abst
 
 
 @numpy_function(np.flip)
-def model_flip(machine: Machine, m: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
+def _model_flip(machine: Machine, m: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
     source = as_array_value(machine, m)
     for at in axes_of(machine, axis, source.type.rank):
         size = source.type.shape[at]
@@ -202,7 +206,7 @@ def model_flip(machine: Machine, m: AbstractValue, axis: AbstractValue = NONE) -
 
 
 def _flipper(axis: int) -> Any:
-    return lambda machine, m: model_flip(machine, m, Known(axis))
+    return lambda machine, m: _model_flip(machine, m, Known(axis))
 
 
 numpy_function(np.flipud)(_flipper(0))
@@ -210,7 +214,7 @@ numpy_function(np.fliplr)(_flipper(1))
 
 
 @numpy_function(np.roll)
-def model_roll(machine: Machine, a: AbstractValue, shift: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
+def _model_roll(machine: Machine, a: AbstractValue, shift: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
     value = array(machine, a)
     shifts = sequence_items(machine, machine.resolve(shift))
     amounts = [integer(machine, item, "shift") for item in (shifts if shifts is not None else [shift])]
@@ -222,14 +226,16 @@ def model_roll(machine: Machine, a: AbstractValue, shift: AbstractValue, axis: A
     items = sequence_items(machine, machine.resolve(axis))
     axes = [axis_of(machine, item, value.type.rank) for item in (items if items is not None else [axis])]
     count = max(len(axes), len(amounts))
-    pairs = zip(amounts * count if len(amounts) == 1 else amounts, axes * count if len(axes) == 1 else axes, strict=False)
+    pairs = zip(
+        amounts * count if len(amounts) == 1 else amounts, axes * count if len(axes) == 1 else axes, strict=False
+    )
     for amount, at in pairs:
         value = machine.emit("roll", value, shift=amount, axis=at)
     return new_array(machine, value)
 
 
 @numpy_function(np.repeat, method="repeat")
-def model_repeat(
+def _model_repeat(
     machine: Machine, a: AbstractValue, repeats: AbstractValue, axis: AbstractValue = NONE
 ) -> AbstractValue:
     value = array(machine, a)
@@ -244,7 +250,7 @@ def model_repeat(
 
 
 @numpy_function(np.tile)
-def model_tile(machine: Machine, A: AbstractValue, reps: AbstractValue) -> AbstractValue:  # noqa: N803
+def _model_tile(machine: Machine, A: AbstractValue, reps: AbstractValue) -> AbstractValue:
     value = array(machine, A)
     items = sequence_items(machine, machine.resolve(reps))
     counts = [integer(machine, item, "reps") for item in (items if items is not None else [reps])]
@@ -257,7 +263,7 @@ def model_tile(machine: Machine, A: AbstractValue, reps: AbstractValue) -> Abstr
 
 
 @numpy_function(np.pad)
-def model_pad(
+def _model_pad(
     machine: Machine,
     array: AbstractValue,
     pad_width: AbstractValue,
@@ -295,79 +301,25 @@ def _pad_widths(machine: Machine, given_widths: Any, rank: int) -> tuple[tuple[i
     return tuple((int(before), int(after)) for before, after in pairs)
 
 
-# ---------------------------------------------------------------------- triangles and diagonals
+# ---------------------------------------------------------------------- np.r_ and np.c_
 
 
-def _triangle(op: str) -> Any:
-    def rule(machine: Machine, m: AbstractValue, k: AbstractValue = Known(0)) -> AbstractValue:
-        return new_array(machine, machine.emit(op, array(machine, m), k=integer(machine, k, "k")))
-
-    return rule
-
-
-numpy_function(np.tril)(_triangle("tril"))
-numpy_function(np.triu)(_triangle("triu"))
-
-
-@numpy_function(np.diag)
-def model_diag(machine: Machine, v: AbstractValue, k: AbstractValue = Known(0)) -> AbstractValue:
-    value = array(machine, v)
-    if value.type.rank == 1:
-        return new_array(machine, operate(machine, "diag", value, k=integer(machine, k, "k")))
-    return model_diagonal(machine, v, k)
-
-
-@numpy_function(np.diagonal, method="diagonal")
-def model_diagonal(
-    machine: Machine,
-    a: AbstractValue,
-    offset: AbstractValue = Known(0),
-    axis1: AbstractValue = Known(0),
-    axis2: AbstractValue = Known(1),
+def _model_concatenator(
+    machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:
-    value = diagonal(machine, array(machine, a), offset, axis1, axis2)
-    return frozen_view(machine, machine.resolve(a), value, "its diagonal was taken as a view")
+    owner, key = arguments[0], machine.resolve(arguments[1])
+    live = machine.heap(owner).live if isinstance(owner, Reference) else None
+    if live is not np.r_ and live is not np.c_:
+        raise machine.unsupported("numpy.function", "np.r_", "it is another concatenator")
+    values = []
+    for item in key.items if isinstance(key, TupleValue) else (key,):
+        part = machine.resolve(item)
+        if isinstance(part, SliceValue) or (isinstance(part, Known) and isinstance(part.value, str)):
+            raise machine.unsupported("numpy.argument", "np.r_", "a slice or string has no rule yet")
+        value = array(machine, part)
+        column = live is np.c_ and value.type.rank < 2
+        values.append(with_shape(machine, value, (value.type.size, 1)) if column else _with_rank(machine, value, 1))
+    return new_array(machine, joined(machine, values, values[0].type.rank - 1 if live is np.c_ else 0))
 
 
-@numpy_function(np.meshgrid)
-def model_meshgrid(
-    machine: Machine,
-    *xi: AbstractValue,
-    copy: AbstractValue = Known(True),
-    sparse: AbstractValue = Known(False),
-    indexing: AbstractValue = Known("xy"),
-) -> AbstractValue:
-    swapped = machine.constant(indexing, "indexing") == "xy" and len(xi) > 1
-    values = [flattened(machine, array(machine, x)) for x in xi]
-    shape = [value.type.size for value in values]
-    if swapped:
-        shape[:2] = shape[1::-1]
-    made: list[AbstractValue] = []
-    for number, value in enumerate(values):
-        at = {0: 1, 1: 0}.get(number, number) if swapped else number
-        column = with_shape(machine, value, tuple(dim if axis == at else 1 for axis, dim in enumerate(shape)))
-        if not machine.constant(sparse, "sparse"):
-            column = machine.emit("copy", machine.emit("broadcast", column, shape=tuple(shape)))
-        made.append(new_array(machine, column))
-    return TupleValue(tuple(made))
-
-
-@numpy_function(np.indices)
-def model_indices(
-    machine: Machine,
-    dimensions: AbstractValue,
-    dtype: AbstractValue = Known(int),
-    sparse: AbstractValue = Known(False),
-) -> AbstractValue:
-    items = sequence_items(machine, machine.resolve(dimensions)) or []
-    shape = tuple(as_dim(machine, item, "np.indices") for item in items)
-    name = dtype_of(machine, dtype, "i64")
-    assert name is not None
-    refuse(machine, "sparse=", NONE if not machine.constant(sparse, "sparse") else sparse)
-    grids = []
-    for axis, size in enumerate(shape):
-        line = machine.emit("arange", constant(machine, 0, name), constant(machine, 1, name), length=size)
-        grown = with_shape(machine, line, tuple(size if at == axis else 1 for at in range(len(shape))))
-        full = machine.emit("broadcast", grown, shape=shape)
-        grids.append(with_shape(machine, full, (1, *shape)))
-    return new_array(machine, joined(machine, grids, 0))
+MODELS[type(np.r_).__getitem__] = _model_concatenator

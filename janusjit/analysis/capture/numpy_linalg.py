@@ -1,7 +1,7 @@
 """Models of products and linear algebra.
 
-Owns the operator ``@``, ``dot`` and its kin, norms and ``np.linalg``. Invariant: products are composed of ``matmul``, reshapes and
-elementwise products; contracted dimensions are guarded to be equal where that is not known.
+Owns the operator ``@``, ``dot`` and its kin, norms and ``np.linalg``. Invariant: products are composed of ``matmul``,
+reshapes and elementwise products; contracted dimensions are guarded to be equal where that is not known.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     flag,
     given,
     integer,
+    known_number,
     numpy_function,
     operate,
     operate_node,
@@ -98,7 +99,7 @@ MATMUL.append(matmul)
 
 
 @numpy_function(np.matmul)
-def model_matmul(machine: Machine, x1: AbstractValue, x2: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
+def _model_matmul(machine: Machine, x1: AbstractValue, x2: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
     a, b = array(machine, x1), array(machine, x2)
     if not a.type.shape or not b.type.shape:
         raise machine.python_error(ValueError, "matmul: Input operand does not have enough dimensions")
@@ -106,17 +107,17 @@ def model_matmul(machine: Machine, x1: AbstractValue, x2: AbstractValue, out: Ab
 
 
 @numpy_function(np.dot, method="dot")
-def model_dot(machine: Machine, a: AbstractValue, b: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
+def _model_dot(machine: Machine, a: AbstractValue, b: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
     return finish(machine, dot(machine, array(machine, a), array(machine, b)), out)
 
 
 @numpy_function(np.vdot)
-def model_vdot(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+def _model_vdot(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
     return wrap(machine, dot(machine, flattened(machine, array(machine, a)), flattened(machine, array(machine, b))))
 
 
 @numpy_function(np.inner)
-def model_inner(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+def _model_inner(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
     left, right = array(machine, a), array(machine, b)
     if not left.type.shape or not right.type.shape:
         return wrap(machine, dot(machine, left, right))
@@ -126,7 +127,7 @@ def model_inner(machine: Machine, a: AbstractValue, b: AbstractValue) -> Abstrac
 
 
 @numpy_function(np.outer, np.linalg.outer)
-def model_outer(machine: Machine, a: AbstractValue, b: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
+def _model_outer(machine: Machine, a: AbstractValue, b: AbstractValue, out: AbstractValue = NONE) -> AbstractValue:
     left, right = (flattened(machine, array(machine, part)) for part in (a, b))
     column = with_shape(machine, left, (*left.type.shape, 1))
     row = with_shape(machine, right, (1, *right.type.shape))
@@ -136,7 +137,7 @@ def model_outer(machine: Machine, a: AbstractValue, b: AbstractValue, out: Abstr
 
 
 @numpy_function(np.tensordot)
-def model_tensordot(
+def _model_tensordot(
     machine: Machine, a: AbstractValue, b: AbstractValue, axes: AbstractValue = Known(2)
 ) -> AbstractValue:
     left, right = array(machine, a), array(machine, b)
@@ -153,7 +154,7 @@ def model_tensordot(
 
 
 @numpy_function(np.einsum)
-def model_einsum(
+def _model_einsum(
     machine: Machine,
     subscripts: AbstractValue,
     *operands: AbstractValue,
@@ -178,7 +179,7 @@ def model_einsum(
 
 
 @numpy_function(np.kron)
-def model_kron(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+def _model_kron(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
     left, right = array(machine, a), array(machine, b)
     rank = max(left.type.rank, right.type.rank)
     first = (*(1 for _ in range(rank - left.type.rank)), *left.type.shape)
@@ -190,7 +191,7 @@ def model_kron(machine: Machine, a: AbstractValue, b: AbstractValue) -> Abstract
 
 
 @numpy_function(np.trace, method="trace")
-def model_trace(
+def _model_trace(
     machine: Machine,
     a: AbstractValue,
     offset: AbstractValue = Known(0),
@@ -213,16 +214,14 @@ def diagonal(
     if rank < 2:
         raise machine.python_error(ValueError, "diag requires an array of at least two dimensions")
     pair = axis_of(machine, axis1, rank), axis_of(machine, axis2, rank)
-    return operate(
-        machine, "diagonal", value, offset=integer(machine, offset, "offset"), axis1=pair[0], axis2=pair[1]
-    )
+    return operate(machine, "diagonal", value, offset=integer(machine, offset, "offset"), axis1=pair[0], axis2=pair[1])
 
 
 # ---------------------------------------------------------------------- norms
 
 
 @numpy_function(np.linalg.norm)
-def model_norm(
+def _model_norm(
     machine: Machine,
     x: AbstractValue,
     ord: AbstractValue = NONE,  # noqa: A002 - NumPy's name
@@ -231,7 +230,7 @@ def model_norm(
 ) -> AbstractValue:
     value = inexact(machine, array(machine, x))
     rank = value.type.rank
-    kind = machine.constant(ord, "ord")
+    kind = known_number(machine, ord, "ord")
     keep = flag(machine, keepdims, "keepdims")
     axes = axes_of(machine, axis, rank)
     if kind is None and (not given(axis) or len(axes) == 2):
@@ -313,13 +312,13 @@ for _function in (np.linalg.slogdet, np.linalg.eigh, np.linalg.qr):
 
 
 @numpy_function(np.linalg.solve)
-def model_solve(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
+def _model_solve(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
     pair = with_common_dtype(machine, [inexact(machine, array(machine, part)) for part in (a, b)])
     return wrap(machine, operate(machine, "linalg.solve", *pair))
 
 
 @numpy_function(np.linalg.svd)
-def model_svd(machine: Machine, a: AbstractValue, full_matrices: AbstractValue = Known(True)) -> AbstractValue:
+def _model_svd(machine: Machine, a: AbstractValue, full_matrices: AbstractValue = Known(True)) -> AbstractValue:
     value = inexact(machine, array(machine, a))
     node = operate_node(machine, "linalg.svd", value, full_matrices=flag(machine, full_matrices, "full_matrices"))
     made = tuple(new_array(machine, result) for result in node.results)
@@ -327,7 +326,7 @@ def model_svd(machine: Machine, a: AbstractValue, full_matrices: AbstractValue =
 
 
 @numpy_function(np.linalg.multi_dot)
-def model_multi_dot(machine: Machine, arrays: AbstractValue) -> AbstractValue:
+def _model_multi_dot(machine: Machine, arrays: AbstractValue) -> AbstractValue:
     items = sequence_items(machine, machine.resolve(arrays))
     if not items:
         raise machine.unsupported("numpy.operand", "np.linalg.multi_dot", "it is no list of arrays")
@@ -335,4 +334,3 @@ def model_multi_dot(machine: Machine, arrays: AbstractValue) -> AbstractValue:
     for item in items[1:]:
         result = contract(machine, result, array(machine, item))
     return wrap(machine, result)
-

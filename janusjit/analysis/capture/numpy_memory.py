@@ -1,11 +1,12 @@
 """Memory layout of arrays as eager NumPy has it.
 
-Owns the strides of views and whether a reshape shares memory. Invariant: where the layout eager would have is not known,
-the answer is ``unknown``, never a guess.
+Owns the strides of views and whether a reshape shares memory. Invariant: where the layout eager would have is not
+known, the answer is ``unknown``, never a guess.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -74,9 +75,7 @@ def _step(shape: tuple[Dim, ...], given: Strides, step: PathStep) -> tuple[tuple
     return tuple(dims), tuple(result)
 
 
-def reshaped(
-    shape: Sequence[Dim], given: Strides, target: Sequence[Dim]
-) -> Strides | Literal["copy", "unknown"]:
+def reshaped(shape: Sequence[Dim], given: Strides, target: Sequence[Dim]) -> Strides | Literal["copy", "unknown"]:
     """Return the strides of a reshape that shares memory, or that it copies, or that this is not known."""
     if product(shape) == 0:
         return c_strides(target)
@@ -111,7 +110,7 @@ def _split(stride: Stride, parts: Sequence[Dim]) -> Strides:
 def _contiguous(group: Sequence[tuple[Dim, Stride]]) -> bool | None:
     """Whether axes step through memory as one; None where a stride is not known."""
     answer: bool | None = True
-    for (_, outer), (dim, inner) in zip(group, group[1:], strict=False):
+    for (_, outer), (dim, inner) in itertools.pairwise(group):
         if outer is None or inner is None:
             answer = None
         elif outer != inner * dim:
@@ -153,6 +152,3 @@ def _keeps_order(node: Node) -> bool:
     shape = node.inputs[0].type.shape
     moved = [axis for axis in node.attributes["axes"] if shape[axis] != 1]
     return moved == sorted(moved)
-
-
-

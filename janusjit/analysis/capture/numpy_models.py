@@ -4,3 +4,31 @@ Importing this module registers them all.
 """
 
 from __future__ import annotations
+
+from janusjit.analysis.capture import (
+    numpy_attributes,
+    numpy_create,
+    numpy_elementwise,
+    numpy_grids,
+    numpy_information,
+    numpy_join,
+    numpy_linalg,
+    numpy_reduce,
+    numpy_select,
+    numpy_shape,
+    numpy_ufunc_methods,
+)
+
+MODULES = (
+    numpy_attributes,
+    numpy_create,
+    numpy_elementwise,
+    numpy_grids,
+    numpy_information,
+    numpy_join,
+    numpy_linalg,
+    numpy_reduce,
+    numpy_select,
+    numpy_shape,
+    numpy_ufunc_methods,
+)

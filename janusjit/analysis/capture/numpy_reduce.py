@@ -135,7 +135,7 @@ model_min = numpy_function(np.min, np.amin, method="min")(_extremum("min", np.mi
 
 
 @numpy_function(np.ptp)
-def model_ptp(
+def _model_ptp(
     machine: Machine,
     a: AbstractValue,
     axis: AbstractValue = NONE,
@@ -167,11 +167,11 @@ numpy_function(np.any, method="any")(_truth("any", False))
 numpy_function(np.all, method="all")(_truth("all", True))
 
 #: ``np.count_nonzero(a)`` is a Python int before NumPy 2.4
-_COUNT_IS_PYTHON = type(np.count_nonzero(np.zeros(1))) is int
+_COUNT_IS_PYTHON = not isinstance(np.count_nonzero(np.zeros(1)), np.integer)
 
 
 @numpy_function(np.count_nonzero)
-def model_count_nonzero(
+def _model_count_nonzero(
     machine: Machine, a: AbstractValue, axis: AbstractValue = NONE, *, keepdims: AbstractValue = FALSE
 ) -> AbstractValue:
     value = array(machine, a)
@@ -231,7 +231,7 @@ def mean_over(machine: Machine, value: Value, axes: tuple[int, ...], keepdims: b
 
 
 @numpy_function(np.mean, method="mean")
-def model_mean(
+def _model_mean(
     machine: Machine,
     a: AbstractValue,
     axis: AbstractValue = NONE,
@@ -293,7 +293,7 @@ model_std = numpy_function(np.std, method="std")(_spread(True))
 
 
 @numpy_function(np.average)
-def model_average(
+def _model_average(
     machine: Machine,
     a: AbstractValue,
     axis: AbstractValue = NONE,
@@ -305,7 +305,7 @@ def model_average(
     if flag(machine, returned, "returned"):
         raise machine.unsupported("numpy.argument", "returned=", "the argument has no rule yet")
     if not given(weights):
-        return model_mean(machine, a, axis, NONE, NONE, keepdims)
+        return _model_mean(machine, a, axis, NONE, NONE, keepdims)
     value, weight = array(machine, a), array(machine, weights, "weights=")
     axes = axes_of(machine, axis, value.type.rank)
     if value.type.shape != weight.type.shape:

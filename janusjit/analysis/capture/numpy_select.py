@@ -1,7 +1,7 @@
 """Models of the functions that choose, search and order elements.
 
-Owns ``where``, ``take``, ``sort``, ``unique`` and their kin. Invariant: positions out of bounds fail a guard, and a result whose
-length depends on data has a symbol for it.
+Owns ``where``, ``take``, ``sort``, ``unique`` and their kin. Invariant: positions out of bounds fail a guard, and a
+result whose length depends on data has a symbol for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import cast, constant, is_python_number, new_array, read, wrap, write
+from janusjit.analysis.capture.arrays import cast, constant, new_array, read, wrap, write
 from janusjit.analysis.capture.indexing import element_value, mask_count, nonzero, scatter
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
@@ -32,7 +32,7 @@ from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Value
-from janusjit.ir.types import DTYPES, dtype_name
+from janusjit.ir.types import dtype_name
 
 _WEAK = {int: 0, float: 0.0, bool: False}
 
@@ -73,7 +73,7 @@ def _weak_kind(operand: AbstractValue, dtype: Any) -> Any:
 
 
 @numpy_function(np.where)
-def model_where(
+def _model_where(
     machine: Machine, condition: AbstractValue, x: AbstractValue = NONE, y: AbstractValue = NONE
 ) -> AbstractValue:
     mask = cast(machine, array(machine, condition), "bool")
@@ -90,18 +90,18 @@ def _positions(machine: Machine, mask: Value) -> AbstractValue:
 
 
 @numpy_function(np.nonzero, method="nonzero")
-def model_nonzero(machine: Machine, a: AbstractValue) -> AbstractValue:
+def _model_nonzero(machine: Machine, a: AbstractValue) -> AbstractValue:
     return _positions(machine, cast(machine, array(machine, a), "bool"))
 
 
 @numpy_function(np.flatnonzero)
-def model_flatnonzero(machine: Machine, a: AbstractValue) -> AbstractValue:
+def _model_flatnonzero(machine: Machine, a: AbstractValue) -> AbstractValue:
     mask = cast(machine, flattened(machine, array(machine, a)), "bool")
     return new_array(machine, nonzero(machine, mask)[0])
 
 
 @numpy_function(np.argwhere)
-def model_argwhere(machine: Machine, a: AbstractValue) -> AbstractValue:
+def _model_argwhere(machine: Machine, a: AbstractValue) -> AbstractValue:
     mask = cast(machine, array(machine, a), "bool")
     columns = [machine.emit("reshape", c, shape=(c.type.shape[0], 1)) for c in nonzero(machine, mask)]
     return new_array(machine, machine.emit("concatenate", *columns, axis=1))
@@ -111,7 +111,7 @@ def model_argwhere(machine: Machine, a: AbstractValue) -> AbstractValue:
 
 
 @numpy_function(np.take, method="take")
-def model_take(
+def _model_take(
     machine: Machine,
     a: AbstractValue,
     indices: AbstractValue,
@@ -135,7 +135,7 @@ def _index(machine: Machine, index: Value) -> Value:
 
 
 @numpy_function(np.take_along_axis)
-def model_take_along_axis(
+def _model_take_along_axis(
     machine: Machine, arr: AbstractValue, indices: AbstractValue, axis: AbstractValue = Known(-1)
 ) -> AbstractValue:
     value, index = array(machine, arr), _index(machine, array(machine, indices))
@@ -166,7 +166,7 @@ def _along(machine: Machine, value: Value, index: Value, axis: int) -> list[Valu
 
 
 @array_method("put")
-def method_put(
+def _method_put(
     machine: Machine, a: AbstractValue, indices: AbstractValue, values: AbstractValue, mode: AbstractValue = NONE
 ) -> AbstractValue:
     refuse(machine, "mode=", mode)
@@ -177,7 +177,7 @@ def method_put(
 
 
 @numpy_function(np.fill_diagonal)
-def model_fill_diagonal(
+def _model_fill_diagonal(
     machine: Machine, a: AbstractValue, val: AbstractValue, wrap: AbstractValue = FALSE
 ) -> AbstractValue:
     target = machine.resolve(a)
@@ -198,7 +198,7 @@ def model_fill_diagonal(
 
 
 @numpy_function(np.sort)
-def model_sort(
+def _model_sort(
     machine: Machine,
     a: AbstractValue,
     axis: AbstractValue = Known(-1),
@@ -216,7 +216,7 @@ def model_sort(
 
 
 @array_method("sort")
-def method_sort(
+def _method_sort(
     machine: Machine,
     a: AbstractValue,
     axis: AbstractValue = Known(-1),
@@ -233,7 +233,7 @@ def method_sort(
 
 
 @numpy_function(np.argsort, method="argsort")
-def model_argsort(
+def _model_argsort(
     machine: Machine,
     a: AbstractValue,
     axis: AbstractValue = Known(-1),
@@ -252,7 +252,7 @@ def model_argsort(
 
 
 @numpy_function(np.searchsorted)
-def model_searchsorted(
+def _model_searchsorted(
     machine: Machine,
     a: AbstractValue,
     v: AbstractValue,
@@ -264,7 +264,7 @@ def model_searchsorted(
     return wrap(machine, operate(machine, "searchsorted", *pair, side=machine.constant(side, "side")))
 
 
-array_method("searchsorted")(model_searchsorted)
+array_method("searchsorted")(_model_searchsorted)
 
 
 def _counted(machine: Machine, op: str, value: Value, **attributes: Any) -> Value:
@@ -276,12 +276,12 @@ def _counted(machine: Machine, op: str, value: Value, **attributes: Any) -> Valu
 
 
 @numpy_function(np.unique)
-def model_unique(machine: Machine, ar: AbstractValue) -> AbstractValue:
+def _model_unique(machine: Machine, ar: AbstractValue) -> AbstractValue:
     return new_array(machine, _counted(machine, "unique", array(machine, ar)))
 
 
 @numpy_function(np.bincount)
-def model_bincount(
+def _model_bincount(
     machine: Machine, x: AbstractValue, /, weights: AbstractValue = NONE, minlength: AbstractValue = Known(0)
 ) -> AbstractValue:
     refuse(machine, "weights=", weights)
@@ -293,7 +293,7 @@ def model_bincount(
 
 
 @numpy_function(np.isin)
-def model_isin(
+def _model_isin(
     machine: Machine,
     element: AbstractValue,
     test_elements: AbstractValue,
@@ -311,7 +311,7 @@ def model_isin(
 
 
 @numpy_function(np.compress)
-def model_compress(
+def _model_compress(
     machine: Machine, condition: AbstractValue, a: AbstractValue, axis: AbstractValue = NONE
 ) -> AbstractValue:
     mask, value = cast(machine, array(machine, condition), "bool"), array(machine, a)
@@ -323,5 +323,3 @@ def model_compress(
     (symbol,) = mask_count(machine, mask).symbols()  # type: ignore[union-attr]
     positions = machine.emit("nonzero", mask, symbol=symbol)
     return new_array(machine, operate(machine, "take", value, positions, axis=at))
-
-

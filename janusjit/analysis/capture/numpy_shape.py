@@ -1,7 +1,7 @@
 """Models of the functions and methods that give an array another shape.
 
-Owns ``reshape``, ``ravel``, ``transpose`` and their kin. Invariant: the result is a view that shares storage exactly where
-NumPy makes one; where that is not known, neither array may be written in place afterwards.
+Owns ``reshape``, ``ravel``, ``transpose`` and their kin. Invariant: the result is a view that shares storage exactly
+where NumPy makes one; where that is not known, neither array may be written in place afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from janusjit.analysis.capture.arrays import as_dim, broadcast_to, new_array, re
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
-    array_items,
     array_method,
     axes_of,
     axis_of,
@@ -72,6 +71,8 @@ def frozen_view(machine: Machine, source: AbstractValue, value: Value, reason: s
     storage.writeable = False
     if isinstance(source, ArrayValue):
         freeze(machine, source.storage, reason)
+        if source.storage < 0:
+            freeze(machine, made.storage, "it views an array from outside in a way that has no rule yet")
     return made
 
 
@@ -106,7 +107,7 @@ def require_c_order(machine: Machine, order: AbstractValue, what: str, allowed: 
 
 
 @numpy_function(np.reshape)
-def model_reshape(
+def _model_reshape(
     machine: Machine,
     a: AbstractValue,
     shape: AbstractValue = NONE,
@@ -123,15 +124,19 @@ def model_reshape(
 
 
 @array_method("reshape")
-def method_reshape(
-    machine: Machine, a: AbstractValue, *shape: AbstractValue, order: AbstractValue = C_ORDER, copy: AbstractValue = NONE
+def _method_reshape(
+    machine: Machine,
+    a: AbstractValue,
+    *shape: AbstractValue,
+    order: AbstractValue = C_ORDER,
+    copy: AbstractValue = NONE,
 ) -> AbstractValue:
     wanted = shape[0] if len(shape) == 1 else TupleValue(shape)
-    return model_reshape(machine, a, wanted, order, copy=copy)
+    return _model_reshape(machine, a, wanted, order, copy=copy)
 
 
 @numpy_function(np.ravel, method="ravel")
-def model_ravel(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
+def _model_ravel(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
     require_c_order(machine, order, "ravel")
     source = as_array_value(machine, a)
     if source.type.rank == 1:
@@ -153,7 +158,7 @@ def _ravel_view(machine: Machine, source: ArrayValue) -> ArrayValue:
 
 
 @array_method("flatten")
-def method_flatten(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
+def _method_flatten(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
     require_c_order(machine, order, "flatten")
     value = array(machine, a)
     return new_array(machine, machine.emit("copy", flattened(machine, value)))
@@ -165,7 +170,7 @@ def flattened(machine: Machine, value: Value) -> Value:
 
 
 @numpy_function(np.transpose, np.permute_dims)
-def model_transpose(machine: Machine, a: AbstractValue, axes: AbstractValue = NONE) -> AbstractValue:
+def _model_transpose(machine: Machine, a: AbstractValue, axes: AbstractValue = NONE) -> AbstractValue:
     source = as_array_value(machine, a)
     rank = source.type.rank
     if not given(axes):
@@ -177,19 +182,19 @@ def model_transpose(machine: Machine, a: AbstractValue, axes: AbstractValue = NO
 
 
 @array_method("transpose")
-def method_transpose(machine: Machine, a: AbstractValue, *axes: AbstractValue) -> AbstractValue:
+def _method_transpose(machine: Machine, a: AbstractValue, *axes: AbstractValue) -> AbstractValue:
     if len(axes) == 1:
-        return model_transpose(machine, a, axes[0])
-    return model_transpose(machine, a, TupleValue(axes) if axes else NONE)
+        return _model_transpose(machine, a, axes[0])
+    return _model_transpose(machine, a, TupleValue(axes) if axes else NONE)
 
 
 @numpy_function(np.matrix_transpose)
-def model_matrix_transpose(machine: Machine, x: AbstractValue, /) -> AbstractValue:
-    return model_swapaxes(machine, x, Known(-1), Known(-2))
+def _model_matrix_transpose(machine: Machine, x: AbstractValue, /) -> AbstractValue:
+    return _model_swapaxes(machine, x, Known(-1), Known(-2))
 
 
 @numpy_function(np.swapaxes, method="swapaxes")
-def model_swapaxes(machine: Machine, a: AbstractValue, axis1: AbstractValue, axis2: AbstractValue) -> AbstractValue:
+def _model_swapaxes(machine: Machine, a: AbstractValue, axis1: AbstractValue, axis2: AbstractValue) -> AbstractValue:
     source = as_array_value(machine, a)
     rank = source.type.rank
     first, second = axis_of(machine, axis1, rank), axis_of(machine, axis2, rank)
@@ -199,7 +204,7 @@ def model_swapaxes(machine: Machine, a: AbstractValue, axis1: AbstractValue, axi
 
 
 @numpy_function(np.moveaxis)
-def model_moveaxis(
+def _model_moveaxis(
     machine: Machine, a: AbstractValue, source: AbstractValue, destination: AbstractValue
 ) -> AbstractValue:
     moved = as_array_value(machine, a)
@@ -214,7 +219,7 @@ def model_moveaxis(
 
 
 @numpy_function(np.rollaxis)
-def model_rollaxis(
+def _model_rollaxis(
     machine: Machine, a: AbstractValue, axis: AbstractValue, start: AbstractValue = Known(0)
 ) -> AbstractValue:
     source = as_array_value(machine, a)
@@ -227,7 +232,7 @@ def model_rollaxis(
 
 
 @numpy_function(np.expand_dims)
-def model_expand_dims(machine: Machine, a: AbstractValue, axis: AbstractValue) -> AbstractValue:
+def _model_expand_dims(machine: Machine, a: AbstractValue, axis: AbstractValue) -> AbstractValue:
     source = as_array_value(machine, a)
     items = sequence_items(machine, machine.resolve(axis)) or [axis]
     rank = source.type.rank + len(items)
@@ -243,13 +248,15 @@ def add_axes(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) -> Arr
 
 
 @numpy_function(np.squeeze, method="squeeze")
-def model_squeeze(machine: Machine, a: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
+def _model_squeeze(machine: Machine, a: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
     source = as_array_value(machine, a)
     shape = source.type.shape
     axes = axes_of(machine, axis, len(shape))
     if given(axis):
         for dropped in axes:
-            require_equal(machine, shape[dropped], 1, "cannot select an axis to squeeze out which has size not equal to one")
+            require_equal(
+                machine, shape[dropped], 1, "cannot select an axis to squeeze out which has size not equal to one"
+            )
     else:
         axes = tuple(place for place in axes if shape[place] == 1)
     kept = tuple(dim for place, dim in enumerate(shape) if place not in axes)
@@ -280,7 +287,7 @@ for _function, _rank in ((np.atleast_1d, 1), (np.atleast_2d, 2), (np.atleast_3d,
 
 
 @numpy_function(np.broadcast_to)
-def model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractValue) -> AbstractValue:
+def _model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractValue) -> AbstractValue:
     source = as_array_value(machine, array)
     wanted = shape_of(machine, machine.resolve(shape))
     found = broadcast_shape(machine, (source.type.shape, wanted))
@@ -291,14 +298,17 @@ def model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractVa
 
 
 @numpy_function(np.broadcast_arrays)
-def model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractValue:
+def _model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractValue:
     sources = [as_array_value(machine, item) for item in args]
     shape = broadcast_shape(machine, [source.type.shape for source in sources])
     views = [
         source
         if source.type.shape == shape
         else frozen_view(
-            machine, source, broadcast_to(machine, read(machine, source), shape), "np.broadcast_arrays made a view of it"
+            machine,
+            source,
+            broadcast_to(machine, read(machine, source), shape),
+            "np.broadcast_arrays made a view of it",
         )
         for source in sources
     ]
@@ -306,9 +316,8 @@ def model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractVa
 
 
 @numpy_function(np.broadcast_shapes)
-def model_broadcast_shapes(machine: Machine, *args: AbstractValue) -> AbstractValue:
+def _model_broadcast_shapes(machine: Machine, *args: AbstractValue) -> AbstractValue:
     if not all(map(known, args)):
         raise machine.unsupported("numpy.argument", "np.broadcast_shapes", "a shape is not known to capture")
     shapes = [tuple(as_dim(machine, item, "shape") for item in sequence_items(machine, arg) or [arg]) for arg in args]
     return TupleValue(tuple(Known(dim) for dim in broadcast_shape(machine, shapes)))
-

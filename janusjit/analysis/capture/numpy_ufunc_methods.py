@@ -1,7 +1,7 @@
 """Models of the methods of ufuncs.
 
-Owns ``reduce``, ``accumulate``, ``outer`` and ``at``. Invariant: a reduction over the default axis 0 is the function's own model with
-that axis.
+Owns ``reduce``, ``accumulate``, ``outer`` and ``at``. Invariant: a reduction over the default axis 0 is the function's
+own model with that axis.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import ufuncs
-from janusjit.analysis.capture.arrays import cast, read, wrap
+from janusjit.analysis.capture.arrays import cast, wrap
 from janusjit.analysis.capture.calls import MODELS, UFUNC_METHOD, Model
 from janusjit.analysis.capture.indexing import element_value, get_item, nonzero, scatter, set_item
 from janusjit.analysis.capture.machine import Machine
@@ -78,7 +78,7 @@ def _accumulation(ufunc: np.ufunc) -> Model:
 
 
 def _outer(ufunc: np.ufunc) -> Model:
-    def rule(machine: Machine, A: AbstractValue, B: AbstractValue, /, **named: AbstractValue) -> AbstractValue:  # noqa: N803
+    def rule(machine: Machine, A: AbstractValue, B: AbstractValue, /, **named: AbstractValue) -> AbstractValue:
         left, right = as_array_value(machine, A), machine.resolve(B)
         spread = reshape_to(machine, left, (*left.type.shape, *(1 for _ in array(machine, right).type.shape)))
         return ufuncs.call(machine, ufunc, (spread, right), named)
@@ -99,7 +99,9 @@ def _at(ufunc: np.ufunc) -> Model:
 
 def _add_at(machine: Machine, ufunc: np.ufunc, target: ArrayValue, indices: AbstractValue, b: AbstractValue) -> None:
     element = array(machine, b, "np.add.at")
-    if not np.can_cast(np.result_type(target.type.numpy_dtype, element.type.numpy_dtype), target.type.numpy_dtype, "same_kind"):
+    if not np.can_cast(
+        np.result_type(target.type.numpy_dtype, element.type.numpy_dtype), target.type.numpy_dtype, "same_kind"
+    ):
         raise machine.python_error(TypeError, "Cannot cast ufunc 'add' output")
     element = element_value(machine, target, b)
     if ufunc is np.subtract:

@@ -1,7 +1,7 @@
 """NumPy universal functions in capture.
 
-Owns `apply`, which emits one elementwise op with NumPy's type resolution (NEP 50), ``out``, ``where`` and ``dtype``. Invariant: the
-loop's dtypes come from ``ufunc.resolve_dtypes`` itself, so promotion is NumPy's.
+Owns `apply`, which emits one elementwise op with NumPy's type resolution (NEP 50), ``out``, ``where`` and ``dtype``.
+Invariant: the loop's dtypes come from ``ufunc.resolve_dtypes`` itself, so promotion is NumPy's.
 """
 
 from __future__ import annotations
@@ -13,25 +13,48 @@ import numpy as np
 
 from janusjit.analysis.capture.arrays import (
     as_array,
-    broadcast_to,
     cast,
     constant,
     is_python_number,
     read,
     scalar_value,
-    type_of,
     wrap,
     write,
 )
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import kind_of
+from janusjit.analysis.capture.numpy_dimensions import align, broadcast_shape, fitted
 from janusjit.analysis.capture.signals import PythonRaise
-from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Scalar, TupleValue
+from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.ir.graph import Value
-from janusjit.ir.types import dtype_name
+from janusjit.ir.types import DTYPES, dtype_name
 from janusjit.ops import OPS
 
 _PYTHON_CLASSES: dict[str, Any] = {"int": int, "float": float, "bool": np.dtype("bool")}
+#: ufuncs that are another's op
+_OP_NAMES = {"radians": "deg2rad", "degrees": "rad2deg", "conjugate": "positive", "fabs": "absolute"}
+_POWERS = (np.power, np.float_power)
+_COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+#: exponents up to this are multiplied out for integers
+_SMALL_EXPONENT = 8
+
+
+def call(
+    machine: Machine, ufunc: np.ufunc, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    """Return ``ufunc(*arguments, **keywords)``."""
+    unknown = set(keywords) - {"out", "where", "dtype", "order", "subok"}
+    casting = keywords.get("casting")
+    if casting is not None and machine.constant(casting, "casting") == "same_kind":
+        unknown.discard("casting")
+    if unknown:
+        raise machine.unsupported("numpy.argument", f"np.{ufunc.__name__}", f"{min(unknown)}= has no rule yet")
+    if ufunc is np.divmod and not keywords and len(arguments) == 2:
+        return TupleValue(tuple(apply(machine, part, arguments) for part in (np.floor_divide, np.remainder)))
+    dtype = keywords.get("dtype", NONE)
+    return apply(
+        machine, ufunc, arguments, keywords.get("out"), keywords.get("where"), machine.constant(dtype, "dtype")
+    )
 
 
 def apply(
@@ -51,34 +74,66 @@ def apply(
     """
     if len(arguments) > ufunc.nin:
         out, arguments = arguments[ufunc.nin], arguments[: ufunc.nin]
+    if len(arguments) < ufunc.nin:
+        raise machine.python_error(TypeError, f"{ufunc.__name__}() takes from {ufunc.nin} positional arguments")
     if isinstance(out, TupleValue) and len(out.items) == 1:
         out = out.items[0]
     if isinstance(out, Known) and out.value is None:
         out = None
+    masked = where is not None and not (isinstance(where, Known) and where.value is True)
+    if out is None and masked:
+        raise machine.unsupported("array.uninitialized", "where=", "'where' without 'out' leaves elements undefined")
     values, kinds = _operands(machine, ufunc, arguments)
     loop = _resolve(machine, ufunc, kinds, dtype)
     inputs = [
-        _to_loop(machine, argument, value, name)
+        _to_loop(machine, ufunc, argument, value, name)
         for argument, value, name in zip(arguments, values, loop, strict=False)
     ]
-    result = machine.emit(ufunc.__name__, *inputs, guard=_guard(machine, ufunc, inputs))
-    if out is None:
-        if where is not None and not (isinstance(where, Known) and where.value is True):
-            raise machine.unsupported("array.uninitialized", "where=", "'where' without 'out' leaves elements undefined")
-        return wrap(machine, result)
-    return store(machine, out, result, where)
+    result = _emit(machine, ufunc, align(machine, inputs), arguments)
+    return wrap(machine, result) if out is None else store(machine, out, result, where)
 
 
-def _guard(machine: Machine, ufunc: np.ufunc, inputs: list[Value]) -> Any:
-    if not OPS[ufunc.__name__].may_fail(tuple(v.type for v in inputs), {}):
+def _emit(machine: Machine, ufunc: np.ufunc, inputs: list[Value], arguments: Sequence[AbstractValue]) -> Value:
+    if ufunc in _POWERS:
+        exponent = machine.resolve(arguments[1])
+        number = exponent.value if isinstance(exponent, Known) else None
+        return emit_power(machine, inputs[0], inputs[1], number, inputs[1].type.size == 1)
+    op = _OP_NAMES.get(ufunc.__name__, ufunc.__name__)
+    return machine.emit(op, *inputs, guard=_guard(machine, op, inputs))
+
+
+def emit_power(machine: Machine, base: Value, exponent: Value, number: Any, scalar: bool) -> Value:
+    """Emit a power of operands in the loop's dtype; ``number`` is the exponent where it is known."""
+    if not base.type.is_float:
+        if isinstance(number, int | np.integer):
+            if number < 0:
+                raise machine.python_error(ValueError, "Integers to negative integer powers are not allowed.")
+            if 0 < number <= _SMALL_EXPONENT:
+                return _multiplied(machine, base, int(number))
+        return machine.emit("integer_power", base, exponent, guard=_guard(machine, "integer_power", [base, exponent]))
+    if scalar and number == 2:
+        return machine.emit("square", base)
+    return machine.emit("scalar_power" if scalar else "power", base, exponent)
+
+
+def _multiplied(machine: Machine, base: Value, exponent: int) -> Value:
+    if exponent == 1:
+        return machine.emit("positive", base)
+    half = _multiplied(machine, base, exponent // 2) if exponent > 3 else base
+    result = machine.emit("multiply", half, half)
+    return machine.emit("multiply", result, base) if exponent % 2 else result
+
+
+def _guard(machine: Machine, op: str, inputs: list[Value]) -> Any:
+    if not OPS[op].may_fail(tuple(v.type for v in inputs), {}):
         return None
-    return machine.guard("numpy.exception", machine.span.text or ufunc.__name__, "no NumPy error")
+    return machine.guard("numpy.exception", machine.span.text or op, "no NumPy error")
 
 
 def _operands(
     machine: Machine, ufunc: np.ufunc, arguments: Sequence[AbstractValue]
 ) -> tuple[list[Value | None], list[Any]]:
-    if ufunc.nout != 1 or ufunc.__name__ not in OPS:
+    if ufunc.nout != 1 or not (ufunc in _POWERS or _OP_NAMES.get(ufunc.__name__, ufunc.__name__) in OPS):
         raise machine.unsupported("numpy.function", f"np.{ufunc.__name__}", "the ufunc has no graph operation yet")
     values: list[Value | None] = []
     kinds: list[Any] = []
@@ -111,7 +166,7 @@ def describe(value: AbstractValue) -> str:
 def _resolve(machine: Machine, ufunc: np.ufunc, kinds: list[Any], dtype: Any) -> list[str]:
     if all(kind in (int, float) for kind in kinds):
         kinds = [np.dtype(kind) for kind in kinds]
-    options = {} if dtype is None else {"signature": (*(None for _ in kinds), np.dtype(dtype))}
+    options: dict[str, Any] = {} if dtype is None else {"signature": (*(None for _ in kinds), np.dtype(dtype))}
     try:
         resolved = ufunc.resolve_dtypes((*kinds, None), **options)
     except TypeError as error:
@@ -122,22 +177,29 @@ def _resolve(machine: Machine, ufunc: np.ufunc, kinds: list[Any], dtype: Any) ->
     return [str(name) for name in names]
 
 
-def _to_loop(machine: Machine, argument: AbstractValue, value: Value | None, dtype: str) -> Value:
+def _to_loop(machine: Machine, ufunc: np.ufunc, argument: AbstractValue, value: Value | None, dtype: str) -> Value:
     argument = machine.resolve(argument)
     if value is None:
         assert isinstance(argument, Known)
+        if ufunc in _COMPARISONS and dtype[0] in "iu" and not fits(argument.value, dtype):
+            raise machine.unsupported("numpy.operand", f"np.{ufunc.__name__}", "a Python int exceeds the array's dtype")
         return python_constant(machine, argument.value, dtype)
     if isinstance(argument, Scalar) and argument.kind == "int" and dtype[0] in "iu" and dtype != "i64":
         _require_fits(machine, value, dtype)
     return cast(machine, value, dtype)
 
 
+def fits(number: Any, dtype: str) -> bool:
+    """Whether an int can be held by an integer dtype."""
+    information = np.iinfo(DTYPES[dtype])
+    return bool(information.min <= number <= information.max)
+
+
 def python_constant(machine: Machine, number: Any, dtype: str) -> Value:
     """Return a Python number as a constant of a loop's dtype; an int that does not fit raises as in NumPy."""
     if dtype[0] in "iu":
-        information = np.iinfo(np.dtype({"i": "int", "u": "uint"}[dtype[0]] + dtype[1:]))
-        if not information.min <= number <= information.max:
-            name = information.dtype.name
+        if not fits(number, dtype):
+            name = DTYPES[dtype].name
             raise machine.python_error(OverflowError, f"Python integer {number} out of bounds for {name}")
         return constant(machine, int(number), dtype)
     if dtype == "bool":
@@ -146,7 +208,7 @@ def python_constant(machine: Machine, number: Any, dtype: str) -> Value:
 
 
 def _require_fits(machine: Machine, value: Value, dtype: str) -> None:
-    information = np.iinfo(np.dtype({"i": "int", "u": "uint"}[dtype[0]] + dtype[1:]))
+    information = np.iinfo(DTYPES[dtype])
     low = machine.emit("greater_equal", value, constant(machine, max(information.min, -(2**63)), "i64"))
     high = machine.emit("less_equal", value, constant(machine, min(information.max, 2**63 - 1), "i64"))
     guard = machine.guard("int.overflow", machine.span.text or "int", f"an int that fits {information.dtype.name}")
@@ -163,28 +225,36 @@ def store(machine: Machine, out: AbstractValue, result: Value, where: AbstractVa
         raise machine.python_error(
             TypeError, f"Cannot cast ufunc output from {result.type.numpy_dtype!r} to {target.numpy_dtype!r}"
         )
-    if len(result.type.shape) > target.rank:
+    if broadcast_shape(machine, (result.type.shape, target.shape)) != target.shape:
         raise machine.python_error(ValueError, "non-broadcastable output operand")
-    value = broadcast_to(machine, cast(machine, result, target.dtype), target.shape)
+    value = fitted(machine, cast(machine, result, target.dtype), target.shape)
     if where is not None and not (isinstance(where, Known) and where.value is True):
         mask = as_array(machine, where)
         if mask is None:
             raise machine.unsupported("numpy.operand", "where=", "the mask is not an array")
-        value = machine.emit("where", cast(machine, mask, "bool"), value, read(machine, out))
-        value = broadcast_to(machine, value, target.shape)
+        mask = fitted(machine, cast(machine, mask, "bool"), target.shape)
+        value = machine.emit("where", mask, value, read(machine, out))
     write(machine, out, value)
     return out
 
 
+#: exponents for which ``array ** number`` runs another ufunc
+_FAST_POWERS = {1.0: np.positive, 2.0: np.square, -1.0: np.reciprocal, 0.5: np.sqrt}
+
+
 def power(machine: Machine, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     """Return ``left ** right`` with an array or NumPy scalar, by the fast paths of ``ndarray.__pow__``."""
-    if isinstance(right, Known) and type(right.value) in (int, float) and isinstance(left, ArrayValue):
-        fast = {1.0: np.positive, 2.0: np.square}
-        if left.type.is_float:
-            fast |= {-1.0: np.reciprocal, 0.5: np.sqrt}
-        ufunc = fast.get(float(right.value))
-        inexact = type(right.value) is float and not left.type.is_float
-        kept = type_of(machine, left)
-        if ufunc is not None and not inexact and kept is not None and kept.dtype != "bool":
-            return apply(machine, ufunc, (left,))
-    return apply(machine, np.power, (left, right))
+    if isinstance(left, ArrayValue):
+        fast = isinstance(right, Known) and type(right.value) in (int, float) and left.type.is_float
+        ufunc = _FAST_POWERS.get(float(right.value)) if fast else None  # type: ignore[attr-defined]
+        return apply(machine, np.power, (left, right)) if ufunc is None else apply(machine, ufunc, (left,))
+    if isinstance(right, ArrayValue) and right.type.shape:
+        return apply(machine, np.power, (left, right))
+    values, kinds = _operands(machine, np.power, (left, right))
+    loop = _resolve(machine, np.power, kinds, None)
+    inputs = [
+        _to_loop(machine, np.power, argument, value, name)
+        for argument, value, name in zip((left, right), values, loop, strict=False)
+    ]
+    number = right.value if isinstance(right, Known) and not inputs[0].type.is_float else None
+    return wrap(machine, emit_power(machine, inputs[0], inputs[1], number, False))
