@@ -68,7 +68,7 @@ class _Comparison:
                 return f"{where} have different inputs {number}"
         if found := self.data(first.guard, second.guard):
             return f"{where}: guard: {found}"
-        if found := self.data(first.attributes, second.attributes):
+        if found := self.data(_meaning(first), _meaning(second)):
             return f"{where}: {found}"
         if [r.type for r in first.results] != [r.type for r in second.results]:
             return f"{where} have different result types"
@@ -108,3 +108,8 @@ class _Comparison:
             if found := self.data(getattr(first, field.name), getattr(second, field.name)):
                 return f"{field.name}: {found}"
         return None
+
+
+def _meaning(node: Node) -> dict[str, Any]:
+    """Return the attributes of a node; the guard of a ``fail`` is compared as the node's."""
+    return {name: value for name, value in node.attributes.items() if name != "guard"}

@@ -138,7 +138,11 @@ class Graph:
 
 def walk(region: Region) -> Iterator[Node]:
     """Yield every node of a region and of the regions nested in it, in program order."""
-    for node in region.nodes:
+    pending = [iter(region.nodes)]  # one generator, not one a level: deep nests are walked in linear time
+    while pending:
+        node = next(pending[-1], None)
+        if node is None:
+            pending.pop()
+            continue
         yield node
-        for inner in node.regions:
-            yield from walk(inner)
+        pending += [iter(inner.nodes) for inner in reversed(node.regions)]

@@ -176,7 +176,7 @@ class _Verifier:
         if node.regions:
             raise self._fail(f"{node.op} has regions", node)
         bound = node.attributes.get("symbol")
-        if isinstance(bound, Symbol):
+        if isinstance(bound, Symbol) and bound not in self._bound:  # the count may have been bound before
             self._bind(bound, node)
         if self._infer is not None:
             try:

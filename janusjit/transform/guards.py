@@ -15,24 +15,34 @@ from janusjit.transform.facts import constant_of
 def hoist_guards(graph: Graph) -> int:
     """Move every guard up to right behind the definition of its condition; return how many moved or went."""
     carried = carried_guards(graph)
-    changed = _hoist(graph.body)
+    hoister = _Hoister()
+    hoister.region(graph.body)
     drop_guards(graph, carried)
-    return changed
+    return hoister.changed
 
 
-def _hoist(region: Region) -> int:
-    before, after = region.nodes, []
-    segment: list[Node] = []
-    changed = 0
-    for node in before:
-        segment.append(node)
-        changed += sum(_hoist(inner) for inner in node.regions)
-        if node.regions and any(leaves(inner, inside_loop=node.op == "loop") for inner in node.regions):
-            after += _early(segment)  # a guard behind it is checked only if control comes by
-            segment = []
-    after += _early(segment)
-    region.nodes = after
-    return changed + len(before) - len(after) + sum(a is not b for a, b in zip(before, after, strict=False))
+class _Hoister:
+    def __init__(self) -> None:
+        self.changed = 0
+
+    def region(self, region: Region) -> frozenset[str]:
+        """Hoist in a region; return the terminators by which control may leave its owner to elsewhere than behind it."""
+        before, after = region.nodes, []
+        segment: list[Node] = []
+        ways_out: frozenset[str] = frozenset()
+        for node in before:
+            segment.append(node)
+            found = frozenset({node.op} & {"exit", "break", "continue"}).union(*map(self.region, node.regions))
+            if node.op == "loop":
+                found &= {"exit"}
+            if node.regions and found:
+                after += _early(segment)  # a guard behind it is checked only if control comes by
+                segment = []
+            ways_out |= found
+        after += _early(segment)
+        region.nodes = after
+        self.changed += len(before) - len(after) + sum(a is not b for a, b in zip(before, after, strict=False))
+        return ways_out
 
 
 def _early(nodes: list[Node]) -> list[Node]:
@@ -47,16 +57,6 @@ def _early(nodes: list[Node]) -> list[Node]:
             definition = node.inputs[0].node
             behind.setdefault(definition if definition in here else None, []).append(node)
     return [*behind.get(None, ()), *(moved for node in others for moved in (node, *behind.get(node, ())))]
-
-
-def leaves(region: Region, inside_loop: bool) -> bool:
-    """Return whether control may leave the region's owner otherwise than to what follows it or by failing."""
-    for node in region.nodes:
-        if node.op == "exit" or (node.op in ("break", "continue") and not inside_loop):
-            return True
-        if any(leaves(inner, inside_loop or node.op == "loop") for inner in node.regions):
-            return True
-    return False
 
 
 def _holds(condition: Value) -> bool:
