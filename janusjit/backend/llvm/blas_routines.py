@@ -1,7 +1,7 @@
 """Matrix products of any layout through BLAS.
 
-Owns the internal functions that stand between row-major, arbitrarily strided matrices and Fortran BLAS, each emitted
-once a module. Invariant: every size (zero included) and every stride of the operands (zero and negative included) gives
+Owns the functions that stand between row-major, arbitrarily strided matrices and Fortran BLAS, each compiled once in a
+process. Invariant: every size (zero included) and every stride of the operands (zero and negative included) gives
 the product; operands that BLAS cannot address are copied first, and sizes past its 32-bit integers are done by loops.
 """
 
@@ -14,6 +14,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.blas_library import blas_routine
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy, emit_loop_product, emit_zero
+from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
     I1,
     I8,
@@ -25,6 +26,7 @@ from janusjit.backend.llvm.values import (
     KernelContext,
     Scalar,
     as_i64,
+    declare,
     item_size,
     load,
     register_type,
@@ -33,7 +35,7 @@ from janusjit.backend.llvm.values import (
 
 
 def emit_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, accumulate: bool) -> None:
-    """Emit ``out = a @ b`` or ``out += a @ b`` as a call of the module's routine for operands of this kind.
+    """Emit ``out = a @ b`` or ``out += a @ b`` as a call of the routine for operands of this kind.
 
     ``out`` has contiguous rows; with a single row or column, its elements lie at increasing addresses.
     """
@@ -53,23 +55,24 @@ def emit_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, accu
 
 
 def _routine(context: KernelContext, kind: str, dtype: str, accumulate: bool) -> ir.Function:
-    name = f"janus.{kind}.{dtype}{'.accumulate' if accumulate else ''}"
-    known = context.module.globals.get(name)
-    if known is not None:
-        return known
-    matrix_types = [POINTER, I64, I64]
-    function = ir.Function(context.module, ir.FunctionType(VOID, [*matrix_types * 3, I64, I64, I64]), name)
-    function.linkage = "internal"
+    symbol = f"janusjit_{kind}_{dtype}{'_accumulate' if accumulate else ''}"
+    parameters = [*[POINTER, I64, I64] * 3, I64, I64, I64]
+
+    def emit(module: ir.Module) -> None:
+        function = declare(module, symbol, VOID, parameters)
+        inner = KernelContext(function, context.python)
+        values = function.args
+        rows, columns, depth = values[9:]
+        a = Matrix(dtype, values[0], rows, depth, values[1], values[2])
+        b = Matrix(dtype, values[3], depth, columns, values[4], values[5])
+        stride = item_size(dtype) if kind == "gemm" else values[8]
+        out = Matrix(dtype, values[6], rows, columns, values[7], stride)
+        _emit_sizes(inner, kind, a, b, out, accumulate)
+        inner.finish()
+
+    load_once((symbol,), emit, level=1)  # all but the call of BLAS is for rare cases
+    function = declare(context.module, symbol, VOID, parameters)
     function.attributes.add("nounwind")
-    function.attributes.add("noinline")
-    inner = KernelContext(function, context.python)
-    values = function.args
-    rows, columns, depth = values[9:]
-    a = Matrix(dtype, values[0], rows, depth, values[1], values[2])
-    b = Matrix(dtype, values[3], depth, columns, values[4], values[5])
-    out = Matrix(dtype, values[6], rows, columns, values[7], item_size(dtype) if kind == "gemm" else values[8])
-    _emit_sizes(inner, kind, a, b, out, accumulate)
-    inner.finish()
     return function
 
 

@@ -8,21 +8,19 @@ bits.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import I32, POINTER, declare, item_size, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
 
 Formula = Callable[..., Real]
 
 _KEPT_SYMBOLS = "llvm.compiler.used"
-_LOCK = threading.Lock()
-_LOADED: dict[str, engine.LoadedModule] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class SharedMath:
 
     def emit_call(self, builder: ir.IRBuilder, operands: Sequence[ir.Value]) -> ir.Value:
         """Emit a call of the scalar version, which the loop vectoriser may turn into one of the vector version."""
-        self._load()
+        load_once((self.symbol, self.vector_symbol), self._emit)
         function = self._declare(builder.module, self.symbol, 1)
         vector = self._declare(builder.module, self.vector_symbol, self.lanes)
         _keep(builder.module, vector)
@@ -86,17 +84,9 @@ class SharedMath:
             _add_attribute(function.attributes, attribute)
         return function
 
-    def _load(self) -> None:
-        with _LOCK:
-            if self.symbol in _LOADED:
-                return
-            module = engine.create_module(self.symbol)
-            for symbol, lanes in ((self.symbol, 1), (self.vector_symbol, self.lanes)):
-                self._emit_body(self._declare(module, symbol, lanes), lanes)
-            loaded = engine.load(module)
-            for symbol in (self.symbol, self.vector_symbol):
-                engine.register_symbol(symbol, loaded.function_address(symbol))
-            _LOADED[self.symbol] = loaded
+    def _emit(self, module: ir.Module) -> None:
+        for symbol, lanes in ((self.symbol, 1), (self.vector_symbol, self.lanes)):
+            self._emit_body(self._declare(module, symbol, lanes), lanes)
 
     def _emit_body(self, function: ir.Function, lanes: int) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
