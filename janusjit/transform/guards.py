@@ -26,7 +26,7 @@ class _Hoister:
         self.changed = 0
 
     def region(self, region: Region) -> frozenset[str]:
-        """Hoist in a region; return the terminators by which control may leave its owner to elsewhere than behind it."""
+        """Hoist in a region; return the terminators that take control elsewhere than behind its owner."""
         before, after = region.nodes, []
         segment: list[Node] = []
         ways_out: frozenset[str] = frozenset()
