@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.merge import READ_PATH
 from janusjit.analysis.capture.state import ListObject, Storage
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -46,9 +45,6 @@ def read_path(machine: Machine, version: Value, array: ArrayValue) -> Value:
         used += step.extras
         value = machine.emit(step.op, value, *extras, **dict(step.attributes))
     return value
-
-
-READ_PATH.append(read_path)
 
 
 def new_array(machine: Machine, value: Value) -> ArrayValue:
@@ -92,10 +88,9 @@ def writeable_storage(machine: Machine, array: ArrayValue) -> Storage:
     storage: Storage = machine.state.at(array.storage)
     if not storage.writeable:
         raise machine.python_error(ValueError, "assignment destination is read-only")
-    if storage.frozen:
-        raise machine.unsupported(
-            "array.alias", "in-place write", f"the array is written in place, and {storage.frozen}"
-        )
+    frozen = storage.frozen or ("another name may refer to it" if array.storage in machine.aliased else "")
+    if frozen:
+        raise machine.unsupported("array.alias", "in-place write", f"the array is written in place, and {frozen}")
     storage.written = True
     if array.storage < 0:
         machine.written.add(array.storage)

@@ -103,6 +103,7 @@ def fork(
     split: bool,
 ) -> None:
     """Follow both paths in the two regions of an ``if`` node, then join them or let them end separately."""
+    machine.forks += 1
     outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
     stop = origin.depth
     arms: list[Arm] = []

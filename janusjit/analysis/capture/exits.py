@@ -143,14 +143,33 @@ class Boxer:
                 return PlaceBox(storage.place)
             key = self._key(("view", value.identity))
             return self._once(key, lambda: ViewBox(self._view(value), PlaceBox(storage.place), key))
-        if "outside" in storage.frozen:
-            raise self.machine.unsupported("array.alias", "result", f"an array is returned, and {storage.frozen}")
         key = self._key(("storage", value.storage))
         base = self._once(key, lambda: ArrayBox(self.operand(storage.version), key))
+        if storage.outside is not None:
+            return self._either(value, storage, base)
+        if not storage.writeable:
+            return self._read_only(value, storage, base)
         if not value.path:
             return base
         view_key = self._key(("view", value.identity))
         return self._once(view_key, lambda: ViewBox(self._view(value), base, view_key))
+
+    def _either(self, value: ArrayValue, storage: Storage, made: Box) -> Box:
+        """Return the recipe for an array that is the outside one or a new one, as a run-time flag says."""
+        assert storage.outside is not None
+        origin, flag = storage.outside
+        place = self.machine.state.at(origin).place
+        if value.path:
+            raise self.machine.unsupported("array.alias", "result", f"a view of an array is returned, and {storage.frozen}")
+        key = self._key(("either", value.storage))
+        choice = (ScalarBox(self.operand(flag), "bool"), PlaceBox(place), made)
+        return self._once(key, lambda: CallBox(_choose, choice, key))
+
+    def _read_only(self, value: ArrayValue, storage: Storage, made: Box) -> Box:
+        """Return the recipe for an array that eager made as a read-only view."""
+        if storage.frozen or value.path:
+            raise self.machine.unsupported("array.alias", "result", "a read-only view of another array is returned")
+        return self._once(self._key(("read-only", value.storage)), lambda: CallBox(_make_read_only, (made,)))
 
     def _view(self, value: ArrayValue) -> int:
         return self.operand(read(self.machine, value))
@@ -310,6 +329,15 @@ class Boxer:
             for name in item.changed
             for value in (item.attributes[name],)
         ]
+
+
+def _make_read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+def _choose(is_outside: bool, outside: Any, made: Any) -> Any:
+    return outside if is_outside else made
 
 
 def _function(code: Any, namespace: Any, name: Any, cells: Any, defaults: Any, keywords: Any) -> types.FunctionType:

@@ -28,6 +28,8 @@ UNROLL_BUDGET = 1_200
 UNROLL_LIMIT = 4_000
 _FIXED_POINT_LIMIT = 6
 _PEEL_LIMIT = 3
+import os
+LOG_FAILURES = bool(os.environ.get("JJ_LOOPS"))
 _EMPTY = Block()
 
 
@@ -103,21 +105,34 @@ def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
 def _keep_known_loop(machine: Machine, entry: LoopEntry) -> bool:
     """Whether a loop whose trip count is known is better kept as a loop than unrolled."""
     instruction = entry.instruction
-    first, retried = entry.iterations == 1, 0 < entry.attempts < _PEEL_LIMIT
-    if not (first or retried):
+    if entry.iterations == 1:
+        entry.forks = machine.forks
+    elif entry.iterations == 2 and machine.forks > entry.forks and entry.attempts == 0:
+        return _remaining(machine, instruction) > 2  # its body branches at run time: one copy of it is enough
+    elif not 0 < entry.attempts < _PEEL_LIMIT:
         return False
     if isinstance(instruction, While):
         trips = machine.profile.trips(machine.frame.code, machine.site).maximum
         return jumps_out(instruction.body) or trips * block_size(instruction.body) > UNROLL_BUDGET
     assert isinstance(instruction, For)
+    trips = _remaining(machine, instruction)
+    large = trips * block_size(instruction.body) > UNROLL_BUDGET
+    return bool(trips > 4 and (large or jumps_out(instruction.body)))
+
+
+def _remaining(machine: Machine, instruction: Instruction) -> int:
+    """Return how many iterations of a loop over a range or an array's rows there may still be; 0 for other loops."""
+    if isinstance(instruction, While):
+        return UNROLL_LIMIT
+    assert isinstance(instruction, For)
     reference = machine.get(instruction.iterator)
     iterator = machine.heap(reference) if isinstance(reference, Reference) else None
     if not isinstance(iterator, IteratorObject) or iterator.kind not in ("range", "rows"):
-        return False
+        return 0
     total = length_of(machine, iterator)
-    trips = total.value if isinstance(total, Known) else UNROLL_LIMIT
-    large = trips * block_size(instruction.body) > UNROLL_BUDGET
-    return bool(trips > 4 and (large or jumps_out(instruction.body)))
+    if isinstance(total, Known) and isinstance(iterator.position, Known):
+        return int(total.value - iterator.position.value)
+    return UNROLL_LIMIT
 
 
 def jumps_out(block: Block) -> bool:
@@ -246,6 +261,9 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
     try:
         _fixed_point(machine, instruction)
     except (CaptureFailure, PoisonUsed, Unmergeable) as failure:
+        if LOG_FAILURES: print("loop given up:", repr(failure), getattr(failure,'fork',None))
+        if isinstance(failure, PoisonUsed) and failure.fork[0] == "branch":
+            raise
         del region.nodes[size:]
         machine.region, machine.state = region, state
         machine.span, machine.site = instruction.span, instruction.site
@@ -280,7 +298,7 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
         loop = _run_body(machine, instruction, header.fork(), region)
         machine.region = outer
         back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
-        merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction), header=True)
+        merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction))
         merged = merger.merge()
         found = [(slot.location, slot.result.type) for slot in merger.slots]
         if found == shape or (shape is None and not found):

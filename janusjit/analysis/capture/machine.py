@@ -91,6 +91,8 @@ class Machine:
         self.invocations = 0
         self.symbol_count = 0
         self.written: set[int] = set()
+        self.aliased: set[int] = set()
+        self.forks = 0
         self.dims: dict[Value, DimExpr] = {}
         self.samples: dict[Symbol, int] = {}
 

@@ -7,10 +7,11 @@ raise `Unmergeable`, so that the caller continues the paths separately.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import (
@@ -71,17 +72,16 @@ class Merger:
 
     ``mark`` is the number of values there were before the paths began, where values made since then are invisible after
     the join even if all paths agree on them (out of a loop); None after a branch.
-    ``header`` is true for the merge of a loop header with its back edges, where the first arm enters from outside.
     """
 
     machine: Machine
     arms: Sequence[Arm]
     fork: Any
     mark: int | None = None
-    header: bool = False
     slots: list[Slot] = field(default_factory=list)
     _objects: dict[tuple[int, ...], AbstractValue] = field(default_factory=dict)
     _storages: dict[tuple[int, ...], int] = field(default_factory=dict)
+    _kept: set[int] = field(default_factory=set)
     _by_values: dict[tuple[Value, ...], Slot] = field(default_factory=dict)
 
     @property
@@ -105,15 +105,35 @@ class Merger:
             raise Unmergeable("deferred effects differ")
         self._result = State(first.templates)
         self._result.effects = list(first.effects)
-        indices = {index for state in states for index in state.heap if index < 0}
-        common = set.intersection(*(set(state.heap) for state in states)) if states else set()
-        for index in sorted(indices | common):
-            self._result.heap[index] = self._heap_object(("heap", index), [state.at(index) for state in states])
+        for index in sorted({index for state in states for index in state.heap if index < 0}):
+            self._keep(index)
+        for effect in first.effects:
+            self._reach(effect)
         for position in range(len(first.frames)):
             self._result.frames.append(self._frame(position, [state.frames[position] for state in states]))
         returned = [state.returned for state in states]
         self._result.returned = self.value(("returned",), returned)
         return self._result
+
+    def _keep(self, index: int) -> None:
+        """Merge a heap object that all paths have, once."""
+        if index not in self._kept:
+            self._kept.add(index)
+            items = [state.at(index) for state in self.states]
+            self._result.heap[index] = self._heap_object(("heap", index), items)
+
+    def _reach(self, value: Any) -> None:
+        """Keep the heap objects that a value the paths share refers to."""
+        if isinstance(value, Reference):
+            self._keep(value.index)
+        elif isinstance(value, ArrayValue):
+            self._keep(value.storage)
+        elif isinstance(value, tuple):
+            for item in value:
+                self._reach(item)
+        elif isinstance(value, AbstractValue) and not isinstance(value, Known | Poison):
+            for field_ in fields(value):
+                self._reach(getattr(value, field_.name))
 
     # ------------------------------------------------------------------ frames and heap
 
@@ -127,10 +147,18 @@ class Merger:
         names: dict[str, None] = {}
         for frame in frames:
             names.update(dict.fromkeys(frame.locals))
+        live = live_names(first)
+        if live is not None:
+            names = {name: None for name in names if name in live}
+        for cell in first.cells.values():
+            self._reach(cell)
+        self._reach(first.instance)
+        if first.generator is not None:
+            self._keep(first.generator)
         merged.locals = {}
         for name in names:
             values = [frame.locals.get(name) for frame in frames]
-            if any(value is None for value in values):
+            if any(value is None for value in values) or self._sized_inside(values):
                 merged.locals[name] = Poison(self.fork, f"'{name}' is unbound on one path")
             else:
                 merged.locals[name] = self.value(("local", position, name), values)  # type: ignore[arg-type]
@@ -143,6 +171,10 @@ class Merger:
         if isinstance(merged, Storage):
             merged.version = self.graph_value(where, [item.version for item in items])
             merged.frozen = next((item.frozen for item in items if item.frozen), "")
+            merged.writeable = all(item.writeable for item in items)
+            if first.outside is not None:
+                flag = self.graph_value((*where, "outside"), [item.outside[1] for item in items])
+                merged.outside = (first.outside[0], flag)
         elif isinstance(merged, ListObject):
             self._same("list lengths", [len(item.items) for item in items])
             merged.items = [self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))]
@@ -244,8 +276,9 @@ class Merger:
         """Return one abstract value for the paths', or poison."""
         first = values[0]
         if all(value is first for value in values) and not isinstance(
-            first, Scalar | ArrayValue | TupleValue | RangeValue | SliceValue | MethodValue
+            first, Scalar | ArrayValue | TupleValue | RangeValue | SliceValue | MethodValue | Reference
         ):
+            self._reach(first)
             return first
         values = [self.machine.externals.force(value) for value in values]
         first = values[0]
@@ -276,6 +309,14 @@ class Merger:
             for arm, value in zip(self.arms, values, strict=True)
         ]
         return Scalar(self.graph_value(where, graph_values), kind[0])
+
+    def _sized_inside(self, values: Sequence[Any]) -> bool:
+        """Whether an array's size is known only where the paths come from."""
+        if self.mark is None:
+            return False
+        return any(
+            isinstance(v, ArrayValue) and self.machine.sized_since(Value(v.type), self.mark) for v in values
+        )
 
     def _hidden(self, value: Value) -> bool:
         return self.mark is not None and self.machine.born_since(value, self.mark)
@@ -316,6 +357,7 @@ class Merger:
     def _references(self, where: tuple[Any, ...], values: list[Reference]) -> AbstractValue | None:
         indices = tuple(value.index for value in values)
         if len(set(indices)) == 1:
+            self._keep(indices[0])
             return values[0]
         if any(index < 0 for index in indices):
             return None
@@ -333,50 +375,50 @@ class Merger:
 
     def _arrays(self, where: tuple[Any, ...], values: list[ArrayValue]) -> AbstractValue | None:
         first = values[0]
+        if self._sized_inside(values):
+            return None
         same_storage = all(v.storage == first.storage for v in values)
         if same_storage and all(v.path == first.path and len(v.operands) == len(first.operands) for v in values):
             operands = tuple(
                 self.graph_value((*where, "operand", i), [v.operands[i] for v in values])
                 for i in range(len(first.operands))
             )
+            self._keep(first.storage)
             if all(v is first for v in values) and operands == first.operands:
                 return first
             return ArrayValue(first.storage, first.path, first.type, operands, first.place)
         if any(v.type != first.type for v in values):
             return None
-        unchanged = [self.header and v.storage == first.storage and v.path == first.path for v in values]
-        if any((v.storage < 0 or v.path or v.operands) and not kept for v, kept in zip(values, unchanged, strict=True)):
+        storages = [state.at(v.storage) for state, v in zip(self.states, values, strict=True)]
+        outside = {v.storage if v.storage < 0 else s.outside[0] if s.outside else 0 for v, s in zip(values, storages, strict=True)}
+        outside.discard(0)
+        if len(outside) > 1 or any(v.path or v.operands for v in values):
             return None
-        storages = tuple(v.storage if not v.path else -(10**9) - v.identity for v in values)
-        index = self._storages.get(storages)
+        sources = tuple(v.storage for v in values)
+        index = self._storages.get(sources)
         if index is None:
-            frozen = self._shared(values)
-            versions = [self._read(arm, v) for arm, v in zip(self.arms, values, strict=True)]
-            merged = Storage(version=self.graph_value((*where, "array"), versions), frozen=frozen)
-            index = self._storages[storages] = self._result.allocate(merged).index
+            index = self._storages[sources] = self._merge_storages(where, sources, storages, outside)
         return ArrayValue(index, (), first.type)
 
-    def _read(self, arm: Arm, array: ArrayValue) -> Value:
-        from_storage: Value = arm.state.at(array.storage).version  # type: ignore[union-attr]
-        if not array.path:
-            return from_storage
-        outer, self.machine.region = self.machine.region, arm.region
-        value = READ_PATH[0](self.machine, from_storage, array)
-        self.machine.region = outer
-        return value
-
-    def _shared(self, values: list[ArrayValue]) -> str:
-        """Return why the merged array must not be written in place (another name may see it), or ``""``."""
-        for state, value in zip(self.states, values, strict=True):
-            if value.storage < 0 or value.path:
-                return "it may be an array from outside"
-            if _reference_count(state, value.storage) > 1:
-                return "another name may refer to it"
-        return ""
-
-
-#: set by `janusjit.analysis.capture.arrays`
-READ_PATH: list[Callable[[Machine, Value, ArrayValue], Value]] = []
+    def _merge_storages(
+        self, where: tuple[Any, ...], sources: tuple[int, ...], storages: list[Storage], outside: set[int]
+    ) -> int:
+        merged = Storage(version=self.graph_value((*where, "array"), [storage.version for storage in storages]))
+        merged.writeable = all(storage.writeable for storage in storages)
+        if outside:
+            (origin,) = outside
+            flags = [
+                storage.outside[1] if storage.outside else self._constant(arm, source < 0, BOOL)
+                for arm, source, storage in zip(self.arms, sources, storages, strict=True)
+            ]
+            merged.outside = (origin, self.graph_value((*where, "outside"), flags))
+            merged.frozen = "it may be an array from outside"
+            self.machine.aliased.add(origin)
+        for state, source in zip(self.states, sources, strict=True):
+            if source >= 0 and _reference_count(state, source) > 1:
+                merged.frozen = merged.frozen or "another name may refer to it"
+                self.machine.aliased.add(source)
+        return self._result.allocate(merged).index
 
 
 def _reference_count(state: State, storage: int) -> int:

@@ -31,12 +31,17 @@ class HeapObject:
 
 @dataclass(slots=True)
 class Storage(HeapObject):
-    """Memory of an array: its current version. ``frozen`` says why it must not be written (``""``: it may be)."""
+    """Memory of an array: its current version.
+
+    ``frozen`` says why it must not be written (``""``: it may be). ``outside`` is set where control paths left either an
+    array from outside or a new one: that array's storage, and a run-time bool that tells whether it is the one.
+    """
 
     version: Value = None  # type: ignore[assignment]
     original: Value | None = None
     writeable: bool = True
     frozen: str = ""
+    outside: tuple[int, Value] | None = None
 
 
 @dataclass(slots=True)
@@ -156,6 +161,7 @@ class LoopEntry(ControlEntry):
     instruction: Instruction = None  # type: ignore[assignment]
     iterations: int = 0
     attempts: int = 0
+    forks: int = 0
 
 
 @dataclass(slots=True)

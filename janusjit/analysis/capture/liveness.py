@@ -1,0 +1,161 @@
+"""Live locals.
+
+Owns `live_names`: which locals of a frame may still be read. Invariant: it errs on the side of live; joins of control
+paths leave out what is dead, so that leftovers of one path neither keep a loop from settling nor cost a copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from janusjit.analysis.capture.state import Frame, GraphLoopEntry, LoopEntry
+from janusjit.analysis.core import (
+    Block,
+    Break,
+    Continue,
+    For,
+    FunctionCore,
+    If,
+    Instruction,
+    Local,
+    Opaque,
+    Raise,
+    Return,
+    Try,
+    Unpack,
+    While,
+    With,
+)
+
+Names = frozenset[str]
+_EMPTY: Names = frozenset()
+_CACHE: dict[int, tuple[FunctionCore, _Analysis]] = {}
+
+
+def live_names(frame: Frame) -> Names | None:
+    """Return the locals that may be read from where a frame's control stands on; None if all of them may."""
+    cached = _CACHE.get(id(frame.core))
+    if cached is None:
+        cached = _CACHE[id(frame.core)] = (frame.core, _Analysis(frame.core))
+    analysis = cached[1]
+    top = frame.blocks[-1]
+    if isinstance(top, LoopEntry | GraphLoopEntry):
+        return analysis.header.get(id(top.instruction))
+    if top.index == 0 or not top.block.instructions:
+        return None
+    return analysis.after.get(id(top.block.instructions[top.index - 1]))
+
+
+@dataclasses.dataclass(slots=True)
+class _Context:
+    """Where jumps go: the names live after the loop and at its header, at handlers, and at the function's end."""
+
+    leave: Names = _EMPTY
+    again: Names = _EMPTY
+    always: Names = _EMPTY
+
+
+class _Analysis:
+    """Backward data flow over the structured form; loops are iterated to a fixed point."""
+
+    def __init__(self, core: FunctionCore) -> None:
+        self.after: dict[int, Names] = {}
+        self.header: dict[int, Names] = {}
+        self._block(core.body, _EMPTY, _Context())
+
+    def _block(self, block: Block, live: Names, context: _Context) -> Names:
+        for instruction in reversed(block.instructions):
+            live = live | context.always
+            self.after[id(instruction)] = live
+            live = self._before(instruction, live, context)
+        return live
+
+    def _before(self, instruction: Instruction, live: Names, context: _Context) -> Names:
+        if isinstance(instruction, If):
+            arms = self._block(instruction.then, live, context) | self._block(instruction.orelse, live, context)
+            return arms | _uses(instruction)
+        if isinstance(instruction, While | For):
+            return self._loop(instruction, live, context)
+        if isinstance(instruction, Try | With):
+            return self._protected(instruction, live, context)
+        if isinstance(instruction, Break):
+            return context.leave | context.always
+        if isinstance(instruction, Continue):
+            return context.again | context.always
+        if isinstance(instruction, Return | Raise):
+            return _uses(instruction) | context.always
+        return (live - _definitions(instruction)) | _uses(instruction)
+
+    def _loop(self, loop: While | For, live: Names, context: _Context) -> Names:
+        done = self._block(loop.orelse, live, context)
+        header: Names = done
+        while True:
+            inner = _Context(live, header, context.always)
+            body = self._block(loop.body, header, inner)
+            if isinstance(loop, While):
+                found = self._block(loop.test, body | done | _uses(loop), context)
+            else:
+                found = (body - {loop.target}) | done | _uses(loop)
+            if found <= header:
+                break
+            header = header | found
+        self.header[id(loop)] = header
+        return header
+
+    def _protected(self, instruction: Try | With, live: Names, context: _Context) -> Names:
+        """Anything a handler or final block may read is live all through."""
+        elsewhere = _Context(context.leave, context.again, context.always | live | _all_uses(instruction))
+        if isinstance(instruction, With):
+            return self._block(instruction.body, live, elsewhere) | _uses(instruction) | elsewhere.always
+        blocks = [instruction.final, instruction.orelse, instruction.body]
+        for handler in instruction.handlers:
+            blocks += [handler.matcher, handler.body]
+        for block in blocks:
+            self._block(block, live, elsewhere)
+        return elsewhere.always
+
+
+def _uses(instruction: Instruction) -> Names:
+    if isinstance(instruction, Opaque):
+        return frozenset(instruction.reads)
+    return frozenset(_locals(instruction))
+
+
+def _locals(value: Any) -> Iterator[str]:
+    """Yield the names of the locals an instruction reads itself (not those of blocks nested in it)."""
+    if isinstance(value, Local):
+        yield value.name
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _locals(item)
+    elif isinstance(value, Instruction):
+        for field in dataclasses.fields(value):
+            yield from _locals(getattr(value, field.name))
+
+
+def _all_uses(value: Any) -> Names:
+    """Return every local read anywhere inside an instruction, nested blocks and handlers included."""
+    found: set[str] = set(_locals(value)) if isinstance(value, Instruction) else set()
+    if isinstance(value, Opaque):
+        found |= set(value.reads)
+    parts: list[Any] = []
+    if isinstance(value, Block):
+        parts = value.instructions
+    elif isinstance(value, list):
+        parts = value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, FunctionCore | type):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        found |= {part.name for part in parts if isinstance(part, Local)}
+    for part in parts:
+        if isinstance(part, Instruction | Block | list) or dataclasses.is_dataclass(part):
+            found |= _all_uses(part)
+    return frozenset(found)
+
+
+def _definitions(instruction: Instruction) -> Names:
+    if isinstance(instruction, Unpack):
+        return frozenset(instruction.targets)
+    target = getattr(instruction, "target", None)
+    return frozenset({target}) if isinstance(target, str) else _EMPTY
