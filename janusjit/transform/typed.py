@@ -11,7 +11,7 @@ from typing import Any
 
 from janusjit.ir import parse, verify
 from janusjit.ir.builder import GraphBuilder
-from janusjit.ir.graph import Graph, Node
+from janusjit.ir.graph import Graph
 from janusjit.ir.types import INT, TensorType
 from janusjit.ops import OPS
 from janusjit.ops.indexing import NewAxis, Operand, PathStep, Pick, Range
@@ -40,13 +40,6 @@ def infer(op: str, inputs: tuple[TensorType, ...], attributes: Mapping[str, Any]
 def may_fail(op: str, inputs: tuple[TensorType, ...], attributes: Mapping[str, Any]) -> bool:
     """Return whether a node of the operation must carry a guard."""
     return OPS[op].may_fail(inputs, attributes)
-
-
-def is_pure(node: Node) -> bool:
-    """Return whether a node may be duplicated, merged, moved or dropped: an operation that cannot fail."""
-    if node.op not in OPS:
-        return node.op == "dim"
-    return node.guard is None and "symbol" not in node.attributes
 
 
 def graph_builder(graph: Graph) -> GraphBuilder:
