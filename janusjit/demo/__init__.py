@@ -80,6 +80,7 @@ def run_demo(epochs: int = 10, file: TextIO | None = None) -> bool:
     eager, graph = steps
     step = graph.function
     assert isinstance(step, Jitted)
+    step.note_eager_seconds(eager.typical)
     difference = trajectory_difference(eager_run, graph_run)
     rows = _rows(program, eager, graph, step, (eager_run, graph_run), difference)
     target.write(f"scikit-learn's digits, two hidden layers, Adam: {len(eager_run)} steps of {epochs} epochs\n\n")

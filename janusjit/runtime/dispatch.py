@@ -23,7 +23,7 @@ from janusjit.runtime.events import STREAM, Cause, Stream
 from janusjit.runtime.explanation import Explanation, SpecializationExplanation
 from janusjit.runtime.lifecycle import Lifecycle, Options
 from janusjit.runtime.specialization import Specialization
-from janusjit.runtime.statistics import Statistics
+from janusjit.runtime.statistics import Statistics, keep
 from janusjit.runtime.switch import DISABLED, MONITORING, monitored, suspension
 
 Parameters = ParamSpec("Parameters")
@@ -171,6 +171,10 @@ class JitFunction(Generic[Parameters, Result]):
     def eager_seconds(self) -> float | None:
         """The typical duration of a call in Python so far, or None."""
         return self._lifecycle.tally.eager_seconds
+
+    def note_eager_seconds(self, seconds: float) -> None:
+        """Take note of how long a call takes in plain Python, measured elsewhere; ``stats.saved_seconds`` uses it."""
+        keep(self._lifecycle.tally.plain_timings, seconds)
 
     @property
     def reason(self) -> Cause | None:

@@ -37,7 +37,7 @@ from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Tally
 from janusjit.spans import UNKNOWN_SPAN, Span
 
-_RUNTIME = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
 _WARM = Cause("warm_up", "environment", "a warm-up call")
 
 
@@ -197,9 +197,9 @@ def _told(failure: Failure) -> dict[str, Any]:
 
 
 def call_site() -> Span:
-    """Return the innermost frame outside the runtime: where the user calls the jitted function."""
+    """Return the innermost frame outside the package: where the user calls the jitted function."""
     frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_RUNTIME):
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     if frame is None:
         return UNKNOWN_SPAN

@@ -80,6 +80,9 @@ def test_differences_in_bits_then_ulp_then_distance():
     (difference,) = _number_differences(eager, graph, reference, "result")
     assert (difference.ulp, difference.eager_error) == (1.0, 0.0)
     assert difference.graph_error == np.spacing(1.0)
+    assert difference.rounding
+    (far,) = _number_differences(eager, eager + 1.0, reference, "result")
+    assert not far.rounding
     (signed,) = _number_differences(np.array([0.0]), np.array([-0.0]), None, "result")
     assert "other bits" in signed.what
     (typed,) = _number_differences(np.ones(2), np.ones(2, "f4"), None, "result")
