@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.values import Scalar
 from janusjit.backend.llvm.vector_math import FORMULAS, SHARED, WIDENED
+from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real
 from janusjit.ir.types import DTYPES
 from janusjit.ops.emitter import FUNCTIONS
 from tests.backend.kernel_harness import ElementwiseKernel
@@ -101,6 +104,18 @@ def test_logaddexp_is_as_good_as_numpy(dtype: str) -> None:
     regular = np.isfinite(want)
     np.testing.assert_array_equal(got[~regular], want[~regular])
     assert (np.abs(got[regular] - want[regular]) <= 4 * np.finfo(got.dtype).eps * scale[regular]).all()
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", ["exp", "exp2"])
+def test_within_two_ulp_without_an_instruction_that_scales(name: str, dtype: str) -> None:
+    def rule(emitter: LLVMScalarEmitter, x: Scalar) -> Scalar:
+        code = FloatCode(emitter.builder, F64_FORMAT if dtype == "f64" else F32_FORMAT)
+        code.has_scale_instruction = False
+        return Scalar(dtype, FORMULAS[name](code, Real(code, x.value)).value)
+
+    values = np.concatenate([special_values(dtype), sample(dtype, 20_000, np.random.default_rng(2))])
+    assert_accurate(name, [values], ElementwiseKernel(rule, (dtype,))(values), 2.0)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])

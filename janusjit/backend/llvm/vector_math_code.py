@@ -13,7 +13,8 @@ from typing import Union
 
 from llvmlite import ir
 
-from janusjit.backend.llvm.values import F32, F64, I1
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.values import F32, F64, I1, I32, declare
 
 Number = Union["Real", float]
 
@@ -70,6 +71,7 @@ class FloatCode:
         self.precision = precision
         self.lanes = lanes
         self.is_f64 = precision.dtype == "f64"
+        self.has_scale_instruction = engine.vector_bytes() == 64  # AVX-512's
         self.real_type = self._widened(F64 if self.is_f64 else F32)
         self.whole_type = self._widened(ir.IntType(precision.width))
 
@@ -121,6 +123,24 @@ class FloatCode:
         """Return two to the power in the low bits of ``exponent``, which gives a normal number."""
         one = self.precision.bias << self.precision.mantissa
         return ((exponent << self.precision.mantissa) + one).as_real
+
+    def scaled(self, x: Real, exponent: Real, exponent_bits: Whole) -> Real:
+        """Return ``x * 2**exponent``, rounded once; the exponent is a whole number, as `nearest` gives it."""
+        if self.has_scale_instruction:
+            return self._scaled_by_instruction(x, exponent_bits)
+        # one power of two may leave the range of normal numbers, two halves of it do not
+        half, half_bits = self.nearest(exponent, 0.5)
+        _, rest_bits = self.nearest(exponent - half)
+        return x * self.power_of_two(half_bits) * self.power_of_two(rest_bits)
+
+    def _scaled_by_instruction(self, x: Real, exponent_bits: Whole) -> Real:
+        exponent = (exponent_bits - self.real(1.5 * 2.0**self.precision.mantissa).bits).value
+        narrow_type = self._widened(I32)
+        narrow = self.builder.trunc(exponent, narrow_type) if self.is_f64 else exponent
+        prefix = f"v{self.lanes}" if self.lanes > 1 else ""
+        name = f"llvm.ldexp.{prefix}{self.precision.dtype}.{prefix}i32"
+        function = declare(self.builder.module, name, self.real_type, [self.real_type, narrow_type])
+        return Real(self, self.builder.call(function, [x.value, narrow]))
 
     def polynomial(self, x: Real, coefficients: Sequence[float]) -> Real:
         """Return the polynomial, lowest coefficient first, by Estrin's scheme: a tree, where Horner's is a chain."""

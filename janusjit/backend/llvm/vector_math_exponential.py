@@ -56,6 +56,11 @@ _F32 = _Constants(
     overflow=88.8,
     underflow=-104.0,
 )
+#: q in ``tanh x = x + x**3 * q(x*x)`` up to 0.6, in float32
+_SMALL_TANH = (
+    *(-0.33333298563957214, 0.13331958651542664, -0.05378668010234833, 0.020805370062589645),
+    -0.005905850790441036,
+)
 
 
 def _constants(code: FloatCode) -> _Constants:
@@ -81,21 +86,14 @@ def _reduced(code: FloatCode, x: Real) -> _Reduced:
     return _Reduced(n, n_bits, r, (r * r).times_plus(code.polynomial(r, known.exponential), lost))
 
 
-def _scaled(code: FloatCode, x: Real, n: Real) -> Real:
-    """Return ``x * 2**n``, rounded once: one power of two may leave the range, two halves of it do not."""
-    half, half_bits = code.nearest(n, 0.5)
-    _, rest_bits = code.nearest(n - half)
-    return x * code.power_of_two(half_bits) * code.power_of_two(rest_bits)
-
-
 def exp(code: FloatCode, x: Real) -> Real:
     """Return the exponential."""
     known = _constants(code)
     clamped = code.maximum(known.underflow, code.minimum(known.overflow, x))
-    n, _ = code.nearest(clamped, 1 / math.log(2))
+    n, n_bits = code.nearest(clamped, 1 / math.log(2))
     r = n.times_plus(-known.log2_low, n.times_plus(-known.log2_high, clamped))
     power = (r * r).times_plus(code.polynomial(r, known.exponential), r) + 1.0
-    return _scaled(code, power, n)
+    return code.scaled(power, n, n_bits)
 
 
 def exp_of_sum(code: FloatCode, high: Real, low: Real) -> Real:
@@ -106,16 +104,16 @@ def exp_of_sum(code: FloatCode, high: Real, low: Real) -> Real:
     # exp(r + low) = exp r + low * exp r, nearly enough
     power = parts.r + parts.tail
     tail = code.select(clamped.equals(high), low, 0.0).times_plus(1.0 + power, parts.tail)
-    return _scaled(code, (parts.r + tail) + 1.0, parts.n)
+    return code.scaled((parts.r + tail) + 1.0, parts.n, parts.n_bits)
 
 
 def exp2(code: FloatCode, x: Real) -> Real:
     """Return two to the power ``x``."""
     bias, mantissa = code.precision.bias, code.precision.mantissa
     clamped = code.maximum(-float(bias + mantissa + 2), code.minimum(float(bias + 2), x))
-    n, _ = code.nearest(clamped)
+    n, n_bits = code.nearest(clamped)
     r = clamped - n
-    return _scaled(code, r.times_plus(code.polynomial(r, _constants(code).binary), 1.0), n)
+    return code.scaled(r.times_plus(code.polynomial(r, _constants(code).binary), 1.0), n, n_bits)
 
 
 def _expm1_scaled(code: FloatCode, x: Real, down: int) -> tuple[Real, Real]:
@@ -137,7 +135,21 @@ def expm1(code: FloatCode, x: Real) -> Real:
 
 def tanh(code: FloatCode, x: Real) -> Real:
     """Return the hyperbolic tangent."""
-    size = code.minimum(22.0 if code.is_f64 else 10.0, x.magnitude)
+    return _tanh_f64(code, x) if code.is_f64 else _tanh_f32(code, x)
+
+
+def _tanh_f32(code: FloatCode, x: Real) -> Real:
+    """Below 0.6 by a polynomial, above it as ``1 - 2 / (exp(2 x) + 1)``."""
+    size = code.minimum(10.0, x.magnitude)
+    parts = _reduced(code, size + size)
+    exponential = code.power_of_two(parts.n_bits) * (1.0 + (parts.r + parts.tail))
+    square = size * size
+    small = (size * square).times_plus(code.polynomial(square, _SMALL_TANH), size)
+    return code.select(size < 0.6, small, 1.0 - 2.0 / (exponential + 1.0)).with_sign_of(x)
+
+
+def _tanh_f64(code: FloatCode, x: Real) -> Real:
+    size = code.minimum(22.0, x.magnitude)
     half, half_lost = _expm1_scaled(code, size + size, 1)
     divisor = half + 1.0
     divisor_lost = ((1.0 - divisor) + half) + half_lost
