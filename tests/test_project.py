@@ -54,10 +54,10 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
-def test_code_in_the_readme_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_code_in_the_documents_runs(name: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert blocks
-    for number, block in enumerate(blocks):
-        path = tmp_path / f"block{number}.py"
-        path.write_text(block)
-        subprocess.run([sys.executable, str(path)], check=True, timeout=120)
+    program = tmp_path / "blocks.py"
+    program.write_text("\n".join(blocks))
+    subprocess.run([sys.executable, str(program)], check=True, timeout=120)
