@@ -103,15 +103,23 @@ def judge(path: str, name: str, jit: Callable[[Any], Any]) -> Verdict:
     # Once more after the last call: an earlier result that a later call wrote over shows here.
     if found := outcome_differences(collected(expected), collected(actual), "all calls"):
         return Verdict("W", "; ".join(found), counters[-1])
-    return _judge_counters(counters)
+    return _judge_counters(counters, jitted.function)
 
 
-def _judge_counters(counters: list[dict[str, int]]) -> Verdict:
+def _judge_counters(counters: list[dict[str, int]], function: Any) -> Verdict:
     """Tell G from B."""
     last = counters[-1]
     settled = {name: last[name] - counters[-1 - SETTLED][name] for name in last}
     if settled["graph_calls"] != SETTLED or settled["eager_calls"] or settled["deopts"] or settled["host_calls"]:
-        return Verdict("B", f"of the last {SETTLED} calls: {settled}", last)
+        return Verdict("B", _reason(function) or f"of the last {SETTLED} calls: {settled}", last)
     if last["deopts"] > MAXIMUM_DEOPTIMIZATIONS:
         return Verdict("B", f"{last['deopts']} deoptimizations", last)
     return Verdict("G", "", last)
+
+
+def _reason(function: Any) -> str:
+    """Return why a jitted function runs in plain Python; empty if it does not for good."""
+    if not hasattr(function, "report"):
+        return ""
+    (entry,) = function.report().to_dict()["functions"]
+    return entry["plain"]["cause"]["text"] if entry["plain"] else ""
