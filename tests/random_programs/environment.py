@@ -16,7 +16,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.differential import Side
-from tests.random_programs.expressions import CLOSE, OPEN
+from tests.random_programs.expressions import CLOSE, OPEN, UNMARKED, ZERO_CLOSE, ZERO_OPEN
 
 _numbers = itertools.count()
 
@@ -111,8 +111,7 @@ class Environment:
     """A program made real: its own globals and state, and how it is called."""
 
     def __init__(self, source: str, calls: list[CallInputs], jit: Callable[[Any], Any] | None = None) -> None:
-        text = source.replace(OPEN, "").replace(CLOSE, "")
-        self._build(text, calls, jit, {})
+        self._build(source.translate(UNMARKED), calls, jit, {})
 
     def _build(
         self, text: str, calls: list[CallInputs], jit: Callable[[Any], Any] | None, extra: dict[str, Any]
@@ -152,8 +151,12 @@ class NoisyEnvironment(Environment):
 
     def __init__(self, source: str, calls: list[CallInputs], seed: int) -> None:
         rng = np.random.default_rng(seed)
-        text = source.replace(OPEN, "_noisy(").replace(CLOSE, ")")
-        self._build(text, calls, None, {"_noisy": lambda value: add_noise(value, rng)})
+        calls_of_marks = {OPEN: "_noisy(", CLOSE: ")", ZERO_OPEN: "_either_zero(", ZERO_CLOSE: ")"}
+        functions = {
+            "_noisy": lambda value: add_noise(value, rng),
+            "_either_zero": lambda value: flip_zeros(value, rng),
+        }
+        self._build(source.translate(str.maketrans(calls_of_marks)), calls, None, functions)
 
 
 def add_noise(value: Any, rng: np.random.Generator) -> Any:
@@ -166,3 +169,12 @@ def add_noise(value: Any, rng: np.random.Generator) -> Any:
         moved = array * (1 + rng.integers(-2, 3, array.shape) * np.finfo(array.dtype).eps)
     noisy = np.where(exact, array, moved).astype(array.dtype)
     return noisy if isinstance(value, np.ndarray) else type(value)(noisy)
+
+
+def flip_zeros(value: Any, rng: np.random.Generator) -> Any:
+    """Give floating-point zeros either sign."""
+    if not isinstance(value, float | np.floating | np.ndarray) or np.asarray(value).dtype.kind != "f":
+        return value
+    array = np.asarray(value)
+    flipped = np.where((array == 0) & (rng.random(array.shape) < 0.5), -array, array)
+    return flipped if isinstance(value, np.ndarray) else type(value)(flipped)

@@ -1,8 +1,9 @@
 """Random expressions of a small typed grammar, as source text.
 
 Owns `Expressions`. Invariant: an expression whose value may be rounded otherwise by another order of summation, or by
-another implementation of a transcendental function, stands between the marks ``⟦`` and ``⟧``; all others are exact, or
-follow exactly from their operands.
+another implementation of a transcendental function, stands between the marks ``⟦`` and ``⟧``; one that may be either zero
+(the greatest of 0.0 and -0.0 depends on the order too) between ``⟨`` and ``⟩``; all others follow exactly from their
+operands.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 OPEN, CLOSE = "⟦", "⟧"
+ZERO_OPEN, ZERO_CLOSE = "⟨", "⟩"
+
+#: What the marks become in a plain program.
+UNMARKED = str.maketrans(dict.fromkeys((OPEN, CLOSE, ZERO_OPEN, ZERO_CLOSE), ""))
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Rule = Callable[[int], str]
@@ -90,7 +95,7 @@ class Expressions:
             lambda d: f"np.concatenate([{vector(d)}[1:], {vector(d)}[:1]])",
             lambda d: f"np.roll({vector(d)}, {self.integer(0)})",
             lambda d: f"np.clip({vector(d)}, -2, {number(0)})",
-            lambda d: f"(m + {vector(d)}).max(axis=0)",
+            lambda d: f"{ZERO_OPEN}(m + {vector(d)}).max(axis=0){ZERO_CLOSE}",
             lambda d: f"(m * {vector(d)}[:, None])[{self.index()}]",
             lambda d: f"np.{self.choose(['zeros_like', 'ones_like'])}({vector(d)})",
             lambda d: f"np.full(len(x), {number(d)})",
@@ -107,7 +112,7 @@ class Expressions:
             lambda d: f"({number(d)} {self.choose(['+', '-', '*', '/'])} {number(d)})",
             lambda d: f"({number(d)} {self.choose(['//', '%', '**'])} {self.choose(['2', '3', 'k'])})",
             lambda d: f"{OPEN}{vector(d)}.{self.choose(['sum', 'mean', 'std'])}(){CLOSE}",
-            lambda d: f"np.{self.choose(['max', 'min'])}({vector(d)})",
+            lambda d: f"{ZERO_OPEN}np.{self.choose(['max', 'min'])}({vector(d)}){ZERO_CLOSE}",
             lambda d: f"{vector(d)}[{self.index()}]",
             lambda d: f"m[{self.index()}, {self.index()}]",
             lambda d: f"float({vector(d)}[{self.index()}])",

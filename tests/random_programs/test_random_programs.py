@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 import janusjit
 from tests.differential import run_side_by_side
 from tests.random_programs.environment import CallInputs, Environment, NoisyEnvironment, add_noise, call_sequences
-from tests.random_programs.expressions import CLOSE, OPEN
+from tests.random_programs.expressions import UNMARKED
 from tests.random_programs.statements import program_sources
 
 #: Each shard is a test of its own, so that they can run in parallel.
@@ -68,7 +68,7 @@ def test_random_programs(shard, pytestconfig):
     )
     @given(program_sources(), call_sequences())
     def compare(source, calls):
-        hypothesis.note(source.replace(OPEN, "").replace(CLOSE, ""))
+        hypothesis.note(source.translate(UNMARKED))
         found = find_differences(source, calls, totals)
         assert not found, found
 
