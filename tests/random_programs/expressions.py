@@ -1,9 +1,9 @@
 """Random expressions of a small typed grammar, as source text.
 
 Owns `Expressions`. Invariant: an expression whose value may be rounded otherwise by another order of summation, or by
-another implementation of a transcendental function, stands between the marks ``⟦`` and ``⟧``; one that may be either zero
-(the greatest of 0.0 and -0.0 depends on the order too) between ``⟨`` and ``⟩``; all others follow exactly from their
-operands.
+another implementation of a transcendental function, stands between the marks ``⟦`` and ``⟧``; one that may be either
+zero (the greatest of 0.0 and -0.0 depends on the order too) between ``⟨`` and ``⟩``; all others follow exactly from
+their operands.
 """
 
 from __future__ import annotations
