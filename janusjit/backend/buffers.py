@@ -275,6 +275,8 @@ class _Assigner:
 
     def settle(self) -> None:
         """Settle how long each storage is used, and which are results or have a size of their own."""
+        for step, transfers in self.placement.transfers.items():
+            self.placement.transfers[step] = self._in_sequence(transfers, step)
         storages = self.placement.storages = [s for s in self.placement.storages if s.merged_into is None]
         for value, storage in list(self.placement._of.items()):
             last = self.liveness.last_use(value)
@@ -288,6 +290,32 @@ class _Assigner:
         for storage in storages:
             if storage.kind in ("arena", "object") and not symbols_of(storage.layout.shape) <= at_entry:
                 storage.kind = "own"
+
+    def _in_sequence(self, transfers: list[Transfer], step: Step) -> list[Transfer]:
+        """Order copies that are meant to happen at once, so that none overwrites what another still reads."""
+        left, ordered = list(transfers), []
+        while left:
+            free = next((t for t in left if not self._is_read(t.target, left, t)), None)
+            if free is None:  # a cycle: one of the values steps aside
+                blocked = left[0]
+                for index, transfer in enumerate(left):
+                    if self.placement.storage(transfer.source) is self.placement.storage(blocked.target):
+                        ordered.append(Transfer(transfer.source, self._aside(transfer, step)))
+                        left[index] = Transfer(ordered[-1].target, transfer.target)
+                continue
+            left.remove(free)
+            ordered.append(free)
+        return ordered
+
+    def _aside(self, transfer: Transfer, step: Step) -> Value:
+        """Return a new array for a source that has to be copied away first."""
+        aside = Value(transfer.source.type)
+        self._place_new(aside, step, self.liveness.scopes[step])
+        return aside
+
+    def _is_read(self, target: Value, transfers: list[Transfer], but: Transfer) -> bool:
+        storage = self.placement.storage(target)
+        return any(t is not but and self.placement.storage(t.source) is storage for t in transfers)
 
     def _make_object(self, value: Value) -> None:
         storage = self.placement.storage(value)

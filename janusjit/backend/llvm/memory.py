@@ -18,6 +18,7 @@ from janusjit.backend.buffers import Placement, Storage
 from janusjit.backend.llvm.values import (
     I8,
     I64,
+    POINTER,
     ArrayValue,
     Extent,
     PythonEmitter,
@@ -196,7 +197,8 @@ class Memory:
         with self._builder.goto_entry_block():
             slot = self._builder.alloca(ir.ArrayType(type_, count))
         slot.align = ALIGNMENT
-        return self._builder.bitcast(slot, ir.PointerType())
+        slot.type = POINTER  # opaque: llvmlite would insist on elements of the array's type
+        return slot
 
     def pointer(self, address: Address) -> ir.Value:
         """Return the address of the first element."""
