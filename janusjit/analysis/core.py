@@ -124,7 +124,7 @@ class Operate(Instruction):
 
 @dataclass(slots=True, eq=False)
 class OperateInPlace(Instruction):
-    """``target = left OP= right`` (``__iadd__`` first); the store back to name, attribute or item is a further instruction."""
+    """``target = left OP= right`` (``__iadd__`` first); the store to attribute or item is a further instruction."""
 
     target: str
     operator: str
@@ -306,7 +306,7 @@ class If(Instruction):
 
 @dataclass(slots=True, eq=False)
 class For(Instruction):
-    """Draw from ``iterator`` (made by `GetIterator`) into ``target`` and run ``body``; ``orelse`` when it is exhausted."""
+    """Draw from ``iterator`` (of `GetIterator`) into ``target`` and run ``body``; ``orelse`` when it is exhausted."""
 
     target: str
     iterator: Atom
@@ -435,10 +435,11 @@ class FunctionCore:
     """One function in Core.
 
     ``cells`` are locals captured by inner functions (parameters among them start as cells), ``free`` the variables
-    captured from outside, in the order of ``__code__.co_freevars``. ``kind``: ``function``, ``generator``, ``coroutine``,
-    ``async generator``. ``sites[i]`` is the span of site ``i``; numbering depends on the function's own source alone.
-    ``declared_globals`` are the names a ``global`` statement names. ``code`` is the code object CPython made of this
-    function: what profiles are keyed by (None for a comprehension CPython has inlined). Reaching the end returns None.
+    captured from outside, in the order of ``__code__.co_freevars``. ``kind``: ``function``, ``generator``,
+    ``coroutine``, ``async generator``. ``sites[i]`` is the span of site ``i``; numbering depends on the function's own
+    source alone. ``declared_globals`` are the names a ``global`` statement names. ``code`` is the code object CPython
+    made of this function: what profiles are keyed by (None for a comprehension CPython has inlined). Reaching the end
+    of the body returns None.
     """
 
     name: str

@@ -66,9 +66,8 @@ def match_class(subject: Any, kind: Any, count: int, names: tuple[str, ...]) -> 
         return None
     seen: set[str] = set()
     values: list[Any] = []
-    if count:
-        if not _match_positional(subject, kind, count, seen, values):
-            return None
+    if count and not _match_positional(subject, kind, count, seen, values):
+        return None
     for name in names:
         if not _match_attribute(subject, kind, name, seen, values):
             return None

@@ -17,7 +17,8 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 
 from janusjit.analysis.core import FunctionCore, MakeFunction
 from janusjit.analysis.lower import Lowering, Unit, comprehension_body, lower_body
-from janusjit.analysis.scope import Comprehension, analyze
+from janusjit.analysis.scope import Comprehension
+from janusjit.analysis.scope_builder import analyze
 from janusjit.analysis.source_files import FUTURE_ANNOTATIONS, Located, locate
 from janusjit.analysis.walk import walk
 from janusjit.errors import SourceError

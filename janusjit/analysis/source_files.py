@@ -5,7 +5,6 @@ present text gives the running code object again, so stale or instrumented sourc
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -159,11 +158,10 @@ def _nodes(tree: ast.Module, code: CodeType) -> Iterator[tuple[FunctionNode, str
     pending: list[tuple[ast.AST, str | None]] = [(tree, None)]
     while pending:
         node, class_name = pending.pop()
-        if kind is None:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == code.co_name:
-                if min([node.lineno, *(item.lineno for item in node.decorator_list)]) == code.co_firstlineno:
-                    yield node, class_name
-        elif isinstance(node, kind) and node.lineno == code.co_firstlineno:  # type: ignore[attr-defined]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.name == code.co_name and _first_line(node) == code.co_firstlineno:
+                yield node, class_name
+        elif kind is not None and isinstance(node, kind) and node.lineno == code.co_firstlineno:  # type: ignore[attr-defined]
             yield node, class_name  # type: ignore[misc]
         inside = node.name if isinstance(node, ast.ClassDef) else class_name
         for child in ast.iter_child_nodes(node):
@@ -176,8 +174,11 @@ def _reaches(node: ast.AST, line: int) -> bool:
     end = getattr(node, "end_lineno", None)
     if end is None:
         return True
-    start = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", ()))])  # type: ignore[attr-defined]
-    return bool(start <= line <= end)
+    return bool(_first_line(node) <= line <= end)
+
+
+def _first_line(node: Any) -> int:
+    return int(min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))]))
 
 
 def _is_from(code: CodeType, node: FunctionNode) -> bool:

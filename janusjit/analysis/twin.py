@@ -48,10 +48,15 @@ def make_twin(function: Any, profile: Profile) -> Callable[..., Any]:
         If its source cannot be read; see `janusjit.analysis.source.load`.
     """
     twins = _Twins(profile)
-    if isinstance(function, MethodType):
-        return MethodType(twins.of(function.__func__), function.__self__)
     load(function)
-    return twins.of(function)
+    if isinstance(function, MethodType):
+        return MethodType(twins.of(_plain(function.__func__)), function.__self__)
+    return twins.of(_plain(function))
+
+
+def _plain(function: Any) -> FunctionType:
+    assert isinstance(function, FunctionType)
+    return function
 
 
 class _Twins:
@@ -98,15 +103,16 @@ class _Twins:
 
     def _constructor(self, kind: type) -> Any:
         """Return what makes an instance as ``type.__call__`` does, with ``__init__`` profiled."""
-        initialize = kind.__init__  # type: ignore[misc]
-        if kind.__new__ is not object.__new__ or type(initialize) is not FunctionType:
+        initialize: Any = kind.__init__  # type: ignore[misc]
+        allocate: Any = kind.__new__
+        if allocate is not object.__new__ or type(initialize) is not FunctionType:
             return kind
         if not is_user_code(initialize.__code__):
             return kind
         twin = self.of(initialize)
 
         def construct(*args: Any, **kwargs: Any) -> Any:
-            made = object.__new__(kind)
+            made: Any = object.__new__(kind)
             result = twin(made, *args, **kwargs)
             if result is not None:
                 raise TypeError(f"__init__() should return None, not '{type(result).__name__}'")

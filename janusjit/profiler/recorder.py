@@ -1,13 +1,14 @@
 """Counting what happens at the sites of a function.
 
 Owns the mutable counters and the probe, the object that generated code calls. Invariants: a probe returns its argument
-itself, raises nothing and keeps no array alive; the memory a site takes is bounded, however long the loop.
+itself, raises nothing, runs no code of the user's objects and keeps no array alive; the memory a site takes is bounded,
+however long the loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,7 @@ class Probe:
     def value(self, site: int, value: Any) -> Any:
         """Observe a value."""
         kind = type(value)
-        if kind in _SCALARS or isinstance(value, _NUMPY_SCALARS):
+        if kind in _SCALARS or issubclass(kind, _NUMPY_SCALARS):
             scalars = self.counters.scalars.get(site)
             if scalars is None:
                 scalars = self.counters.scalars[site] = ScalarCounter()
@@ -175,16 +176,18 @@ def callee_identity(function: Any) -> Any:
 
     The code object of a Python function or method, a builtin function or type itself, and the type of anything else.
     """
-    if isinstance(function, MethodType):
+    kind = type(function)  # never isinstance, which asks objects for their __class__
+    if kind is MethodType:
         function = function.__func__
-    if isinstance(function, FunctionType):
+        kind = type(function)
+    if kind is FunctionType:
         return function.__code__
-    if isinstance(function, type | np.ufunc):
+    if kind is np.ufunc or issubclass(kind, type):
         return function
-    if isinstance(function, BuiltinFunctionType):
+    if kind is BuiltinFunctionType:
         owner = function.__self__
-        return function if owner is None or type(owner) is type(np) else type(owner)
-    return type(function)
+        return function if owner is None or type(owner) is ModuleType else type(owner)
+    return kind
 
 
 class Recorder:

@@ -10,11 +10,10 @@ import ast
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 
-from janusjit.analysis.core import FunctionCore, Opaque, StoreCell
-from janusjit.analysis.core import DeleteCell, Parameters
+from janusjit.analysis.core import DeleteCell, FunctionCore, Opaque, Parameters, StoreCell
 from janusjit.analysis.generate import expressions, statements
 from janusjit.analysis.generate.emitter import RUNTIME, Emitter
-from janusjit.analysis.generate.runtime import Runtime, closure_for
+from janusjit.analysis.generate.runtime import CodeMaker, Runtime, closure_for
 from janusjit.analysis.walk import walk
 
 __all__ = ["Generated", "Mode", "expressions", "generate", "instantiate", "statements"]
@@ -82,7 +81,7 @@ def generate(core: FunctionCore, mode: Mode = Mode()) -> Generated:
     return Generated(code, Runtime(functions, _code_maker(mode)))
 
 
-def _code_maker(mode: Mode):  # type: ignore[no-untyped-def]
+def _code_maker(mode: Mode) -> CodeMaker:
     made: dict[int, Generated] = {}
 
     def code_of(core: FunctionCore) -> tuple[CodeType, Runtime | None]:

@@ -29,8 +29,9 @@ STATEMENTS: dict[type, EmitStatement] = {}
 class Instrumentation(Protocol):
     """Which probes the generated code calls; see `janusjit.profiler.recorder.Probe` for what they do."""
 
-    probes: bool
-    original_functions: bool
+    @property
+    def probes(self) -> bool:
+        """Whether probes are written."""
 
 
 @dataclass(slots=True)
@@ -94,9 +95,9 @@ class Emitter:
         node: ast.expr = self.at(ast.Name(name, ast.Load()))
         return node
 
-    def target(self, name: str) -> ast.expr:
+    def target(self, name: str) -> ast.Name:
         """Return a variable to be written."""
-        node: ast.expr = self.at(ast.Name(name, ast.Store()))
+        node: ast.Name = self.at(ast.Name(name, ast.Store()))
         return node
 
     def constant(self, value: Any) -> ast.expr:
@@ -145,12 +146,12 @@ class Emitter:
             self.statement(ast.Assign([self.target(name)], node))
         elif self.uses[name] == 0:
             self.statement(ast.Expr(node))
-        elif self.uses[name] == 1 or self._is_kept(name):
+        elif self.uses[name] == 1 or self.is_kept(name):
             self.pending.append(Pending(name, node, iterable))
         else:
             self.assign(name, node)
 
-    def _is_kept(self, name: str) -> bool:
+    def is_kept(self, name: str) -> bool:
         """Whether the name is the left side of ``and``/``or``: read by the branch and by what follows."""
         return self.uses[name] == 2 and self.definitions[name] == 2
 

@@ -32,7 +32,7 @@ class Runtime:
 
     iter = staticmethod(builtins.iter)
     slice = staticmethod(builtins.slice)
-    set = staticmethod(builtins.set)
+    set: Any = staticmethod(builtins.set)
     insert = staticmethod(dict.__setitem__)
     is_sequence = staticmethod(INTRINSICS["is_sequence"])
     is_mapping = staticmethod(INTRINSICS["is_mapping"])
@@ -67,7 +67,8 @@ class Runtime:
         core = self.functions[number]
         code, runtime = self.code_of(core)
         captured = dict(zip(cells.__code__.co_freevars, cells.__closure__ or (), strict=True))
-        made = FunctionType(code, cells.__globals__, code.co_name, defaults or None, closure_for(code, captured, runtime))
+        closure = closure_for(code, captured, runtime)
+        made = FunctionType(code, cells.__globals__, code.co_name, defaults or None, closure)
         if keyword_defaults:
             made.__kwdefaults__ = dict(zip(keyword_names, keyword_defaults, strict=True))
         if annotations:
@@ -86,9 +87,7 @@ class Runtime:
         return _dir if function is builtins.dir else function
 
 
-def closure_for(
-    code: CodeType, captured: dict[str, CellType], runtime: Runtime | None
-) -> tuple[CellType, ...]:
+def closure_for(code: CodeType, captured: dict[str, CellType], runtime: Runtime | None) -> tuple[CellType, ...]:
     """Return the closure of a function in the order its code wants it."""
     return tuple(captured[name] if name in captured else CellType(runtime) for name in code.co_freevars)
 

@@ -21,22 +21,16 @@ def emit_in_place(emitter: Emitter, instruction: core.OperateInPlace) -> None:
     target, left = instruction.target, instruction.left
     if not (isinstance(left, Local) and left.name == target and not target.startswith(".")):
         target = f".in_place_{instruction.site}"
-        pair = emitter.take([left, instruction.right])
-        if isinstance(pair[1], ast.Name | ast.Constant):
-            emitter.statement(ast.Assign([emitter.target(target)], pair[0]))
-            right = pair[1]
-        else:
+        start, right = emitter.take([left, instruction.right])
+        emitter.assign(target, start)
+        if not isinstance(right, ast.Name | ast.Constant):
             value = f".value_{instruction.site}"
-            emitter.statement(ast.Assign([emitter.target(target)], pair[0]))
-            emitter.statement(ast.Assign([emitter.target(value)], pair[1]))
-            emitter.assigned[-1].add(value)
+            emitter.assign(value, right)
             right = emitter.name(value)
-        emitter.assigned[-1].add(target)
     else:
         emitter.remaining[target] -= 1
         (right,) = emitter.take([instruction.right])
-    operator = BINARY[instruction.operator]()
-    emitter.statement(ast.AugAssign(emitter.target(target), operator, right))  # type: ignore[arg-type]
+    emitter.statement(ast.AugAssign(emitter.target(target), BINARY[instruction.operator](), right))
     _bind_in_place(emitter, instruction, target)
 
 
@@ -79,9 +73,7 @@ def emit_store_item(emitter: Emitter, instruction: core.StoreItem) -> None:
 
 
 @emits(core.DeleteLocal, core.DeleteCell, core.DeleteGlobalName)
-def emit_delete_name(
-    emitter: Emitter, instruction: core.DeleteLocal | core.DeleteCell | core.DeleteGlobalName
-) -> None:
+def emit_delete_name(emitter: Emitter, instruction: core.DeleteLocal | core.DeleteCell | core.DeleteGlobalName) -> None:
     """Unbind a name."""
     emitter.statement(ast.Delete([emitter.at(ast.Name(instruction.name, ast.Del()))]))
 
@@ -167,7 +159,7 @@ def emit_if(emitter: Emitter, instruction: core.If) -> None:
     if not then[0] and not orelse[0] and _folded(emitter, instruction, test, then[1], orelse[1]):
         return
     left = instruction.condition
-    if isinstance(left, Local) and emitter._is_kept(left.name) and not isinstance(test.node, ast.Name):
+    if isinstance(left, Local) and emitter.is_kept(left.name) and not isinstance(test.node, ast.Name):
         emitter.flush()
         emitter.assign(left.name, test.node)
         test = Pending(left.name, emitter.name(left.name))
@@ -184,15 +176,14 @@ def _folded(
     """Write the branch as a ternary, ``and`` or ``or`` if it is one."""
     if len(then) == len(orelse) == 1 and then[0].name == orelse[0].name and emitter.uses[then[0].name] == 1:
         condition = truth(emitter, instruction.site, test.node)
-        emitter.pending.append(
-            Pending(then[0].name, emitter.at(ast.IfExp(condition, then[0].node, orelse[0].node)))
-        )
+        emitter.pending.append(Pending(then[0].name, emitter.at(ast.IfExp(condition, then[0].node, orelse[0].node))))
         return True
     left = instruction.condition
     sides = [*then, *orelse]
     if len(sides) != 1 or not isinstance(left, Local) or sides[0].name != left.name:
         return False
-    if not emitter._is_kept(left.name) or test.name != left.name or isinstance(test.node, ast.Name) and test.node.id == left.name:
+    assigned = isinstance(test.node, ast.Name) and test.node.id == left.name
+    if assigned or not emitter.is_kept(left.name):
         return False
     emitter.pending.append(Pending(left.name, _logical(emitter, instruction.site, test, sides[0], bool(then))))
     return True
@@ -294,7 +285,7 @@ def _loop_body(emitter: Emitter, site: int, block: Block, prologue: list[ast.stm
         return emitter.suite(block)
     counter = f".trips_{site}"
     span = emitter.span
-    count = emitter.at(ast.AugAssign(emitter.target(counter), ast.Add(), emitter.constant(1)))  # type: ignore[arg-type]
+    count = emitter.at(ast.AugAssign(emitter.target(counter), ast.Add(), emitter.constant(1)))
     emitter.loops.append((site, counter))
     try:
         return emitter.suite(block, prologue=[count, *prologue])

@@ -147,15 +147,16 @@ class _Mangler(cst.CSTTransformer):
     def __init__(self, class_name: str) -> None:
         super().__init__()
         self.class_name = class_name
+        self.inner_classes = 0
 
-    def visit_ClassDef_body(self, node: cst.ClassDef) -> None:
-        self.classes = getattr(self, "classes", 0) + 1
+    def visit_ClassDef_body(self, node: cst.ClassDef) -> None:  # noqa: N802 (libcst's name)
+        self.inner_classes += 1
 
-    def leave_ClassDef_body(self, node: cst.ClassDef) -> None:
-        self.classes -= 1
+    def leave_ClassDef_body(self, node: cst.ClassDef) -> None:  # noqa: N802
+        self.inner_classes -= 1
 
-    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
-        if getattr(self, "classes", 0):
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:  # noqa: N802
+        if self.inner_classes:
             return updated_node
         name = mangle(self.class_name, updated_node.value)
         return updated_node.with_changes(value=name) if name != updated_node.value else updated_node

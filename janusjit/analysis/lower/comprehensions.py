@@ -77,9 +77,7 @@ def _empty(state: Lowering, node: Comprehension) -> Local:
     return state.value(core.Build, node, "list" if isinstance(node, cst.ListComp) else "set", (), ())
 
 
-def _clauses(
-    state: Lowering, node: Comprehension, clause: cst.CompFor, iterator: Atom, result: Local | None
-) -> None:
+def _clauses(state: Lowering, node: Comprehension, clause: cst.CompFor, iterator: Atom, result: Local | None) -> None:
     """Emit the loop of one ``for`` clause, with what is inside it."""
     if clause.asynchronous is not None:
         raise state.unsupported(clause, "an asynchronous comprehension is not read")

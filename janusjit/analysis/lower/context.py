@@ -283,10 +283,9 @@ class Lowering:
         """Write a plain local; an instruction that has just made an owned value writes it there itself."""
         instructions = self.block.instructions
         last = instructions[-1] if instructions else None
-        if owned and isinstance(last, _RETARGETABLE) and isinstance(value, Local) and value.name == last.target:
-            if is_temporary(value):
-                last.target = target
-                return
+        if owned and isinstance(last, _RETARGETABLE) and value == Local(last.target) and is_temporary(value):
+            last.target = target
+            return
         self.emit(core.Move, node, target, value)
 
     def delete(self, node: cst.CSTNode, identifier: str) -> None:

@@ -62,9 +62,8 @@ def lower_binary(state: Lowering, node: cst.BinaryOperation) -> Atom:
 def lower_unary(state: Lowering, node: cst.UnaryOperation) -> Atom:
     """Lower a unary operator; the negative of a number literal is a constant."""
     operand = state.expression(node.expression)
-    if isinstance(node.operator, cst.Minus) and isinstance(operand, Constant):
-        if isinstance(operand.value, int | float | complex) and not isinstance(operand.value, bool):
-            return Constant(-operand.value)
+    if isinstance(node.operator, cst.Minus) and isinstance(node.expression, cst.Integer | cst.Float | cst.Imaginary):
+        return Constant(-node.expression.evaluated_value)
     return state.value(core.Operate, node, UNARY[type(node.operator)], operand)
 
 
@@ -194,9 +193,7 @@ def lower_call(state: Lowering, node: cst.Call) -> Atom:
     atoms, starred = lower_sequence(state, node, positional)
     if len(atoms) > 1 and any(starred) and any(not is_simple(argument.value) for argument in keywords):
         atoms, starred = (state.value(core.Build, node, "list", atoms, starred),), (True,)
-    atoms = tuple(
-        state.settled(atom, node, [argument.value for argument in keywords]) for atom in atoms
-    )
+    atoms = tuple(state.settled(atom, node, [argument.value for argument in keywords]) for atom in atoms)
     return state.value(core.Call, node, function, atoms, starred, _lower_keywords(state, node, keywords))
 
 
@@ -305,9 +302,7 @@ def _literal_text(text: str, whole: cst.FormattedString) -> str:
     return evaluated
 
 
-def _replacement_field(
-    state: Lowering, field: cst.FormattedStringExpression, whole: cst.FormattedString
-) -> list[Atom]:
+def _replacement_field(state: Lowering, field: cst.FormattedStringExpression, whole: cst.FormattedString) -> list[Atom]:
     atoms: list[Atom] = []
     conversion = field.conversion or ""
     if field.equal is not None:

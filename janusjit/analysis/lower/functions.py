@@ -107,7 +107,7 @@ def lower_lambda(state: Lowering, node: cst.Lambda) -> Atom:
 
 @statement(cst.FunctionDef)
 def lower_function(state: Lowering, node: cst.FunctionDef) -> None:
-    """Lower a nested ``def``: decorators, defaults, annotations, the function, the calls of the decorators, the name."""
+    """Lower a nested ``def``: decorators, defaults, annotations, the function, the decorators' calls, the name."""
     if node.type_parameters is not None:
         raise state.unsupported(node, "a nested generic function is not read")
     decorators: list[Atom] = []
@@ -122,9 +122,7 @@ def lower_function(state: Lowering, node: cst.FunctionDef) -> None:
     state.store(node.name, node.name.value, made, owned=True)
 
 
-def _defaults(
-    state: Lowering, parameters: cst.Parameters
-) -> tuple[tuple[Atom, ...], tuple[tuple[str, Atom], ...]]:
+def _defaults(state: Lowering, parameters: cst.Parameters) -> tuple[tuple[Atom, ...], tuple[tuple[str, Atom], ...]]:
     positional = [
         parameter.default for parameter in (*parameters.posonly_params, *parameters.params) if parameter.default
     ]

@@ -7,6 +7,8 @@ only after the whole pattern has matched, and before the guard runs (PEP 634, as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import libcst as cst
 
@@ -16,7 +18,7 @@ from janusjit.analysis.lower.branches import choose
 from janusjit.analysis.lower.context import FALSE, NONE, TRUE, Lowering, statement
 
 Bindings = dict[str, Atom]
-Pattern = Callable[[Lowering, cst.CSTNode, Atom, Bindings], Atom]
+Pattern = Callable[[Lowering, Any, Atom, Bindings], Atom]
 
 
 @statement(cst.Match)
@@ -126,9 +128,7 @@ def _alternative(
     return choose(state, patterns[0], matched, keep, next_one)
 
 
-def _sequence(
-    state: Lowering, node: cst.MatchList | cst.MatchTuple, subject: Atom, bindings: Bindings
-) -> Atom:
+def _sequence(state: Lowering, node: cst.MatchList | cst.MatchTuple, subject: Atom, bindings: Bindings) -> Atom:
     patterns = [item.value if isinstance(item, cst.MatchSequenceElement) else item for item in node.patterns]
     stars = [position for position, item in enumerate(patterns) if isinstance(item, cst.MatchStar)]
     is_sequence = state.value(core.Intrinsic, node, "is_sequence", (subject,))
@@ -177,7 +177,7 @@ def _items(
             if pattern.name is not None:
                 bindings[pattern.name.value] = Local(target)
         else:
-            parts.append(_lazy(state, pattern, lambda name=target: Local(name), bindings))
+            parts.append(_lazy(state, pattern, partial(Local, target), bindings))
     return _all(state, node, parts)
 
 
@@ -196,9 +196,7 @@ def _indexed(
     return read
 
 
-def _lazy(
-    state: Lowering, pattern: cst.CSTNode, subject: Callable[[], Atom], bindings: Bindings
-) -> Callable[[], Atom]:
+def _lazy(state: Lowering, pattern: cst.CSTNode, subject: Callable[[], Atom], bindings: Bindings) -> Callable[[], Atom]:
     return lambda: _pattern(state, pattern, subject(), bindings)
 
 
@@ -244,7 +242,7 @@ def _unpacked(
     targets = tuple(state.fresh() for _ in patterns)
     state.emit(core.Unpack, node, targets, -1, values)
     parts = [
-        _lazy(state, pattern, lambda name=target: Local(name), bindings)
+        _lazy(state, pattern, partial(Local, target), bindings)
         for pattern, target in zip(patterns, targets, strict=True)
     ]
     return _all(state, node, parts)
