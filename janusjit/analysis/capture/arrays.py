@@ -166,6 +166,10 @@ def stack(machine: Machine, parts: list[Value], axis: int = 0) -> Value:
     dtype = np.result_type(*(part.type.numpy_dtype for part in parts))
     name = dtype_name(dtype)
     shape = parts[0].type.shape
+    if any(dim.symbols() for part in parts for dim in part.type.shape if isinstance(dim, DimExpr)) and any(
+        part.type.shape != shape for part in parts
+    ):
+        raise machine.unsupported("array.shape", "array", "whether rows have one length is known at run time only")
     if name is None or any(part.type.shape != shape for part in parts):
         raise machine.python_error(ValueError, "all input arrays must have the same shape")
     rows = [

@@ -28,6 +28,7 @@ from janusjit.analysis.capture.arrays import (
 )
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import to_number
+from janusjit.analysis.capture.numpy_dimensions import align, fitted
 from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -457,7 +458,7 @@ def fit(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
         if any(dim != 1 for dim in value.type.shape[:extra]):
             raise machine.python_error(ValueError, "could not broadcast input array into the target's shape")
         value = machine.emit("reshape", value, shape=value.type.shape[extra:])
-    return broadcast_to(machine, value, shape)
+    return fitted(machine, value, shape)
 
 
 def _masked_write(machine: Machine, base: ArrayValue, axis: int, mask: Advanced, element: Value) -> None:
@@ -471,7 +472,7 @@ def _masked_write(machine: Machine, base: ArrayValue, axis: int, mask: Advanced,
                 element = machine.emit("reshape", element, shape=())
             shape = (*mask.value.type.shape, *(1 for _ in range(trailing)))
             condition = machine.emit("reshape", mask.value, shape=shape)
-            chosen = machine.emit("where", condition, element, target)
+            chosen = machine.emit("where", *align(machine, (condition, element, target)))
             write(machine, base, broadcast_to(machine, chosen, target.type.shape))
             return
     if axis != 0:

@@ -17,6 +17,7 @@ from janusjit.analysis.capture.arrays import as_array, cast, read, sequence_item
 from janusjit.analysis.capture.calls import MODELS, Model
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
+from janusjit.analysis.capture.numpy_dimensions import require_equal, with_shape
 from janusjit.analysis.capture.ufuncs import describe, store
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.ir.graph import Node, Value
@@ -219,9 +220,13 @@ def finish(machine: Machine, result: Value, out: AbstractValue = NONE) -> Abstra
         return wrap(machine, result)
     if isinstance(out, TupleValue) and len(out.items) == 1:
         out = machine.resolve(out.items[0])
-    if not isinstance(out, ArrayValue) or out.type != result.type:
+    fits = isinstance(out, ArrayValue) and (out.type.dtype, out.type.rank) == (result.type.dtype, result.type.rank)
+    if not fits:
         raise machine.unsupported("numpy.argument", "out=", f"it is no array of type {result.type}")
-    return store(machine, out, result)
+    assert isinstance(out, ArrayValue)
+    for dim, wanted in zip(result.type.shape, out.type.shape, strict=True):
+        require_equal(machine, dim, wanted, "output array does not match the result's shape")
+    return store(machine, out, with_shape(machine, result, out.type.shape))
 
 
 def limits(dtype: str) -> tuple[Any, Any]:

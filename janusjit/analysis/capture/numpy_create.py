@@ -13,7 +13,6 @@ import numpy as np
 
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import (
-    broadcast_to,
     cast,
     constant,
     new_array,
@@ -32,7 +31,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     numpy_function,
     refuse,
 )
-from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, with_shape
+from janusjit.analysis.capture.numpy_dimensions import fitted, with_shape
 from janusjit.analysis.capture.numpy_shape import require_c_order
 from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import (
@@ -149,9 +148,7 @@ def _model_full(
 def _spread(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> AbstractValue:
     if not value.type.shape:
         return new_array(machine, machine.emit("full", value, shape=shape))
-    if broadcast_shape(machine, (value.type.shape, shape)) != shape:
-        raise machine.python_error(ValueError, "could not broadcast input array")
-    return new_array(machine, machine.emit("copy", broadcast_to(machine, value, shape)))
+    return new_array(machine, machine.emit("copy", fitted(machine, value, shape)))
 
 
 @numpy_function(np.full_like)

@@ -85,12 +85,24 @@ def align(machine: Machine, values: Sequence[Value]) -> list[Value]:
     ]
 
 
-def fitted(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
-    """Broadcast a value to a shape, guarding dimensions not known to be equal."""
-    if broadcast_shape(machine, (value.type.shape, shape)) == shape:
-        own = value.type.shape
-        kept = tuple(1 if d == 1 else shape[i] for i, d in enumerate(own, len(shape) - len(own)))
-        value = with_shape(machine, value, kept)
+def fitted(
+    machine: Machine, value: Value, shape: tuple[Dim, ...], message: str = "could not broadcast input array"
+) -> Value:
+    """Broadcast a value to a shape, guarding dimensions not known to be equal.
+
+    Raises
+    ------
+    PythonRaise
+        ``ValueError(message)`` if it does not broadcast to exactly this shape.
+    """
+    own = value.type.shape
+    if len(own) > len(shape):
+        raise machine.python_error(ValueError, message)
+    target = shape[len(shape) - len(own) :]
+    for dim, wanted in zip(own, target, strict=True):
+        if dim != 1:
+            require_equal(machine, dim, wanted, message)
+    value = with_shape(machine, value, tuple(1 if d == 1 else w for d, w in zip(own, target, strict=True)))
     return broadcast_to(machine, value, shape)
 
 

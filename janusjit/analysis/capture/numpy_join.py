@@ -155,6 +155,8 @@ def _split(
         return build(machine, "list", pieces)
     count = integer(machine, parts, "the number of sections")
     if isinstance(size, DimExpr):
+        if not exact:
+            raise machine.unsupported("numpy.function", "np.array_split", "the length is known at run time only")
         require_equal(machine, (size // count) * count, size, "array split does not result in an equal division")
         each = size // count
         return build(machine, "list", [_range_view(machine, source, at, each * i, each) for i in range(count)])

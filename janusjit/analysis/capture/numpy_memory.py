@@ -16,6 +16,7 @@ from janusjit.analysis.capture.values import ArrayValue
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Node, Value
 from janusjit.ops.indexing import NewAxis, PathStep, Range
+from janusjit.ops.type_rules import at_least
 
 #: elements from one position of an axis to the next; None where that is not known
 Stride = Dim | None
@@ -83,6 +84,8 @@ def reshaped(shape: Sequence[Dim], given: Strides, target: Sequence[Dim]) -> Str
     if _contiguous(old) is True and (not old or old[-1][1] == 1):
         return c_strides(target)
     new = [dim for dim in target if dim != 1]
+    if len(new) == 1 and _contiguous(old) is False:
+        return "copy"
     made: list[Stride] = []
     while old and new:
         group, parts = [old.pop(0)], [new.pop(0)]
@@ -108,12 +111,14 @@ def _split(stride: Stride, parts: Sequence[Dim]) -> Strides:
 
 
 def _contiguous(group: Sequence[tuple[Dim, Stride]]) -> bool | None:
-    """Whether axes step through memory as one; None where a stride is not known."""
+    """Whether axes step through memory as one; None where a stride, or whether a dimension is 1, is not known."""
     answer: bool | None = True
-    for (_, outer), (dim, inner) in itertools.pairwise(group):
-        if outer is None or inner is None:
+    for (size, outer), (dim, inner) in itertools.pairwise(group):
+        if outer is not None and inner is not None and outer == inner * dim:
+            continue
+        if outer is None or inner is None or not (at_least(size, 2) and at_least(dim, 2)):
             answer = None
-        elif outer != inner * dim:
+        else:
             return False
     return answer
 

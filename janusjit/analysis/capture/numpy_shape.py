@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import as_dim, broadcast_to, new_array, read, sequence_items, shape_of, view
+from janusjit.analysis.capture.arrays import as_dim, new_array, read, sequence_items, shape_of, view
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
@@ -21,7 +21,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     numpy_function,
     refuse,
 )
-from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, quotient, require_equal, require_nonempty
+from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, fitted, quotient, require_equal, require_nonempty
 from janusjit.analysis.capture.numpy_memory import reshaped, strides
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
@@ -45,9 +45,9 @@ def transpose_to(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) ->
 
 
 def reshape_to(machine: Machine, source: ArrayValue, shape: tuple[Dim, ...]) -> ArrayValue:
-    """Return ``source.reshape(shape)``: a view where NumPy makes one."""
+    """Return ``source.reshape(shape)``: a view, another object even of the same shape, where NumPy makes one."""
     if shape == source.type.shape:
-        return ArrayValue(source.storage, source.path, source.type, source.operands)
+        return view(machine, source, PathStep.of("reshape", shape=shape))
     made = reshaped(source.type.shape, strides(machine, source), shape)
     if isinstance(made, tuple):
         return view(machine, source, PathStep.of("reshape", shape=shape))
@@ -290,10 +290,8 @@ for _function, _rank in ((np.atleast_1d, 1), (np.atleast_2d, 2), (np.atleast_3d,
 def _model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractValue) -> AbstractValue:
     source = as_array_value(machine, array)
     wanted = shape_of(machine, machine.resolve(shape))
-    found = broadcast_shape(machine, (source.type.shape, wanted))
-    if found != wanted:
-        raise machine.python_error(ValueError, "operands could not be broadcast together with remapped shapes")
-    value = broadcast_to(machine, read(machine, source), wanted)
+    message = "operands could not be broadcast together with remapped shapes"
+    value = fitted(machine, read(machine, source), wanted, message)
     return frozen_view(machine, source, value, "an array made by np.broadcast_to views it")
 
 
@@ -307,7 +305,7 @@ def _model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractV
         else frozen_view(
             machine,
             source,
-            broadcast_to(machine, read(machine, source), shape),
+            fitted(machine, read(machine, source), shape),
             "np.broadcast_arrays made a view of it",
         )
         for source in sources

@@ -23,7 +23,7 @@ from janusjit.analysis.capture.arrays import (
 )
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import kind_of
-from janusjit.analysis.capture.numpy_dimensions import align, broadcast_shape, fitted
+from janusjit.analysis.capture.numpy_dimensions import align, fitted
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.ir.graph import Value
@@ -225,9 +225,7 @@ def store(machine: Machine, out: AbstractValue, result: Value, where: AbstractVa
         raise machine.python_error(
             TypeError, f"Cannot cast ufunc output from {result.type.numpy_dtype!r} to {target.numpy_dtype!r}"
         )
-    if broadcast_shape(machine, (result.type.shape, target.shape)) != target.shape:
-        raise machine.python_error(ValueError, "non-broadcastable output operand")
-    value = fitted(machine, cast(machine, result, target.dtype), target.shape)
+    value = fitted(machine, cast(machine, result, target.dtype), target.shape, "non-broadcastable output operand")
     if where is not None and not (isinstance(where, Known) and where.value is True):
         mask = as_array(machine, where)
         if mask is None:

@@ -1,13 +1,30 @@
-"""Every expression of the table gives through capture what NumPy gives, with dimensions known and symbolic."""
+"""NumPy through capture: every expression and body of the tables gives what NumPy gives."""
 
 from pathlib import Path
 
 import pytest
 from tests.analysis.capture.numpy_cases import check
 
-EXPRESSIONS = (Path(__file__).parent / "numpy_expressions.txt").read_text().splitlines()
+HERE = Path(__file__).parent
+EXPRESSIONS = (HERE / "numpy_expressions.txt").read_text().splitlines()
+BODIES = (HERE / "numpy_bodies.txt").read_text().strip().split("\n\n")
+#: what needs a size that is known
+STATIC = {
+    "p.trace(1)",
+    "np.linalg.svd(x)",
+    "np.array_split(v, 3)",
+    "v.tolist()",
+    "x.tolist()",
+    "return [float(r) for r in v], [int(r) for r in k], v.tolist()",
+    "return max(x.max(), y.max()), min(v), sum(v)",
+}
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_expression(expression):
-    check(expression)
+@pytest.mark.parametrize("body", [*EXPRESSIONS, *BODIES])
+def test_known_dimensions(body):
+    check(body)
+
+
+@pytest.mark.parametrize("body", [body for body in (*EXPRESSIONS, *BODIES) if body not in STATIC])
+def test_symbolic_dimensions(body):
+    check(body, symbolic=True)
