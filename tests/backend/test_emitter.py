@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+import platform
+
 import numpy as np
 import pytest
 
@@ -54,6 +58,29 @@ def test_cast_is_astype(source: str, target: str) -> None:
         # one at a time: NumPy's vector code and its remainder loop convert out-of-range floats to uint32 differently
         want = np.array([x.astype(DTYPES[target]) for x in values])
     assert_same_bits(got, want)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86's flags")
+@pytest.mark.parametrize("count", [1, 16])
+@pytest.mark.parametrize("source", FLOATS)
+@pytest.mark.parametrize("target", [name for name in INTEGERS if name != "u32"])
+def test_casts_raise_the_flag_numpy_warns_of(source: str, target: str, count: int) -> None:
+    c_library, invalid = ctypes.CDLL(ctypes.util.find_library("m")), 0x01
+    kernel = ElementwiseKernel(lambda e, x: e.cast(x, target), (source,))
+    out = np.empty(count, DTYPES[target])
+    for value in [*special_values(source), *(DTYPES[source].type(s * 2.0**p) for s in (1, -1) for p in (31, 63, 64))]:
+        x = np.full(count, value)
+        try:
+            with np.errstate(invalid="raise"):
+                x.astype(DTYPES[target])
+            wanted = 0
+        except FloatingPointError:
+            wanted = invalid
+        c_library.feclearexcept(0x3F)
+        kernel.run(x, out)
+        raised = c_library.fetestexcept(invalid)
+        c_library.feclearexcept(0x3F)
+        assert raised == wanted, value
 
 
 EXACT = [

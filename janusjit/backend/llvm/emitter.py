@@ -296,16 +296,33 @@ class LLVMScalarEmitter:
         return wide if width == bit_width(dtype) else self.builder.trunc(wide, register_type(dtype))
 
     def _truncate_to_signed(self, x: Scalar, width: int) -> ir.Value:
-        """Return the integral part; the least integer for what is out of range and for NaN."""
-        bound = 2.0 ** (width - 1)
-        target, least = ir.IntType(width), ir.Constant(ir.IntType(width), -(1 << (width - 1)))
-        below = self.lt(x, self.constant(bound, x.dtype))
-        # a float64 between -(2**31) - 1 and -(2**31) truncates into range, a wider type has no such neighbour
-        lower = self.constant(-bound - 1.0, x.dtype) if width == 32 and x.dtype == "f64" else None
-        above = self.gt(x, lower) if lower is not None else self.ge(x, self.constant(-bound, x.dtype))
-        in_range = self.logical_and(below, above)
-        safe = self.select(in_range, x, self.constant(0.0, x.dtype))
-        return self.builder.select(in_range.value, self.builder.fptosi(safe.value, target), least)
+        """Return the integral part; the least integer for what is out of range and for NaN, raising invalid."""
+        builder, target = self.builder, ir.IntType(width)
+        above = 2.0 ** (width - 1)
+        # the least integer is in range; a float64 truncates to the least 32-bit integer from beyond it
+        beyond = float(np.nextafter(DTYPES[x.dtype].type(-above), -np.inf))
+        below = -above - 1.0 if width == 32 and x.dtype == "f64" else beyond
+        bounds = [self.constant(bound, x.dtype) for bound in (below, above)]
+        in_range = self.logical_and(self.gt(x, bounds[0]), self.lt(x, bounds[1]))
+        # infinity times zero raises the flag, if the two conditions, which are the same, are not known to be
+        number = self.mul(
+            self.select(in_range, x, self.constant(np.inf, x.dtype)),
+            self.select(self._is_between(x, below, above), self.constant(1.0, x.dtype), self.constant(0.0, x.dtype)),
+        )
+        outside = self.isnan(number)
+        safe = self.select(outside, self.constant(0.0, x.dtype), number)
+        least = ir.Constant(target, -(1 << (width - 1)))
+        return builder.select(outside.value, least, builder.fptosi(safe.value, target))
+
+    def _is_between(self, x: Scalar, below: float, above: float) -> Scalar:
+        """Return whether ``below < x < above`` (of signs minus and plus), found from the representations."""
+        builder, bits = self.builder, ir.IntType(bit_width(x.dtype))
+        raw = builder.bitcast(x.value, bits)
+        negative = builder.icmp_signed("<", raw, ir.Constant(bits, 0))
+        sizes = np.abs(np.array([below, above], DTYPES[x.dtype])).view(f"i{bits.width // 8}")
+        limits = [ir.Constant(bits, int(size)) for size in sizes]
+        magnitude = builder.and_(raw, ir.Constant(bits, (1 << (bits.width - 1)) - 1))
+        return Scalar("bool", builder.icmp_signed("<", magnitude, builder.select(negative, *limits)))
 
     def _float_to_u64(self, x: Scalar) -> ir.Value:
         half = self.constant(2.0**63, x.dtype)
