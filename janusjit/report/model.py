@@ -8,11 +8,13 @@ lost, most first.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
-from janusjit.report.text import print_report
+from janusjit.report.tables import available, print_tables
+from janusjit.report.text import format_report, style_for
 from janusjit.runtime.events import (
     SCHEMA_VERSION,
     BackedOff,
@@ -62,6 +64,8 @@ class Row:
         Guards that failed at the same time.
     text : str
         The cause in words.
+    reason : bool
+        Whether it is a reason to run in plain Python rather than a failed guard.
     """
 
     code: str
@@ -78,6 +82,7 @@ class Row:
     hint: Hint | None = None
     also: tuple[Difference, ...] = ()
     text: str = ""
+    reason: bool = False
     alone: int = 0
 
 
@@ -125,7 +130,7 @@ class Report:
     dropped: int = 0
 
     def print(self, file: TextIO | None = None, width: int | None = None) -> None:
-        """Print the report as text, to standard output when no file is given.
+        """Print the report as text, to standard output when no file is given; as tables on a terminal if Rich is there.
 
         Parameters
         ----------
@@ -134,7 +139,12 @@ class Report:
         width : int, optional
             Columns; the terminal's, or 100, when not given.
         """
-        print_report(self, file, width)
+        target = sys.stdout if file is None else file
+        style = style_for(target, width)
+        if self.functions and target.isatty() and available():
+            print_tables(self, target, style)
+        else:
+            target.write("\n".join(format_report(self, style)) + "\n")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
@@ -230,7 +240,7 @@ class _Builder:
         key = (construct, cause.code, where)
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = Row(cause.code, cause.category, construct, "", where)
+            row = self._rows[key] = Row(cause.code, cause.category, construct, "", where, reason=True)
         row.count += 1
         row.lost += event.cost.lost
         row.call_site, row.hint, row.text = event.call_site, hint, cause.text

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from janusjit.errors import CATEGORY_TEXT
 from janusjit.spans import UNKNOWN_SPAN
 
 if TYPE_CHECKING:
@@ -58,33 +56,30 @@ def style_for(file: TextIO, width: int | None) -> Style:
     return Style(max(width, _MINIMUM_WIDTH), colored)
 
 
-def print_report(report: Report, file: TextIO | None, width: int | None) -> None:
-    """Print a report."""
-    target = sys.stdout if file is None else file
-    style = style_for(target, width)
-    target.write("\n".join(format_report(report, style)) + "\n")
-
-
 def format_report(report: Report, style: Style) -> Iterator[str]:
     """Yield the lines of a report."""
     if not report.functions:
         yield "janusjit: no jitted function has been called"
         return
-    count = len(report.functions)
-    failures = sum(function.deopts for function in report.functions)
-    functions = f"{count} function{'s' if count != 1 else ''}"
-    yield style.bold(f"janusjit report: {functions}, {failures} failed guard{'s' if failures != 1 else ''}")
-    if report.dropped:
-        yield f"({report.dropped} older events were not kept)"
+    yield style.bold(head_line(report))
     for function in report.functions:
         yield ""
         yield from _function(function, style)
 
 
+def head_line(report: Report) -> str:
+    """Return what the report is about, in one line."""
+    count = len(report.functions)
+    failures = sum(function.deopts for function in report.functions)
+    functions = f"{count} function{'s' if count != 1 else ''}"
+    dropped = f" ({report.dropped} older events were not kept)" if report.dropped else ""
+    return f"janusjit report: {functions}, {failures} failed guard{'s' if failures != 1 else ''}{dropped}"
+
+
 def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     identity = function.function
     yield style.bold(identity.name) + style.dim(f"  {identity.file}:{identity.line}")
-    yield from style.wrap(_summary(function), "  ")
+    yield from style.wrap(summary_text(function), "  ")
     if not function.rows:
         yield "  every guard held"
         return
@@ -94,7 +89,8 @@ def _function(function: FunctionReport, style: Style) -> Iterator[str]:
         yield from _row(row, style)
 
 
-def _summary(function: FunctionReport) -> str:
+def summary_text(function: FunctionReport) -> str:
+    """Return the counters of a function as a sentence."""
     parts = []
     counted = function.counted
     if counted is not None:
@@ -121,32 +117,37 @@ def _summary(function: FunctionReport) -> str:
 def _row(row: Row, style: Style) -> Iterator[str]:
     head = f"  {duration(row.lost):>9}  {row.count:>5}  "
     indent = " " * len(head)
-    where = "" if row.where is UNKNOWN_SPAN or not row.where.line else f"{row.where}  "
-    if row.expected or row.got:
-        what = f"{where}{row.expression}: {row.expected} → {', '.join(row.got) or '?'}  [{row.code}]"
-    else:
-        what = f"{row.text}  [{row.code}]" if row.category in CATEGORY_TEXT else f"{where}{row.text}  [{row.code}]"
-    yield from style.wrap(what, indent, head)
+    lines = assumption_text(row)
+    where = f"{row.where}  " if row.where.line and not row.reason else ""
+    yield from style.wrap(where + lines[0], indent, head)
     if row.where.text:
         yield from style.wrap(f"| {row.where.text}", indent)
-    for other in row.also:
-        yield from style.wrap(f"also {other.expression}: {other.expected} → {other.actual}  [{other.code}]", indent)
-    yield from style.wrap(_action(row), indent)
-    if row.hint is not None:
-        benefit = f" ({row.hint.benefit})" if row.hint.benefit else ""
-        yield from style.wrap(f"hint: {row.hint.edit}{benefit}", indent)
+    for line in (*lines[1:], action_text(row), f"hint: {hint_text(row)}" if row.hint else ""):
+        yield from style.wrap(line, indent)
 
 
-def _action(row: Row) -> str:
+def assumption_text(row: Row) -> list[str]:
+    """Return what was assumed and what came, and the guards that failed at the same time, a line each."""
+    first = row.text if row.reason else f"{row.expression}: {row.expected} → {', '.join(row.got) or '?'}"
+    return [
+        f"{first}  [{row.code}]",
+        *(f"also {other.expression}: {other.expected} → {other.actual}  [{other.code}]" for other in row.also),
+    ]
+
+
+def hint_text(row: Row) -> str:
+    """Return what the user can do, and what it would have saved; empty where nothing is known."""
+    if row.hint is None:
+        return ""
+    return row.hint.edit + (f" ({row.hint.benefit})" if row.hint.benefit else "")
+
+
+def action_text(row: Row) -> str:
+    """Return what was done, how the value behaves over time, and where the call came from."""
     parts = [row.action]
     if row.history is not None:
-        history = row.history
-        calls = (
-            f"call {history.first_call}"
-            if history.first_call == history.last_call
-            else f"calls {history.first_call} to {history.last_call}"
-        )
-        parts.append(f"{history.pattern}, {calls}")
+        first, last = row.history.first_call, row.history.last_call
+        parts.append(f"{row.history.pattern}, {f'call {first}' if first == last else f'calls {first} to {last}'}")
     if row.call_site is not UNKNOWN_SPAN:
         parts.append(f"called at {str(row.call_site).rpartition(':')[0]}")
     return "; ".join(parts)

@@ -281,8 +281,12 @@ def test_nothing_degrades_quietly(tmp_path):
     assert run(program, JANUSJIT_QUIET="1").stderr == ""
 
 
-def test_code_without_a_file_runs_and_says_why():
-    result = run(PROGRAM, JANUSJIT_QUIET="0")
+def test_code_without_source_runs_and_says_why():
+    program = f"""
+    source = {textwrap.dedent(PROGRAM)!r}
+    exec(compile(source, '<generated>', 'exec'))
+    """
+    result = run(program, JANUSJIT_QUIET="0")
     assert result.stdout == "0 6\n"
     assert "source" in result.stderr
 

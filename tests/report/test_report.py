@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from importlib import resources
@@ -145,6 +146,7 @@ def test_text_is_plain_off_a_terminal_and_under_no_color(stream_and_step, monkey
             return True
 
     report = report_of(stream_and_step[0])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # as if Rich were not installed
     monkeypatch.setenv("TERM", "xterm")
     outputs = {}
     for name, file, no_color in [("file", io.StringIO(), ""), ("terminal", Terminal(), ""), ("mono", Terminal(), "1")]:
@@ -154,6 +156,25 @@ def test_text_is_plain_off_a_terminal_and_under_no_color(stream_and_step, monkey
     assert "\x1b[" in outputs["terminal"]
     assert outputs["file"] == outputs["mono"]
     assert "\x1b[" not in outputs["file"]
+
+
+def test_tables_on_a_terminal_show_the_same_rows(stream_and_step, monkeypatch):
+    pytest.importorskip("rich")
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    report, terminal = report_of(stream_and_step[0]), Terminal()
+    report.print(terminal, width=160)
+    text = terminal.getvalue()
+    for name in ("lost", "count", "where", "assumed → got", "action", "hint"):
+        assert name in text
+    for row in rows(report):
+        assert duration(row.lost) in text
+        assert row.expression.split()[0] in text
+    assert "32 → 17" in text
 
 
 def test_to_dict_is_json(stream_and_step):
