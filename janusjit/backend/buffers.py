@@ -207,13 +207,16 @@ class _Assigner:
 
     def _place_carried(self, step: RegionStep, scope: Scope) -> None:
         (region,) = step.node.regions
-        for parameter, initial in zip(region.parameters, step.node.inputs, strict=True):
+        for position, (parameter, initial) in enumerate(zip(region.parameters, step.node.inputs, strict=True)):
             if parameter.type.rank == 0 or self.liveness.root(parameter) is not parameter:
                 continue
             storage = self.placement.storage(initial)
             shared = [i for i in step.node.inputs if i.type.rank and self.placement.storage(i) is storage]
             usable = storage is not None and storage.layout == contiguous(parameter.type) and len(shared) == 1
             usable = usable and not is_view_value(initial)
+            if usable and storage and storage.kind == "input":
+                # the caller's memory takes updates of the caller's array only, not what a name is bound to later
+                usable = all(_updates(end.inputs[position], parameter) for end in continues(step.node))
             if usable and storage and self._may_overwrite(storage, initial, None, step):
                 self.placement.place(parameter, storage)
             else:
@@ -323,6 +326,27 @@ class _Assigner:
             return
         if storage.scope is self.liveness.body:
             storage.kind = "object"
+
+
+def _updates(value: Value, origin: Value) -> bool:
+    """Whether ``value`` is a version of the array ``origin``: made from it by updates alone."""
+    if value is origin:
+        return True
+    node = value.node
+    if node is None:
+        return False
+    if node.op in UPDATES:
+        return _updates(node.inputs[0], origin)
+    if node.op == "if":
+        ends = [region.terminator for region in node.regions if region.terminator.op == "yield"]
+        return all(_updates(end.inputs[value.index], origin) for end in ends)
+    if node.op == "loop":
+        (region,) = node.regions
+        return any(
+            _updates(initial, origin) and all(_updates(end.inputs[value.index], parameter) for end in breaks(node))
+            for initial, parameter in zip(node.inputs, region.parameters, strict=True)
+        )
+    return False
 
 
 def is_view_value(value: Value) -> bool:
