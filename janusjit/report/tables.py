@@ -38,7 +38,7 @@ def print_tables(report: Report, file: TextIO, style: Style) -> None:
     console.print(head_line(report), style="bold")
     for function in report.functions:
         console.print()
-        console.print(function.function.name, style="bold", end="  ")
+        console.print(str(function.function), style="bold", end="  ")
         console.print(f"{function.function.file}:{function.function.line}", style="dim")
         console.print(summary_text(function))
         if function.rows:

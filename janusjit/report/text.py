@@ -78,7 +78,7 @@ def head_line(report: Report) -> str:
 
 def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     identity = function.function
-    yield style.bold(identity.name) + style.dim(f"  {identity.file}:{identity.line}")
+    yield style.bold(str(identity)) + style.dim(f"  {identity.file}:{identity.line}")
     yield from style.wrap(summary_text(function), "  ")
     if not function.rows:
         yield "  every guard held"

@@ -162,6 +162,11 @@ def relaxation_keys(failed: Iterable[EntryGuard], arguments: Sequence[Any]) -> f
     return frozenset(keys)
 
 
+def are_flags(failed: Sequence[EntryGuard]) -> bool:
+    """Whether all that failed are assumptions on ``True`` and ``False``: two values, worth a specialization each."""
+    return all(isinstance(guard, IdentityIs) and type(guard.value) is bool for guard in failed)
+
+
 def _dimension_keys(guard: ArrayLayout, value: Any) -> set[Hashable] | None:
     if type(value) is not np.ndarray or any(d.code != "array.shape" for d in _array_differences(guard, value)):
         return None

@@ -184,7 +184,7 @@ class JitFunction(Generic[Parameters, Result]):
     @property
     def identity(self) -> str:
         """The name under which events speak of the function."""
-        return self._lifecycle.publisher.identity.name
+        return str(self._lifecycle.publisher.identity)
 
     def explain(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Explanation:
         """Return which entry guards would hold or fail for a call, without running anything.

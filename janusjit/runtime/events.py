@@ -29,11 +29,18 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class FunctionIdentity:
-    """A jitted function, as events name it: ``module.qualified_name``, its file and first line."""
+    """A jitted function, as events name it: ``module.qualified_name``, its file and first line.
+
+    ``instance`` tells apart several that are made of one ``def``: closures, or one function jitted twice.
+    """
 
     name: str
     file: str
     line: int
+    instance: int = 1
+
+    def __str__(self) -> str:
+        return self.name if self.instance == 1 else f"{self.name} #{self.instance}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from janusjit.config import current
-from janusjit.ir.guards import InGraphGuard
+from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
 from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
@@ -303,8 +303,7 @@ class Lifecycle:
         """Deoptimize at entry: make a specialization that admits the call, and continue there or in Python."""
         started = time.perf_counter()
         nearest, failed, differences = self._differences(call.bound)
-        keys = causes.relaxation_keys((guard for guard, _ in failed), call.bound) if failed else None
-        new = (keys or frozenset()) - self._refused - self.relaxations.keys
+        new = self._to_relax([guard for guard, _ in failed], call)
         cost = Cost(guards=time.perf_counter() - started)
         with self._turn() as mine:
             if not mine:
@@ -327,9 +326,16 @@ class Lifecycle:
             self.publisher.refuse_python(cause_of(differences[0]), call.number, nearest.number)
         return self.function(*call.args, **call.kwargs)
 
+    def _to_relax(self, failed: list[EntryGuard], call: Call) -> frozenset[Any]:
+        """Return the assumptions to give up; none where a further specialization is the better answer."""
+        if not failed or (causes.are_flags(failed) and len(self.cache) < self.cache.limit // 2):
+            return frozenset()
+        keys = causes.relaxation_keys(failed, call.bound)
+        return (keys or frozenset()) - self._refused - self.relaxations.keys
+
     def _differences(
         self, arguments: Sequence[Any]
-    ) -> tuple[Specialization, list[tuple[Any, str]], tuple[Difference, ...]]:
+    ) -> tuple[Specialization, list[tuple[EntryGuard, str]], tuple[Difference, ...]]:
         """Return the nearest specialization, its entry guards that fail, and these in the user's terms."""
         failures = [(specialization, specialization.failures_for(arguments)) for specialization in self.cache]
         nearest, failed = min(failures, key=lambda item: len(item[1]))

@@ -48,4 +48,4 @@ def topic_of(event: Event) -> str:
 def line(event: Event) -> str:
     """Return an event as one line."""
     which = "" if event.specialization is None else f" specialization {event.specialization}"
-    return f"{event.function.name} call {event.call}:{which} {event.outcome}: {event.cause.text} [{event.cause.code}]"
+    return f"{event.function} call {event.call}:{which} {event.outcome}: {event.cause.text} [{event.cause.code}]"

@@ -7,8 +7,10 @@ an event is added to the tally and published exactly once, before the policy has
 from __future__ import annotations
 
 import sys
+import threading
 import types
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ from janusjit.runtime.statistics import Tally
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
+_instances: Counter[tuple[str, str, int]] = Counter()
+_instances_lock = threading.Lock()
 _WARM = Cause("warm_up", "environment", "a warm-up call")
 
 
@@ -59,7 +63,10 @@ class Publisher:
     def __init__(self, function: types.FunctionType, policy: str, stream: Stream, tally: Tally) -> None:
         code = function.__code__
         name = f"{function.__module__}.{function.__qualname__}"
-        self.identity = FunctionIdentity(name, code.co_filename, code.co_firstlineno)
+        key = (name, code.co_filename, code.co_firstlineno)
+        with _instances_lock:
+            _instances[key] += 1
+            self.identity = FunctionIdentity(*key, instance=_instances[key])
         self.policy = policy
         self.stream = stream
         self.tally = tally
@@ -131,7 +138,7 @@ class Publisher:
             function=self.identity, cause=cause, call=call, specialization=specialization, call_site=call_site()
         )
         self._publish(event)
-        raise GuardError(cause.code, f"{self.identity.name}: {cause.text}", self.stream.record(event))
+        raise GuardError(cause.code, f"{self.identity}: {cause.text}", self.stream.record(event))
 
     def evicted(self, specialization: Specialization, call: int, cause: Cause) -> None:
         """A specialization was dropped."""
@@ -166,7 +173,7 @@ class Publisher:
 
     def _warn(self, event: Event) -> None:
         if self.policy == "warn":
-            text = f"{self.identity.name} {event.outcome}: {event.cause.text}"
+            text = f"{self.identity} {event.outcome}: {event.cause.text}"
             where = event.call_site if event.call_site is not UNKNOWN_SPAN else Span("<unknown>", 1, 1)
             warnings.warn_explicit(text, DegradedWarning, where.file, where.line)
 
