@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.indexing import nest
 from janusjit.backend.llvm.values import (
+    I32,
     I64,
+    POINTER,
     ArrayValue,
     Extent,
     KernelContext,
@@ -21,7 +24,9 @@ from janusjit.backend.llvm.values import (
     Scalar,
     as_i64,
     element_pointer,
+    item_size,
     load,
+    memory_type,
     multiply,
     register_type,
     store,
@@ -58,7 +63,10 @@ def _kept_strides(out: ArrayValue, rank: int, kept: Sequence[int]) -> list[Exten
 
 
 def _emit_search(context: KernelContext, op: str, row: ArrayValue) -> ir.Value:
-    """Emit loops over ``row`` that remember the best element and its number in C order."""
+    """Emit the search of ``row``, whose elements are counted in C order."""
+    if row.rank == 1 and row.strides == (item_size(row.dtype),):
+        function = _search_function(context, op, row.dtype)
+        return context.builder.call(function, [row.pointer, as_i64(row.dims[0])])
     builder, dtype = context.builder, row.dtype
     best, place = context.stack_slot(register_type(dtype)), context.stack_slot(I64)
     builder.store(load(builder, dtype, row.pointer).value, best)
@@ -69,7 +77,8 @@ def _emit_search(context: KernelContext, op: str, row: ArrayValue) -> ir.Value:
         number: Extent = 0
         for dim, position in zip(row.dims, index, strict=True):
             number = builder.add(as_i64(multiply(builder, number, dim)), position)
-        x, leader = load(builder, dtype, element_pointer(builder, row, index)), Scalar(dtype, builder.load(best, typ=register_type(dtype)))
+        x = load(builder, dtype, element_pointer(builder, row, index))
+        leader = Scalar(dtype, builder.load(best, typ=register_type(dtype)))
         better = _is_better(emitter, op, x, leader)
         builder.store(builder.select(better.value, x.value, leader.value), best)
         builder.store(builder.select(better.value, as_i64(number), builder.load(place, typ=I64)), place)
@@ -84,3 +93,82 @@ def _is_better(emitter: LLVMScalarEmitter, op: str, x: Scalar, leader: Scalar) -
         return better
     is_first_nan = emitter.logical_and(emitter.isnan(x), emitter.logical_not(emitter.isnan(leader)))
     return emitter.logical_or(better, is_first_nan)
+
+
+def _search_function(context: KernelContext, op: str, dtype: str) -> ir.Function:
+    """Return ``f(elements, count)``: finds the extremum, then the first element equal to it, or the first NaN."""
+    module = context.module
+    name = f"janus.{op}.{dtype}"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    function = ir.Function(module, ir.FunctionType(I64, [POINTER, I64]), name)
+    function.linkage = "internal"
+    function.attributes.add("nounwind")
+    inner = KernelContext(function, context.python)
+    builder, (elements, count) = inner.builder, function.args
+    kind = op.removeprefix("arg")
+    emitter = LLVMScalarEmitter(builder)
+    worst = emitter.constant(reduce.identity(kind, dtype), dtype)
+    extremum = builder.call(reduce.block_function(module, context.python, kind, dtype), [worst.value, elements, count])
+    inner.finish_with(_emit_first_equal(inner, Scalar(dtype, extremum), elements, count))
+    return function
+
+
+def _emit_first_equal(context: KernelContext, x: Scalar, elements: ir.Value, count: ir.Value) -> ir.Value:
+    """Emit the search for the first element that is ``x``: by vectors up to the one that has it, then one by one."""
+    builder, function = context.builder, context.function
+    lanes = 16
+    blocks = [function.append_basic_block(n) for n in ("search", "vector", "one.by.one", "compare", "next", "found")]
+    search, vector, scalar, compare, following, found = blocks
+    start = builder.block
+    builder.branch(search)
+    builder.position_at_end(search)
+    index = builder.phi(I64)
+    index.add_incoming(ir.Constant(I64, 0), start)
+    room = builder.icmp_signed("<=", index, builder.sub(count, ir.Constant(I64, lanes)))
+    builder.cbranch(room, vector, scalar)
+    builder.position_at_end(vector)
+    hits = _equal_lanes(builder, x, elements, index, lanes)
+    index.add_incoming(builder.add(index, ir.Constant(I64, lanes)), vector)
+    builder.cbranch(builder.icmp_unsigned("==", hits, ir.Constant(hits.type, 0)), search, scalar)
+    builder.position_at_end(scalar)
+    builder.branch(compare)
+    builder.position_at_end(compare)
+    position = builder.phi(I64)
+    position.add_incoming(index, scalar)
+    emitter = LLVMScalarEmitter(builder)
+    pointer = builder.gep(elements, [position], inbounds=True, source_etype=memory_type(x.dtype))
+    equal = _is_same(emitter, load(builder, x.dtype, pointer), x)
+    builder.cbranch(equal.value, found, following)
+    builder.position_at_end(following)
+    position.add_incoming(builder.add(position, ir.Constant(I64, 1)), following)
+    builder.branch(compare)
+    builder.position_at_end(found)
+    return position
+
+
+def _is_same(emitter: LLVMScalarEmitter, element: Scalar, x: Scalar) -> Scalar:
+    if x.dtype == "bool":
+        return emitter.logical_not(emitter.logical_xor(element, x))
+    same = emitter.eq(element, x)
+    if not is_float(x.dtype):
+        return same
+    return emitter.logical_or(same, emitter.logical_and(emitter.isnan(element), emitter.isnan(x)))
+
+
+def _equal_lanes(builder: ir.IRBuilder, x: Scalar, elements: ir.Value, index: ir.Value, lanes: int) -> ir.Value:
+    """Return a mask of which of the elements from ``index`` on are ``x``."""
+    loaded = reduce.load_vector(builder, x.dtype, elements, index, lanes)
+    value = builder.zext(x.value, memory_type("bool")) if x.dtype == "bool" else x.value
+    undefined = ir.Constant(loaded.type, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
+    everywhere = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+    if not is_float(x.dtype):
+        same = builder.icmp_unsigned("==", loaded, everywhere)
+    else:
+        both_nan = builder.and_(
+            builder.fcmp_unordered("uno", loaded, loaded), builder.fcmp_unordered("uno", everywhere, everywhere)
+        )
+        same = builder.or_(builder.fcmp_ordered("==", loaded, everywhere), both_nan)
+    return builder.bitcast(same, ir.IntType(lanes))

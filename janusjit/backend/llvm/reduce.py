@@ -7,6 +7,7 @@ are NumPy's bit for bit; other kinds do not depend on the order, but ``prod``, w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.values import (
+    I1,
     I64,
     POINTER,
     KernelContext,
     PythonEmitter,
     Scalar,
+    declare,
+    item_size,
     load,
     memory_type,
     register_type,
@@ -28,6 +32,8 @@ from janusjit.ir.types import DTYPES
 #: how many elements a block has at most: NumPy's ``PW_BLOCKSIZE``
 BLOCK = 128
 LANES = 8
+#: how many bytes of elements an extremum looks at in a turn: enough to hide the latency of comparing
+EXTREMUM_BYTES = 256
 
 
 def is_pairwise(kind: str, dtype: str) -> bool:
@@ -123,40 +129,48 @@ def _emit_sequence(
     return running
 
 
-def _vector_loop(
-    context: KernelContext, dtype: str, elements: ir.Value, count: ir.Value
-) -> tuple[ir.Value, ir.Value, ir.Block, ir.Block]:
-    """Emit ``vector = elements[:8]; for i in range(8, count - count % 8, 8)``; return phis and the blocks to fill."""
-    builder = context.builder
-    vector_type = ir.VectorType(memory_type(dtype), LANES)
-    size = DTYPES[dtype].itemsize
-    first = builder.load(elements, typ=vector_type, align=size)
-    before = builder.block
-    head, body, after = (context.function.append_basic_block(name) for name in ("vector", "vectors", "vectored"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    index, running = builder.phi(I64), builder.phi(vector_type)
-    index.add_incoming(ir.Constant(I64, LANES), before)
-    running.add_incoming(first, before)
-    end = builder.and_(count, ir.Constant(I64, -LANES))
-    builder.cbranch(builder.icmp_signed("<", index, end), body, after)
-    builder.position_at_end(body)
-    return index, running, head, after
+@dataclass(frozen=True)
+class _VectorLoop:
+    """``for (index = first; index + lanes <= count; index += lanes)`` with vectors carried from turn to turn."""
+
+    index: ir.PhiInstr
+    carried: list[ir.PhiInstr]
+    head: ir.Block
+    after: ir.Block
+    lanes: int
+
+    @staticmethod
+    def begin(
+        context: KernelContext, span: tuple[ir.Value, ir.Value], carried: list[ir.Value], lanes: int
+    ) -> _VectorLoop:
+        """Emit the loop's head; what is emitted next is its body."""
+        builder, (first, count) = context.builder, span
+        before = builder.block
+        head, body, after = (context.function.append_basic_block(name) for name in ("vectors", "vector", "vectored"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        loop = _VectorLoop(builder.phi(I64), [builder.phi(value.type) for value in carried], head, after, lanes)
+        loop.index.add_incoming(first, before)
+        for phi, value in zip(loop.carried, carried, strict=True):
+            phi.add_incoming(value, before)
+        end = builder.sub(count, ir.Constant(I64, lanes))
+        builder.cbranch(builder.icmp_signed("<=", loop.index, end), body, after)
+        builder.position_at_end(body)
+        return loop
+
+    def end(self, builder: ir.IRBuilder, following: list[ir.Value]) -> None:
+        """Emit the way back to the head; what is emitted next comes after the loop."""
+        self.index.add_incoming(builder.add(self.index, ir.Constant(I64, self.lanes), flags=("nsw",)), builder.block)
+        for phi, value in zip(self.carried, following, strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(self.head)
+        builder.position_at_end(self.after)
 
 
-def _load_vector(builder: ir.IRBuilder, dtype: str, elements: ir.Value, index: ir.Value) -> ir.Value:
+def load_vector(builder: ir.IRBuilder, dtype: str, elements: ir.Value, index: ir.Value, lanes: int) -> ir.Value:
+    """Emit a load of ``lanes`` consecutive elements."""
     pointer = builder.gep(elements, [index], inbounds=True, source_etype=memory_type(dtype))
-    return builder.load(pointer, typ=ir.VectorType(memory_type(dtype), LANES), align=DTYPES[dtype].itemsize)
-
-
-def _close_vector_loop(
-    builder: ir.IRBuilder, index: ir.Value, running: ir.Value, following: ir.Value, blocks: tuple[ir.Block, ir.Block]
-) -> None:
-    head, after = blocks
-    index.add_incoming(builder.add(index, ir.Constant(I64, LANES), flags=("nsw",)), builder.block)
-    running.add_incoming(following, builder.block)
-    builder.branch(head)
-    builder.position_at_end(after)
+    return builder.load(pointer, typ=ir.VectorType(memory_type(dtype), lanes), align=item_size(dtype))
 
 
 def _emit_pairwise_block(context: KernelContext, dtype: str, elements: ir.Value, count: ir.Value) -> ir.Value:
@@ -166,17 +180,18 @@ def _emit_pairwise_block(context: KernelContext, dtype: str, elements: ir.Value,
     few = builder.icmp_signed("<", count, ir.Constant(I64, LANES))
     with builder.if_else(few) as (then, otherwise):
         with then:
-            zero = ir.Constant(type_, -0.0)
-            total = _emit_sequence(context, "sum", dtype, zero, elements, ir.Constant(I64, 0), count)
+            nothing = ir.Constant(type_, -0.0)
+            total = _emit_sequence(context, "sum", dtype, nothing, elements, ir.Constant(I64, 0), count)
             builder.store(total, result)
         with otherwise:
-            index, running, head, after = _vector_loop(context, dtype, elements, count)
-            following = builder.fadd(running, _load_vector(builder, dtype, elements, index))
-            _close_vector_loop(builder, index, running, following, (head, after))
+            first = load_vector(builder, dtype, elements, ir.Constant(I64, 0), LANES)
+            loop = _VectorLoop.begin(context, (ir.Constant(I64, LANES), count), [first], LANES)
+            (running,) = loop.carried
+            loop.end(builder, [builder.fadd(running, load_vector(builder, dtype, elements, loop.index, LANES))])
             lanes = [builder.extract_element(running, ir.Constant(I64, lane)) for lane in range(LANES)]
             while len(lanes) > 1:
                 lanes = [builder.fadd(a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
-            total = _emit_sequence(context, "sum", dtype, lanes[0], elements, index, count)
+            total = _emit_sequence(context, "sum", dtype, lanes[0], elements, loop.index, count)
             builder.store(total, result)
     return builder.load(result, typ=type_)
 
@@ -184,22 +199,29 @@ def _emit_pairwise_block(context: KernelContext, dtype: str, elements: ir.Value,
 def _emit_extremum_block(
     context: KernelContext, kind: str, dtype: str, total: ir.Value, elements: ir.Value, count: ir.Value
 ) -> ir.Value:
-    builder = context.builder
-    emitter = LLVMScalarEmitter(builder)
-    type_ = register_type(dtype)
-    result, done = context.stack_slot(type_), context.stack_slot(I64)
-    builder.store(total, result)
-    builder.store(ir.Constant(I64, 0), done)
-    with builder.if_then(builder.icmp_signed(">=", count, ir.Constant(I64, LANES))):
-        index, running, head, after = _vector_loop(context, dtype, elements, count)
-        x = _load_vector(builder, dtype, elements, index)
-        better = builder.fcmp_ordered(">=" if kind == "max" else "<=", running, x)
-        better = builder.or_(better, builder.fcmp_unordered("uno", running, running))
-        _close_vector_loop(builder, index, running, builder.select(better, running, x), (head, after))
-        best = Scalar(dtype, total)
-        for lane in range(LANES):
-            best = combine(emitter, kind, best, Scalar(dtype, builder.extract_element(running, ir.Constant(I64, lane))))
-        builder.store(best.value, result)
-        builder.store(index, done)
-    first, best_so_far = builder.load(done, typ=I64), builder.load(result, typ=type_)
-    return _emit_sequence(context, kind, dtype, best_so_far, elements, first, count)
+    """Emit the extremum of ``total`` and the elements: with wide vectors, then narrow ones, then one by one."""
+    first: ir.Value = ir.Constant(I64, 0)
+    for lanes in (EXTREMUM_BYTES // item_size(dtype), LANES):
+        first, total = _emit_extremum_loop(context, kind, Scalar(dtype, total), elements, (first, count), lanes)
+    return _emit_sequence(context, kind, dtype, total, elements, first, count)
+
+
+def _emit_extremum_loop(
+    context: KernelContext, kind: str, total: Scalar, elements: ir.Value, span: tuple[ir.Value, ir.Value], lanes: int
+) -> tuple[ir.Value, ir.Value]:
+    """Emit a loop over vectors that skips NaN and notes whether there was one; return where it ended, and the total."""
+    builder, dtype = context.builder, total.dtype
+    type_, vector = register_type(dtype), ir.VectorType(memory_type(dtype), lanes)
+    worst = ir.Constant(vector, [identity(kind, dtype)] * lanes)
+    no_nan = ir.Constant(ir.VectorType(I1, lanes), [0] * lanes)
+    loop = _VectorLoop.begin(context, span, [worst, no_nan], lanes)
+    best, nan = loop.carried
+    x = load_vector(builder, dtype, elements, loop.index, lanes)
+    better = builder.fcmp_ordered(">" if kind == "max" else "<", best, x)
+    loop.end(builder, [builder.select(better, best, x), builder.or_(nan, builder.fcmp_unordered("uno", x, x))])
+    name = f"llvm.vector.reduce.f{kind}.v{lanes}{dtype}"  # llvmlite does not know how vectors are called in it
+    reduced = declare(builder.module, name, type_, [vector])
+    mask = ir.IntType(lanes)
+    seen = builder.icmp_unsigned("!=", builder.bitcast(nan, mask), ir.Constant(mask, 0))
+    found = builder.select(seen, ir.Constant(type_, float("nan")), builder.call(reduced, [best]))
+    return loop.index, combine(LLVMScalarEmitter(builder), kind, total, Scalar(dtype, found)).value
