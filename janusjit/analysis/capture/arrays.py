@@ -34,7 +34,16 @@ PYTHON_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
 def read(machine: Machine, array: ArrayValue) -> Value:
     """Return the graph value of an array as it is now."""
     storage: Storage = machine.state.at(array.storage)
+    check_mirror(machine, storage)
     return read_path(machine, storage.version, array)
+
+
+def check_mirror(machine: Machine, storage: Storage) -> None:
+    """Refuse a read-only view after the array it views was written."""
+    if storage.mirrors is not None:
+        index, version = storage.mirrors
+        if machine.state.at(index).version is not version:
+            raise machine.unsupported("array.alias", "view", "the array was written since the view of it was taken")
 
 
 def read_path(machine: Machine, version: Value, array: ArrayValue) -> Value:

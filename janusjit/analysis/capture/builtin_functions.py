@@ -94,6 +94,11 @@ def _index(machine: Machine, value: AbstractValue) -> AbstractValue:
     raise machine.python_error(TypeError, "object cannot be interpreted as an integer")
 
 
+@models(operator.index)
+def _model_operator_index(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _index(machine, arguments[0])
+
+
 @models(enumerate)
 def _model_enumerate(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     start = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))

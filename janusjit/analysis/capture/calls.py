@@ -131,8 +131,20 @@ def call(
     if method is not None:
         return call(machine, method, arguments, keywords, target)
     if isinstance(function, HostValue):
-        raise _unknown_callee(machine, str(function.place))
+        raise _host_callee(machine, function)
     raise machine.python_error(TypeError, "object is not callable")
+
+
+def _host_callee(machine: Machine, function: HostValue) -> Exception:
+    source = getattr(function.value, "__self__", None)
+    if isinstance(source, np.random.RandomState | np.random.Generator):
+        return machine.unsupported(
+            "numpy.random",
+            f"{function.place}()",
+            "random numbers come from a state that calls outside the graph change too",
+            hint="draw them outside the jitted function and pass them in",
+        )
+    return _unknown_callee(machine, str(function.place))
 
 
 def _unknown_callee(machine: Machine, name: str) -> Exception:
@@ -161,9 +173,25 @@ def call_known(
         return _call_function(machine, value.__wrapped__, arguments, keywords, target)
     if isinstance(value, types.FunctionType):
         return _call_function(machine, value, arguments, keywords, target)
+    written = _numpy_implementation(machine, value, arguments, keywords)
+    if written is not None:
+        return _call_function(machine, written, arguments, keywords, target)
     if isinstance(value, type):
         return instantiate(machine, value, arguments, keywords, target)
     return _call_builtin(machine, value, arguments, dict(keywords))
+
+
+def _numpy_implementation(
+    machine: Machine, value: Any, arguments: list[AbstractValue], keywords: Keywords
+) -> types.FunctionType | None:
+    """Return the Python function behind a NumPy function, which NumPy calls unless an argument overrides it."""
+    implementation = getattr(value, "_implementation", None) if type(value) is type(np.sum) else None
+    if not isinstance(implementation, types.FunctionType):
+        return None
+    for argument in (*arguments, *(argument for _, argument in keywords)):
+        if special_method(machine, argument, "__array_function__") is not None:
+            return None
+    return implementation
 
 
 def _find_model(value: Any) -> Model | None:

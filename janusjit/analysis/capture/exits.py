@@ -10,7 +10,7 @@ import itertools
 import types
 from typing import Any
 
-from janusjit.analysis.capture.arrays import read
+from janusjit.analysis.capture.arrays import check_mirror, read
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import EXIT, Machine
 from janusjit.analysis.capture.protocols import ObjectKey
@@ -167,7 +167,8 @@ class Boxer:
 
     def _read_only(self, value: ArrayValue, storage: Storage, made: Box) -> Box:
         """Return the recipe for an array that eager made as a read-only view."""
-        if storage.frozen or value.path:
+        check_mirror(self.machine, storage)
+        if value.path or (storage.mirrors is not None and storage.mirrors[0] < 0):
             raise self.machine.unsupported("array.alias", "result", "a read-only view of another array is returned")
         return self._once(self._key(("read-only", value.storage)), lambda: CallBox(_make_read_only, (made,)))
 

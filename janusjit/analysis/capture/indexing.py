@@ -363,7 +363,7 @@ def _index_arrays(machine: Machine, advanced: list[tuple[int, Advanced]]) -> lis
             arrays.append(nonzero(machine, item.value)[0])
         else:
             arrays.append(item.value)
-    return arrays
+    return align(machine, arrays) if len(arrays) > 1 else arrays
 
 
 def nonzero(machine: Machine, mask: Value) -> list[Value]:

@@ -300,8 +300,9 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
         back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
         merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction))
         merged = merger.merge()
-        found = [(slot.location, slot.result.type) for slot in merger.slots]
-        if found == shape or (shape is None and not found):
+        found: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
+        found += merger.poisoned
+        if found == (shape or []):
             _emit(machine, instruction, region, loop, merger, mark)
             return
         header, parameters, shape = merged, tuple(slot.result for slot in merger.slots), found

@@ -79,6 +79,7 @@ class Merger:
     fork: Any
     mark: int | None = None
     slots: list[Slot] = field(default_factory=list)
+    poisoned: list[tuple[Any, ...]] = field(default_factory=list)
     _objects: dict[tuple[int, ...], AbstractValue] = field(default_factory=dict)
     _storages: dict[tuple[int, ...], int] = field(default_factory=dict)
     _kept: set[int] = field(default_factory=set)
@@ -159,7 +160,7 @@ class Merger:
         for name in names:
             values = [frame.locals.get(name) for frame in frames]
             if any(value is None for value in values) or self._sized_inside(values):
-                merged.locals[name] = Poison(self.fork, f"'{name}' is unbound on one path")
+                merged.locals[name] = self._poison(("local", position, name), f"'{name}' is not bound on every path")
             else:
                 merged.locals[name] = self.value(("local", position, name), values)  # type: ignore[arg-type]
         return merged
@@ -172,6 +173,8 @@ class Merger:
             merged.version = self.graph_value(where, [item.version for item in items])
             merged.frozen = next((item.frozen for item in items if item.frozen), "")
             merged.writeable = all(item.writeable for item in items)
+            if merged.mirrors is not None:
+                self._keep(merged.mirrors[0])
             if first.outside is not None:
                 flag = self.graph_value((*where, "outside"), [item.outside[1] for item in items])
                 merged.outside = (first.outside[0], flag)
@@ -181,6 +184,7 @@ class Merger:
         elif isinstance(merged, DictObject):
             self._same("dict keys", [list(item.items) for item in items])
             merged.items = {k: self.value((*where, k), [item.items[k] for item in items]) for k in first.items}
+            self._reach(merged.default_factory)
         elif isinstance(merged, SetObject):
             self._same("set items", [list(item.items) for item in items])
         elif isinstance(merged, Instance):
@@ -191,6 +195,7 @@ class Merger:
             self._namespace(where, merged, items)
         elif isinstance(merged, IteratorObject):
             merged.position = self.value((*where, "position"), [item.position for item in items])
+            self._reach((*merged.sources, merged.function))
         elif isinstance(merged, GeneratorObject):
             self._generator(where, merged, items)
         return merged
@@ -214,7 +219,7 @@ class Merger:
                     for value in values
                 ]
             if any(value is None for value in values):
-                merged.attributes[name] = Poison(self.fork, f"attribute '{name}' is set on one path only")
+                merged.attributes[name] = self._poison((*where, name), f"attribute '{name}' is set on one path only")
             else:
                 merged.attributes[name] = self.value((*where, name), values)  # type: ignore[arg-type]
 
@@ -225,7 +230,7 @@ class Merger:
         if all(value is None for value in values):
             return
         if any(value is None for value in values):
-            merged.value = Poison(self.fork, "a closure variable is bound on one path only")
+            merged.value = self._poison(where, "a closure variable is bound on one path only")
         else:
             merged.value = self.value(where, values)  # type: ignore[arg-type]
 
@@ -284,6 +289,7 @@ class Merger:
         first = values[0]
         for value in values:
             if isinstance(value, Poison):
+                self.poisoned.append(where)
                 return value
         if isinstance(first, Known) and all(
             isinstance(v, Known) and _same_constant(first.value, v.value) for v in values
@@ -292,7 +298,7 @@ class Merger:
         merged = self._numbers(where, values)
         if merged is None and all(type(value) is type(first) for value in values):
             merged = self._same_kind(where, values)
-        return merged if merged is not None else Poison(self.fork, "the paths leave different kinds of values")
+        return merged if merged is not None else self._poison(where, "the paths leave different kinds of values")
 
     def _numbers(self, where: tuple[Any, ...], values: list[Any]) -> AbstractValue | None:
         kinds = {_number_kind(value) for value in values}
@@ -317,6 +323,10 @@ class Merger:
         return any(
             isinstance(v, ArrayValue) and self.machine.sized_since(Value(v.type), self.mark) for v in values
         )
+
+    def _poison(self, where: tuple[Any, ...], reason: str) -> Poison:
+        self.poisoned.append(where)
+        return Poison(self.fork, reason)
 
     def _hidden(self, value: Value) -> bool:
         return self.mark is not None and self.machine.born_since(value, self.mark)

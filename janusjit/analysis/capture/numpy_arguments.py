@@ -42,7 +42,10 @@ def numpy_function(*functions: Any, method: str | None = None) -> Callable[[Rule
 
     def register(rule: RuleType) -> RuleType:
         for function in functions:
-            MODELS[function] = by_signature(rule, f"np.{function.__name__}")
+            model = by_signature(rule, f"np.{function.__name__}")
+            # NumPy's own code calls what is behind the dispatcher
+            for known in {function, getattr(function, "_implementation", function)}:
+                MODELS[known] = model
         return rule if method is None else array_method(method)(rule)
 
     return register

@@ -10,6 +10,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import cast, constant, view, wrap
+from janusjit.analysis.capture.indexing import element_value
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     MISSING_ARGUMENT,
@@ -131,6 +132,23 @@ def _model_nan_to_num(
     return wrap(machine, value)
 
 
+@numpy_function(np.copyto)
+def _model_copyto(
+    machine: Machine,
+    dst: AbstractValue,
+    src: AbstractValue,
+    casting: AbstractValue = Known("same_kind"),
+    where: AbstractValue = TRUE,
+) -> AbstractValue:
+    target, value = machine.resolve(dst), machine.resolve(src)
+    if machine.constant(casting, "casting") != "same_kind" or not isinstance(target, ArrayValue):
+        raise machine.unsupported("numpy.argument", "casting=", "only the default has a rule")
+    weak = isinstance(value, Known) and type(value.value) in (int, float, bool)
+    element = element_value(machine, target, value) if weak else array(machine, value, "np.copyto")
+    ufuncs.store(machine, target, element, where)
+    return NONE
+
+
 # ---------------------------------------------------------------------- comparison
 
 
@@ -233,3 +251,25 @@ def _model_diff(
         halves = [view(machine, source, PathStep.of("view", index=tuple(part))) for part in (later, earlier)]
         source = as_array_value(machine, ufuncs.apply(machine, ufunc, halves))
     return source
+
+
+# ---------------------------------------------------------------------- assertions of tests
+
+
+@numpy_function(np.testing.assert_allclose)
+def _model_assert_allclose(
+    machine: Machine,
+    actual: AbstractValue,
+    desired: AbstractValue,
+    rtol: AbstractValue = Known(1e-07),
+    atol: AbstractValue = Known(0),
+    equal_nan: AbstractValue = TRUE,
+    err_msg: AbstractValue = NONE,
+    verbose: AbstractValue = TRUE,
+) -> AbstractValue:
+    if array(machine, actual).type.shape != array(machine, desired).type.shape:
+        raise machine.unsupported("numpy.function", "np.testing.assert_allclose", "the shapes are not known to agree")
+    close = _all_true(machine, _close(machine, actual, desired, rtol, atol, equal_nan))
+    assert isinstance(close, Scalar)
+    machine.require(close.value, machine.guard("assert", machine.span.text or "assert", "arrays that are close"))
+    return NONE

@@ -25,17 +25,17 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
     dtype_of,
+    flag,
     given,
     integer,
     numpy_function,
     operate,
-    refuse,
 )
 from janusjit.analysis.capture.numpy_create import C_ORDER, FLOAT64, check_shape, full, number_of
-from janusjit.analysis.capture.numpy_dimensions import with_shape
+from janusjit.analysis.capture.numpy_dimensions import fitted, with_shape
 from janusjit.analysis.capture.numpy_join import joined
 from janusjit.analysis.capture.numpy_linalg import diagonal
-from janusjit.analysis.capture.numpy_shape import flattened, frozen_view, require_c_order
+from janusjit.analysis.capture.numpy_shape import flattened, mirror, require_c_order
 from janusjit.analysis.capture.values import (
     FALSE,
     NONE,
@@ -215,7 +215,7 @@ def _model_diagonal(
     axis2: AbstractValue = Known(1),
 ) -> AbstractValue:
     value = diagonal(machine, array(machine, a), offset, axis1, axis2)
-    return frozen_view(machine, machine.resolve(a), value, "its diagonal was taken as a view")
+    return mirror(machine, machine.resolve(a), value)
 
 
 @numpy_function(np.meshgrid)
@@ -252,11 +252,12 @@ def _model_indices(
     shape = tuple(as_dim(machine, item, "np.indices") for item in items)
     name = dtype_of(machine, dtype, "i64")
     assert name is not None
-    refuse(machine, "sparse=", NONE if not machine.constant(sparse, "sparse") else sparse)
+    thin = flag(machine, sparse, "sparse")
     grids = []
     for axis, size in enumerate(shape):
         line = machine.emit("arange", constant(machine, 0, name), constant(machine, 1, name), length=size)
         grown = with_shape(machine, line, tuple(size if at == axis else 1 for at in range(len(shape))))
-        full = machine.emit("broadcast", grown, shape=shape)
-        grids.append(with_shape(machine, full, (1, *shape)))
+        grids.append(grown if thin else with_shape(machine, fitted(machine, grown, shape), (1, *shape)))
+    if thin:
+        return TupleValue(tuple(new_array(machine, grid) for grid in grids))
     return new_array(machine, joined(machine, grids, 0))

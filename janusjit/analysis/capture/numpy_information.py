@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from janusjit.analysis.capture.arrays import dim_value, is_array_like, is_python_number, shape_value, type_of
 from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.numpy_arguments import array, axes_of, given, numpy_function
+from janusjit.analysis.capture.numpy_arguments import array, axes_of, axis_of, given, integer, numpy_function
 from janusjit.analysis.capture.state import Instance
 from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, Scalar
 from janusjit.ir.dims import product
@@ -89,6 +90,13 @@ def _of_types(function: Any) -> None:
 
 for _function in (np.result_type, np.promote_types, np.issubdtype, np.dtype, np.finfo, np.iinfo):
     _of_types(_function)
+
+
+@numpy_function(normalize_axis_index)
+def _model_normalize_axis_index(
+    machine: Machine, axis: AbstractValue, ndim: AbstractValue, msg_prefix: AbstractValue = NONE
+) -> AbstractValue:
+    return Known(axis_of(machine, axis, integer(machine, ndim, "ndim")))
 
 
 @numpy_function(np.can_cast)

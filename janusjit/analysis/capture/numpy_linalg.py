@@ -28,11 +28,11 @@ from janusjit.analysis.capture.numpy_arguments import (
     refuse,
     with_common_dtype,
 )
-from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, require_equal, with_shape
+from janusjit.analysis.capture.numpy_dimensions import align, broadcast_shape, require_equal, with_shape
 from janusjit.analysis.capture.numpy_reduce import accumulator, reduce_to
 from janusjit.analysis.capture.numpy_shape import flattened
 from janusjit.analysis.capture.operators import MATMUL
-from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, Known, TupleValue
+from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, TupleValue
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
 
@@ -114,6 +114,19 @@ def _model_dot(machine: Machine, a: AbstractValue, b: AbstractValue, out: Abstra
 @numpy_function(np.vdot)
 def _model_vdot(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
     return wrap(machine, dot(machine, flattened(machine, array(machine, a)), flattened(machine, array(machine, b))))
+
+
+def _model_vecdot(
+    machine: Machine, x1: AbstractValue, x2: AbstractValue, *, axis: AbstractValue = Known(-1)
+) -> AbstractValue:
+    left, right = align(machine, with_common_dtype(machine, (array(machine, x1), array(machine, x2))))
+    product_ = machine.emit("multiply", left, right)
+    at = axis_of(machine, axis, product_.type.rank)
+    return wrap(machine, reduce_to(machine, "sum", product_, (at,), False))
+
+
+if hasattr(np, "vecdot"):  # since NumPy 2.1
+    numpy_function(np.vecdot)(_model_vecdot)
 
 
 @numpy_function(np.inner)
@@ -274,6 +287,11 @@ def _vector_norm(machine: Machine, value: Value, axes: tuple[int, ...], kind: An
 def _matrix_norm(machine: Machine, value: Value, axes: tuple[int, ...], kind: Any, keepdims: bool) -> Value:
     if kind in ("fro", "f"):
         return _root_of_squares(machine, value, axes, keepdims)
+    last = (value.type.rank - 2, value.type.rank - 1)
+    if kind in (2, -2, "nuc") and axes == last and not keepdims:
+        values = operate_node(machine, "linalg.svd", value, full_matrices=False).results[1]
+        op = {2: "max", -2: "min", "nuc": "sum"}[kind]
+        return reduce_to(machine, op, values, (values.type.rank - 1,), False)
     if kind not in (1, -1, np.inf, -np.inf):
         raise machine.unsupported("numpy.argument", "ord=", "the norm needs singular values")
     row, column = axes
@@ -318,8 +336,17 @@ def _model_solve(machine: Machine, a: AbstractValue, b: AbstractValue) -> Abstra
 
 
 @numpy_function(np.linalg.svd)
-def _model_svd(machine: Machine, a: AbstractValue, full_matrices: AbstractValue = Known(True)) -> AbstractValue:
+def _model_svd(
+    machine: Machine,
+    a: AbstractValue,
+    full_matrices: AbstractValue = TRUE,
+    compute_uv: AbstractValue = TRUE,
+    hermitian: AbstractValue = FALSE,
+) -> AbstractValue:
+    refuse(machine, "hermitian=", hermitian if flag(machine, hermitian, "hermitian") else NONE)
     value = inexact(machine, array(machine, a))
+    if not flag(machine, compute_uv, "compute_uv"):
+        return wrap(machine, operate_node(machine, "linalg.svd", value, full_matrices=False).results[1])
     node = operate_node(machine, "linalg.svd", value, full_matrices=flag(machine, full_matrices, "full_matrices"))
     made = tuple(new_array(machine, result) for result in node.results)
     return TupleValue(made, _result_type(np.linalg.svd))

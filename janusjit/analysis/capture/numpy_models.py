@@ -16,6 +16,7 @@ from janusjit.analysis.capture import (
     numpy_reduce,
     numpy_select,
     numpy_shape,
+    numpy_statistics,
     numpy_ufunc_methods,
 )
 
@@ -30,5 +31,6 @@ MODULES = (
     numpy_reduce,
     numpy_select,
     numpy_shape,
+    numpy_statistics,
     numpy_ufunc_methods,
 )

@@ -18,7 +18,6 @@ from janusjit.analysis.capture.numpy_arguments import (
     array,
     axes_of,
     axis_of,
-    common_dtype,
     dtype_of,
     finish,
     flag,
@@ -29,12 +28,11 @@ from janusjit.analysis.capture.numpy_arguments import (
     refuse,
     refuse_where,
 )
-from janusjit.analysis.capture.numpy_dimensions import align, count_as, require_nonempty, with_shape
+from janusjit.analysis.capture.numpy_dimensions import align, count_as, require_nonempty
 from janusjit.analysis.capture.numpy_shape import flattened
 from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, Scalar
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
-from janusjit.ir.types import DTYPES, dtype_name
 
 
 def accumulator(dtype: str) -> str:
@@ -292,41 +290,7 @@ model_var = numpy_function(np.var, method="var")(_spread(False))
 model_std = numpy_function(np.std, method="std")(_spread(True))
 
 
-@numpy_function(np.average)
-def _model_average(
-    machine: Machine,
-    a: AbstractValue,
-    axis: AbstractValue = NONE,
-    weights: AbstractValue = NONE,
-    returned: AbstractValue = FALSE,
-    *,
-    keepdims: AbstractValue = FALSE,
-) -> AbstractValue:
-    if flag(machine, returned, "returned"):
-        raise machine.unsupported("numpy.argument", "returned=", "the argument has no rule yet")
-    if not given(weights):
-        return _model_mean(machine, a, axis, NONE, NONE, keepdims)
-    value, weight = array(machine, a), array(machine, weights, "weights=")
-    axes = axes_of(machine, axis, value.type.rank)
-    if value.type.shape != weight.type.shape:
-        if weight.type.rank != 1 or len(axes) != 1:
-            raise machine.unsupported("numpy.argument", "weights=", "they have another shape")
-        (size,) = weight.type.shape
-        weight = with_shape(machine, weight, tuple(size if at in axes else 1 for at in range(value.type.rank)))
-    name = common_dtype(machine, [value, weight])
-    if not value.type.is_float:
-        name = str(dtype_name(np.result_type(DTYPES[name], DTYPES["f64"])))
-    value, weight = align(machine, [cast(machine, part, name) for part in (value, weight)])
-    keep = flag(machine, keepdims, "keepdims")
-    scale = reduce_to(machine, "sum", weight, axes, keep)
-    holds = machine.emit("not_equal", scale, constant(machine, 0.0, name))
-    holds = machine.emit("all", holds, axes=tuple(range(scale.type.rank)), keepdims=False)
-    machine.require(holds, machine.guard("numpy.exception", machine.span.text, "weights that do not sum to zero"))
-    summed = reduce_to(machine, "sum", machine.emit("multiply", value, weight), axes, keep)
-    return wrap(machine, machine.emit("divide", summed, scale))
-
-
-# ---------------------------------------------------------------------- scans and NaN
+# ---------------------------------------------------------------------- scans
 
 
 def _scan(op: str) -> Any:
@@ -349,19 +313,3 @@ def _scan(op: str) -> Any:
 
 model_cumsum = numpy_function(np.cumsum, method="cumsum")(_scan("cumsum"))
 model_cumprod = numpy_function(np.cumprod, method="cumprod")(_scan("cumprod"))
-
-
-def _without_nan(rule: Any, neutral: float) -> Any:
-    def without_nan(machine: Machine, a: AbstractValue, *rest: AbstractValue, **named: AbstractValue) -> AbstractValue:
-        value = array(machine, a)
-        if value.type.is_float:
-            unset = constant(machine, neutral, value.type.dtype)
-            value = machine.emit("where", machine.emit("isnan", value), unset, value)
-        return rule(machine, wrap(machine, value), *rest, **named)  # type: ignore[no-any-return]
-
-    return without_nan
-
-
-numpy_function(np.nansum)(_without_nan(model_sum, 0.0))
-numpy_function(np.nanprod)(_without_nan(model_prod, 1.0))
-numpy_function(np.nancumsum)(_without_nan(model_cumsum, 0.0))

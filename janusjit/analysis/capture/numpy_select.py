@@ -20,7 +20,6 @@ from janusjit.analysis.capture.numpy_arguments import (
     finish,
     flag,
     given,
-    integer,
     numpy_function,
     operate,
     refuse,
@@ -30,7 +29,6 @@ from janusjit.analysis.capture.numpy_dimensions import align, with_shape
 from janusjit.analysis.capture.numpy_shape import as_array_value, flattened
 from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
-from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
 
@@ -265,31 +263,6 @@ def _model_searchsorted(
 
 
 array_method("searchsorted")(_model_searchsorted)
-
-
-def _counted(machine: Machine, op: str, value: Value, **attributes: Any) -> Value:
-    """Emit an operation whose result's length only the data tell."""
-    size = machine.new_symbol(0)
-    (symbol,) = size.symbols()
-    assert isinstance(symbol, Symbol)
-    return operate(machine, op, value, symbol=symbol, **attributes)
-
-
-@numpy_function(np.unique)
-def _model_unique(machine: Machine, ar: AbstractValue) -> AbstractValue:
-    return new_array(machine, _counted(machine, "unique", array(machine, ar)))
-
-
-@numpy_function(np.bincount)
-def _model_bincount(
-    machine: Machine, x: AbstractValue, /, weights: AbstractValue = NONE, minlength: AbstractValue = Known(0)
-) -> AbstractValue:
-    refuse(machine, "weights=", weights)
-    value = array(machine, x)
-    if value.type.dtype == "u64" or value.type.dtype[0] not in "iub":
-        raise machine.python_error(TypeError, "Cannot cast array data to int64")
-    least = integer(machine, minlength, "minlength")
-    return new_array(machine, _counted(machine, "bincount", cast(machine, value, "i64"), minlength=least))
 
 
 @numpy_function(np.isin)

@@ -18,10 +18,17 @@ from janusjit.analysis.capture.numpy_arguments import (
     axes_of,
     axis_of,
     given,
+    integer,
     numpy_function,
     refuse,
 )
-from janusjit.analysis.capture.numpy_dimensions import broadcast_shape, fitted, quotient, require_equal, require_nonempty
+from janusjit.analysis.capture.numpy_dimensions import (
+    broadcast_shape,
+    fitted,
+    quotient,
+    require_equal,
+    require_nonempty,
+)
 from janusjit.analysis.capture.numpy_memory import reshaped, strides
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
@@ -64,15 +71,13 @@ def freeze(machine: Machine, index: int, reason: str) -> None:
     storage.frozen = storage.frozen or reason
 
 
-def frozen_view(machine: Machine, source: AbstractValue, value: Value, reason: str) -> ArrayValue:
-    """Return a read-only view that paths cannot express; its base may not be written any more."""
+def mirror(machine: Machine, source: AbstractValue, value: Value) -> ArrayValue:
+    """Return a read-only view that paths cannot express: its value, good until the array it views is written."""
     made = new_array(machine, value)
     storage: Storage = machine.state.at(made.storage)
     storage.writeable = False
     if isinstance(source, ArrayValue):
-        freeze(machine, source.storage, reason)
-        if source.storage < 0:
-            freeze(machine, made.storage, "it views an array from outside in a way that has no rule yet")
+        storage.mirrors = (source.storage, machine.state.at(source.storage).version)
     return made
 
 
@@ -175,7 +180,9 @@ def _model_transpose(machine: Machine, a: AbstractValue, axes: AbstractValue = N
     rank = source.type.rank
     if not given(axes):
         return transpose_to(machine, source, tuple(reversed(range(rank))))
-    items = sequence_items(machine, machine.resolve(axes)) or [axes]
+    items = sequence_items(machine, machine.resolve(axes))
+    if items is None:
+        items = [Known(integer(machine, axes, "axes"))]
     if len(items) != rank:
         raise machine.python_error(ValueError, "axes don't match array")
     return transpose_to(machine, source, axes_of(machine, TupleValue(tuple(items)), rank))
@@ -292,7 +299,7 @@ def _model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractV
     wanted = shape_of(machine, machine.resolve(shape))
     message = "operands could not be broadcast together with remapped shapes"
     value = fitted(machine, read(machine, source), wanted, message)
-    return frozen_view(machine, source, value, "an array made by np.broadcast_to views it")
+    return mirror(machine, source, value)
 
 
 @numpy_function(np.broadcast_arrays)
@@ -300,14 +307,7 @@ def _model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractV
     sources = [as_array_value(machine, item) for item in args]
     shape = broadcast_shape(machine, [source.type.shape for source in sources])
     views = [
-        source
-        if source.type.shape == shape
-        else frozen_view(
-            machine,
-            source,
-            fitted(machine, read(machine, source), shape),
-            "np.broadcast_arrays made a view of it",
-        )
+        source if source.type.shape == shape else mirror(machine, source, fitted(machine, read(machine, source), shape))
         for source in sources
     ]
     return TupleValue(tuple(views))

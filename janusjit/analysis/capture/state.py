@@ -35,6 +35,7 @@ class Storage(HeapObject):
 
     ``frozen`` says why it must not be written (``""``: it may be). ``outside`` is set where control paths left either an
     array from outside or a new one: that array's storage, and a run-time bool that tells whether it is the one.
+    ``mirrors`` is set for a read-only view that paths cannot express: the storage viewed, and its version then.
     """
 
     version: Value = None  # type: ignore[assignment]
@@ -42,6 +43,7 @@ class Storage(HeapObject):
     writeable: bool = True
     frozen: str = ""
     outside: tuple[int, Value] | None = None
+    mirrors: tuple[int, Value] | None = None
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from janusjit.analysis.capture.arrays import (
     cast,
     constant,
     is_python_number,
+    new_array,
     read,
     scalar_value,
     wrap,
@@ -78,7 +79,8 @@ def apply(
         raise machine.python_error(TypeError, f"{ufunc.__name__}() takes from {ufunc.nin} positional arguments")
     if isinstance(out, TupleValue) and len(out.items) == 1:
         out = out.items[0]
-    if isinstance(out, Known) and out.value is None:
+    as_array_result = isinstance(out, Known) and out.value is Ellipsis  # never a NumPy scalar
+    if as_array_result or (isinstance(out, Known) and out.value is None):
         out = None
     masked = where is not None and not (isinstance(where, Known) and where.value is True)
     if out is None and masked:
@@ -90,7 +92,9 @@ def apply(
         for argument, value, name in zip(arguments, values, loop, strict=False)
     ]
     result = _emit(machine, ufunc, align(machine, inputs), arguments)
-    return wrap(machine, result) if out is None else store(machine, out, result, where)
+    if out is None:
+        return new_array(machine, result) if as_array_result else wrap(machine, result)
+    return store(machine, out, result, where)
 
 
 def _emit(machine: Machine, ufunc: np.ufunc, inputs: list[Value], arguments: Sequence[AbstractValue]) -> Value:
@@ -219,7 +223,7 @@ def store(machine: Machine, out: AbstractValue, result: Value, where: AbstractVa
     """Write a result to an ``out`` array, as NumPy's ``casting="same_kind"`` allows, and return that array."""
     out = machine.resolve(out)
     if not isinstance(out, ArrayValue):
-        raise machine.python_error(TypeError, "return arrays must be of ArrayType")
+        raise machine.unsupported("numpy.argument", "out=", f"it is {describe(out)}")
     target = out.type
     if not np.can_cast(result.type.numpy_dtype, target.numpy_dtype, "same_kind"):
         raise machine.python_error(

@@ -98,7 +98,11 @@ class LLVMScalarEmitter:
     def _intrinsic(self, name: str, *operands: Scalar) -> Scalar:
         type_ = operands[0].value.type
         signature = ir.FunctionType(type_, [type_] * len(operands))
-        function = self.builder.module.declare_intrinsic(name, (type_,), signature)
+        if isinstance(type_, ir.VectorType):  # llvmlite names the intrinsics of scalar types only
+            full = f"{name}.v{type_.count}{type_.element.intrinsic_name}"
+            function = self.builder.module.globals.get(full) or ir.Function(self.builder.module, signature, full)
+        else:
+            function = self.builder.module.declare_intrinsic(name, (type_,), signature)
         return Scalar(operands[0].dtype, self.builder.call(function, [x.value for x in operands]))
 
     def sqrt(self, x: Scalar) -> Scalar:
