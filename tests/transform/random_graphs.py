@@ -45,13 +45,16 @@ class Generator:
         return builder.graph
 
     def leave(self, arrays: Sequence[Value]) -> None:
-        operands = [self._one(arrays) for _ in range(2)]
-        written = self._builder.emit("update", (self._builder.graph.inputs[0].value, operands[0]), {"path": ()}).result
+        operands = [self._one(arrays), self._builder.emit("copy", (self._one(arrays),)).result]
         view = self._builder.emit("transpose", (operands[1],), {"axes": (1, 0)}).result
         base = bx.ArrayBox(1, key=1)
         result = bx.SequenceBox(tuple, (bx.ArrayBox(0), base, bx.ViewBox(2, base, key=2)))
-        effects = (bx.WriteArray(self._x_place, 3),) if self._draw(st.booleans()) else ()
-        self._builder.exit((*operands, view, written), bx.ExitRecipe(result, effects))
+        if not self._draw(st.booleans()):
+            self._builder.exit((*operands, view), bx.ExitRecipe(result))
+            return
+        x = self._builder.graph.inputs[0].value
+        written = self._builder.emit("update", (x, operands[0]), {"path": ()}).result
+        self._builder.exit((*operands, view, written), bx.ExitRecipe(result, (bx.WriteArray(self._x_place, 3),)))
 
     def nodes(self, arrays: list[Value], conditions: list[Value], count: int, depth: int) -> None:
         """Append up to ``count`` nodes; what they compute is added to ``arrays`` and ``conditions``."""
@@ -69,8 +72,10 @@ class Generator:
 
     def _binary(self, arrays: list[Value], conditions: list[Value], depth: int) -> None:
         op = self._draw(st.sampled_from(BINARY))
-        attributes = {"path": ()} if op == "update" else {}
-        arrays.append(self._builder.emit(op, (self._one(arrays), self._one(arrays)), attributes).result)
+        first, second = self._one(arrays), self._one(arrays)
+        if op == "update":  # of an array of its own: an update of an argument is written back at every exit
+            first = self._builder.emit("copy", (first,)).result
+        arrays.append(self._builder.emit(op, (first, second), {"path": ()} if op == "update" else {}).result)
 
     def _scaled(self, arrays: list[Value], conditions: list[Value], depth: int) -> None:
         attributes = {"value": self._draw(st.sampled_from(CONSTANTS)), "dtype": "f64"}
