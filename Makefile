@@ -8,7 +8,7 @@ RUN = $(VENV)/bin/python
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint typecheck check install clean
+.PHONY: help demo test bench readme lint typecheck check install clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: $(VENV)/.installed ## run the tests
 
 bench: $(VENV)/.installed ## time the examples and the micro cases against NumPy
 	$(RUN) -m benchmarks
+
+readme: $(VENV)/.installed ## put what the demonstration prints into README.md
+	$(RUN) docs/refresh_readme.py
 
 lint: $(VENV)/.installed ## ruff
 	$(RUN) -m ruff check .

@@ -9,7 +9,16 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any, TextIO
 
-from janusjit.report.text import Style, action_text, assumption_text, duration, head_line, hint_text, summary_text
+from janusjit.report.text import (
+    Style,
+    action_text,
+    assumption_text,
+    duration,
+    file_text,
+    head_line,
+    hint_text,
+    summary_text,
+)
 
 if TYPE_CHECKING:
     from janusjit.report.model import FunctionReport, Report
@@ -39,7 +48,7 @@ def print_tables(report: Report, file: TextIO, style: Style) -> None:
     for function in report.functions:
         console.print()
         console.print(str(function.function), style="bold", end="  ")
-        console.print(f"{function.function.file}:{function.function.line}", style="dim")
+        console.print(f"{file_text(function.function.file)}:{function.function.line}", style="dim")
         console.print(summary_text(function))
         if function.rows:
             console.print(_table(function))

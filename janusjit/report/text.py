@@ -11,6 +11,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from janusjit.spans import UNKNOWN_SPAN
@@ -78,7 +79,7 @@ def head_line(report: Report) -> str:
 
 def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     identity = function.function
-    yield style.bold(str(identity)) + style.dim(f"  {identity.file}:{identity.line}")
+    yield style.bold(str(identity)) + style.dim(f"  {file_text(identity.file)}:{identity.line}")
     yield from style.wrap(summary_text(function), "  ")
     if not function.rows:
         yield "  every guard held"
@@ -87,6 +88,12 @@ def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     yield style.dim(f"  {'lost':>9}  {'count':>5}  where, assumed → got, action, hint")
     for row in function.rows:
         yield from _row(row, style)
+
+
+def file_text(file: str) -> str:
+    """Return a path as short as it can be: relative, where it lies below the working directory."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def summary_text(function: FunctionReport) -> str:

@@ -296,3 +296,15 @@ def test_a_varying_trip_count_settles():
         np.testing.assert_array_equal(step(X, count), size_of_loop(X, count))
     assert step.stats.specializations <= 2
     assert step.stats.deopts <= 2
+
+
+def test_every_code_is_documented():
+    from pathlib import Path
+
+    from janusjit.ir import guards
+
+    text = (Path(__file__).parent.parent.parent / "docs" / "report.md").read_text()
+    codes = {kind.code for kind in vars(guards).values() if isinstance(kind, type) and getattr(kind, "code", "")}
+    assert len(codes) > 10
+    missing = [code for code in codes if isinstance(code, str) and f"`{code}`" not in text]
+    assert not missing
