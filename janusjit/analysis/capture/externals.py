@@ -182,6 +182,11 @@ class Externals:
             return Known(length)
         return self.read(self._place((id(place), "len"), lambda: LengthPlace(place)), length)
 
+    def guard_distinct(self, first: Place, second: Place) -> None:
+        """Assume that two places hold two objects."""
+        key = (*sorted((id(first), id(second))), "distinct")
+        self.guard(key, DistinctObjects(first, second, span=self.span()))
+
     def guard_membership(self, place: Place, key: Any, present: bool) -> None:
         """Assume that an outside set has an item, or has not."""
         member = self._place((id(place), "has", type(key), key), lambda: MembershipPlace(place, key))

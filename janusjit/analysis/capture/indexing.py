@@ -21,15 +21,16 @@ from janusjit.analysis.capture.arrays import (
     dim_value,
     new_array,
     read,
+    scalar_value,
     view,
     wrap,
     write,
     writeable_storage,
 )
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.numbers import to_number
+from janusjit.analysis.capture.numbers import fold, to_int, to_number
 from janusjit.analysis.capture.numpy_dimensions import align, fitted
-from janusjit.analysis.capture.ufuncs import python_constant
+from janusjit.analysis.capture.ufuncs import python_constant, require_fits
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -439,10 +440,16 @@ def set_item(machine: Machine, array: ArrayValue, index: AbstractValue, value: A
 def element_value(machine: Machine, array: ArrayValue, value: AbstractValue) -> Value:
     """Return a value to be stored in an array, cast to its dtype as assignment does."""
     value = machine.resolve(value)
+    integers = array.type.dtype[0] in "iu"
     if isinstance(value, Known) and type(value.value) in (bool, int, float):
-        if type(value.value) is float and not array.type.is_float:
-            return cast(machine, constant(machine, value.value, "f64"), array.type.dtype)
-        return python_constant(machine, value.value, array.type.dtype)
+        number = fold(machine, int, value.value) if integers else value.value  # as NumPy converts a Python float
+        return python_constant(machine, number, array.type.dtype)
+    if isinstance(value, Scalar) and value.kind in ("int", "float") and integers:
+        number_value = scalar_value(machine, to_int(machine, value))
+        assert number_value is not None
+        if array.type.dtype != "i64":
+            require_fits(machine, number_value, array.type.dtype)
+        return cast(machine, number_value, array.type.dtype)
     found = as_array(machine, value)
     if found is None:
         raise machine.unsupported("numpy.operand", "assignment", "the assigned value is no array or number")

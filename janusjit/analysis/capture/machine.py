@@ -124,6 +124,8 @@ class Machine:
                 types = OPS[op].infer(tuple(v.type for v in inputs), attributes or {})
             except TypeRuleError as error:
                 raise self.unsupported("array.type_rule", f"{op}", str(error)) from error
+        if guard is None and op in OPS and OPS[op].may_fail(tuple(v.type for v in inputs), attributes or {}):
+            guard = self.guard("numpy.exception", self.span.text or op, "no NumPy error")
         node = Node(op, inputs, types, attributes, self.span, regions, guard)
         self.append(node)
         return node

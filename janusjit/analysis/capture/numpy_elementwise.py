@@ -141,11 +141,11 @@ def _model_copyto(
     where: AbstractValue = TRUE,
 ) -> AbstractValue:
     target, value = machine.resolve(dst), machine.resolve(src)
-    if machine.constant(casting, "casting") != "same_kind" or not isinstance(target, ArrayValue):
-        raise machine.unsupported("numpy.argument", "casting=", "only the default has a rule")
+    if not isinstance(target, ArrayValue):
+        raise machine.python_error(TypeError, "copyto() argument 1 must be numpy.ndarray")
     weak = isinstance(value, Known) and type(value.value) in (int, float, bool)
     element = element_value(machine, target, value) if weak else array(machine, value, "np.copyto")
-    ufuncs.store(machine, target, element, where)
+    ufuncs.store(machine, target, element, where, machine.constant(casting, "casting"))
     return NONE
 
 

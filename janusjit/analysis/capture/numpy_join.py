@@ -32,8 +32,17 @@ from janusjit.analysis.capture.numpy_arguments import (
 )
 from janusjit.analysis.capture.numpy_create import filled_with
 from janusjit.analysis.capture.numpy_dimensions import require_equal, with_shape
-from janusjit.analysis.capture.numpy_shape import as_array_value, flattened
-from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Reference, SliceValue, TupleValue
+from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, transpose_to
+from janusjit.analysis.capture.values import (
+    NONE,
+    AbstractValue,
+    ArrayValue,
+    Known,
+    Reference,
+    SliceValue,
+    TupleValue,
+    lift,
+)
 from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import PathStep, Range
@@ -201,10 +210,7 @@ def _model_hsplit(machine: Machine, ary: AbstractValue, indices_or_sections: Abs
 @numpy_function(np.flip)
 def _model_flip(machine: Machine, m: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
     source = as_array_value(machine, m)
-    for at in axes_of(machine, axis, source.type.rank):
-        size = source.type.shape[at]
-        source = _range_view(machine, source, at, size - 1, size, -1)
-    return source
+    return _flipped(machine, source, axes_of(machine, axis, source.type.rank))
 
 
 def _flipper(axis: int) -> Any:
@@ -213,6 +219,30 @@ def _flipper(axis: int) -> Any:
 
 numpy_function(np.flipud)(_flipper(0))
 numpy_function(np.fliplr)(_flipper(1))
+
+
+@numpy_function(np.rot90)
+def _model_rot90(
+    machine: Machine, m: AbstractValue, k: AbstractValue = Known(1), axes: AbstractValue = Known((0, 1))
+) -> AbstractValue:
+    source = as_array_value(machine, m)
+    pair = axes_of(machine, lift(axes.value) if isinstance(axes, Known) else axes, source.type.rank)
+    order = list(range(source.type.rank))
+    order[pair[0]], order[pair[1]] = pair[1], pair[0]
+    turns = integer(machine, k, "k") % 4
+    if turns in (1, 2):
+        source = _flipped(machine, source, pair[1:] if turns == 1 else pair)
+    if turns % 2:
+        source = transpose_to(machine, source, tuple(order))
+    return _flipped(machine, source, pair[1:] if turns == 3 else ())
+
+
+def _flipped(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) -> ArrayValue:
+    """Return a view that runs backwards along axes."""
+    for at in axes:
+        size = source.type.shape[at]
+        source = _range_view(machine, source, at, size - 1, size, -1)
+    return source
 
 
 @numpy_function(np.roll)

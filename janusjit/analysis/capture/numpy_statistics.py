@@ -193,6 +193,63 @@ def _model_median(
     return finish(machine, result, out)
 
 
+def _quantile(scale: float) -> Any:
+    def rule(
+        machine: Machine,
+        a: AbstractValue,
+        q: AbstractValue,
+        axis: AbstractValue = NONE,
+        out: AbstractValue = NONE,
+        overwrite_input: AbstractValue = FALSE,
+        method: AbstractValue = Known("linear"),
+        keepdims: AbstractValue = FALSE,
+    ) -> AbstractValue:
+        value = array(machine, a)
+        fraction = machine.constant(q, "q")
+        known_size = all(isinstance(dim, int) and dim > 0 for dim in value.type.shape)
+        if type(fraction) not in (int, float) or machine.constant(method, "method") != "linear" or not known_size:
+            raise machine.unsupported("numpy.argument", "q=", "only one linear quantile of a known size has a rule")
+        value = value if value.type.is_float else cast(machine, value, "f64")
+        refuse(machine, "keepdims=", keepdims if flag(machine, keepdims, "keepdims") else NONE)
+        refuse(machine, "overwrite_input=", overwrite_input if flag(machine, overwrite_input, "it") else NONE)
+        if not given(axis):
+            value = flattened(machine, value)
+        at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+        return finish(machine, _interpolated(machine, value, at, fraction / scale), out)
+
+    return rule
+
+
+def _interpolated(machine: Machine, value: Value, axis: int, fraction: float) -> Value:
+    """Return a quantile along an axis, as NumPy interpolates linearly."""
+    if not 0 <= fraction <= 1:
+        raise machine.python_error(ValueError, "Quantiles must be in the range [0, 1]")
+    size = value.type.shape[axis]
+    assert isinstance(size, int)
+    ordered = machine.emit("sort", value, axis=axis)
+    whole = [Range(0, dim) for dim in value.type.shape]
+
+    def at(position: int) -> Value:
+        return machine.emit("view", ordered, index=(*whole[:axis], Pick(position), *whole[axis + 1 :]))
+
+    place = fraction * (size - 1)
+    below = min(int(place), size - 1)
+    weight = place - below
+    low, high, last = at(below), at(min(below + 1, size - 1)), at(size - 1)
+    span = machine.emit("subtract", high, low)
+    if weight < 0.5:
+        scaled = machine.emit("multiply", span, constant(machine, weight, value.type.dtype))
+        result = machine.emit("add", low, scaled)
+    else:
+        scaled = machine.emit("multiply", span, constant(machine, 1 - weight, value.type.dtype))
+        result = machine.emit("subtract", high, scaled)
+    return machine.emit("where", machine.emit("isnan", last), last, result)
+
+
+numpy_function(np.percentile)(_quantile(100.0))
+numpy_function(np.quantile)(_quantile(1.0))
+
+
 # ---------------------------------------------------------------------- NaN
 
 

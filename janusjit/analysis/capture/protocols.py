@@ -44,7 +44,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.guards import find_on_type
-from janusjit.ir.places import MISSING
+from janusjit.ir.places import MISSING, Place
 
 #: set by `janusjit.analysis.capture.calls`: call an abstract callable now and return its result
 INVOKE: list[Callable[..., AbstractValue]] = []
@@ -222,10 +222,15 @@ def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bo
             raise machine.unsupported("python.identity", "is", "an object from outside is compared by identity")
         return False
     if isinstance(left, Reference) and isinstance(right, Reference):
+        if left.index != right.index:
+            _guard_distinct(machine, machine.heap(left).place, machine.heap(right).place)
         return left.index == right.index
     if isinstance(left, ArrayValue) and isinstance(right, ArrayValue):
         if left.place is not None and left.place is right.place:
             return True
+        if any(machine.state.at(value.storage).outside is not None for value in (left, right)):
+            raise machine.unsupported("python.identity", "is", "whether the array is the caller's own varies")
+        _guard_distinct(machine, left.place, right.place)
         return left.identity == right.identity
     if isinstance(left, FunctionValue) and isinstance(right, FunctionValue):
         return left.identity == right.identity
@@ -234,6 +239,12 @@ def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bo
     if left is right:
         return True
     raise machine.unsupported("python.identity", "is", "the identity of these values is not known to capture")
+
+
+def _guard_distinct(machine: Machine, left: Place | None, right: Place | None) -> None:
+    """Two outside objects were found to be two: assume that they stay so."""
+    if left is not None and right is not None and left is not right:
+        machine.externals.guard_distinct(left, right)
 
 
 def hash_key(machine: Machine, value: AbstractValue) -> Any:

@@ -44,18 +44,14 @@ def call(
     machine: Machine, ufunc: np.ufunc, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:
     """Return ``ufunc(*arguments, **keywords)``."""
-    unknown = set(keywords) - {"out", "where", "dtype", "order", "subok"}
-    casting = keywords.get("casting")
-    if casting is not None and machine.constant(casting, "casting") == "same_kind":
-        unknown.discard("casting")
+    unknown = set(keywords) - {"out", "where", "dtype", "order", "subok", "casting"}
     if unknown:
         raise machine.unsupported("numpy.argument", f"np.{ufunc.__name__}", f"{min(unknown)}= has no rule yet")
     if ufunc is np.divmod and not keywords and len(arguments) == 2:
         return TupleValue(tuple(apply(machine, part, arguments) for part in (np.floor_divide, np.remainder)))
-    dtype = keywords.get("dtype", NONE)
-    return apply(
-        machine, ufunc, arguments, keywords.get("out"), keywords.get("where"), machine.constant(dtype, "dtype")
-    )
+    dtype = machine.constant(keywords.get("dtype", NONE), "dtype")
+    casting = machine.constant(keywords.get("casting", Known("same_kind")), "casting")
+    return apply(machine, ufunc, arguments, keywords.get("out"), keywords.get("where"), dtype, casting)
 
 
 def apply(
@@ -65,8 +61,9 @@ def apply(
     out: AbstractValue | None = None,
     where: AbstractValue | None = None,
     dtype: Any = None,
+    casting: str = "same_kind",
 ) -> AbstractValue:
-    """Return ``ufunc(*arguments, out=out, where=where, dtype=dtype)``.
+    """Return ``ufunc(*arguments, out=out, where=where, dtype=dtype, casting=casting)``.
 
     Raises
     ------
@@ -86,7 +83,7 @@ def apply(
     if out is None and masked:
         raise machine.unsupported("array.uninitialized", "where=", "'where' without 'out' leaves elements undefined")
     values, kinds = _operands(machine, ufunc, arguments)
-    loop = _resolve(machine, ufunc, kinds, dtype)
+    loop = _resolve(machine, ufunc, kinds, dtype, casting)
     inputs = [
         _to_loop(machine, ufunc, argument, value, name)
         for argument, value, name in zip(arguments, values, loop, strict=False)
@@ -94,7 +91,7 @@ def apply(
     result = _emit(machine, ufunc, align(machine, inputs), arguments)
     if out is None:
         return new_array(machine, result) if as_array_result else wrap(machine, result)
-    return store(machine, out, result, where)
+    return store(machine, out, result, where, casting)
 
 
 def _emit(machine: Machine, ufunc: np.ufunc, inputs: list[Value], arguments: Sequence[AbstractValue]) -> Value:
@@ -167,10 +164,12 @@ def describe(value: AbstractValue) -> str:
     )
 
 
-def _resolve(machine: Machine, ufunc: np.ufunc, kinds: list[Any], dtype: Any) -> list[str]:
+def _resolve(machine: Machine, ufunc: np.ufunc, kinds: list[Any], dtype: Any, casting: str = "same_kind") -> list[str]:
     if all(kind in (int, float) for kind in kinds):
         kinds = [np.dtype(kind) for kind in kinds]
-    options: dict[str, Any] = {} if dtype is None else {"signature": (*(None for _ in kinds), np.dtype(dtype))}
+    options: dict[str, Any] = {"casting": casting}
+    if dtype is not None:
+        options["signature"] = (*(None for _ in kinds), np.dtype(dtype))
     try:
         resolved = ufunc.resolve_dtypes((*kinds, None), **options)
     except TypeError as error:
@@ -189,7 +188,7 @@ def _to_loop(machine: Machine, ufunc: np.ufunc, argument: AbstractValue, value: 
             raise machine.unsupported("numpy.operand", f"np.{ufunc.__name__}", "a Python int exceeds the array's dtype")
         return python_constant(machine, argument.value, dtype)
     if isinstance(argument, Scalar) and argument.kind == "int" and dtype[0] in "iu" and dtype != "i64":
-        _require_fits(machine, value, dtype)
+        require_fits(machine, value, dtype)
     return cast(machine, value, dtype)
 
 
@@ -211,7 +210,8 @@ def python_constant(machine: Machine, number: Any, dtype: str) -> Value:
     return constant(machine, float(number), dtype)
 
 
-def _require_fits(machine: Machine, value: Value, dtype: str) -> None:
+def require_fits(machine: Machine, value: Value, dtype: str) -> None:
+    """Guard that a run-time Python int fits an integer dtype: NumPy raises OverflowError otherwise."""
     information = np.iinfo(DTYPES[dtype])
     low = machine.emit("greater_equal", value, constant(machine, max(information.min, -(2**63)), "i64"))
     high = machine.emit("less_equal", value, constant(machine, min(information.max, 2**63 - 1), "i64"))
@@ -219,13 +219,19 @@ def _require_fits(machine: Machine, value: Value, dtype: str) -> None:
     machine.require(machine.emit("logical_and", low, high), guard)
 
 
-def store(machine: Machine, out: AbstractValue, result: Value, where: AbstractValue | None = None) -> AbstractValue:
-    """Write a result to an ``out`` array, as NumPy's ``casting="same_kind"`` allows, and return that array."""
+def store(
+    machine: Machine,
+    out: AbstractValue,
+    result: Value,
+    where: AbstractValue | None = None,
+    casting: str = "same_kind",
+) -> AbstractValue:
+    """Write a result to an ``out`` array, as NumPy's ``casting`` allows, and return that array."""
     out = machine.resolve(out)
     if not isinstance(out, ArrayValue):
         raise machine.unsupported("numpy.argument", "out=", f"it is {describe(out)}")
     target = out.type
-    if not np.can_cast(result.type.numpy_dtype, target.numpy_dtype, "same_kind"):
+    if not np.can_cast(result.type.numpy_dtype, target.numpy_dtype, casting):  # type: ignore[arg-type]
         raise machine.python_error(
             TypeError, f"Cannot cast ufunc output from {result.type.numpy_dtype!r} to {target.numpy_dtype!r}"
         )
