@@ -437,7 +437,7 @@ class FunctionCore:
     ``cells`` are locals captured by inner functions (parameters among them start as cells), ``free`` the variables
     captured from outside, in the order of ``__code__.co_freevars``. ``kind``: ``function``, ``generator``,
     ``coroutine``, ``async generator``. ``sites[i]`` is the span of site ``i``; numbering depends on the function's own
-    source alone. ``declared_globals`` are the names a ``global`` statement names. ``code`` is the code object CPython
+    source alone. ``variables`` are the names that live in the function. ``declared_globals`` are the names a ``global`` statement names. ``code`` is the code object CPython
     made of this function: what profiles are keyed by (None for a comprehension CPython has inlined). Reaching the end
     of the body returns None.
     """
@@ -451,5 +451,6 @@ class FunctionCore:
     free: tuple[str, ...]
     sites: list[Span]
     span: Span
+    variables: frozenset[str] = frozenset()
     declared_globals: frozenset[str] = frozenset()
     code: CodeType | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,11 @@ from janusjit.analysis.scope import (
     resolve,
 )
 
-# Builtins whose answer depends on the frame they are called from: a comprehension that calls one keeps its own frame.
-FRAME_SENSITIVE = frozenset({"locals", "vars", "dir", "eval", "exec", "super", "__class__"})
+# Builtins whose answer depends on the frame they are called from: a comprehension that calls one keeps its own frame,
+# or cannot be read where CPython itself has no frame for it (3.12 and later, PEP 709).
+FRAME_SENSITIVE = frozenset({"locals", "vars", "dir", "eval", "exec"})
+if sys.version_info < (3, 12):
+    FRAME_SENSITIVE |= {"super", "__class__"}
 
 
 def analyze(
@@ -296,7 +300,7 @@ def _name(node: cst.BaseExpression) -> str:
 
 def _inlinable(scope: Scope, node: Comprehension) -> bool:
     """Whether running the comprehension in the frame around it shows no difference."""
-    if scope.has_await or scope.has_yield or _uses_frame(scope):
+    if scope.has_await or scope.has_yield or uses_frame(scope):
         return False
     if any(free_names(child) & scope.own for child in scope.children if not child.inlined):
         return False
@@ -305,8 +309,9 @@ def _inlinable(scope: Scope, node: Comprehension) -> bool:
     return _assigned_before_use(node, scope)
 
 
-def _uses_frame(scope: Scope) -> bool:
-    return bool(scope.used & FRAME_SENSITIVE) or any(_uses_frame(child) for child in scope.children)
+def uses_frame(scope: Scope) -> bool:
+    """Whether a comprehension calls a builtin that looks at its caller's frame."""
+    return bool(scope.used & FRAME_SENSITIVE) or any(uses_frame(child) for child in scope.children)
 
 
 def _captured_by_unresolved(scope: Scope) -> set[str]:

@@ -106,7 +106,7 @@ def _load(code: CodeType, global_names: dict[str, Any]) -> FunctionCore:
         tree=tree,
         super_is_builtin=_super_is_builtin(global_names),
     )
-    state = Lowering(unit, tree.root, code.co_name, code.co_qualname, code)
+    state = Lowering(unit, tree.root, code.co_name, code.co_qualname, code, code)
     if isinstance(node, cst.FunctionDef | cst.Lambda):
         return lower_body(state, node)
     return comprehension_body(state, node)

@@ -18,7 +18,9 @@ from janusjit.analysis.walk import walk
 
 __all__ = ["Generated", "Mode", "expressions", "generate", "instantiate", "statements"]
 
+_FACTORY = ".factory"
 _FUNCTION = ".function"
+_QUALIFIED = f"{_FACTORY}.<locals>.{_FUNCTION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def generate(core: FunctionCore, mode: Mode = Mode()) -> Generated:
     definition = _definition(core, [*_declarations(core, emitter), *entry, *emitter.closed(body, pending)], emitter)
     outer_names = [*core.free, RUNTIME]
     factory = ast.FunctionDef(
-        name=".factory",
+        name=_FACTORY,
         args=ast.arguments(
             posonlyargs=[], args=[ast.arg(name) for name in outer_names], kwonlyargs=[], kw_defaults=[], defaults=[]
         ),
@@ -76,8 +78,8 @@ def generate(core: FunctionCore, mode: Mode = Mode()) -> Generated:
     )
     module = ast.fix_missing_locations(ast.Module([emitter.at(factory)], []))
     compiled = compile(module, core.span.file, "exec", dont_inherit=True)
-    code = _inner(_inner(compiled, ".factory"), _FUNCTION)
-    code = code.replace(co_name=core.name, co_qualname=core.qualified_name)
+    code = _inner(_inner(compiled, _FACTORY), _FUNCTION)
+    code = _renamed(code, core.qualified_name).replace(co_name=core.name)
     return Generated(code, Runtime(functions, _code_maker(mode)))
 
 
@@ -95,12 +97,25 @@ def _code_maker(mode: Mode) -> CodeMaker:
     return code_of
 
 
+def _renamed(code: CodeType, qualified_name: str) -> CodeType:
+    """Give a code object, and the classes and functions in its opaque statements, the names they have in the source."""
+
+    def rename(text: str) -> str:
+        return qualified_name + text.removeprefix(_QUALIFIED) if text.startswith(_QUALIFIED) else text
+
+    constants = tuple(
+        _renamed(item, qualified_name) if isinstance(item, CodeType) else rename(item) if type(item) is str else item
+        for item in code.co_consts
+    )
+    return code.replace(co_qualname=rename(code.co_qualname), co_consts=constants)
+
+
 def _inner(code: CodeType, name: str) -> CodeType:
     return next(item for item in code.co_consts if isinstance(item, CodeType) and item.co_name == name)
 
 
 def _declarations(core: FunctionCore, emitter: Emitter) -> list[ast.stmt]:
-    """Declare the globals, and the free variables that are written."""
+    """Declare the globals, the free variables that are written, and the locals that nothing binds."""
     emitter.span = core.span
     written: set[str] = set()
     for instruction in walk(core.body):
@@ -113,6 +128,12 @@ def _declarations(core: FunctionCore, emitter: Emitter) -> list[ast.stmt]:
         declared.append(emitter.at(ast.Global(sorted(core.declared_globals))))
     if outside := sorted(written & set(core.free)):
         declared.append(emitter.at(ast.Nonlocal(outside)))
+    found = core.parameters
+    bound = written | set(emitter.definitions) | {found.variadic, found.variadic_keyword}
+    bound.update(found.positional_only, found.positional, found.keyword_only)
+    for name in sorted(core.variables - bound):
+        node = ast.AnnAssign(emitter.target(name), emitter.constant(None), None, 1)  # in a function, no code
+        declared.append(emitter.at(node))
     return declared
 
 

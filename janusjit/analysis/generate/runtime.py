@@ -100,8 +100,10 @@ def documentation(code: CodeType) -> str | None:
 
 
 def _own(depth: int) -> dict[str, Any]:
-    found = sys._getframe(depth + 1).f_locals
-    return {name: value for name, value in found.items() if not name.startswith(".")}
+    frame = sys._getframe(depth + 1)
+    code = frame.f_code
+    kept = ".0" if code.co_argcount and code.co_varnames[0] == ".0" else ""  # the parameter of a comprehension
+    return {name: value for name, value in frame.f_locals.items() if not name.startswith(".") or name == kept}
 
 
 def _locals() -> dict[str, Any]:

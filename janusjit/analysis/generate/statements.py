@@ -128,11 +128,16 @@ def emit_iterator(emitter: Emitter, instruction: core.GetIterator) -> None:
 def emit_unpack(emitter: Emitter, instruction: core.Unpack) -> None:
     """Unpack into locals."""
     (value,) = emitter.take([instruction.value])
+    emitter.statement(ast.Assign([_unpack_target(emitter, instruction)], value))
+    emitter.assigned[-1].update(name for name in instruction.targets if name.startswith("."))
+
+
+def _unpack_target(emitter: Emitter, instruction: core.Unpack) -> ast.expr:
     names: list[ast.expr] = [emitter.target(name) for name in instruction.targets]
     if instruction.star >= 0:
         names[instruction.star] = emitter.at(ast.Starred(names[instruction.star], ast.Store()))
-    emitter.statement(ast.Assign([emitter.at(ast.Tuple(names, ast.Store()))], value))
-    emitter.assigned[-1].update(name for name in instruction.targets if name.startswith("."))
+    node: ast.expr = emitter.at(ast.Tuple(names, ast.Store()))
+    return node
 
 
 # branches
@@ -195,6 +200,7 @@ def _logical(emitter: Emitter, site: int, left: Pending, right: Pending, conjunc
         node = ast.BoolOp(ast.And() if conjunction else ast.Or(), [left.node, right.node])
     else:
         named = emitter.at(ast.NamedExpr(emitter.target(left.name), left.node))
+        emitter.assigned[-1].add(left.name)
         kept = emitter.name(left.name)
         sides = (right.node, kept) if conjunction else (kept, right.node)
         node = ast.IfExp(truth(emitter, site, named), *sides)
@@ -212,18 +218,34 @@ def emit_for(emitter: Emitter, instruction: core.For) -> None:
     emitter.flush()
     iterable = iterator.node if iterator.iterable is None else iterator.iterable
     _loop_start(emitter, instruction.site)
+    target, block = _loop_target(emitter, instruction)
     first: list[ast.stmt] = []
-    if emitter.probes:
+    if emitter.probes and isinstance(target, ast.Name):
         site, item = emitter.constant(instruction.site), emitter.name(instruction.target)
         first.append(emitter.at(ast.Expr(emitter.runtime("value", site, item))))
-    target = emitter.target(instruction.target)
-    body = _loop_body(emitter, instruction.site, instruction.body, first)
+    body = _loop_body(emitter, instruction.site, block, first)
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
     emitter.span = instruction.span
     emitter.statement(ast.For(target, iterable, body, orelse))
     _loop_end(emitter, instruction.site)
-    if instruction.target.startswith("."):
+    if isinstance(target, ast.Name) and target.id.startswith("."):
         emitter.statement(ast.Assign([emitter.target(instruction.target)], emitter.constant(None)))
+
+
+def _loop_target(emitter: Emitter, instruction: core.For) -> tuple[ast.expr, Block]:
+    """Return the loop's target and the rest of its body; an item that is only unpacked is unpacked by the loop."""
+    instructions = instruction.body.instructions
+    first = instructions[0] if instructions else None
+    item = instruction.target
+    if not isinstance(first, core.Unpack) or first.value != Local(item) or emitter.uses[item] != 1:
+        return emitter.target(item), instruction.body
+    if any(name.startswith(".") for name in first.targets):
+        return emitter.target(item), instruction.body
+    emitter.remaining[item] -= 1
+    emitter.span = first.span
+    target = _unpack_target(emitter, first)
+    emitter.span = instruction.span
+    return target, Block(instructions[1:])
 
 
 @emits(core.While)

@@ -12,8 +12,11 @@ import libcst as cst
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Block, Handler, Local
 from janusjit.analysis.lower.assignment import assign
-from janusjit.analysis.lower.context import NONE, Lowering, contains_walrus, expression, statement
+from janusjit.analysis.lower.context import NONE, Lowering, contains, expression, statement
 from janusjit.analysis.scope import children, mangle
+
+#: expressions that Core evaluates by several statements
+_STATEMENTS = cst.NamedExpr | cst.ListComp | cst.SetComp | cst.DictComp
 
 
 @statement(cst.With)
@@ -46,7 +49,7 @@ def _with_items(state: Lowering, node: cst.With, position: int) -> None:
 @statement(cst.Try)
 def lower_try(state: Lowering, node: cst.Try) -> None:
     """Lower ``try`` with its handlers, ``else`` and ``finally``."""
-    if any(handler.type is not None and _needs_statements(handler.type) for handler in node.handlers):
+    if any(handler.type is not None and contains(handler.type, _STATEMENTS) for handler in node.handlers):
         lower_opaque(state, node, "try")
         return
     body = state.suite(node.body)
@@ -54,13 +57,6 @@ def lower_try(state: Lowering, node: cst.Try) -> None:
     orelse = Block() if node.orelse is None else state.suite(node.orelse.body)
     final = Block() if node.finalbody is None else state.suite(node.finalbody.body)
     state.emit(core.Try, node, body, handlers, orelse, final)
-
-
-def _needs_statements(node: cst.CSTNode) -> bool:
-    """Whether an exception type is written with a form that Core evaluates by several statements."""
-    if contains_walrus(node) or isinstance(node, cst.ListComp | cst.SetComp | cst.DictComp):
-        return True
-    return any(_needs_statements(child) for child in children(node))
 
 
 def _handler(state: Lowering, node: cst.ExceptHandler) -> Handler:

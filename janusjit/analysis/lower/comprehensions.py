@@ -15,6 +15,7 @@ from janusjit.analysis.lower.assignment import assign
 from janusjit.analysis.lower.context import Lowering, expression
 from janusjit.analysis.lower.functions import kind_of, nested_lowering
 from janusjit.analysis.scope import Comprehension
+from janusjit.analysis.scope_builder import uses_frame
 
 _NAMES: dict[type, str] = {
     cst.ListComp: "<listcomp>", cst.SetComp: "<setcomp>", cst.DictComp: "<dictcomp>", cst.GeneratorExp: "<genexpr>",
@@ -31,6 +32,8 @@ def lower_comprehension(state: Lowering, node: Comprehension) -> Atom:
     iterator = state.value(core.GetIterator, node.for_in.iter, state.expression(node.for_in.iter))
     if result is None:
         function = comprehension_function(state, node)
+        if function.code is None and uses_frame(scope):
+            raise state.unsupported(node, "a comprehension that reads the locals of its frame")
         made = state.value(core.MakeFunction, node, function, (), ())
         return state.value(core.Call, node, made, (iterator,), (False,), ())
     renames: dict[str, str] = {}

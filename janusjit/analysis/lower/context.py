@@ -16,7 +16,7 @@ import libcst as cst
 
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction, Local, Parameters
-from janusjit.analysis.scope import Scope, ScopeTree, mangle
+from janusjit.analysis.scope import Scope, ScopeTree, children, mangle
 from janusjit.errors import SourceError
 from janusjit.spans import Span
 
@@ -96,13 +96,18 @@ class Unit:
 
 @dataclass(eq=False)
 class Lowering:
-    """Lowers one function; see the module docstring."""
+    """Lowers one function.
+
+    ``code`` is its code object, ``container`` the one that holds those of the functions inside: the same, or that of
+    the function around a comprehension CPython has inlined.
+    """
 
     unit: Unit
     scope: Scope
     name: str
     qualified_name: str
     code: CodeType | None
+    container: CodeType | None
     block: Block = field(default_factory=Block)
     sites: list[Span] = field(default_factory=list)
     renames: list[dict[str, str]] = field(default_factory=list)
@@ -174,6 +179,7 @@ class Lowering:
             free=self.scope.free if self.code is None else self.code.co_freevars,
             sites=self.sites,
             span=self.span(node),
+            variables=frozenset(self.scope.own),
             declared_globals=frozenset(self.scope.declared_globals),
             code=self.code,
         )
@@ -221,17 +227,19 @@ class Lowering:
         return atoms
 
     def settled(self, atom: Atom, node: cst.CSTNode, later: Sequence[cst.CSTNode]) -> Atom:
-        """Copy a user's variable to a temporary if one of the expressions ``later`` may rebind it."""
-        if not self.scope_with_walrus or not isinstance(atom, Local) or atom.name.startswith("."):
+        """Copy a user's variable to a temporary if one of the expressions ``later`` must not run before it is read.
+
+        That is so if ``later`` may rebind it, or if it may be unbound and ``later`` holds a loop.
+        """
+        if not isinstance(atom, Local) or atom.name.startswith("."):
             return atom
-        if any(contains_walrus(other) for other in later):
+        bound = atom.name in self.scope.parameters
+        if bound and not self.scope.has_walrus:
+            return atom
+        kinds = cst.NamedExpr if bound else cst.NamedExpr | cst.ListComp | cst.SetComp | cst.DictComp
+        if any(contains(other, kinds) for other in later):
             return self.value(core.Move, node, atom)
         return atom
-
-    @property
-    def scope_with_walrus(self) -> bool:
-        """Whether the function has a ``:=`` of its own."""
-        return self.scope.has_walrus
 
     # names
 
@@ -307,13 +315,13 @@ class Lowering:
         return name if self.is_local(name) else None
 
 
-def contains_walrus(node: cst.CSTNode) -> bool:
-    """Whether evaluating ``node`` may bind a name of the function (``:=`` outside inner functions)."""
-    if isinstance(node, cst.NamedExpr):
+def contains(node: cst.CSTNode, kinds: Any) -> bool:
+    """Whether an expression of these kinds is evaluated when ``node`` is (inner functions left out)."""
+    if isinstance(node, kinds):
         return True
     if isinstance(node, cst.Lambda):
         return False
-    return any(contains_walrus(child) for child in node.children)
+    return any(contains(child, kinds) for child in children(node))
 
 
 def is_temporary(atom: Atom) -> bool:

@@ -29,14 +29,14 @@ def nested_lowering(state: Lowering, node: cst.FunctionDef | cst.Lambda | Compre
     """Open the state for a function written inside the one ``state`` lowers."""
     code = nested_code(state, node, name)
     qualified = f"{state.qualified_name}.<locals>.{name}" if code is None else code.co_qualname
-    return Lowering(state.unit, state.unit.tree.of[node], name, qualified, code)
+    return Lowering(state.unit, state.unit.tree.of[node], name, qualified, code, code or state.container)
 
 
 def nested_code(state: Lowering, node: cst.FunctionDef | cst.Lambda | Comprehension, name: str) -> CodeType | None:
     """Find the code object CPython made of a function written inside another."""
-    if state.code is None:
+    if state.container is None:
         return None
-    candidates = list(_codes_named(state.code, name))
+    candidates = list(_codes_named(state.container, name))
     if isinstance(node, cst.FunctionDef | cst.Lambda):
         inside: cst.CSTNode = node.body
     else:
