@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -293,3 +294,87 @@ def test_code_without_source_runs_and_says_why():
 
 def test_the_reference_backend_gives_the_same(tmp_path):
     assert run(write_program(tmp_path), JANUSJIT_BACKEND="reference").stdout == "4 2\n"
+
+
+def test_background_compilation_on_the_real_compiler():
+    step = jj.jit(background=True)(scaled)
+    x = np.arange(50.0)
+    expected = scaled(x, x)
+    deadline = time.monotonic() + 60
+    while not step.stats.graph_calls and time.monotonic() < deadline:
+        np.testing.assert_array_equal(step(x, x), expected)
+    stats = step.stats
+    assert stats.graph_calls >= 1
+    assert stats.eager_calls > stats.profiled_calls  # Python went on meanwhile
+    assert stats.calls == stats.graph_calls + stats.eager_calls
+
+
+def test_policies_on_the_real_compiler():
+    def signed(x):
+        return x * 2.0 if x.sum() > 0.0 else x - 1.0
+
+    strict, warning = jj.jit(policy="raise")(signed), jj.jit(policy="warn")(signed)
+    for _ in range(5):
+        strict(np.ones(3))
+        warning(np.ones(3))
+    with pytest.raises(jj.GuardError) as refused:
+        strict(-np.ones(3))
+    assert refused.value.code == "branch"
+    assert "x.sum() > 0.0" in refused.value.report["cause"]["text"]
+    with pytest.warns(jj.DegradedWarning, match="deoptimized once"):
+        np.testing.assert_array_equal(warning(-np.ones(3)), -2.0 * np.ones(3))
+
+
+def test_relaxed_rewrites_are_asked_for_by_name():
+    def chained(x):
+        return np.exp(np.log(x)) * 1.0
+
+    exact, relaxed = jj.jit(chained), jj.jit(exact=False)(chained)
+    x = np.linspace(0.5, 2.0, 7)
+    for _ in range(4):
+        np.testing.assert_allclose(exact(x), chained(x), rtol=1e-15)
+        np.testing.assert_allclose(relaxed(x), chained(x), rtol=1e-14)
+    assert "= exp(" in exact.specializations[0].graph
+    assert "= exp(" not in relaxed.specializations[0].graph
+
+
+def test_types_are_those_of_the_function(tmp_path):
+    pytest.importorskip("mypy")
+    path = tmp_path / "typed.py"
+    path.write_text(
+        textwrap.dedent(
+            """
+            import numpy as np
+            import janusjit as jj
+
+            @jj.jit
+            def step(x: np.ndarray, rate: float = 0.1) -> float:
+                return float(x.sum()) * rate
+
+            @jj.jit(warmup=3)
+            def other(n: int) -> int:
+                return n + 1
+
+            class Layer:
+                @jj.jit
+                def forward(self, x: float) -> float:
+                    return x * 2.0
+
+            reveal_type(step(np.ones(3), rate=0.5))
+            reveal_type(other(1))
+            reveal_type(Layer().forward(1.0))
+            reveal_type(step.stats.deopts)
+            step("text")
+            """
+        )
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = result.stdout
+    assert found.count('Revealed type is "builtins.float"') + found.count('Revealed type is "float"') == 2
+    assert found.count('Revealed type is "builtins.int"') + found.count('Revealed type is "int"') == 2
+    assert 'Argument 1 to "__call__" of "JitFunction" has incompatible type "str"' in found
