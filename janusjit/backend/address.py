@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Union
 
-from janusjit.backend.buffers import Placement, Storage, is_view_value
 from janusjit.backend.layout import Layout, Shift, follow, viewed
+from janusjit.backend.storage import Placement, Storage, is_view_value
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Value
 from janusjit.ops.indexing import Operand

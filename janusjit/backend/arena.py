@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from janusjit.backend.buffers import Storage
+from janusjit.backend.storage import Storage
 from janusjit.ir.dims import Dim, product
 
 ALIGNMENT = 64

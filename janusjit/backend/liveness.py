@@ -100,14 +100,18 @@ class Liveness:
         """Return whether a guard may fail after ``step``, or while it runs again."""
         return self._fails_after[step]
 
-    def is_read_again(self, value: Value, step: Step, scope: Scope) -> bool:
-        """Return whether the array ``value`` may be read after ``step``, which lies in ``scope``."""
+    def is_read_again(self, value: Value, step: Step, scope: Scope, after: int | None = None) -> bool:
+        """Return whether the array ``value`` may be read after ``step``, which lies in ``scope``.
+
+        ``after`` is the time of the step's own end, where that counts.
+        """
+        time = step.time if after is None else after
         defined = self.scope_of(value)
         around = [loop for loop in scope.loops() if not defined.within(loop)]
         for read in self.reads.get(value, ()):
             if read.step is step:
                 continue
-            if read.step.time > step.time and not read.scope.excludes(scope):
+            if read.step.time > time and not read.scope.excludes(scope):
                 return True
             if any(read.scope.within(loop) for loop in around):
                 return True

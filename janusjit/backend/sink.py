@@ -114,9 +114,7 @@ class Scheduled:
             if _only_overwrites(user, value):
                 continue
             holders = self.holders.get(user, ())
-            if not holders or not _reads_elements_only(user, value):
-                yield user
-            elif any(value not in step.values and step is not ignored for step in holders):
+            if not holders or not _reads_elements_only(user, value) or any(value not in step.values and step is not ignored for step in holders):
                 yield user
 
     def settled(self) -> list[Step]:

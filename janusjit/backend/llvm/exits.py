@@ -14,9 +14,9 @@ from dataclasses import fields, replace
 from llvmlite import ir
 
 from janusjit.backend.address import Address, view_of
-from janusjit.backend.buffers import is_view_value
 from janusjit.backend.llvm.memory import Memory
 from janusjit.backend.llvm.values import ArrayValue, Operand
+from janusjit.backend.storage import is_view_value
 from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe, PlaceBox, ViewBox
 from janusjit.ir.graph import Graph, Node, Value
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from janusjit.backend.address import view_of
-from janusjit.backend.buffers import Transfer, assign
+from janusjit.backend.buffers import assign
 from janusjit.backend.fuse import make_plan
 from janusjit.backend.fused import FusedKernel, copying, describe
 from janusjit.backend.layout import stride_symbols
@@ -31,6 +31,7 @@ from janusjit.backend.llvm.values import (
     memory_type,
 )
 from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step
+from janusjit.backend.storage import Transfer
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, Node, Value
 

@@ -14,7 +14,6 @@ from llvmlite import ir
 
 from janusjit.backend.address import Address, Addresses
 from janusjit.backend.arena import ALIGNMENT, plan_arena
-from janusjit.backend.buffers import Placement, Storage
 from janusjit.backend.llvm.values import (
     I8,
     I64,
@@ -27,6 +26,7 @@ from janusjit.backend.llvm.values import (
     multiply,
     offset_pointer,
 )
+from janusjit.backend.storage import Placement, Storage
 from janusjit.ir.dims import Dim, DimExpr, FloorDivision, Symbol
 from janusjit.ir.graph import Value
 from janusjit.ir.types import TensorType

@@ -1,0 +1,93 @@
+"""Storages: the memory arrays live in, and who lives where.
+
+Owns `Storage`, `Transfer` and `Placement`. Invariant: at any time a storage holds one array, which the plan's steps find
+there; `janusjit.backend.buffers` decides, everything later only asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from janusjit.backend.layout import Layout
+from janusjit.backend.liveness import Liveness, Scope
+from janusjit.backend.plan import Step, is_view
+from janusjit.ir.graph import Value
+
+
+@dataclass(eq=False)
+class Storage:
+    """Memory for one array at a time.
+
+    ``kind`` is ``"input"`` (the caller's array number ``input_index``), ``"constant"``, ``"arena"``, ``"object"`` (the
+    fresh ndarray of a result) or ``"own"`` (of a size known in the middle of the graph only). ``birth`` and ``death`` are
+    the times between which it is used.
+    """
+
+    layout: Layout
+    kind: str = "arena"
+    scope: Scope = field(default_factory=Scope)
+    birth: int = -1
+    death: int = -1
+    input_index: int | None = None
+    members: list[Value] = field(default_factory=list)
+    merged_into: Storage | None = None
+
+    def resolve(self) -> Storage:
+        """Return the storage this one has become part of, or itself."""
+        storage = self
+        while storage.merged_into is not None:
+            storage = storage.merged_into
+        return storage
+
+    def touch(self, time: int) -> None:
+        """Extend the life to include ``time``."""
+        self.birth = time if self.birth < 0 else min(self.birth, time)
+        self.death = max(self.death, time)
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """An array to be copied to the storage of a loop's or an ``if``'s value."""
+
+    source: Value
+    target: Value
+
+
+@dataclass
+class Placement:
+    """The outcome: where arrays live, and which copies that costs.
+
+    Attributes
+    ----------
+    transfers : dict
+        By step: for a loop what to copy before it, for a terminator what to copy at it.
+    copied : set
+        The updates that first copy their base to the storage of their result.
+    placed : dict
+        The storage each array was given, before storages were merged.
+    defined : dict
+        The time at which each array is computed.
+    """
+
+    liveness: Liveness
+    storages: list[Storage] = field(default_factory=list)
+    transfers: dict[Step, list[Transfer]] = field(default_factory=dict)
+    copied: set[Value] = field(default_factory=set)
+    placed: dict[Value, Storage] = field(default_factory=dict)
+    defined: dict[Value, int] = field(default_factory=dict)
+
+    def storage(self, value: Value) -> Storage | None:
+        """Return where the memory of ``value``, or of what it is a view of, is; None if it exists in registers only."""
+        found = self.placed.get(self.liveness.root(value))
+        return None if found is None else found.resolve()
+
+    def place(self, value: Value, storage: Storage, time: int) -> None:
+        """Let an array live in a storage from ``time`` on."""
+        self.placed[value] = storage
+        self.defined[value] = time
+        storage.resolve().members.append(value)
+
+
+def is_view_value(value: Value) -> bool:
+    """Return whether a value is a view of another."""
+    return value.node is not None and is_view(value.node)
