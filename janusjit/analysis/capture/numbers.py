@@ -163,12 +163,38 @@ def _float_binary(machine: Machine, symbol: str, left: AbstractValue, right: Abs
 
 def compare(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     """Return a comparison of two Python numbers as a Python bool."""
+    answer = _compare_dims(machine, symbol, left, right)
+    if answer is not None:
+        return Known(answer)
     kinds = (kind_of(left), kind_of(right))
     dtype = "f64" if "float" in kinds else "bool" if kinds == ("bool", "bool") else "i64"
     if dtype == "f64" and kinds != ("float", "float"):
         _require_exact(machine, left if kinds[0] != "float" else right)
     value = machine.emit(COMPARISONS[symbol], *_values(machine, left, right, dtype))
     return Scalar(value, "bool", sample=_sample(symbol, left, right))
+
+
+def _compare_dims(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> bool | None:
+    """Compare dimensions where their difference, or its bound, tells; None where only the sizes do."""
+    first, second = _dim_of(machine, left), _dim_of(machine, right)
+    if first is None or second is None:
+        return None
+    for difference, mirrored in ((first - second, symbol), (second - first, _MIRRORED[symbol])):
+        least = difference if isinstance(difference, int) else difference.lower_bound()
+        if least is not None and (least > 0 or (least == 0 and mirrored in (">=", "<"))):
+            return mirrored in (">", ">=", "!=")
+        if isinstance(difference, int) and difference == 0:
+            return symbol in ("==", "<=", ">=")
+    return None
+
+
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def _dim_of(machine: Machine, value: AbstractValue) -> Dim | None:
+    if isinstance(value, Known):
+        return value.value if type(value.value) is int else None
+    return machine.dims.get(value.value) if isinstance(value, Scalar) else None
 
 
 def _require_exact(machine: Machine, value: AbstractValue) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import numbers
-from janusjit.analysis.capture.arrays import constant, dim_value, is_number, read
+from janusjit.analysis.capture.arrays import constant, dim_value, is_number, is_python_number, read
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import (
     DictObject,
@@ -335,13 +335,21 @@ def equal(machine: Machine, left: AbstractValue, right: AbstractValue) -> Abstra
 
 
 def _all_equal(machine: Machine, first: list[AbstractValue], second: list[AbstractValue]) -> AbstractValue | None:
+    found: Value | None = None
     for a, b in zip(first, second, strict=True):
-        same = equal(machine, machine.resolve(a), machine.resolve(b))
-        if not isinstance(same, Known):
-            return None
-        if not same.value:
-            return FALSE
-    return TRUE
+        a, b = machine.resolve(a), machine.resolve(b)
+        if a is b:  # an object equals itself in a container, even NaN
+            continue
+        both_python = is_python_number(a) and is_python_number(b)
+        same = numbers.compare(machine, "==", a, b) if both_python else equal(machine, a, b)
+        if isinstance(same, Known):
+            if not same.value:
+                return FALSE
+        elif isinstance(same, Scalar):
+            found = same.value if found is None else machine.emit("logical_and", found, same.value)
+        else:
+            raise machine.unsupported("python.equality", "==", "items of these kinds are compared")
+    return TRUE if found is None else Scalar(found, "bool")
 
 
 def _items(machine: Machine, value: AbstractValue) -> list[AbstractValue] | None:

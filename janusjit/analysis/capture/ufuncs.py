@@ -176,7 +176,8 @@ def _resolve(machine: Machine, ufunc: np.ufunc, kinds: list[Any], dtype: Any, ca
         raise PythonRaise(TypeError, Known(error)) from error
     names = [dtype_name(found) for found in resolved]
     if any(name is None for name in names):
-        raise machine.unsupported("array.dtype", f"np.{ufunc.__name__}", f"the result has dtype {resolved[-1]}")
+        foreign = next(found for found, name in zip(resolved, names, strict=True) if name is None)
+        raise machine.unsupported("array.dtype", f"np.{ufunc.__name__}", f"it is computed in {foreign}")
     return [str(name) for name in names]
 
 
@@ -250,11 +251,19 @@ def store(
 _FAST_POWERS = {1.0: np.positive, 2.0: np.square, -1.0: np.reciprocal, 0.5: np.sqrt}
 
 
+def _fast_power(left: ArrayValue, right: AbstractValue) -> np.ufunc | None:
+    """Return the ufunc ``ndarray.__pow__`` runs instead of ``power``, by which a bool array's square is of int8."""
+    if not isinstance(right, Known) or type(right.value) not in (int, float):
+        return None
+    if left.type.is_float:
+        return _FAST_POWERS.get(float(right.value))
+    return np.square if type(right.value) is int and right.value == 2 else None
+
+
 def power(machine: Machine, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     """Return ``left ** right`` with an array or NumPy scalar, by the fast paths of ``ndarray.__pow__``."""
     if isinstance(left, ArrayValue):
-        fast = isinstance(right, Known) and type(right.value) in (int, float) and left.type.is_float
-        ufunc = _FAST_POWERS.get(float(right.value)) if fast else None  # type: ignore[attr-defined]
+        ufunc = _fast_power(left, right)
         return apply(machine, np.power, (left, right)) if ufunc is None else apply(machine, ufunc, (left,))
     if isinstance(right, ArrayValue) and right.type.shape:
         return apply(machine, np.power, (left, right))

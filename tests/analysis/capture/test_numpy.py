@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.analysis.capture.numpy_cases import check
 
 HERE = Path(__file__).parent
@@ -15,6 +16,19 @@ STATIC = {
     "np.array_split(v, 3)",
     "v.tolist()",
     "x.tolist()",
+    "np.median(x)",
+    "np.median(x, axis=0)",
+    "np.median(x, axis=1)",
+    "np.median(v, keepdims=True)",
+    "np.median(i)",
+    "np.percentile(x, 50)",
+    "np.percentile(x, 30, axis=0)",
+    "np.quantile(f, 0.75, axis=1)",
+    "np.quantile(i, 0.9)",
+    "np.array([np.sum(c1) for c1 in x])",
+    "np.linalg.norm(x, ord=2)",
+    "np.linalg.norm(x, 2)",
+    "np.linalg.svd(x, compute_uv=False)",
     "return [float(r) for r in v], [int(r) for r in k], v.tolist()",
     "return max(x.max(), y.max()), min(v), sum(v)",
 }
