@@ -32,9 +32,13 @@ def check(build, calls=CALLS, in_graph=True):
     assert not found, found
     stats = jitted["function"].stats
     assert stats.calls == calls
+    (entry,) = jitted["function"].report().to_dict()["functions"]
     if in_graph:
-        assert stats.graph_calls == calls - 2, jitted["function"].report().to_json()
+        assert stats.graph_calls == calls - 2, entry["plain"] and entry["plain"]["cause"]
         assert stats.deopts <= 3
+    elif not stats.graph_calls:
+        assert entry["plain"]["cause"]["code"]
+        assert entry["plain"]["cause"]["category"] in ("supportable", "fundamental", "user")
     return jitted["function"]
 
 
