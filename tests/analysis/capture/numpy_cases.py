@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import linecache
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ def check(body: str, symbolic: bool = False) -> None:
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     eager, given = ([copy.deepcopy(operands()[name]) for name in names] for _ in range(2))
     graph = captured(function, given, symbolic)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         expected = function(*eager)
     actual = interpret(graph, given)
     comparison = Comparison()
