@@ -28,7 +28,8 @@ RESULTS = Path(__file__).parent / "results"
 
 def blas_settings() -> dict[str, str | None]:
     """Return the two settings: a name, and the value of ``OPENBLAS_CORETYPE`` (None: unset)."""
-    chosen = next((pool.get("architecture", "") for pool in threadpoolctl.threadpool_info()), "")
+    pools = threadpoolctl.threadpool_info()
+    chosen = next((pool["architecture"] for pool in pools if pool["internal_api"] == "openblas"), "")
     other = "Haswell" if chosen in ("SkylakeX", "Cooperlake", "SapphireRapids") else "SkylakeX"
     if other == "SkylakeX" and "avx512f" not in _processor_flags():
         other = "Nehalem"
