@@ -17,9 +17,12 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
     Known,
+    RangeValue,
     Reference,
     Scalar,
     TupleValue,
+    concrete,
+    known,
     lift,
 )
 from janusjit.ir.dims import Dim, DimExpr
@@ -158,6 +161,8 @@ def as_array(machine: Machine, value: AbstractValue) -> Value | None:
     number = scalar_value(machine, value)
     if number is not None:
         return number
+    if isinstance(value, RangeValue) and known(value):
+        return machine.emit("constant_array", value=FrozenArray(np.arange(*_range_parts(value))))
     items = sequence_items(machine, value)
     if items is None:
         return None
@@ -168,6 +173,11 @@ def as_array(machine: Machine, value: AbstractValue) -> Value | None:
     if not parts or any(part is None for part in parts):
         return None
     return stack(machine, [part for part in parts if part is not None])
+
+
+def _range_parts(value: RangeValue) -> tuple[int, int, int]:
+    python_range = concrete(value)
+    return python_range.start, python_range.stop, python_range.step
 
 
 def stack(machine: Machine, parts: list[Value], axis: int = 0) -> Value:

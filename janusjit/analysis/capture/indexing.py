@@ -35,6 +35,7 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
     Known,
+    RangeValue,
     Reference,
     Scalar,
     SliceValue,
@@ -114,7 +115,7 @@ def _classify(machine: Machine, part: AbstractValue) -> Any:
         if part.value.type.dtype[0] in "iu":
             return part
         raise machine.python_error(IndexError, "only integers are valid indices")
-    value = as_array(machine, part) if isinstance(part, ArrayValue | Reference | TupleValue) else None
+    value = as_array(machine, part) if isinstance(part, ArrayValue | Reference | TupleValue | RangeValue) else None
     if value is None:
         raise machine.unsupported("array.index", "index", "an index is no int, slice or array of ints or bools")
     if value.type.dtype == "bool":

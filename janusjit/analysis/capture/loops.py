@@ -17,7 +17,7 @@ from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State
-from janusjit.analysis.capture.values import Known, Reference
+from janusjit.analysis.capture.values import Known, RangeValue, Reference, Scalar
 from janusjit.analysis.core import Block, Break, Continue, For, Instruction, Return, While
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value
@@ -28,8 +28,6 @@ UNROLL_BUDGET = 1_200
 UNROLL_LIMIT = 4_000
 _FIXED_POINT_LIMIT = 6
 _PEEL_LIMIT = 3
-import os
-LOG_FAILURES = bool(os.environ.get("JJ_LOOPS"))
 _EMPTY = Block()
 
 
@@ -261,7 +259,6 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
     try:
         _fixed_point(machine, instruction)
     except (CaptureFailure, PoisonUsed, Unmergeable) as failure:
-        if LOG_FAILURES: print("loop given up:", repr(failure), getattr(failure,'fork',None))
         if isinstance(failure, PoisonUsed) and failure.fork[0] == "branch":
             raise
         del region.nodes[size:]
@@ -272,8 +269,27 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
         # a variable may only have its final kind after an iteration: that one is peeled
         top.attempts = top.attempts + 1 if isinstance(failure, PoisonUsed) else _PEEL_LIMIT
         if condition is not True and top.attempts >= _PEEL_LIMIT:
+            if isinstance(failure, CaptureFailure | Unmergeable) and _fix_trip_count(machine, instruction):
+                return
             raise _loop_failure(machine, failure) from failure
         _begin_iteration(machine, instruction)
+
+
+def _fix_trip_count(machine: Machine, instruction: Instruction) -> bool:
+    """Assume the present number of iterations of a loop over a range, so that it can be unrolled."""
+    reference = machine.get(instruction.iterator) if isinstance(instruction, For) else None
+    iterator = machine.heap(reference) if isinstance(reference, Reference) else None
+    if not isinstance(iterator, IteratorObject) or iterator.kind != "range" or not isinstance(iterator.position, Known):
+        return False
+    source = iterator.sources[0]
+    assert isinstance(source, RangeValue)
+    parts = (source.start, source.stop, source.step)
+    if not all(
+        isinstance(part, Known) or (isinstance(part, Scalar) and machine.may_specialize(part)) for part in parts
+    ):
+        return False
+    iterator.sources = (RangeValue(*(Known(machine.constant(part, "a trip count")) for part in parts)),)
+    return True
 
 
 def _loop_failure(machine: Machine, failure: Exception) -> CaptureFailure:
