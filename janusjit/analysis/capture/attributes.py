@@ -80,7 +80,8 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
             return _instance_attribute(machine, owner, item, name)
         return _builtin_method(owner, name, _container_type(item))
     if isinstance(owner, ArrayValue | Scalar):
-        return ARRAY_ATTRIBUTE[0](machine, owner, name)
+        attribute: AbstractValue | None = ARRAY_ATTRIBUTE[0](machine, owner, name)
+        return attribute
     if isinstance(owner, TupleValue):
         return _tuple_attribute(owner, name)
     if isinstance(owner, SuperValue):

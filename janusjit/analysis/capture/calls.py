@@ -265,6 +265,7 @@ def _call_function(
         ) from error
     defaults, keyword_defaults = function_defaults(machine, function)
     bound = bind(machine, core, arguments, keywords, defaults, keyword_defaults)
+    _guard_used_defaults(machine, function, set(map(id, bound.values())), defaults, keyword_defaults)
     cells = function_cells(machine, function)
     machine.externals.guard_code(function)
     return start(machine, core, function.__globals__, function.__code__, bound, cells, target)
@@ -283,6 +284,21 @@ def function_defaults(
         for name, value in (function.__kwdefaults__ or {}).items()
     }
     return positional, named
+
+
+def _guard_used_defaults(
+    machine: Machine,
+    function: types.FunctionType,
+    used: set[int],
+    defaults: Sequence[AbstractValue],
+    keyword_defaults: dict[str, AbstractValue],
+) -> None:
+    """Assume that the default values a call takes stay the function's; ``used`` are the ids of what was bound."""
+    if any(id(value) in used for value in defaults):
+        machine.externals.guard_defaults(function)
+    for name, value in keyword_defaults.items():
+        if id(value) in used:
+            machine.externals.guard_keyword_default(function, name)
 
 
 def start(

@@ -12,8 +12,8 @@ from typing import Any
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
-from janusjit.analysis.capture.values import Scalar
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
+from janusjit.analysis.capture.values import Scalar
 from janusjit.analysis.core import Assert, If
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value

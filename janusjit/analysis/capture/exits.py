@@ -160,7 +160,9 @@ class Boxer:
         origin, flag = storage.outside
         place = self.machine.state.at(origin).place
         if value.path:
-            raise self.machine.unsupported("array.alias", "result", f"a view of an array is returned, and {storage.frozen}")
+            raise self.machine.unsupported(
+                "array.alias", "result", f"a view of an array is returned, and {storage.frozen}"
+            )
         key = self._key(("either", value.storage))
         choice = (ScalarBox(self.operand(flag), "bool"), PlaceBox(place), made)
         return self._once(key, lambda: CallBox(_choose, choice, key))

@@ -208,6 +208,18 @@ class Externals:
         place = self.attribute_place(owner, "__code__")
         self.guard((id(place), "identity"), IdentityIs(place, function.__code__, span=self.span()))
 
+    def guard_defaults(self, function: types.FunctionType) -> None:
+        """Assume that a function keeps its tuple of default values."""
+        place = self.attribute_place(self.constant_place(function, function.__qualname__), "__defaults__")
+        self.guard((id(place), "identity"), IdentityIs(place, function.__defaults__, span=self.span()))
+
+    def guard_keyword_default(self, function: types.FunctionType, name: str) -> None:
+        """Assume that a keyword-only parameter keeps its default value."""
+        table = self.attribute_place(self.constant_place(function, function.__qualname__), "__kwdefaults__")
+        place = self.item_place(table, name)
+        value = (function.__kwdefaults__ or {})[name]
+        self.guard((id(place), "identity"), IdentityIs(place, value, span=self.span()))
+
     def guard_missing(self, place: Place) -> None:
         """Assume that there is nothing at a place."""
         self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
@@ -361,7 +373,7 @@ class Externals:
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             members: dict[Any, AbstractValue] = {item: Known(item) for item in live}
             value = Reference(self._add(SetObject(place, items=members, original=frozenset(live))))
-        elif has_plain_attributes(kind):
+        elif has_plain_attributes(kind):  # type: ignore[arg-type]
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             value = Reference(self._add(Instance(place, type_=kind, live=live)))
         else:
@@ -502,4 +514,5 @@ def has_plain_attributes(type_: type) -> bool:
         base is object or base.__flags__ & (1 << 9) or base.__module__ in ("abc", "typing", "contextlib")
         for base in type_.__mro__
     )
-    return plain and find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"] and type_.__module__ not in ("numpy",)
+    ordinary = find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"]
+    return plain and ordinary and type_.__module__ != "numpy"

@@ -213,14 +213,15 @@ def _bound(machine: Machine, bound: Any, size: Dim, default: Dim, operands: list
         value, length, zero = cast(machine, bound.value, "i64"), _dim(machine, size), constant(machine, 0, "i64")
         shifted = machine.emit("where", machine.emit("less", value, zero), machine.emit("add", value, length), value)
         return machine.emit("minimum", machine.emit("maximum", shifted, zero), length)
+    position = int(bound)
     if isinstance(size, int):
-        return max(0, bound + size) if bound < 0 else min(bound, size)
-    if bound == 0:
+        return max(0, position + size) if position < 0 else min(position, size)
+    if position == 0:
         return 0
     lower = size.lower_bound() or 0
-    if abs(bound) > lower:
-        _require_dim_at_least(machine, size, abs(bound))
-    return size + bound if bound < 0 else bound
+    if abs(position) > lower:
+        _require_dim_at_least(machine, size, abs(position))
+    return size + position if position < 0 else position
 
 
 def _between(machine: Machine, low: Dim | Value, high: Dim | Value, operands: list[Value]) -> Range:

@@ -320,9 +320,7 @@ class Merger:
         """Whether an array's size is known only where the paths come from."""
         if self.mark is None:
             return False
-        return any(
-            isinstance(v, ArrayValue) and self.machine.sized_since(Value(v.type), self.mark) for v in values
-        )
+        return any(isinstance(v, ArrayValue) and self.machine.sized_since(Value(v.type), self.mark) for v in values)
 
     def _poison(self, where: tuple[Any, ...], reason: str) -> Poison:
         self.poisoned.append(where)
@@ -400,8 +398,7 @@ class Merger:
         if any(v.type != first.type for v in values):
             return None
         storages = [state.at(v.storage) for state, v in zip(self.states, values, strict=True)]
-        outside = {v.storage if v.storage < 0 else s.outside[0] if s.outside else 0 for v, s in zip(values, storages, strict=True)}
-        outside.discard(0)
+        outside = {_outside_origin(v, s) for v, s in zip(values, storages, strict=True)} - {0}
         if len(outside) > 1 or any(v.path or v.operands for v in values):
             return None
         sources = tuple(v.storage for v in values)
@@ -429,6 +426,13 @@ class Merger:
                 merged.frozen = merged.frozen or "another name may refer to it"
                 self.machine.aliased.add(source)
         return self._result.allocate(merged).index
+
+
+def _outside_origin(array: ArrayValue, storage: Storage) -> int:
+    """Return the outside storage that an array is, or may be; 0 for one made inside."""
+    if array.storage < 0:
+        return array.storage
+    return storage.outside[0] if storage.outside else 0
 
 
 def _reference_count(state: State, storage: int) -> int:
@@ -471,14 +475,14 @@ def _number_kind(value: AbstractValue) -> tuple[str, TensorType] | None:
     return None
 
 
-def _same_constant(first: Any, second: Any) -> bool:
+def _same_constant(first: object, second: object) -> bool:
     if first is second:
         return True
     if type(first) is not type(second):
         return False
     if isinstance(first, float):
-        return first.hex() == second.hex()
-    return isinstance(first, int | str | bytes | tuple) and bool(first == second)
+        return isinstance(second, float) and first.hex() == second.hex()
+    return isinstance(first, int | str | bytes) and first == second
 
 
 def _same_function(first: AbstractValue, second: AbstractValue) -> bool:

@@ -140,7 +140,8 @@ def _array_binary(machine: Machine, symbol: str, left: AbstractValue, right: Abs
                 raise machine.unsupported("numpy.operand", symbol, "an array is compared with None or a string")
             raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}")
     if symbol == "@":
-        return MATMUL[0](machine, left, right)
+        product: AbstractValue = MATMUL[0](machine, left, right)
+        return product
     if symbol == "**":
         return ufuncs.power(machine, left, right)
     return ufuncs.apply(machine, UFUNCS[symbol], (left, right))
@@ -206,7 +207,8 @@ def _container_binary(machine: Machine, symbol: str, left: AbstractValue, right:
         if result is not None:
             return result
     if symbol == "%" and isinstance(left, Known) and isinstance(left.value, str):
-        return FORMAT[0](machine, left.value.__mod__, (right,))
+        text: AbstractValue = FORMAT[0](machine, left.value.__mod__, (right,))
+        return text
     if isinstance(left, HostValue) or isinstance(right, HostValue):
         raise machine.unsupported("python.host_object", symbol, "an operand is an object capture cannot enter")
     raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}")

@@ -292,14 +292,14 @@ def python_type(machine: Machine, value: AbstractValue) -> type | None:
         return value.type_
     if isinstance(value, Reference):
         item = machine.heap(value)
-        simple: type | None = {ListObject: list, SetObject: set, GeneratorObject: _GENERATOR}.get(type(item))
-        if simple is not None:
-            return simple
-        return item.type_ if isinstance(item, DictObject | Instance) else None
+        if isinstance(item, DictObject | Instance):
+            return item.type_
+        return _HEAP_TYPES.get(type(item))
     return _FIXED_TYPES.get(type(value))
 
 
 _GENERATOR = type(_ for _ in ())
+_HEAP_TYPES: dict[type, type] = {ListObject: list, SetObject: set, GeneratorObject: _GENERATOR}
 _FIXED_TYPES: dict[type, type] = {
     ArrayValue: np.ndarray,
     SliceValue: slice,

@@ -33,8 +33,8 @@ class HeapObject:
 class Storage(HeapObject):
     """Memory of an array: its current version.
 
-    ``frozen`` says why it must not be written (``""``: it may be). ``outside`` is set where control paths left either an
-    array from outside or a new one: that array's storage, and a run-time bool that tells whether it is the one.
+    ``frozen`` says why it must not be written (``""``: it may be). ``outside`` is set where control paths left either
+    an array from outside or a new one: that array's storage, and a run-time bool that tells whether it is the one.
     ``mirrors`` is set for a read-only view that paths cannot express: the storage viewed, and its version then.
     """
 
@@ -70,7 +70,10 @@ class DictObject(HeapObject):
 
 @dataclass(slots=True)
 class SetObject(HeapObject):
-    """A set of known items, in order of insertion; ``shrunk`` once an item was taken out (which changes Python's order)."""
+    """A set of known items, in order of insertion.
+
+    ``shrunk`` is set once an item was taken out, which changes Python's order.
+    """
 
     items: dict[Any, AbstractValue] = field(default_factory=dict)
     original: frozenset[Any] = frozenset()

@@ -65,7 +65,8 @@ FORMAT.append(defer)
 
 
 def _format(value: Any, conversion: str, specification: str) -> str:
-    convert: Callable[[Any], Any] | None = {"r": repr, "s": str, "a": ascii}.get(conversion)
+    converters: dict[str, Callable[[Any], Any]] = {"r": repr, "s": str, "a": ascii}
+    convert = converters.get(conversion)
     return format(value if convert is None else convert(value), specification)
 
 
