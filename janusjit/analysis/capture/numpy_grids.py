@@ -51,6 +51,7 @@ from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Value
 from janusjit.ir.types import DTYPES, dtype_name
 from janusjit.ops.indexing import FrozenArray
+from janusjit.ops.type_rules import at_least
 
 # ---------------------------------------------------------------------- ranges
 
@@ -104,7 +105,9 @@ def _range_length(machine: Machine, start: AbstractValue, stop: AbstractValue, s
     if step == 0:
         raise machine.python_error(ValueError, "Maximum allowed size exceeded")
     low, high = (start, stop) if step > 0 else (stop, start)
-    span = operators.binary(machine, "-", _python_int(machine, high), _python_int(machine, low))
+    span, first = _python_int(machine, high), _python_int(machine, low)
+    if not isinstance(first, Known) or first.value != 0:
+        span = operators.binary(machine, "-", span, first)
     if abs(step) != 1:
         span = operators.binary(
             machine, "//", operators.binary(machine, "+", span, Known(abs(step) - 1)), Known(abs(step))
@@ -135,15 +138,40 @@ def _model_linspace(
     dtype: AbstractValue = NONE,
     axis: AbstractValue = Known(0),
 ) -> AbstractValue:
-    parts = [machine.constant(part, "np.linspace") for part in (start, stop, num, endpoint, retstep)]
+    bounds = [machine.resolve(start), machine.resolve(stop)]
+    count, closed, both = (
+        integer(machine, num, "num"),
+        flag(machine, endpoint, "endpoint"),
+        flag(machine, retstep, "it"),
+    )
     name = dtype_of(machine, dtype)
-    keywords: dict[str, Any] = {} if name is None else {"dtype": DTYPES[name]}
-    made = numbers.fold(machine, lambda: np.linspace(*parts, **keywords))
-    result = made[0] if parts[4] else made
+    if any(isinstance(bound, Scalar) for bound in bounds) and not both and count > 1 and name in (None, "f64"):
+        return _linspace(machine, [cast(machine, array(machine, bound), "f64") for bound in bounds], count, closed)
+    low, high = (machine.constant(bound, "np.linspace") for bound in bounds)
+    keywords: dict[str, Any] = {"endpoint": closed, "retstep": both, "dtype": None if name is None else DTYPES[name]}
+    made: Any = numbers.fold(machine, lambda: np.linspace(low, high, count, **keywords))
+    result = made[0] if both else made
     if dtype_name(result.dtype) is None or result.ndim != 1:
         raise machine.unsupported("numpy.function", "np.linspace", "the bounds are arrays or complex")
     value = new_array(machine, machine.emit("constant_array", value=FrozenArray(result)))
-    return TupleValue((value, Known(made[1]))) if parts[4] else value
+    return TupleValue((value, Known(made[1]))) if both else value
+
+
+def _linspace(machine: Machine, bounds: list[Value], count: int, closed: bool) -> AbstractValue:
+    """Return ``np.linspace`` between run-time floats, rounded as NumPy rounds."""
+    start, stop = bounds
+    parts = constant(machine, float(count - 1 if closed else count), "f64")
+    places = machine.emit("arange", constant(machine, 0.0, "f64"), constant(machine, 1.0, "f64"), length=count)
+    delta = machine.emit("subtract", stop, start)
+    step = machine.emit("divide", delta, parts)
+    tiny = machine.emit("equal", step, constant(machine, 0.0, "f64"))
+    scaled = machine.emit("multiply", machine.emit("divide", places, parts), delta)
+    value = machine.emit("where", tiny, scaled, machine.emit("multiply", places, step))
+    value = machine.emit("add", value, start)
+    if closed:
+        last = machine.emit("equal", places, constant(machine, float(count - 1), "f64"))
+        value = machine.emit("where", last, stop, value)
+    return new_array(machine, value)
 
 
 @numpy_function(np.eye)
@@ -202,7 +230,12 @@ numpy_function(np.triu)(_triangle("triu"))
 def _model_diag(machine: Machine, v: AbstractValue, k: AbstractValue = Known(0)) -> AbstractValue:
     value = array(machine, v)
     if value.type.rank == 1:
-        return new_array(machine, operate(machine, "diag", value, k=integer(machine, k, "k")))
+        offset, size = integer(machine, k, "k"), value.type.shape[0]
+        if offset == 0 and not at_least(size, 1):
+            mask = machine.emit("eye", n=size, m=size, k=0, dtype="bool")
+            zero = constant(machine, number_of(0, value.type.dtype), value.type.dtype)
+            return new_array(machine, machine.emit("where", mask, value, zero))
+        return new_array(machine, operate(machine, "diag", value, k=offset))
     return _model_diagonal(machine, v, k)
 
 

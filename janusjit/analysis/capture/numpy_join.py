@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import cast, new_array, read, sequence_items, view
+from janusjit.analysis.capture.arrays import as_dim, cast, constant, new_array, read, sequence_items, view
 from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.containers import build
 from janusjit.analysis.capture.indexing import get_item
@@ -31,7 +31,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     with_common_dtype,
 )
 from janusjit.analysis.capture.numpy_create import filled_with
-from janusjit.analysis.capture.numpy_dimensions import require_equal, with_shape
+from janusjit.analysis.capture.numpy_dimensions import require_equal, require_nonempty, size_value, with_shape
 from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, transpose_to
 from janusjit.analysis.capture.values import (
     NONE,
@@ -39,6 +39,7 @@ from janusjit.analysis.capture.values import (
     ArrayValue,
     Known,
     Reference,
+    Scalar,
     SliceValue,
     TupleValue,
     lift,
@@ -248,22 +249,38 @@ def _flipped(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) -> Arr
 @numpy_function(np.roll)
 def _model_roll(machine: Machine, a: AbstractValue, shift: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
     value = array(machine, a)
-    shifts = sequence_items(machine, machine.resolve(shift))
-    amounts = [integer(machine, item, "shift") for item in (shifts if shifts is not None else [shift])]
+    items = sequence_items(machine, machine.resolve(shift))
+    shifts = items if items is not None else [shift]
     if not given(axis):
         rolled = flattened(machine, value)
-        for amount in amounts:
-            rolled = machine.emit("roll", rolled, shift=amount, axis=0)
+        for amount in shifts:
+            rolled = _rolled(machine, rolled, amount, 0)
         return new_array(machine, with_shape(machine, rolled, value.type.shape))
     items = sequence_items(machine, machine.resolve(axis))
     axes = [axis_of(machine, item, value.type.rank) for item in (items if items is not None else [axis])]
-    count = max(len(axes), len(amounts))
-    pairs = zip(
-        amounts * count if len(amounts) == 1 else amounts, axes * count if len(axes) == 1 else axes, strict=False
-    )
-    for amount, at in pairs:
-        value = machine.emit("roll", value, shift=amount, axis=at)
+    count = max(len(axes), len(shifts))
+    shifts, axes = (shifts * count if len(shifts) == 1 else shifts), (axes * count if len(axes) == 1 else axes)
+    if len(shifts) != len(axes):
+        raise machine.python_error(ValueError, "shape mismatch: objects cannot be broadcast to a single shape")
+    for amount, at in zip(shifts, axes, strict=True):
+        value = _rolled(machine, value, amount, at)
     return new_array(machine, value)
+
+
+def _rolled(machine: Machine, value: Value, shift: AbstractValue, axis: int) -> Value:
+    """Return a value rolled along an axis, by a gather where the shift is known at run time only."""
+    shift = machine.resolve(shift)
+    if not isinstance(shift, Scalar) or machine.may_specialize(shift) or shift.value.type.dtype[0] not in "iu":
+        return machine.emit("roll", value, shift=integer(machine, shift, "shift"), axis=axis)
+    size = value.type.shape[axis]
+    require_nonempty(machine, size, "np.roll")
+    moved = machine.emit("subtract", positions(machine, size), cast(machine, shift.value, "i64"))
+    return operate(machine, "take", value, machine.emit("remainder", moved, size_value(machine, size)), axis=axis)
+
+
+def positions(machine: Machine, size: Dim) -> Value:
+    """Return ``np.arange(size)``."""
+    return machine.emit("arange", constant(machine, 0, "i64"), constant(machine, 1, "i64"), length=size)
 
 
 @numpy_function(np.repeat, method="repeat")
@@ -274,24 +291,34 @@ def _model_repeat(
     items = sequence_items(machine, machine.resolve(repeats))
     if isinstance(machine.resolve(repeats), ArrayValue) or (items is not None and len(items) != 1):
         raise machine.unsupported("numpy.argument", "repeats=", "a number for each element")
-    count = integer(machine, repeats if items is None else items[0], "repeats")
+    count = as_dim(machine, repeats if items is None else items[0], "repeats")
     if not given(axis):
         value = flattened(machine, value)
     at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
-    return new_array(machine, machine.emit("repeat", value, repeats=count, axis=at))
+    if isinstance(count, int):
+        return new_array(machine, machine.emit("repeat", value, repeats=count, axis=at))
+    every = positions(machine, value.type.shape[at] * count)
+    every = machine.emit("floor_divide", every, size_value(machine, count))
+    return new_array(machine, operate(machine, "take", value, every, axis=at))
 
 
 @numpy_function(np.tile)
 def _model_tile(machine: Machine, A: AbstractValue, reps: AbstractValue) -> AbstractValue:
     value = array(machine, A)
     items = sequence_items(machine, machine.resolve(reps))
-    counts = [integer(machine, item, "reps") for item in (items if items is not None else [reps])]
+    counts = [as_dim(machine, item, "reps") for item in (items if items is not None else [reps])]
     rank = max(len(counts), value.type.rank)
     value = with_shape(machine, value, (*(1 for _ in range(rank - value.type.rank)), *value.type.shape))
-    counts = [1] * (rank - len(counts)) + counts
+    counts = [*(1 for _ in range(rank - len(counts))), *counts]
     if not rank:
         return new_array(machine, machine.emit("copy", value))
-    return new_array(machine, machine.emit("tile", value, reps=tuple(counts)))
+    for axis, count in enumerate(counts):
+        if not isinstance(count, int):
+            size = value.type.shape[axis]
+            every = machine.emit("remainder", positions(machine, size * count), size_value(machine, size))
+            value = operate(machine, "take", value, every, axis=axis)
+    known = tuple(count if isinstance(count, int) else 1 for count in counts)
+    return new_array(machine, machine.emit("tile", value, reps=known))
 
 
 @numpy_function(np.pad)

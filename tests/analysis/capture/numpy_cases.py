@@ -5,6 +5,7 @@ Owns `check`: the value, dtype, shape, type and aliasing of the result, and what
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import linecache
 import re
@@ -15,7 +16,7 @@ import numpy as np
 
 from janusjit.analysis.capture import capture
 from janusjit.analysis.source import load
-from janusjit.backend.reference import interpret
+from janusjit.backend.reference import DeoptimizationSignal, interpret
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import ArrayLayout
 from janusjit.ir.relaxations import Relaxations
@@ -23,28 +24,29 @@ from janusjit.profiler.profile import Profile
 from tests.differential import Comparison
 
 
-def operands() -> dict[str, Any]:
+def operands(rows: int = 3, columns: int = 4, others: int = 5) -> dict[str, Any]:
     """Return the arguments that expressions may name."""
     random = np.random.default_rng(7)
-    square = random.normal(size=(3, 3))
+    square = random.normal(size=(rows, rows))
+    shape = (rows, columns)
     return {
-        "x": random.normal(size=(3, 4)),
-        "y": random.normal(size=(3, 4)),
-        "w": random.normal(size=(4, 5)),
-        "t": random.normal(size=(2, 3, 4)),
-        "v": random.normal(size=4),
-        "u": random.normal(size=3),
-        "f": random.normal(size=(3, 4)).astype(np.float32),
-        "g": np.asfortranarray(random.normal(size=(3, 4))),
-        "i": random.integers(-5, 9, size=(3, 4)),
-        "k": np.array([0, 2, 1, 2]),
-        "e": random.integers(0, 9, size=6).astype(np.int8),
-        "c": random.integers(0, 9, size=(3, 4)).astype(np.uint8),
-        "b": random.normal(size=(3, 4)) > 0,
-        "p": square @ square.T + 3 * np.eye(3),
+        "x": random.normal(size=shape),
+        "y": random.normal(size=shape),
+        "w": random.normal(size=(columns, others)),
+        "t": random.normal(size=(2, *shape)),
+        "v": random.normal(size=columns),
+        "u": random.normal(size=rows),
+        "f": random.normal(size=shape).astype(np.float32),
+        "g": np.asfortranarray(random.normal(size=shape)),
+        "i": random.integers(-5, 9, size=shape),
+        "k": np.arange(columns) * 2 % rows,
+        "e": random.integers(0, 9, size=columns + 2).astype(np.int8),
+        "c": random.integers(0, 9, size=shape).astype(np.uint8),
+        "b": random.normal(size=shape) > 0,
+        "p": square @ square.T + 3 * np.eye(rows),
         "z": np.array(2.5),
         "a": 1.75,
-        "n": 3,
+        "n": rows,
         "s": np.float64(0.625),
         "h": np.float32(1.5),
         "q": np.int64(2),
@@ -67,8 +69,10 @@ def made(body: str) -> Any:
 
 
 def captured(function: Any, arguments: list[Any], symbolic: bool = False) -> Graph:
-    """Return the graph of a call; with ``symbolic``, dimensions of more than one element are symbols."""
+    """Return the graph of a call; with ``symbolic``, sizes and the number ``n`` are not assumed to stay."""
     relaxations = Relaxations()
+    if symbolic:
+        relaxations = relaxations.extended([("value", "n")])
     graph = capture(function, load(function), Profile(), arguments, relaxations)
     if symbolic:
         layouts = [guard for guard in graph.guards.entry if isinstance(guard, ArrayLayout)]
@@ -78,15 +82,26 @@ def captured(function: Any, arguments: list[Any], symbolic: bool = False) -> Gra
 
 
 def check(body: str, symbolic: bool = False) -> None:
-    """Assert that an expression (or body of statements) gives the same through capture."""
+    """Assert that an expression (or body of statements) gives the same through capture.
+
+    A graph of symbolic sizes is run on arguments of other sizes too, where it may do nothing but fail a guard.
+    """
     function = made(body)
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    eager, given = ([copy.deepcopy(operands()[name]) for name in names] for _ in range(2))
-    graph = captured(function, given, symbolic)
+    graph = captured(function, [operands()[name] for name in names], symbolic)
+    compare(function, graph, [operands()[name] for name in names], body)
+    if symbolic:
+        with contextlib.suppress(DeoptimizationSignal):
+            compare(function, graph, [operands(4, 6, 7)[name] for name in names], body)
+
+
+def compare(function: Any, graph: Graph, arguments: list[Any], body: str) -> None:
+    """Assert that a graph does what its function does."""
+    eager, given = copy.deepcopy(arguments), copy.deepcopy(arguments)
+    actual = interpret(graph, given)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = function(*eager)
-    actual = interpret(graph, given)
     comparison = Comparison()
-    comparison.compare((expected, eager), (actual, given), "call")
+    comparison.compare((expected, eager), (actual, given), body)
     assert not comparison.found, comparison.found
