@@ -84,7 +84,6 @@ class _Assigner:
             self._place_new(node.result, step)
             if node.attributes.get("path") != ():
                 self.placement.copied.add(node.result)
-                self._touch(base, step.time)
 
     # -- regions
 

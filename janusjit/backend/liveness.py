@@ -51,11 +51,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """A step reads an array: ``value`` itself or a view that is ``value``."""
+    """A step reads an array: ``value`` itself or a view that is ``value``; ``as_base``, to update a part of it."""
 
     step: Step
     scope: Scope
     value: Value
+    as_base: bool = False
 
 
 class Liveness:
@@ -137,6 +138,8 @@ class Liveness:
             self.scopes[step] = scope
             for value in read_by(step):
                 self.reads.setdefault(self.root(value), []).append(Read(step, scope, value))
+            for value in bases_of(step):
+                self.reads.setdefault(self.root(value), []).append(Read(step, scope, value, as_base=True))
             for node in nodes_of(step):
                 self.defined_in.update((result, scope) for result in node.results)
             if isinstance(step, RegionStep):
@@ -195,6 +198,15 @@ def nodes_of(step: Step) -> list[Node]:
         return [*step.nodes, *step.reductions]
     assert isinstance(step, (NodeStep, RegionStep))
     return [step.node]
+
+
+def bases_of(step: Step) -> list[Value]:
+    """Return the arrays a part of which a step updates."""
+    return [
+        node.inputs[0]
+        for node in nodes_of(step)
+        if node.op in UPDATES and node.attributes.get("path") != () and node.result.type.rank > 0
+    ]
 
 
 def read_by(step: Step) -> list[Value]:

@@ -58,11 +58,7 @@ class Overwriting:
         if storage.kind != "arena":
             return False
         scope = self._liveness.scopes[step]
-        return all(
-            self._liveness.scope_of(member).within(scope)
-            and not self._liveness.is_read_again(member, step, scope, after=step.end)
-            for member in storage.members
-        )
+        return not any(self._liveness.is_read_again(m, step, scope, after=step.end) for m in storage.members)
 
     def by_merging(self, own: Storage, target: Storage, result: Value | None) -> bool:
         """Return whether all that lives in ``own`` may live in ``target`` instead, from its first value on.
@@ -110,7 +106,7 @@ class Overwriting:
 
     def _is_seen_unchanged(self, member: Value, update: Node, step: Step) -> bool:
         """Return whether the reads of ``member`` in the overwriting step itself, if any, come before the write."""
-        reads = [read for read in self._liveness.reads.get(member, ()) if read.step is step]
+        reads = [r for r in self._liveness.reads.get(member, ()) if r.step is step and not r.as_base]
         if not reads:
             return True
         if not isinstance(step, FusedStep) or update.op != "update":
@@ -125,7 +121,7 @@ class Overwriting:
         for read in liveness.reads.get(member, ()):
             if read.step.time < own.birth or read.scope.excludes(own.scope):
                 continue
-            if read.step.time > own.birth or not self._is_replaced(read.step, read.value, own):
+            if read.step.time > own.birth or read.as_base or not self._is_replaced(read.step, read.value, own):
                 return True
         return False
 
