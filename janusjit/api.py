@@ -11,21 +11,20 @@ import sys
 import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from janusjit.config import current
 from janusjit.errors import ConfigurationError
 from janusjit.report.model import Report, build_report
+from janusjit.runtime.call import Options, Policy
 from janusjit.runtime.dispatch import FUNCTIONS, JitFunction
 from janusjit.runtime.events import STREAM, Cause, Counted, Event, environment
 from janusjit.runtime.journal import follow, write_journal
-from janusjit.runtime.lifecycle import Options
 from janusjit.runtime.logs import log_events
 from janusjit.runtime.pipeline import Pipeline
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-Policy = Literal["fallback", "warn", "raise"]
 
 _PIPELINE = Pipeline()
 
@@ -134,7 +133,7 @@ def jit(
 
 def report() -> Report:
     """Return the report of every jitted function of this process."""
-    return build_report([*STREAM.events(), *map(counted, FUNCTIONS)], environment(), STREAM.dropped)
+    return build_report([*STREAM.events(), *map(counted, list(FUNCTIONS))], environment(), STREAM.dropped)
 
 
 def on_event(callback: Callable[[Event], object]) -> Callable[[], None]:
@@ -162,7 +161,7 @@ def save_events(path: str | Path) -> None:
     path : path
         Replaced if it exists.
     """
-    write_journal([*STREAM.events(), *map(counted, FUNCTIONS)], Path(path), STREAM.run)
+    write_journal([*STREAM.events(), *map(counted, list(FUNCTIONS))], Path(path), STREAM.run)
 
 
 def counted(function: JitFunction[..., Any]) -> Counted:
@@ -180,9 +179,9 @@ def _say_what_degraded() -> None:
     """Print one line at exit if functions ended in plain Python, or publish counters for the event file."""
     configuration = current()
     if configuration.events is not None:
-        for function in FUNCTIONS:
+        for function in list(FUNCTIONS):
             STREAM.publish(counted(function))
-    degraded = [function for function in FUNCTIONS if function.reason is not None and function.stats.calls > 0]
+    degraded = [function for function in list(FUNCTIONS) if function.reason is not None and function.stats.calls > 0]
     if degraded and not configuration.quiet:
         first = degraded[0]
         assert first.reason is not None

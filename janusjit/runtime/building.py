@@ -72,7 +72,7 @@ class SpecializationBuilder:
 
     def prepare(self) -> Prepared | Failure:
         """Make the function's twin."""
-        return _guarded(lambda: self.compiler.prepare(self.function))
+        return guarded(lambda: self.compiler.prepare(self.function))
 
     def capture(
         self, prepared: Prepared, arguments: Sequence[Any], kept: Relaxations, new: frozenset[Any] = frozenset()
@@ -83,10 +83,10 @@ class SpecializationBuilder:
         """
         started = time.perf_counter()
         attempt = Attempt(kept.extended(new))
-        outcome = _guarded(lambda: self.compiler.capture(self.function, prepared, arguments, attempt.relaxations))
+        outcome = guarded(lambda: self.compiler.capture(self.function, prepared, arguments, attempt.relaxations))
         if isinstance(outcome, Failure) and new:
             attempt.relaxations = kept
-            outcome = _guarded(lambda: self.compiler.capture(self.function, prepared, arguments, kept))
+            outcome = guarded(lambda: self.compiler.capture(self.function, prepared, arguments, kept))
         if isinstance(outcome, Failure):
             attempt.failure = outcome
         else:
@@ -100,7 +100,7 @@ class SpecializationBuilder:
         if graph is None:
             return attempt
         started = time.perf_counter()
-        outcome = _guarded(lambda: self.compiler.compile(graph, self.exact))
+        outcome = guarded(lambda: self.compiler.compile(graph, self.exact))
         if isinstance(outcome, Failure):
             attempt.failure = outcome
         else:
@@ -113,7 +113,8 @@ class SpecializationBuilder:
         return _background().submit(lambda: done(self.compile(attempt)))
 
 
-def _guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
+def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
+    """Run a stage of the compiler; return what it returns, or why it failed."""
     try:
         return stage()
     except CaptureFailure as failure:

@@ -49,10 +49,11 @@ class SpecializationCache:
         self.retired_hits += sum(s.hits for s in evicted)
         return evicted
 
-    def touch(self, specialization: Specialization) -> None:
-        """Move a specialization that was hit to the front."""
-        if self._live[:1] != (specialization,) and specialization in self._live:
-            self._live = (specialization, *(s for s in self._live if s is not specialization))
+    def touch(self, entry: Callable[..., Any]) -> None:
+        """Move the specialization with this entry, which was hit, to the front."""
+        live = self._live
+        if live and live[0].entry is not entry:
+            self._live = (*(s for s in live if s.entry is entry), *(s for s in live if s.entry is not entry))
 
     def retire(self, specialization: Specialization) -> None:
         """Drop a specialization."""

@@ -17,11 +17,12 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from janusjit.runtime.binding import Binder
 from janusjit.runtime.building import forget_background
+from janusjit.runtime.call import Options
 from janusjit.runtime.causes import entry_differences
 from janusjit.runtime.compiler import Compiler
 from janusjit.runtime.events import STREAM, Cause, Stream
 from janusjit.runtime.explanation import Explanation, SpecializationExplanation
-from janusjit.runtime.lifecycle import Lifecycle, Options
+from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics, keep
 from janusjit.runtime.switch import DISABLED, MONITORING, monitored, suspension
@@ -115,17 +116,21 @@ class JitFunction(Generic[Parameters, Result]):
         entries = lifecycle.entries
         if (
             entries
-            and not kwargs
-            and len(args) == self._arity
             and not _disabled()
             and _tracer() is None
             and self._function.__code__ is self._code
             and not (MONITORING and monitored())
         ):
-            result: Result = entries[0](*args)
+            bound: tuple[Any, ...] = args
+            if kwargs or len(args) != self._arity:
+                try:
+                    bound = self._binder(args, kwargs)
+                except TypeError:
+                    return self._call_wrongly(args, kwargs)
+            result: Result = entries[0](*bound)
             if result is not self._deoptimized:
                 return result
-            return lifecycle.call(args, kwargs, args, True)  # type: ignore[no-any-return]
+            return lifecycle.retry(args, kwargs, bound, entries[0])  # type: ignore[no-any-return]
         if lifecycle.plain:
             lifecycle.tally.plain_calls += 1
             return self._function(*args, **kwargs)  # type: ignore[no-any-return]
@@ -143,9 +148,13 @@ class JitFunction(Generic[Parameters, Result]):
         try:
             bound = self._binder(args, kwargs)
         except TypeError:
-            self._lifecycle.tally.plain_calls += 1
-            return self._function(*args, **kwargs)  # type: ignore[no-any-return] # raises what Python raises
-        return self._lifecycle.call(args, kwargs, bound, False)  # type: ignore[no-any-return]
+            return self._call_wrongly(args, kwargs)
+        return self._lifecycle.call(args, kwargs, bound)  # type: ignore[no-any-return]
+
+    def _call_wrongly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:
+        """Make a call that does not fit the signature, for the exception Python raises."""
+        self._lifecycle.tally.plain_calls += 1
+        return self._function(*args, **kwargs)  # type: ignore[no-any-return]
 
     def _call_suspended(self, cause: Cause, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:
         lifecycle = self._lifecycle

@@ -10,51 +10,29 @@ from __future__ import annotations
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from janusjit.config import current
 from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
-from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
+from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder, guarded
 from janusjit.runtime.cache import SETTLED, Backoff, SpecializationCache
+from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cause, Cost, Difference, Stream
 from janusjit.runtime.publishing import Publisher, cause_of
 from janusjit.runtime.specialization import IN_GRAPH, Specialization
 from janusjit.runtime.statistics import Tally, keep
 
-Policy = Literal["fallback", "warn", "raise"]
-
 #: calls that break one specialization from inside before it is taken to do no good, if it was hit less often
 _UNSTABLE = 8
 
 #: attempts to capture a function whose calls so far would all have raised an exception
 _ATTEMPTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `janusjit.jit` was asked for; see there."""
-
-    warmup: int = 2
-    policy: Policy = "fallback"
-    background: bool = False
-    static: frozenset[str] = frozenset()
-    exact: bool = True
-
-
-@dataclass(slots=True)
-class Call:
-    """One call on the slow path: the arguments as given, and bound to the parameters in order."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    bound: tuple[Any, ...]
-    number: int
 
 
 class Lifecycle:
@@ -84,7 +62,7 @@ class Lifecycle:
     def __init__(self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream) -> None:
         self.function = function
         self.options = options
-        self.entries: tuple[Callable[..., Any], ...] = ()
+        self.entries: tuple[Entry, ...] = ()
         self.plain = False
         self.refusal: Cause | None = None
         limit = current().specialization_limit
@@ -106,7 +84,21 @@ class Lifecycle:
 
     # ------------------------------------------------------------------ calls
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: bool) -> Any:
+    def retry(self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry) -> Any:
+        """Run a call that the entry in front has just refused: from another settled entry, or by the slow path."""
+        entries = self.entries
+        for position, entry in enumerate(entries):
+            if entry is not tried:
+                result = entry(*bound)
+                if result is not self._deoptimized:
+                    self.entries = (entry, *entries[:position], *entries[position + 1 :])
+                    self.cache.touch(entry)
+                    return result
+        return self.call(args, kwargs, bound, tried)
+
+    def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None
+    ) -> Any:
         """Run one call that the fast path could not serve.
 
         Parameters
@@ -115,30 +107,27 @@ class Lifecycle:
             The arguments as given.
         bound : tuple
             The arguments in parameter order.
-        tried : bool
-            Whether the entry in front of `entries` has just deoptimized for this call.
+        tried : callable, optional
+            An entry that has just deoptimized for this call.
         """
         if threading.get_ident() in self._profiling:  # a part of the profiled call that is running
             return self.function(*args, **kwargs)
-        call = Call(args, kwargs, bound, self.number())
+        call = Call(args, kwargs, bound, self.number)
         if self.refusal is not None:
             return self._run_python(call)
         if self.tally.profiled_calls < self.options.warmup:
             return self._run_profiled(call)
         return self._run_cached(call, tried)
 
-    def _run_cached(self, call: Call, tried: bool) -> Any:
+    def _run_cached(self, call: Call, tried: Entry | None) -> Any:
         inside: tuple[Specialization, int] | None = None
         for specialization in self.cache:
-            if tried and self.entries[:1] == (specialization.entry,):
-                tried, result, seconds = False, self._deoptimized, 0.0
-            else:
+            if specialization.entry is not tried:
                 started = time.perf_counter()
                 result = specialization.entry(*call.bound)
-                seconds = time.perf_counter() - started
-            if result is not self._deoptimized:
-                self._hit(specialization, seconds)
-                return result
+                if result is not self._deoptimized:
+                    self._hit(specialization, time.perf_counter() - started)
+                    return result
             failed = specialization.compiled.status.failed
             if failed >= IN_GRAPH and inside is None:
                 inside = (specialization, failed)
@@ -149,7 +138,7 @@ class Lifecycle:
     def _hit(self, specialization: Specialization, seconds: float) -> None:
         if len(specialization.timings) < SETTLED:
             specialization.timings.append(seconds)
-        self.cache.touch(specialization)
+        self.cache.touch(specialization.entry)
         self.entries = self.cache.entries()
 
     def _run_python(self, call: Call) -> Any:
@@ -337,7 +326,7 @@ class Lifecycle:
         self, arguments: Sequence[Any]
     ) -> tuple[Specialization, list[tuple[EntryGuard, str]], tuple[Difference, ...]]:
         """Return the nearest specialization, its entry guards that fail, and these in the user's terms."""
-        failures = [(specialization, specialization.failures_for(arguments)) for specialization in self.cache]
+        failures = [(specialization, self._failures_of(specialization, arguments)) for specialization in self.cache]
         nearest, failed = min(failures, key=lambda item: len(item[1]))
         differences = [
             difference for guard, found in failed for difference in causes.entry_differences(guard, found, arguments)
@@ -345,6 +334,11 @@ class Lifecycle:
         if not differences:
             differences = [causes.unexplained(nearest.failed_guard(nearest.compiled.status.failed))]
         return nearest, failed, tuple(differences)
+
+    @staticmethod
+    def _failures_of(specialization: Specialization, arguments: Sequence[Any]) -> list[tuple[EntryGuard, str]]:
+        outcome = guarded(lambda: specialization.failures_for(arguments))
+        return [] if isinstance(outcome, Failure) else outcome
 
     def _broken_inside(self, call: Call, specialization: Specialization, failed: int) -> Any:
         """Run a call again in Python whose graph was left by a failed guard; nothing of it had taken effect."""

@@ -15,10 +15,10 @@ from janusjit.errors import CaptureFailure
 from janusjit.ir.guards import InGraphGuard
 from janusjit.report.model import build_report
 from janusjit.report.text import Style, duration, format_report
+from janusjit.runtime.call import Options
 from janusjit.runtime.dispatch import JitFunction
 from janusjit.runtime.events import KINDS, Cause, Counted, Stream, environment, record, started
 from janusjit.runtime.journal import JournalError, follow, read_journal, write_journal
-from janusjit.runtime.lifecycle import Options
 from janusjit.spans import Span
 from tests.runtime.tiny_compiler import TinyCompiler
 

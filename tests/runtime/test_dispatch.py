@@ -15,9 +15,9 @@ import pytest
 
 from janusjit.errors import CaptureFailure, DegradedWarning, GuardError
 from janusjit.ir.guards import InGraphGuard
+from janusjit.runtime.call import Options
 from janusjit.runtime.dispatch import JitFunction
 from janusjit.runtime.events import Evicted, FellBack, GuardFailed, Profiled, Specialized, Stream, Suspended
-from janusjit.runtime.lifecycle import Options
 from janusjit.runtime.switch import disable, enable
 from janusjit.spans import Span
 from tests.runtime.tiny_compiler import TinyCompiler
