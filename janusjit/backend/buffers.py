@@ -1,8 +1,8 @@
 """Storage: which memory each array of a plan lives in.
 
 Owns `assign`. Arrays share a storage when one is an update of the other, is carried round a loop, or comes out of an
-``if`` or a loop; what cannot share is copied where it flows. Invariant: whether memory may be written over is decided by
-`janusjit.backend.overwriting` alone.
+``if`` or a loop; what cannot share is copied where it flows. Invariant: whether memory may be written over is decided
+by `janusjit.backend.overwriting` alone.
 """
 
 from __future__ import annotations
@@ -135,9 +135,7 @@ class _Assigner:
             self._flow(value, result, end, result)
         self._touch(result, step.end, *([] if shared else [step.time]))
 
-    def _shared_storage(
-        self, result: Value, sources: list[tuple[NodeStep, Value]], step: RegionStep
-    ) -> Storage | None:
+    def _shared_storage(self, result: Value, sources: list[tuple[NodeStep, Value]], step: RegionStep) -> Storage | None:
         """Return a storage from outside in which a result may stay; None if it wants one of its own."""
         scope = self.liveness.scopes[step]
         candidates = []

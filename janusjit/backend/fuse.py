@@ -1,9 +1,10 @@
 """Fusion: from the nodes of a region to steps.
 
-Owns `make_plan`. Elementwise nodes and reductions are gathered into loop nests as they come, each joining the latest nest
-of its shape that computes or reads one of its inputs and runs after all of them exist; `janusjit.backend.sink` then moves
-what is wanted later only. Invariant: a step runs after every step that defines what it reads. Whether an update may
-overwrite its base is not decided here: whatever order results, `janusjit.backend.buffers` copies where a reader is left.
+Owns `make_plan`. Elementwise nodes and reductions are gathered into loop nests as they come, each joining the latest
+nest of its shape that computes or reads one of its inputs and runs after all of them exist; `janusjit.backend.sink`
+then moves what is wanted later only. Invariant: a step runs after every step that defines what it reads. Whether an
+update may overwrite its base is not decided here: whatever order results, `janusjit.backend.buffers` copies where a
+reader is left.
 """
 
 from __future__ import annotations

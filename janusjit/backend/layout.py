@@ -1,14 +1,15 @@
 """Where the elements of an array lie: strides, and what view operations do to them.
 
-Owns `Layout` and the index maps of the view operations. Invariant: strides are in bytes and symbolic like dimensions, so
-contiguity is decided when a graph is planned and no compiled code asks for it; what is unknown then (the strides of an
-input of any layout) is a symbol of its own.
+Owns `Layout` and the index maps of the view operations. Invariant: strides are in bytes and symbolic like dimensions,
+so contiguity is decided when a graph is planned and no compiled code asks for it; what is unknown then (the strides
+of an input of any layout) is a symbol of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from janusjit.ir.dims import Dim, Symbol, product, symbol
@@ -155,7 +156,7 @@ def _reshaped(layout: Layout, shape: tuple[Dim, ...]) -> Layout | None:
                 group.append(old.pop(0))
             else:
                 gathered, axis = gathered * shape[axis], axis + 1
-        if any(s != inner * d for (_, s), (d, inner) in zip(group, group[1:], strict=False)):
+        if any(s != inner * d for (_, s), (d, inner) in pairwise(group)):
             return None
         step = group[-1][1]
         for position in reversed(range(first, axis)):

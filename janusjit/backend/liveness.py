@@ -1,7 +1,8 @@
 """When and where the arrays of a plan are read.
 
-Owns `Scope`, `Read` and `Liveness`. Invariant: a read that execution may reach after a given step is never missed: reads
-in the other arm of an ``if`` are the only later ones left out, and a read in a loop happens again at its next turn.
+Owns `Scope`, `Read` and `Liveness`. Invariant: a read that execution may reach after a given step is never missed:
+reads in the other arm of an ``if`` are the only later ones left out, and a read in a loop happens again at its next
+turn.
 """
 
 from __future__ import annotations
@@ -167,7 +168,8 @@ class Liveness:
                 if step.node.op == "loop":
                     after = after or any(may_fail(inner) for inner in step.walk_nodes())
                     self._fails_after[step] = after
-                after = any([self._visit_failures(body, after) for body in step.bodies])
+                inside = [self._visit_failures(body, after) for body in step.bodies]
+                after = any(inside)
             else:
                 after = after or any(may_fail(node) for node in nodes_of(step))
         return after

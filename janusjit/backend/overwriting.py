@@ -126,7 +126,9 @@ class Overwriting:
         return False
 
     def _is_replaced(self, step: Step, value: Value, own: Storage) -> bool:
-        """Return whether ``step``, which begins ``own``, reads elements of ``value`` only to compute those of ``own``."""
+        """Return whether ``step``, which begins ``own``, reads elements of ``value`` only to compute those of
+        ``own``.
+        """
         if not isinstance(step, FusedStep) or is_view_value(value) or value.type.shape != step.shape:
             return False
         return any(member in step.stores for member in own.members if self._placement.defined[member] == step.time)

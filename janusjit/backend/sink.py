@@ -108,13 +108,14 @@ class Scheduled:
         """Return whether an update may overwrite ``value`` after position ``first`` and before ``last``."""
         return any(first < position < last for position in self._overwritten.get(root(value), ()))
 
-    def memory_users(self, value: Value, ignored: FusedStep | None = None) -> Iterator[Node]:
-        """Yield the users that have to find ``value`` in memory, but those that only read it in ``ignored``."""
+    def memory_users(self, value: Value) -> Iterator[Node]:
+        """Yield the users that have to find ``value`` in memory."""
         for user in self.users[value]:
             if _only_overwrites(user, value):
                 continue
             holders = self.holders.get(user, ())
-            if not holders or not _reads_elements_only(user, value) or any(value not in step.values and step is not ignored for step in holders):
+            in_registers = bool(holders) and _reads_elements_only(user, value)
+            if not in_registers or any(value not in step.values for step in holders):
                 yield user
 
     def settled(self) -> list[Step]:

@@ -1,7 +1,7 @@
 """Storages: the memory arrays live in, and who lives where.
 
-Owns `Storage`, `Transfer` and `Placement`. Invariant: at any time a storage holds one array, which the plan's steps find
-there; `janusjit.backend.buffers` decides, everything later only asks.
+Owns `Storage`, `Transfer` and `Placement`. Invariant: at any time a storage holds one array, which the plan's steps
+find there; `janusjit.backend.buffers` decides, everything later only asks.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from janusjit.ir.graph import Value
 class Storage:
     """Memory for one array at a time.
 
-    ``kind`` is ``"input"`` (the caller's array number ``input_index``), ``"constant"``, ``"arena"``, ``"object"`` (the
-    fresh ndarray of a result) or ``"own"`` (of a size known in the middle of the graph only). ``birth`` and ``death`` are
-    the times between which it is used.
+    ``kind`` is ``"input"`` (the caller's array number ``input_index``), ``"constant"``, ``"arena"``, ``"object"``
+    (the fresh ndarray of a result) or ``"own"`` (of a size known in the middle of the graph only). ``birth`` and
+    ``death`` are the times between which it is used.
     """
 
     layout: Layout

@@ -12,7 +12,7 @@ from janusjit.backend.llvm.entry_builtin import Compiled
 from janusjit.backend.reference import DeoptimizationSignal, interpret
 from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe, ScalarBox, SequenceBox, WriteArray
 from janusjit.ir.builder import GraphBuilder
-from janusjit.ir.dims import Dim, symbol
+from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Graph, Region, Value
 from janusjit.ir.guards import ArrayLayout, InGraphGuard, ScalarTypeIs
 from janusjit.ir.places import ArgumentPlace
@@ -20,8 +20,6 @@ from janusjit.ir.types import TensorType, dtype_name
 from janusjit.ir.verify import verify
 from janusjit.ops import OPS
 from janusjit.ops.indexing import PathStep, Pick, Range
-
-
 
 
 def infer(op: str, types: tuple[TensorType, ...], attributes: Mapping[str, Any]) -> tuple[TensorType, ...]:
@@ -86,7 +84,9 @@ class Program:
     def branch(self, condition: Value, then: Callable[[], None], otherwise: Callable[[], None]) -> tuple[Value, ...]:
         return self.builder.branch(condition, self.region(then), self.region(otherwise)).results
 
-    def loop(self, carried: Sequence[Value], body: Callable[..., None], results: Sequence[TensorType]) -> tuple[Value, ...]:
+    def loop(
+        self, carried: Sequence[Value], body: Callable[..., None], results: Sequence[TensorType]
+    ) -> tuple[Value, ...]:
         region = self.region(body, *[value.type for value in carried])
         return self.builder.loop(carried, region, results).results
 
@@ -117,9 +117,7 @@ def run_both(graph: Graph, *arguments: Any) -> tuple[Any, Any, list[Any], list[A
     """Run compiled and interpreted, each on copies; return both results, both sets of arguments, and the code."""
     compiled = compile_graph(graph)
     mine, theirs = ([np.copy(a, order="K") if isinstance(a, np.ndarray) else a for a in arguments] for _ in range(2))
-    mine, theirs = (
-        [_like(a, given) for a, given in zip(arrays, arguments, strict=True)] for arrays in (mine, theirs)
-    )
+    mine, theirs = ([_like(a, given) for a, given in zip(arrays, arguments, strict=True)] for arrays in (mine, theirs))
     got = compiled.entry(*mine)
     try:
         with np.errstate(all="ignore"):

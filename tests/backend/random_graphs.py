@@ -84,7 +84,8 @@ class RandomProgram:
 
     def step(self) -> None:
         """Add one operation."""
-        kind = self.rng.choice(("binary", "binary", "binary", "unary", "view", "reduce", "update", "where", "cast", "dot"))
+        kinds = ("binary", "binary", "binary", "unary", "view", "reduce", "update", "where", "cast", "dot")
+        kind = self.rng.choice(kinds)
         value = getattr(self, f"_{kind}")()
         if value is not None:
             self.values.append(value)
@@ -159,7 +160,8 @@ class RandomProgram:
         if x.type.dtype == "bool":
             op = self.rng.choice(("any", "all", "count_nonzero"))
         else:
-            op = self.rng.choice(("sum", "sum", "any", "count_nonzero") if empty else ("sum", "sum", "max", "min", "prod"))
+            kinds = ("sum", "sum", "any", "count_nonzero") if empty else ("sum", "sum", "max", "min", "prod")
+            op = self.rng.choice(kinds)
         if op in ("max", "min") and x.type.dtype[0] == "f":
             x = self.program.add(x, 0.0)  # which zero is the greater one, NumPy does not say
         if self.rng.random() < 0.15 and not empty and x.type.shape and 0 not in x.type.shape:
@@ -264,7 +266,10 @@ class RandomControlFlow(RandomProgram):
 
     def _branch(self, depth: int) -> None:
         condition, wanted = self._condition(), self._carried()
-        arm = lambda: self._inside(depth, wanted, "yield")  # noqa: E731
+
+        def arm() -> None:
+            self._inside(depth, wanted, "yield")
+
         self._adopt(self.program.branch(condition, arm, arm))
 
     def _loop(self, depth: int) -> None:

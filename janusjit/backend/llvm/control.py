@@ -1,24 +1,53 @@
 """Control flow: ``if``, ``loop``, guards, and the ends of regions.
 
-Owns `ControlFlow`. Invariant: scalars that leave or re-enter a region go through phis, arrays through the storage of the
-value they become, into which a terminator copies what was not computed there.
+Owns `ControlFlow`. Invariant: scalars that leave or re-enter a region go through phis, arrays through the storage of
+the value they become, into which a terminator copies what was not computed there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from llvmlite import ir
 
 from janusjit.backend.llvm.exits import exit_operands
-from janusjit.backend.llvm.values import Scalar, register_type
-from janusjit.backend.plan import NodeStep, RegionStep
-from janusjit.ir.graph import Node, Value
+from janusjit.backend.llvm.memory import Extents, Memory
+from janusjit.backend.llvm.values import Operand, PythonEmitter, Scalar, register_type
+from janusjit.backend.plan import NodeStep, RegionStep, Step
+from janusjit.backend.storage import Placement, Transfer
+from janusjit.ir.graph import Graph, Node, Value
 
-if TYPE_CHECKING:
-    from janusjit.backend.llvm.graph import GraphLowering
+
+class Lowering(Protocol):
+    """What control flow asks of the lowering of the graph around it."""
+
+    builder: ir.IRBuilder
+    graph: Graph
+    placement: Placement
+    scalars: dict[Value, Scalar]
+    extents: Extents
+    memory: Memory
+    python: PythonEmitter
+
+    def lower_steps(self, steps: list[Step]) -> None:
+        """Emit the steps of a region."""
+
+    def transfer(self, transfers: Sequence[Transfer]) -> None:
+        """Emit copies of arrays to the storages of the values they become."""
+
+    def prepare(self, value: Value) -> None:
+        """Emit the allocation of an array's storage, if its size has become known just now."""
+
+    def operand(self, value: Value) -> Operand:
+        """Return a value for use."""
+
+    def fail_unless(self, condition: ir.Value, node: Node) -> None:
+        """Emit: deoptimize for the guard of ``node`` unless ``condition`` holds."""
+
+    def fail(self, node: Node) -> None:
+        """Emit the unconditional deoptimization for the guard of ``node``."""
 
 
 @dataclass
@@ -45,7 +74,7 @@ class _Join:
 class ControlFlow:
     """Emits the control flow of a graph for its lowering."""
 
-    def __init__(self, lowering: GraphLowering) -> None:
+    def __init__(self, lowering: Lowering) -> None:
         self._lowering = lowering
         self._joins: dict[str, list[_Join]] = {"yield": [], "continue": [], "break": []}
 

@@ -1,8 +1,8 @@
 """The operands of an exit.
 
-Owns `exit_operands`. Invariants: an operand boxed once is handed over with the ndarray it was computed in, one boxed more
-often is copied for each box; and a view of an array that was there before lies in that array's memory, even where its
-values were computed in a copy.
+Owns `exit_operands`. Invariants: an operand boxed once is handed over with the ndarray it was computed in, one boxed
+more often is copied for each box; and a view of an array that was there before lies in that array's memory, even
+where its values were computed in a copy.
 """
 
 from __future__ import annotations

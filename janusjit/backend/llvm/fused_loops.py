@@ -1,8 +1,8 @@
 """Fused kernels as functions.
 
-Owns `FusedFunctions`, which emits a function for every different `FusedKernel` of a module and calls it. Invariant: each
-element is computed once, all stores of an element follow all its loads, and the operations are those of the graph in
-their order: nothing is reassociated or contracted, and sums go through `janusjit.backend.llvm.reduce`.
+Owns `FusedFunctions`, which emits a function for every different `FusedKernel` of a module and calls it. Invariant:
+each element is computed once, all stores of an element follow all its loads, and the operations are those of the
+graph in their order: nothing is reassociated or contracted, and sums go through `janusjit.backend.llvm.reduce`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Reductions of the innermost dimensions of a fused kernel.
 
-Owns `reduce_row`. The dimensions are walked through as one, in blocks: what is to be combined goes to a buffer on the stack in a loop that
-LLVM can vectorise, and a block function of `janusjit.backend.llvm.reduce` combines it. Invariant: blocks are combined in
-the order of NumPy's pairwise summation, by a recursive function where there is more than one.
+Owns `reduce_row`. The dimensions are walked through as one, in blocks: what is to be combined goes to a buffer on the
+stack in a loop that LLVM can vectorise, and a block function of `janusjit.backend.llvm.reduce` combines it.
+Invariant: blocks are combined in the order of NumPy's pairwise summation, by a recursive function where there is more
+than one.
 """
 
 from __future__ import annotations
@@ -96,10 +97,17 @@ def _emit_blocks(code: ElementCode, cursors: Sequence[Cursor], count: ir.Value, 
         start = builder.mul(number, block)
         left = builder.sub(count, start)
         size = builder.select(builder.icmp_signed("<", left, block), left, block)
-        running = [Scalar(t.dtype, builder.load(s, typ=register_type(t.dtype))) for s, t in zip(slots, before, strict=True)]
+        running = _loaded(builder, slots, before)
         for slot, total in zip(slots, _emit_block(code, cursors, start, size, running), strict=True):
             builder.store(total.value, slot)
-    return [Scalar(t.dtype, builder.load(s, typ=register_type(t.dtype))) for s, t in zip(slots, before, strict=True)]
+    return _loaded(builder, slots, before)
+
+
+def _loaded(builder: ir.IRBuilder, slots: list[ir.Value], like: list[Scalar]) -> list[Scalar]:
+    return [
+        Scalar(one.dtype, builder.load(slot, typ=register_type(one.dtype)))
+        for slot, one in zip(slots, like, strict=True)
+    ]
 
 
 def _direct(code: ElementCode, reduction: Reduction, cursors: Sequence[Cursor]) -> Cursor | None:
@@ -205,8 +213,8 @@ def _at(code: ElementCode, cursor: Cursor, start: ir.Value) -> ir.Value:
 def _part_function(code: ElementCode) -> ir.Function:
     """Return the recursive function that sums ``count`` elements from ``start`` on.
 
-    Its arguments are those of the kernel, with the arrays at the row's begin, then a slot for the total of each reduction
-    that is not pairwise, ``start`` and ``count``; it returns a structure of the pairwise sums.
+    Its arguments are those of the kernel, with the arrays at the row's begin, then a slot for the total of each
+    reduction that is not pairwise, ``start`` and ``count``; it returns a structure of the pairwise sums.
     """
     kernel, module = code.kernel, code.context.module
     name = f"{code.context.function.name}.part"
@@ -223,7 +231,7 @@ def _part_function(code: ElementCode) -> ir.Function:
     context = KernelContext(function, code.context.python)
     first = len(kernel.dims) - kernel.flat_dims
     part = ElementCode.of(kernel, context, range(first, len(kernel.dims)))
-    slots, (start, count) = list(function.args[: -2][len(ElementCode.argument_types(kernel)) :]), function.args[-2:]
+    slots, (start, count) = list(function.args[:-2][len(ElementCode.argument_types(kernel)) :]), function.args[-2:]
     small = context.builder.icmp_signed("<=", count, ir.Constant(I64, reduce.BLOCK))
     with context.builder.if_then(small):
         context.builder.ret(_sum_block(part, slots, start, count))

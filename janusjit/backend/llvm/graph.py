@@ -1,7 +1,8 @@
 """From a graph to LLVM code.
 
-Owns `GraphLowering`, which emits the body of an entry function: scalars in registers, fused kernels and single operations
-as calls, control flow as blocks. Invariant: steps are emitted in the plan's order, so a value's code dominates its uses.
+Owns `GraphLowering`, which emits the body of an entry function: scalars in registers, fused kernels and single
+operations as calls, control flow as blocks. Invariant: steps are emitted in the plan's order, so a value's code
+dominates its uses.
 """
 
 from __future__ import annotations

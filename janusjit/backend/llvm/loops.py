@@ -1,8 +1,8 @@
 """Loop nests over strided arrays.
 
-Owns `Cursor`, an array inside a loop nest, and `emit_nest`. Invariant: the innermost loop addresses every array as a base
-pointer plus index times stride, with the element size for a stride where that is known, which is the form LLVM's loop
-vectoriser understands.
+Owns `Cursor`, an array inside a loop nest, and `emit_nest`. Invariant: the innermost loop addresses every array as a
+base pointer plus index times stride, with the element size for a stride where that is known, which is the form LLVM's
+loop vectoriser understands.
 """
 
 from __future__ import annotations

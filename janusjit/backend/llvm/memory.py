@@ -228,6 +228,4 @@ class Memory:
         if address.terms or address.layout != address.storage.layout:
             return found
         owner = self._owners.get(address.storage)
-        return ArrayValue(
-            found.dtype, found.pointer, found.dims, found.strides, owner, address.storage.input_index
-        )
+        return ArrayValue(found.dtype, found.pointer, found.dims, found.strides, owner, address.storage.input_index)

@@ -1,7 +1,8 @@
 """What compiled code computes with: scalars in registers, arrays in memory, and the functions they are emitted into.
 
-Owns `Scalar`, `ArrayValue`, `KernelContext` and the `PythonEmitter` protocol, which all parts of the LLVM backend share.
-Invariant: a ``bool`` is an ``i1`` in a register and a byte that is 0 or 1 in memory; every other dtype is the same in both.
+Owns `Scalar`, `ArrayValue`, `KernelContext` and the `PythonEmitter` protocol, which all parts of the LLVM backend
+share. Invariant: a ``bool`` is an ``i1`` in a register and a byte that is 0 or 1 in memory; every other dtype is the
+same in both.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Scalar:
 class ArrayValue:
     """An array in memory.
 
-    ``strides`` are in bytes, may be 0 or negative, and are ints where known. ``owner`` is the ``PyObject*`` of the fresh
-    ndarray the memory belongs to, if `PythonEmitter.allocate_array` made it and the value is the whole of it.
+    ``strides`` are in bytes, may be 0 or negative, and are ints where known. ``owner`` is the ``PyObject*`` of the
+    fresh ndarray the memory belongs to, if `PythonEmitter.allocate_array` made it and the value is the whole of it.
     ``input_index`` is the number of the graph input in whose own memory the value lies, whole, if it does.
     """
 
