@@ -2,8 +2,8 @@
 
 Owns `Expressions`. Invariant: an expression whose value may be rounded otherwise by another order of summation, or by
 another implementation of a transcendental function, stands between the marks ``⟦`` and ``⟧``; one that may be either
-zero (the greatest of 0.0 and -0.0 depends on the order too) between ``⟨`` and ``⟩``; all others follow exactly from
-their operands.
+zero (the greatest of 0.0 and -0.0 depends on the order too, and so does what a BLAS starts its sums from) between ``⟨``
+and ``⟩``; all others follow exactly from their operands.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class Expressions:
             lambda d: f"{vector(d)}.copy()",
             lambda d: f"-{vector(d)}",
             lambda d: f"{OPEN}m.sum(axis={self.choose(['0', '1'])}){CLOSE}",
-            lambda d: f"{OPEN}(m @ {vector(d)}){CLOSE}",
-            lambda d: f"{OPEN}np.dot({vector(d)}, m){CLOSE}",
+            lambda d: f"{ZERO_OPEN}{OPEN}(m @ {vector(d)}){CLOSE}{ZERO_CLOSE}",
+            lambda d: f"{ZERO_OPEN}{OPEN}np.dot({vector(d)}, m){CLOSE}{ZERO_CLOSE}",
             lambda d: f"{OPEN}np.cumsum({vector(d)}){CLOSE}",
             lambda d: f"np.concatenate([{vector(d)}[1:], {vector(d)}[:1]])",
             lambda d: f"np.roll({vector(d)}, {self.integer(0)})",
@@ -116,7 +116,7 @@ class Expressions:
             lambda d: f"{vector(d)}[{self.index()}]",
             lambda d: f"m[{self.index()}, {self.index()}]",
             lambda d: f"float({vector(d)}[{self.index()}])",
-            lambda d: f"{OPEN}({vector(d)} @ {vector(d)}){CLOSE}",
+            lambda d: f"{ZERO_OPEN}{OPEN}({vector(d)} @ {vector(d)}){CLOSE}{ZERO_CLOSE}",
             lambda d: f"{OPEN}np.linalg.norm({vector(d)}){CLOSE}",
             lambda d: f"abs({number(d)})",
             lambda d: f"-{number(d)}",
