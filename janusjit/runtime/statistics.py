@@ -34,7 +34,8 @@ class Statistics:
     deopts : int
         Calls that broke a guard of every specialization they tried, or one inside a graph.
     host_calls : int
-        Calls from inside graphs to functions that stayed in Python.
+        Calls from inside graphs to functions that stayed in Python: none while functions are compiled as a whole.
+        Effects that wait for the exit, as ``print``, are not among them.
     specializations : int
         Specializations alive now.
     compile_seconds : float
