@@ -45,3 +45,18 @@ def test_keyword_defaults_may_be_replaced_and_changed_in_place():
     finally:
         scaled.__kwdefaults__ = kept
     np.testing.assert_array_equal(function(x), [5.0, 5.0])
+
+
+def extremes(x, k, r):
+    smallest = min(max(k, r), r, 2)
+    return x * max(k, r), smallest
+
+
+def test_extremes_of_numbers_of_different_types():
+    x = np.ones(2)
+    function = compiled(extremes, x, 1, 0.5)
+    for k, r in [(1, 1.0), (0, 0.5), (5, float("nan")), (3, 7.5), (2, 0.25)]:
+        (array, smallest), (expected, expected_smallest) = function(x, k, r), extremes(x, k, r)
+        np.testing.assert_array_equal(array, expected)
+        assert repr(smallest) == repr(expected_smallest)
+    assert function.stats.graph_calls == 7

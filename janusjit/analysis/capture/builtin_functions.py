@@ -1,4 +1,4 @@
-"""Models of Python's built-in functions, ``math``, ``functools`` and ``copy``.
+"""Models of Python's built-in functions of numbers, text and containers.
 
 Owns the entries of `MODELS` for them. Invariant: a model raises what the function raises, and leaves to Python (a
 failed capture) what it cannot follow.
@@ -7,11 +7,7 @@ failed capture) what it cannot follow.
 from __future__ import annotations
 
 import collections
-import copy
-import dataclasses
-import functools
 import logging
-import math
 import operator
 import sys
 from collections.abc import Sequence
@@ -20,37 +16,31 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import numbers, operators
-from janusjit.analysis.capture.arrays import cast, is_number, is_python_number, new_array, read, scalar_value
-from janusjit.analysis.capture.attributes import find_attribute, get_attribute, set_attribute, write_instance
-from janusjit.analysis.capture.calls import MODELS, OBJECT_SETATTR, call_known, invoke, models
-from janusjit.analysis.capture.containers import build, new_dict, sort_items, update_dict
+from janusjit.analysis.capture.arrays import is_number, is_python_number, read, scalar_value
+from janusjit.analysis.capture.calls import call_known, invoke, models
+from janusjit.analysis.capture.container_methods import sort_items
+from janusjit.analysis.capture.containers import build, new_dict, update_dict
 from janusjit.analysis.capture.iteration import draw, draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import (
     iterator_over,
     length,
-    python_type,
     special_method,
     truth,
 )
-from janusjit.analysis.capture.state import DictObject, Instance, IteratorObject, ListObject, SetObject
+from janusjit.analysis.capture.state import Instance, IteratorObject
 from janusjit.analysis.capture.strings import defer, snapshot
 from janusjit.analysis.capture.values import (
     FALSE,
     NONE,
-    TRUE,
     AbstractValue,
     ArrayValue,
     Deferred,
-    FunctionValue,
     Known,
-    MethodValue,
-    ModelledCallable,
     RangeValue,
     Reference,
     Scalar,
     SliceValue,
-    SuperValue,
     TupleValue,
     concrete,
     known,
@@ -61,7 +51,6 @@ from janusjit.ir.types import dtype_name
 
 Arguments = Sequence[AbstractValue]
 Named = dict[str, AbstractValue]
-OBJECT_SETATTR.append(write_instance)
 
 
 def as_value(answer: bool | Value) -> AbstractValue:
@@ -280,7 +269,7 @@ def _model_abs(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
     return result
 
 
-def _number(machine: Machine, value: AbstractValue) -> AbstractValue:
+def converted_number(machine: Machine, value: AbstractValue) -> AbstractValue:
     """Return an array of one element as the scalar in it; anything else as it is."""
     value = machine.resolve(value)
     if isinstance(value, ArrayValue):
@@ -294,7 +283,7 @@ def _number(machine: Machine, value: AbstractValue) -> AbstractValue:
 def _model_int(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     if not arguments:
         return Known(0)
-    value = _number(machine, arguments[0])
+    value = converted_number(machine, arguments[0])
     if isinstance(value, Scalar):
         return numbers.to_int(machine, value)
     if isinstance(value, Known):
@@ -306,7 +295,7 @@ def _model_int(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 def _model_float(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     if not arguments:
         return Known(0.0)
-    value = _number(machine, arguments[0])
+    value = converted_number(machine, arguments[0])
     if isinstance(value, Scalar):
         return numbers.to_float(machine, value)
     if isinstance(value, Known):
@@ -435,69 +424,6 @@ def _model_slice(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
     return SliceValue(parts[0], parts[1], parts[2] if len(parts) > 2 else NONE)
 
 
-@models(isinstance)
-def _model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    value, wanted = machine.resolve(arguments[0]), arguments[1]
-    classes = machine.constant(wanted, "a class")
-    if isinstance(value, Known):
-        return Known(isinstance(value.value, classes))
-    if isinstance(value, Deferred):
-        return Known(isinstance("", classes))
-    type_ = python_type(machine, value)
-    if type_ is None:
-        raise machine.unsupported("python.builtin", "isinstance", "the class of the object is not known to capture")
-    return Known(issubclass(type_, classes))
-
-
-@models(issubclass)
-def _model_issubclass(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return Known(numbers.fold(machine, issubclass, *(machine.constant(a, "a class") for a in arguments)))
-
-
-@models(type)
-def _model_type(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    type_ = python_type(machine, arguments[0]) if len(arguments) == 1 else None
-    if type_ is None:
-        raise machine.unsupported("python.builtin", "type", "the class of the object is not known to capture")
-    return Known(type_)
-
-
-@models(callable)
-def _model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    value = machine.resolve(arguments[0])
-    if isinstance(value, Known):
-        return Known(callable(value.value))
-    if isinstance(value, FunctionValue | MethodValue | ModelledCallable):
-        return TRUE
-    return Known(special_method(machine, value, "__call__") is not None)
-
-
-@models(getattr)
-def _model_getattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    name = machine.constant(arguments[1], "an attribute name")
-    if len(arguments) == 2:
-        return get_attribute(machine, arguments[0], name)
-    found = find_attribute(machine, arguments[0], name)
-    return machine.resolve(found) if found is not None else arguments[2]
-
-
-@models(setattr)
-def _model_setattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    set_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name"), arguments[2])
-    return NONE
-
-
-@models(hasattr)
-def _model_hasattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return Known(find_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name")) is not None)
-
-
-@models(super)
-def _model_super(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    type_ = machine.constant(arguments[0], "a class")
-    return SuperValue(type_, arguments[1])
-
-
 @models(print)
 def _model_print(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     _defer_call(machine, Known(print), arguments, keywords)
@@ -520,188 +446,3 @@ def _defer_call(machine: Machine, function: AbstractValue, arguments: Arguments,
 )
 def _model_log(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     raise machine.unsupported("python.logging", "logging", "a log record names the line that makes it")
-
-
-@models(functools.partial)
-def _model_partial(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    function, bound = arguments[0], list(arguments[1:])
-
-    def call_bound(inner: Machine, more: Arguments, named: Named) -> AbstractValue:
-        return invoke(inner, function, [*bound, *more], list({**keywords, **named}.items()))
-
-    return ModelledCallable("functools.partial", call_bound)
-
-
-@models(functools.reduce)
-def _model_reduce(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    items = draw_all(machine, arguments[1])
-    if len(arguments) > 2:
-        items.insert(0, arguments[2])
-    if not items:
-        raise machine.python_error(TypeError, "reduce() of empty iterable with no initial value")
-    total = items[0]
-    for item in items[1:]:
-        total = invoke(machine, arguments[0], [total, item], ())
-    return total
-
-
-@models(functools.wraps)
-def _model_wraps(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return ModelledCallable("functools.wraps", lambda inner, more, named: more[0])
-
-
-@models(copy.copy)
-def _model_copy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return _copy(machine, arguments[0], {}, deep=False)
-
-
-@models(copy.deepcopy)
-def _model_deepcopy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return _copy(machine, arguments[0], {}, deep=True)
-
-
-def _copy(machine: Machine, value: AbstractValue, memo: dict[Any, AbstractValue], deep: bool) -> AbstractValue:
-    value = machine.resolve(value)
-    if isinstance(value, Known | Scalar | RangeValue | FunctionValue):
-        return value
-    if isinstance(value, ArrayValue):
-        if value.identity not in memo:
-            memo[value.identity] = new_array(machine, machine.emit("copy", read(machine, value)))
-        return memo[value.identity]
-    if isinstance(value, TupleValue):
-        if not deep:
-            return value
-        return TupleValue(tuple(_copy(machine, item, memo, deep) for item in value.items), value.type_)
-    if not isinstance(value, Reference):
-        raise machine.unsupported("python.copy", "copy", "an object of this kind is copied")
-    key = ("heap", value.index)
-    if key not in memo:
-        memo[key] = machine.state.allocate(machine.heap(value).__class__())
-        _fill_copy(machine, machine.heap(value), memo[key], memo, deep)
-    return memo[key]
-
-
-def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractValue], deep: bool) -> None:
-    def inner(value: AbstractValue) -> AbstractValue:
-        return _copy(machine, value, memo, deep) if deep else machine.resolve(value)
-
-    target = machine.heap(made)
-    if isinstance(item, ListObject):
-        if item.place is not None:
-            machine.externals.guard_length(item.place, len(item.original))
-        target.items = [inner(value) for value in item.items]
-    elif isinstance(item, DictObject):
-        if item.place is not None:
-            machine.externals.guard_keys(item.place, tuple(item.original))
-        target.items = {key: inner(value) for key, value in item.items.items()}
-        target.type_ = item.type_
-    elif isinstance(item, SetObject):
-        target.items = dict(item.items)
-    elif isinstance(item, Instance) and item.live is None:
-        target.type_ = item.type_
-        target.attributes = {name: inner(value) for name, value in item.attributes.items()}
-    else:
-        raise machine.unsupported("python.copy", "copy", "an object from outside is copied")
-
-
-@models(dataclasses.replace)
-def _model_dataclass_replace(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    value = machine.resolve(arguments[0])
-    type_ = python_type(machine, value)
-    assert type_ is not None
-    fields = [f.name for f in dataclasses.fields(type_) if f.init]
-    named = [(name, keywords[name] if name in keywords else get_attribute(machine, value, name)) for name in fields]
-    return invoke(machine, Known(type_), [], named)
-
-
-# ---------------------------------------------------------------------- operator and math
-
-for _symbol, _function in (
-    ("+", operator.add), ("-", operator.sub), ("*", operator.mul), ("/", operator.truediv),
-    ("//", operator.floordiv), ("%", operator.mod), ("@", operator.matmul), ("==", operator.eq),
-    ("!=", operator.ne), ("<", operator.lt), ("<=", operator.le), (">", operator.gt), (">=", operator.ge),
-):  # fmt: skip
-
-    def _operator_model(
-        machine: Machine, arguments: Arguments, keywords: Named, symbol: str = _symbol
-    ) -> AbstractValue:
-        return operators.binary(machine, symbol, arguments[0], arguments[1])
-
-    MODELS[_function] = _operator_model
-
-#: functions of ``math`` and the op that computes each where it is defined (a domain error is a failed guard)
-_MATH_OPS = {
-    math.exp: "exp", math.log: "log", math.log2: "log2", math.log10: "log10", math.log1p: "log1p",
-    math.expm1: "expm1", math.sin: "sin", math.cos: "cos", math.tan: "tan", math.tanh: "tanh", math.sinh: "sinh",
-    math.cosh: "cosh", math.atan: "arctan", math.asin: "arcsin", math.acos: "arccos", math.sqrt: "sqrt",
-    math.fabs: "absolute", math.atan2: "arctan2", math.hypot: "hypot",
-}  # fmt: skip
-
-
-def _float_argument(machine: Machine, value: AbstractValue) -> Value:
-    value = _number(machine, value)
-    number = scalar_value(machine, value)
-    if number is None:
-        raise machine.python_error(TypeError, "must be real number")
-    return (
-        numbers.to_number(machine, number, "f64")
-        if number.type.dtype in ("i64", "bool")
-        else cast(machine, number, "f64")
-    )
-
-
-def _math_model(function: Any, op: str) -> Any:
-    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-        if all(map(known, arguments)):
-            return Known(numbers.fold(machine, function, *map(concrete, arguments)))
-        if function is math.log and len(arguments) == 2:
-            raise machine.unsupported("python.math", "math.log", "a logarithm to a run-time base")
-        inputs = [_float_argument(machine, argument) for argument in arguments]
-        result = machine.emit(op, *inputs)
-        # math raises where the result is not finite for a finite argument: ValueError, OverflowError
-        defined = machine.emit("isfinite", result)
-        machine.require(defined, machine.guard("python.exception", machine.span.text or op, "a finite result"))
-        return Scalar(result, "float")
-
-    return model
-
-
-for _math_function, _op in _MATH_OPS.items():
-    MODELS[_math_function] = _math_model(_math_function, _op)
-
-
-@models(math.pow)
-def _model_math_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    floats = [
-        Scalar(_float_argument(machine, a), "float") if not known(a) else Known(float(concrete(a))) for a in arguments
-    ]
-    return numbers.binary(machine, "**", floats[0], floats[1])
-
-
-def _rounding(function: Any, op: str) -> Any:
-    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-        value = _number(machine, arguments[0])
-        if isinstance(value, Known):
-            return Known(numbers.fold(machine, function, value.value))
-        if isinstance(value, Scalar) and value.value.type.dtype[0] == "i":
-            return numbers.to_int(machine, value)
-        return numbers.to_int(machine, Scalar(machine.emit(op, _float_argument(machine, value)), "float"))
-
-    return model
-
-
-MODELS[math.floor] = _rounding(math.floor, "floor")
-MODELS[math.ceil] = _rounding(math.ceil, "ceil")
-
-
-def _classify(function: Any, op: str) -> Any:
-    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-        if known(arguments[0]):
-            return Known(numbers.fold(machine, function, concrete(arguments[0])))
-        return Scalar(machine.emit(op, _float_argument(machine, arguments[0])), "bool")
-
-    return model
-
-
-for _math_function, _op in ((math.isnan, "isnan"), (math.isinf, "isinf"), (math.isfinite, "isfinite")):
-    MODELS[_math_function] = _classify(_math_function, _op)

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import ufuncs
+from janusjit.analysis.capture.arrays import is_number
 from janusjit.analysis.capture.containers import METHODS
 from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.protocols import INVOKE, special_method
+from janusjit.analysis.capture.protocols import INVOKE, python_type, special_method
+from janusjit.analysis.capture.python_builtins import WRITTEN
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     NONE,
@@ -162,6 +164,8 @@ def call_known(
     """Call a function or class known at capture."""
     model = _find_model(value)
     if model is not None:
+        if value in WRITTEN and len(arguments) > 1 and not keywords and _number_types(machine, arguments) > 1:
+            return _call_function(machine, WRITTEN[value], arguments, keywords, target)
         return model(machine, arguments, dict(keywords))
     if isinstance(value, np.ufunc):
         return ufuncs.call(machine, value, arguments, dict(keywords))
@@ -179,6 +183,13 @@ def call_known(
     if isinstance(value, type):
         return instantiate(machine, value, arguments, keywords, target)
     return _call_builtin(machine, value, arguments, dict(keywords))
+
+
+def _number_types(machine: Machine, values: Sequence[AbstractValue]) -> int:
+    """Return how many types there are among numbers, if some are known at run time only; 1 for anything else."""
+    if not all(map(is_number, values)) or all(map(known, values)):
+        return 1
+    return len({python_type(machine, value) for value in values})
 
 
 def _numpy_implementation(
@@ -518,7 +529,7 @@ def _object_method(machine: Machine, owner: Reference, name: str, arguments: Seq
     raise machine.unsupported("python.method", f".{name}()", "the method is not modelled yet")
 
 
-#: set by `janusjit.analysis.capture.builtin_functions`
+#: set by `janusjit.analysis.capture.object_functions`
 OBJECT_SETATTR: list[Any] = []
 
 

@@ -18,6 +18,7 @@ from janusjit.analysis.capture.protocols import (
     ObjectKey,
     dict_view_items,
     equal,
+    guard_structure,
     hash_key,
     identical,
     invoke,
@@ -219,6 +220,9 @@ FORMAT: list[Any] = []
 
 
 def _set_or_dict_binary(machine: Machine, symbol: str, left: Any, right: Any) -> AbstractValue | None:
+    for item in (left, right):
+        if isinstance(item, DictObject | SetObject):
+            guard_structure(machine, item)
     if isinstance(left, DictObject) and isinstance(right, DictObject) and symbol == "|":
         return machine.state.allocate(DictObject(items={**left.items, **right.items}))
     if isinstance(left, SetObject) and isinstance(right, SetObject):

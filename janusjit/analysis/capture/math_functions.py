@@ -1,0 +1,118 @@
+"""Models of ``operator`` and ``math``.
+
+Owns the entries of `MODELS` for them. Invariant: where a function of ``math`` raises, a guard fails.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from janusjit.analysis.capture import numbers, operators
+from janusjit.analysis.capture.arrays import cast, scalar_value
+from janusjit.analysis.capture.builtin_functions import converted_number
+from janusjit.analysis.capture.calls import MODELS, models
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    Known,
+    Scalar,
+    concrete,
+    known,
+)
+from janusjit.ir.graph import Value
+
+Arguments = Sequence[AbstractValue]
+Named = dict[str, AbstractValue]
+
+for _symbol, _function in (
+    ("+", operator.add), ("-", operator.sub), ("*", operator.mul), ("/", operator.truediv),
+    ("//", operator.floordiv), ("%", operator.mod), ("@", operator.matmul), ("==", operator.eq),
+    ("!=", operator.ne), ("<", operator.lt), ("<=", operator.le), (">", operator.gt), (">=", operator.ge),
+):  # fmt: skip
+
+    def _operator_model(
+        machine: Machine, arguments: Arguments, keywords: Named, symbol: str = _symbol
+    ) -> AbstractValue:
+        return operators.binary(machine, symbol, arguments[0], arguments[1])
+
+    MODELS[_function] = _operator_model
+
+#: functions of ``math`` and the op that computes each where it is defined (a domain error is a failed guard)
+_MATH_OPS = {
+    math.exp: "exp", math.log: "log", math.log2: "log2", math.log10: "log10", math.log1p: "log1p",
+    math.expm1: "expm1", math.sin: "sin", math.cos: "cos", math.tan: "tan", math.tanh: "tanh", math.sinh: "sinh",
+    math.cosh: "cosh", math.atan: "arctan", math.asin: "arcsin", math.acos: "arccos", math.sqrt: "sqrt",
+    math.fabs: "absolute", math.atan2: "arctan2", math.hypot: "hypot",
+}  # fmt: skip
+
+
+def _float_argument(machine: Machine, value: AbstractValue) -> Value:
+    value = converted_number(machine, value)
+    number = scalar_value(machine, value)
+    if number is None:
+        raise machine.python_error(TypeError, "must be real number")
+    return (
+        numbers.to_number(machine, number, "f64")
+        if number.type.dtype in ("i64", "bool")
+        else cast(machine, number, "f64")
+    )
+
+
+def _math_model(function: Any, op: str) -> Any:
+    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+        if all(map(known, arguments)):
+            return Known(numbers.fold(machine, function, *map(concrete, arguments)))
+        if function is math.log and len(arguments) == 2:
+            raise machine.unsupported("python.math", "math.log", "a logarithm to a run-time base")
+        inputs = [_float_argument(machine, argument) for argument in arguments]
+        result = machine.emit(op, *inputs)
+        # math raises where the result is not finite for a finite argument: ValueError, OverflowError
+        defined = machine.emit("isfinite", result)
+        machine.require(defined, machine.guard("python.exception", machine.span.text or op, "a finite result"))
+        return Scalar(result, "float")
+
+    return model
+
+
+for _math_function, _op in _MATH_OPS.items():
+    MODELS[_math_function] = _math_model(_math_function, _op)
+
+
+@models(math.pow)
+def _model_math_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    floats = [
+        Scalar(_float_argument(machine, a), "float") if not known(a) else Known(float(concrete(a))) for a in arguments
+    ]
+    return numbers.binary(machine, "**", floats[0], floats[1])
+
+
+def _rounding(function: Any, op: str) -> Any:
+    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+        value = converted_number(machine, arguments[0])
+        if isinstance(value, Known):
+            return Known(numbers.fold(machine, function, value.value))
+        if isinstance(value, Scalar) and value.value.type.dtype[0] == "i":
+            return numbers.to_int(machine, value)
+        return numbers.to_int(machine, Scalar(machine.emit(op, _float_argument(machine, value)), "float"))
+
+    return model
+
+
+MODELS[math.floor] = _rounding(math.floor, "floor")
+MODELS[math.ceil] = _rounding(math.ceil, "ceil")
+
+
+def _classify(function: Any, op: str) -> Any:
+    def model(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+        if known(arguments[0]):
+            return Known(numbers.fold(machine, function, concrete(arguments[0])))
+        return Scalar(machine.emit(op, _float_argument(machine, arguments[0])), "bool")
+
+    return model
+
+
+for _math_function, _op in ((math.isnan, "isnan"), (math.isinf, "isinf"), (math.isfinite, "isfinite")):
+    MODELS[_math_function] = _classify(_math_function, _op)

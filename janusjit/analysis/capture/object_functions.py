@@ -1,0 +1,200 @@
+"""Models of the functions that work on objects and functions: ``isinstance``, ``getattr``, ``functools``, ``copy``.
+
+Owns the entries of `MODELS` for them. Invariant: what a model learns of an outside object is guarded.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from janusjit.analysis.capture import numbers
+from janusjit.analysis.capture.arrays import new_array, read
+from janusjit.analysis.capture.attributes import find_attribute, get_attribute, set_attribute, write_instance
+from janusjit.analysis.capture.calls import OBJECT_SETATTR, invoke, models
+from janusjit.analysis.capture.iteration import draw_all
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.protocols import (
+    guard_structure,
+    python_type,
+    special_method,
+)
+from janusjit.analysis.capture.state import DictObject, Instance, ListObject, SetObject
+from janusjit.analysis.capture.values import (
+    NONE,
+    TRUE,
+    AbstractValue,
+    ArrayValue,
+    Deferred,
+    FunctionValue,
+    Known,
+    MethodValue,
+    ModelledCallable,
+    RangeValue,
+    Reference,
+    Scalar,
+    SuperValue,
+    TupleValue,
+)
+
+Arguments = Sequence[AbstractValue]
+Named = dict[str, AbstractValue]
+OBJECT_SETATTR.append(write_instance)
+
+
+@models(isinstance)
+def _model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value, wanted = machine.resolve(arguments[0]), arguments[1]
+    classes = machine.constant(wanted, "a class")
+    if isinstance(value, Known):
+        return Known(isinstance(value.value, classes))
+    if isinstance(value, Deferred):
+        return Known(isinstance("", classes))
+    type_ = python_type(machine, value)
+    if type_ is None:
+        raise machine.unsupported("python.builtin", "isinstance", "the class of the object is not known to capture")
+    return Known(issubclass(type_, classes))
+
+
+@models(issubclass)
+def _model_issubclass(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return Known(numbers.fold(machine, issubclass, *(machine.constant(a, "a class") for a in arguments)))
+
+
+@models(type)
+def _model_type(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    type_ = python_type(machine, arguments[0]) if len(arguments) == 1 else None
+    if type_ is None:
+        raise machine.unsupported("python.builtin", "type", "the class of the object is not known to capture")
+    return Known(type_)
+
+
+@models(callable)
+def _model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = machine.resolve(arguments[0])
+    if isinstance(value, Known):
+        return Known(callable(value.value))
+    if isinstance(value, FunctionValue | MethodValue | ModelledCallable):
+        return TRUE
+    return Known(special_method(machine, value, "__call__") is not None)
+
+
+@models(getattr)
+def _model_getattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    name = machine.constant(arguments[1], "an attribute name")
+    if len(arguments) == 2:
+        return get_attribute(machine, arguments[0], name)
+    found = find_attribute(machine, arguments[0], name)
+    return machine.resolve(found) if found is not None else arguments[2]
+
+
+@models(setattr)
+def _model_setattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    set_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name"), arguments[2])
+    return NONE
+
+
+@models(hasattr)
+def _model_hasattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return Known(find_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name")) is not None)
+
+
+@models(super)
+def _model_super(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    type_ = machine.constant(arguments[0], "a class")
+    return SuperValue(type_, arguments[1])
+
+
+@models(functools.partial)
+def _model_partial(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    function, bound = arguments[0], list(arguments[1:])
+
+    def call_bound(inner: Machine, more: Arguments, named: Named) -> AbstractValue:
+        return invoke(inner, function, [*bound, *more], list({**keywords, **named}.items()))
+
+    return ModelledCallable("functools.partial", call_bound)
+
+
+@models(functools.reduce)
+def _model_reduce(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    items = draw_all(machine, arguments[1])
+    if len(arguments) > 2:
+        items.insert(0, arguments[2])
+    if not items:
+        raise machine.python_error(TypeError, "reduce() of empty iterable with no initial value")
+    total = items[0]
+    for item in items[1:]:
+        total = invoke(machine, arguments[0], [total, item], ())
+    return total
+
+
+@models(functools.wraps)
+def _model_wraps(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return ModelledCallable("functools.wraps", lambda inner, more, named: more[0])
+
+
+@models(copy.copy)
+def _model_copy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _copy(machine, arguments[0], {}, deep=False)
+
+
+@models(copy.deepcopy)
+def _model_deepcopy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    return _copy(machine, arguments[0], {}, deep=True)
+
+
+def _copy(machine: Machine, value: AbstractValue, memo: dict[Any, AbstractValue], deep: bool) -> AbstractValue:
+    value = machine.resolve(value)
+    if isinstance(value, Known | Scalar | RangeValue | FunctionValue):
+        return value
+    if isinstance(value, ArrayValue):
+        if value.identity not in memo:
+            memo[value.identity] = new_array(machine, machine.emit("copy", read(machine, value)))
+        return memo[value.identity]
+    if isinstance(value, TupleValue):
+        if not deep:
+            return value
+        return TupleValue(tuple(_copy(machine, item, memo, deep) for item in value.items), value.type_)
+    if not isinstance(value, Reference):
+        raise machine.unsupported("python.copy", "copy", "an object of this kind is copied")
+    key = ("heap", value.index)
+    if key not in memo:
+        memo[key] = machine.state.allocate(machine.heap(value).__class__())
+        _fill_copy(machine, machine.heap(value), memo[key], memo, deep)
+    return memo[key]
+
+
+def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractValue], deep: bool) -> None:
+    def inner(value: AbstractValue) -> AbstractValue:
+        return _copy(machine, value, memo, deep) if deep else machine.resolve(value)
+
+    target = machine.heap(made)
+    if isinstance(item, ListObject):
+        guard_structure(machine, item)
+        target.items = [inner(value) for value in item.items]
+    elif isinstance(item, DictObject):
+        guard_structure(machine, item)
+        target.items = {key: inner(value) for key, value in item.items.items()}
+        target.type_ = item.type_
+    elif isinstance(item, SetObject):
+        guard_structure(machine, item)
+        target.items = dict(item.items)
+    elif isinstance(item, Instance) and item.live is None:
+        target.type_ = item.type_
+        target.attributes = {name: inner(value) for name, value in item.attributes.items()}
+    else:
+        raise machine.unsupported("python.copy", "copy", "an object from outside is copied")
+
+
+@models(dataclasses.replace)
+def _model_dataclass_replace(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = machine.resolve(arguments[0])
+    type_ = python_type(machine, value)
+    if type_ is None or not dataclasses.is_dataclass(type_):
+        raise machine.unsupported("python.builtin", "dataclasses.replace", "the object is not a dataclass's")
+    fields = [f.name for f in dataclasses.fields(type_) if f.init]
+    named = [(name, keywords[name] if name in keywords else get_attribute(machine, value, name)) for name in fields]
+    return invoke(machine, Known(type_), [], named)
