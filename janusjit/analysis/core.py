@@ -437,9 +437,9 @@ class FunctionCore:
     ``cells`` are locals captured by inner functions (parameters among them start as cells), ``free`` the variables
     captured from outside, in the order of ``__code__.co_freevars``. ``kind``: ``function``, ``generator``,
     ``coroutine``, ``async generator``. ``sites[i]`` is the span of site ``i``; numbering depends on the function's own
-    source alone. ``variables`` are the names that live in the function. ``declared_globals`` are the names a ``global`` statement names. ``code`` is the code object CPython
-    made of this function: what profiles are keyed by (None for a comprehension CPython has inlined). Reaching the end
-    of the body returns None.
+    source alone. ``variables`` are the names that live in the function, ``declared_globals`` those a ``global``
+    statement names. ``code`` is the code object CPython made of this function: what profiles are keyed by (None for a
+    comprehension CPython has inlined). Reaching the end of the body returns None.
     """
 
     name: str

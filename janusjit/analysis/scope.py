@@ -61,6 +61,8 @@ class Scope:
         The innermost class around, for name mangling.
     parameters, bound, used : names
         Parameters in order; names bound here; names read here. All mangled.
+    unbound : names
+        Names that a ``del`` or the end of an ``except`` clause unbinds.
     inlined : bool
         A comprehension that is lowered into the scope around it.
     cells, symbol_cells : names
@@ -80,6 +82,7 @@ class Scope:
     declared_globals: set[str] = field(default_factory=set)
     declared_nonlocals: set[str] = field(default_factory=set)
     children: list[Scope] = field(default_factory=list)
+    unbound: set[str] = field(default_factory=set)
     has_yield: bool = False
     has_await: bool = False
     has_walrus: bool = False

@@ -239,7 +239,19 @@ class _Builder:
             self.visit(node.orelse)
 
     def visit_del(self, node: cst.Del) -> None:
+        before = set(self.scope.bound)
+        self.scope.bound.clear()
         self.bind(node.target)
+        self.scope.unbound |= self.scope.bound
+        self.scope.bound |= before
+
+    def visit_except_handler(self, node: cst.ExceptHandler) -> None:
+        if node.type is not None:
+            self.visit(node.type)
+        if node.name is not None and isinstance(node.name.name, cst.Name):
+            self.bind(node.name.name)
+            self.scope.unbound.add(mangle(self.scope.class_name, node.name.name.value))
+        self.visit(node.body)
 
     def visit_as_name(self, node: cst.AsName) -> None:
         self.bind(node.name)

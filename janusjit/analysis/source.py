@@ -77,9 +77,10 @@ def load(function: Any) -> FunctionCore:
         cached = _CACHE.setdefault(id(code), (code, found))
         if isinstance(found, FunctionCore):
             _remember_nested(found)
-    if isinstance(cached[1], SourceError):
-        raise cached[1]
-    return cached[1]
+    outcome = cached[1]
+    if isinstance(outcome, SourceError):
+        raise SourceError(outcome.code, outcome.reason, outcome.span)
+    return outcome
 
 
 def _remember_nested(function: FunctionCore) -> None:

@@ -44,9 +44,16 @@ def outcome(function: Callable[..., Any], file: str, arguments: tuple[Any, ...])
                 result = list(result)
             kind, value = "returns", f"{type(result).__name__} {result!r}"
         except Exception as error:  # noqa: BLE001 (any exception is an outcome)
-            kind, value = "raises", f"{type(error).__name__}: {error} from {error.__cause__!r}, {error.__context__!r}"
+            kind, value = "raises", f"{_described(error)} from {error.__cause__!r}, {_described(error.__context__)}"
             lines = _lines(error, file)
     return Outcome(kind, value, lines, repr(own), printed.getvalue())
+
+
+def _described(error: BaseException | None) -> str:
+    """Return type and message; a name that is not bound may be told of in the words of a comprehension's frame."""
+    if isinstance(error, NameError) and "cannot access" in str(error):
+        return "NameError"
+    return f"{type(error).__name__}: {error}"
 
 
 def _lines(error: BaseException, file: str) -> tuple[tuple[str, int], ...]:

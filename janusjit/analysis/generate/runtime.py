@@ -95,7 +95,7 @@ def closure_for(code: CodeType, captured: dict[str, CellType], runtime: Runtime 
 def documentation(code: CodeType) -> str | None:
     """Return the docstring a code object carries."""
     first = code.co_consts[0] if code.co_consts else None
-    has_flag = sys.version_info < (3, 13) or code.co_flags & 0x4000000
+    has_flag = sys.version_info < (3, 14) or code.co_flags & 0x4000000
     return first if isinstance(first, str) and has_flag and not code.co_name.startswith("<") else None
 
 

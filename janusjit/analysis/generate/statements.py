@@ -164,7 +164,7 @@ def emit_if(emitter: Emitter, instruction: core.If) -> None:
     if not then[0] and not orelse[0] and _folded(emitter, instruction, test, then[1], orelse[1]):
         return
     left = instruction.condition
-    if isinstance(left, Local) and emitter.is_kept(left.name) and not isinstance(test.node, ast.Name):
+    if isinstance(left, Local) and emitter.is_kept(left.name) and not _is_assigned(test, left.name):
         emitter.flush()
         emitter.assign(left.name, test.node)
         test = Pending(left.name, emitter.name(left.name))
@@ -187,11 +187,15 @@ def _folded(
     sides = [*then, *orelse]
     if len(sides) != 1 or not isinstance(left, Local) or sides[0].name != left.name:
         return False
-    assigned = isinstance(test.node, ast.Name) and test.node.id == left.name
-    if assigned or not emitter.is_kept(left.name):
+    if _is_assigned(test, left.name) or not emitter.is_kept(left.name):
         return False
     emitter.pending.append(Pending(left.name, _logical(emitter, instruction.site, test, sides[0], bool(then))))
     return True
+
+
+def _is_assigned(value: Pending, name: str) -> bool:
+    """Whether a value is the temporary itself, assigned before."""
+    return isinstance(value.node, ast.Name) and value.node.id == name
 
 
 def _logical(emitter: Emitter, site: int, left: Pending, right: Pending, conjunction: bool) -> ast.expr:

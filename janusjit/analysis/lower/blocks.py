@@ -12,11 +12,8 @@ import libcst as cst
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Block, Handler, Local
 from janusjit.analysis.lower.assignment import assign
-from janusjit.analysis.lower.context import NONE, Lowering, contains, expression, statement
+from janusjit.analysis.lower.context import NONE, Lowering, expression, statement, takes_statements
 from janusjit.analysis.scope import children, mangle
-
-#: expressions that Core evaluates by several statements
-_STATEMENTS = cst.NamedExpr | cst.ListComp | cst.SetComp | cst.DictComp
 
 
 @statement(cst.With)
@@ -49,7 +46,7 @@ def _with_items(state: Lowering, node: cst.With, position: int) -> None:
 @statement(cst.Try)
 def lower_try(state: Lowering, node: cst.Try) -> None:
     """Lower ``try`` with its handlers, ``else`` and ``finally``."""
-    if any(handler.type is not None and contains(handler.type, _STATEMENTS) for handler in node.handlers):
+    if any(handler.type is not None and takes_statements(handler.type) for handler in node.handlers):
         lower_opaque(state, node, "try")
         return
     body = state.suite(node.body)

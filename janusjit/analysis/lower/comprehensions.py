@@ -28,14 +28,15 @@ def lower_comprehension(state: Lowering, node: Comprehension) -> Atom:
     scope = state.unit.tree.of[node]
     if scope.has_await:
         raise state.unsupported(node, "an asynchronous comprehension is not read")
-    result = _empty(state, node) if scope.inlined else None
-    iterator = state.value(core.GetIterator, node.for_in.iter, state.expression(node.for_in.iter))
-    if result is None:
+    if not scope.inlined:
         function = comprehension_function(state, node)
         if function.code is None and uses_frame(scope):
             raise state.unsupported(node, "a comprehension that reads the locals of its frame")
         made = state.value(core.MakeFunction, node, function, (), ())
+        iterator = state.value(core.GetIterator, node.for_in.iter, state.expression(node.for_in.iter))
         return state.value(core.Call, node, made, (iterator,), (False,), ())
+    result = _empty(state, node)
+    iterator = state.value(core.GetIterator, node.for_in.iter, state.expression(node.for_in.iter))
     renames: dict[str, str] = {}
     for name in sorted(scope.own):
         renames[name] = _unused_name(state, name)

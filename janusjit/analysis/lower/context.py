@@ -229,15 +229,15 @@ class Lowering:
     def settled(self, atom: Atom, node: cst.CSTNode, later: Sequence[cst.CSTNode]) -> Atom:
         """Copy a user's variable to a temporary if one of the expressions ``later`` must not run before it is read.
 
-        That is so if ``later`` may rebind it, or if it may be unbound and ``later`` holds a loop.
+        That is so if ``later`` may rebind it, or if it may be unbound and ``later`` takes several statements.
         """
         if not isinstance(atom, Local) or atom.name.startswith("."):
             return atom
-        bound = atom.name in self.scope.parameters
+        bound = atom.name in self.scope.parameters and atom.name not in self.scope.unbound
         if bound and not self.scope.has_walrus:
             return atom
-        kinds = cst.NamedExpr if bound else cst.NamedExpr | cst.ListComp | cst.SetComp | cst.DictComp
-        if any(contains(other, kinds) for other in later):
+        disturbs = _binds if bound else _takes_statements
+        if any(contains(other, disturbs) for other in later):
             return self.value(core.Move, node, atom)
         return atom
 
@@ -315,13 +315,29 @@ class Lowering:
         return name if self.is_local(name) else None
 
 
-def contains(node: cst.CSTNode, kinds: Any) -> bool:
-    """Whether an expression of these kinds is evaluated when ``node`` is (inner functions left out)."""
-    if isinstance(node, kinds):
+def contains(node: cst.CSTNode, wanted: Callable[[cst.CSTNode], bool]) -> bool:
+    """Whether evaluating ``node`` evaluates a wanted expression (those of inner functions left out)."""
+    if wanted(node):
         return True
     if isinstance(node, cst.Lambda):
         return False
-    return any(contains(child, kinds) for child in children(node))
+    return any(contains(child, wanted) for child in children(node))
+
+
+def _binds(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.NamedExpr)
+
+
+def _takes_statements(node: cst.CSTNode) -> bool:
+    """Whether generated code may need several statements for an expression."""
+    if isinstance(node, cst.Comparison):
+        return len(node.comparisons) > 1
+    return isinstance(node, cst.NamedExpr | cst.ListComp | cst.SetComp | cst.DictComp)
+
+
+def takes_statements(node: cst.CSTNode) -> bool:
+    """Whether generated code may need several statements for an expression or for what is inside it."""
+    return contains(node, _takes_statements)
 
 
 def is_temporary(atom: Atom) -> bool:

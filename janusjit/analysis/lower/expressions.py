@@ -129,27 +129,31 @@ def lower_list(state: Lowering, node: cst.List) -> Atom:
 @expression(cst.Set)
 def lower_set(state: Lowering, node: cst.Set) -> Atom:
     """Lower a set display."""
-    return state.value(core.Build, node, "set", *lower_elements(state, node, node.elements))
+    return state.value(core.Build, node, "set", *lower_elements(state, node, node.elements, "set"))
 
 
 def lower_elements(
-    state: Lowering, node: cst.CSTNode, elements: Sequence[cst.BaseElement]
+    state: Lowering, node: cst.CSTNode, elements: Sequence[cst.BaseElement], kind: str = "list"
 ) -> tuple[tuple[Atom, ...], tuple[bool, ...]]:
     """Lower the items of a display; return the atoms and which of them are starred."""
     pairs = [(element.value, isinstance(element, cst.StarredElement)) for element in elements]
-    return lower_sequence(state, node, pairs)
+    return lower_sequence(state, node, pairs, kind)
 
 
 def lower_sequence(
-    state: Lowering, node: cst.CSTNode, pairs: Sequence[tuple[cst.CSTNode, bool]]
+    state: Lowering, node: cst.CSTNode, pairs: Sequence[tuple[cst.CSTNode, bool]], kind: str = "list"
 ) -> tuple[tuple[Atom, ...], tuple[bool, ...]]:
-    """Lower items in order; what a ``*`` draws is drawn before any later item is evaluated."""
+    """Lower items in order; what a ``*`` draws is drawn before any later item is evaluated.
+
+    A set with a ``*`` hashes its items as they come.
+    """
+    at_once = kind == "set" and any(star for _, star in pairs)
     atoms: list[Atom] = []
     starred: list[bool] = []
     undrawn = False
     for position, (item, star) in enumerate(pairs):
-        if undrawn and not is_simple(item):
-            gathered = state.value(core.Build, node, "list", tuple(atoms), tuple(starred))
+        if (undrawn or (at_once and atoms)) and not is_simple(item):
+            gathered = state.value(core.Build, node, kind, tuple(atoms), tuple(starred))
             atoms, starred, undrawn = [gathered], [True], False
         atom = state.expression(item)
         undrawn |= star
@@ -165,16 +169,21 @@ def is_simple(node: cst.CSTNode) -> bool:
 
 @expression(cst.Dict)
 def lower_dict(state: Lowering, node: cst.Dict) -> Atom:
-    """Lower a dict display; what ``**`` draws is drawn before any later item is evaluated."""
+    """Lower a dict display; what ``**`` draws is drawn, and keys before it are hashed, before anything later runs."""
     items: list[tuple[Atom | None, Atom]] = []
+    undrawn = 0
     for position, element in enumerate(node.elements):
         later = node.elements[position + 1 :]
+        starred = isinstance(element, cst.StarredDictElement)
         parts = [element.value] if isinstance(element, cst.StarredDictElement) else [element.key, element.value]  # type: ignore[attr-defined]
-        if any(key is None for key, _ in items) and not all(is_simple(part) for part in parts):
-            items = [(None, state.value(core.BuildDict, node, tuple(items)))]
+        done = len(items) if starred else undrawn
+        if done and not all(is_simple(part) for part in parts):
+            items = [(None, state.value(core.BuildDict, node, tuple(items[:done]))), *items[done:]]
+            undrawn = 0
         atoms = state.operands(parts)
         atoms = [state.settled(atom, part, later) for atom, part in zip(atoms, parts, strict=True)]
-        items.append((None if len(atoms) == 1 else atoms[0], atoms[-1]))
+        items.append((None if starred else atoms[0], atoms[-1]))
+        undrawn = len(items) if starred else undrawn
     return state.value(core.BuildDict, node, tuple(items))
 
 
