@@ -13,7 +13,7 @@ from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import ENTRY, Compiled, link
 from janusjit.backend.llvm.graph import GraphLowering
 from janusjit.backend.llvm.python_api_layout import require_supported
-from janusjit.ir.graph import Graph
+from janusjit.ir.graph import Graph, Node, walk
 
 
 def compile_graph(graph: Graph, exact: bool = True) -> Compiled:
@@ -40,5 +40,15 @@ def compile_graph(graph: Graph, exact: bool = True) -> Compiled:
     emitter.emit_prologue()
     lowering = GraphLowering(module, emitter.builder, graph, emitter)
     lowering.lower()
-    emitter.finish()
+    emitter.finish(optimized=_has_scalar_loop(graph))
     return link(emitter, lowering.plan, started)
+
+
+def _has_scalar_loop(graph: Graph) -> bool:
+    """Return whether the entry function itself may loop over little else than scalars, and so be worth optimising."""
+    loops = (node for node in graph.walk() if node.op == "loop")
+    return any(all(_is_scalar(inner) for region in loop.regions for inner in walk(region)) for loop in loops)
+
+
+def _is_scalar(node: Node) -> bool:
+    return all(result.type.rank == 0 for result in node.results)

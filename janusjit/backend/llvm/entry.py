@@ -106,9 +106,16 @@ class EntryEmitter:
             raise CompileError("backend.input", f"no array guard vouches for the input at {input_.place}: {type_}")
         return ArrayValue(facts.dtype, facts.pointer, facts.dims, facts.strides, input_index=index)
 
-    def finish(self) -> None:
-        """Complete the function and the module's object table. Nothing may be emitted afterwards."""
+    def finish(self, optimized: bool = True) -> None:
+        """Complete the function and the module's object table. Nothing may be emitted afterwards.
+
+        Unless ``optimized``, LLVM translates the function as it stands, in a third of the time: it is long, and mostly
+        calls kernels, which are functions of their own.
+        """
         self.frame.finish()
+        if not optimized:
+            self.frame.function.attributes.add("noinline")
+            self.frame.function.attributes.add("optnone")
         self.api.finish_table()
 
     # -- PythonEmitter ------------------------------------------------------------------------------------------------

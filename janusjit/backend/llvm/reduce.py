@@ -94,6 +94,7 @@ def block_function(module: ir.Module, python: PythonEmitter, kind: str, dtype: s
     function = ir.Function(module, ir.FunctionType(type_, arguments), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
+    function.attributes.add("noinline")  # a call for many elements; copies in every kernel would cost compile time
     context = KernelContext(function, python)
     *totals, elements, count = function.args
     if is_pairwise(kind, dtype):
