@@ -20,6 +20,7 @@ from janusjit.spans import Span
 FunctionNode = (
     ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 )
+Candidate = tuple[FunctionNode, str | None]
 FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
 _FUTURE_FLAGS = 0
 for _feature in __future__.all_feature_names:
@@ -89,7 +90,9 @@ def locate(code: CodeType, global_names: dict[str, Any]) -> Located:
     if found is None:
         reason = f"the source of {code.co_qualname} is not the source of the code that runs (edited since import?)"
         raise SourceError("source.stale", reason, span)
-    nodes = [(node, name) for node, name in _nodes(found.tree, code) if _is_from(code, node)]
+    nodes = list(_nodes(found.tree, code))
+    if len(nodes) > 1:
+        nodes = _innermost(code, nodes)
     if len(nodes) != 1:
         raise SourceError("source.ambiguous", f"{len(nodes)} functions could be {code.co_qualname}", span)
     return Located(nodes[0][0], lines, nodes[0][1], span)
@@ -152,7 +155,7 @@ def _same_but_asserts(candidate: CodeType, code: CodeType) -> bool:
     )
 
 
-def _nodes(tree: ast.Module, code: CodeType) -> Iterator[tuple[FunctionNode, str | None]]:
+def _nodes(tree: ast.Module, code: CodeType) -> Iterator[Candidate]:
     """Yield the nodes of the code's name that start on its first line, each with the class around it."""
     kind = _KINDS.get(code.co_name)
     pending: list[tuple[ast.AST, str | None]] = [(tree, None)]
@@ -181,11 +184,20 @@ def _first_line(node: Any) -> int:
     return int(min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))]))
 
 
-def _is_from(code: CodeType, node: FunctionNode) -> bool:
-    """Whether the code's instructions lie in the node's own body (tells lambdas on one line apart)."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return True
-    inside = node.body if isinstance(node, ast.Lambda) else node.value if isinstance(node, ast.DictComp) else node.elt
-    first, last = (inside.lineno, inside.col_offset), (inside.end_lineno or 0, inside.end_col_offset or 0)
+def _innermost(code: CodeType, found: list[Candidate]) -> list[Candidate]:
+    """Keep the nodes whose body the code's instructions lie in, or the innermost of them.
+
+    That tells lambdas on one line apart, beside and inside each other.
+    """
     places = [(line, column) for line, _, column, _ in code.co_positions() if line is not None and column is not None]
-    return not places or any(first <= place < last for place in places if place != (code.co_firstlineno, 0))
+    places = [place for place in places if place != (code.co_firstlineno, 0)]
+    if not places:
+        return found
+    bodies = [_extent(node) for node, _ in found]
+    around = [index for index, (first, last) in enumerate(bodies) if all(first <= place < last for place in places)]
+    return [found[max(around, key=lambda index: bodies[index][0])]] if around else []
+
+
+def _extent(node: FunctionNode) -> tuple[tuple[int, int], tuple[int, int]]:
+    inside = node.body if isinstance(node, ast.Lambda) else node
+    return (inside.lineno, inside.col_offset), (inside.end_lineno or 0, inside.end_col_offset or 0)

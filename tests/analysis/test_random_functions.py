@@ -224,7 +224,7 @@ def compiled(source: str) -> FunctionType | None:
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(sources())
 def test_random_function(source: str) -> None:
     function = compiled(source)
