@@ -192,7 +192,7 @@ class WriteArray(Effect):
 
 @dataclass(frozen=True, eq=False)
 class CallFunction(Effect):
-    """A deferred call for its effect (``print``, ``logger.info``): ``function(*arguments, **keywords)``, result dropped."""
+    """A deferred call for its effect (``print``): ``function(*arguments, **keywords)``, its result dropped."""
 
     function: Box
     arguments: tuple[Box, ...]

@@ -9,10 +9,10 @@ Structured control flow, in the manner of WebAssembly:
 * ``if`` has one input (``bool[]``), two regions without parameters, and as many results as its regions yield.
 * ``loop`` has as many inputs as its one region has parameters: the carried values. The region's terminator
   ``continue`` gives the next values, ``break`` the loop's results.
-* Terminators: ``yield`` (leaves the innermost region: an ``if`` arm), ``continue`` and ``break`` (the innermost enclosing
-  ``loop``, out of any ``if`` arms between), ``exit`` (leaves the graph: attribute ``recipe``, an `ExitRecipe`; inputs are
-  its operands), ``fail`` (an unconditional deoptimization: attribute ``guard``). An ``if`` both of whose arms end otherwise
-  than with ``yield`` is followed by nothing but ``unreachable``.
+* Terminators: ``yield`` (leaves the innermost region: an ``if`` arm), ``continue`` and ``break`` (the innermost
+  enclosing ``loop``, out of any ``if`` arms between), ``exit`` (leaves the graph: attribute ``recipe``, an
+  `ExitRecipe`; inputs are its operands), ``fail`` (an unconditional deoptimization: attribute ``guard``). An ``if``
+  both of whose arms end otherwise than with ``yield`` is followed by nothing but ``unreachable``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Value:
 
 
 class Node:
-    """An operation: ``op`` names an `janusjit.ops` declaration or a structural op; inputs, attributes, regions, results.
+    """An operation: ``op`` names a declaration of `janusjit.ops` or a structural op.
 
     ``guard`` is set on fallible nodes: the in-graph guard that fails when the operation cannot be done.
     """
@@ -104,7 +104,7 @@ class Region:
 class GraphInput:
     """A value read from a place at every call.
 
-    ``kind`` is ``"array"`` or a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``); an entry guard of the graph
+    ``kind`` is ``"array"`` or a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``); an entry guard of it
     (`ArrayLayout` or `ScalarTypeIs` on the same place) vouches for it. ``layout`` as in `ArrayLayout`.
     """
 

@@ -109,7 +109,7 @@ class IdentityIs(_OnePlace):
 
 @dataclass(frozen=True, eq=False)
 class ValueEquals(_OnePlace):
-    """``place`` has exactly the type of ``value`` (int, float, bool, str, bytes) and equals it (floats: bit for bit)."""
+    """``place`` has the very type of ``value`` (int, float, bool, str, bytes) and equals it (floats: bit for bit)."""
 
     code: ClassVar[str] = "python.value"
     value: Any
@@ -390,7 +390,7 @@ class ErrorStateDefault(EntryGuard):
         return str(dict(self.modes))
 
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
-        found = {name: mode for name, mode in np.geterr().items()}
+        found = dict(np.geterr())
         return found == dict(self.modes), str(found)
 
 

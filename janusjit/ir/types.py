@@ -1,7 +1,7 @@
 """Types of graph values.
 
-Owns `TensorType`. Invariant: every value of a graph is a tensor; Python numbers are 0-d tensors (int → ``i64[]``, float →
-``f64[]``, bool → ``bool[]``): what kind of Python object a scalar comes from or becomes is said by places and boxes.
+Owns `TensorType`. Invariant: every value of a graph is a tensor; Python numbers are 0-d tensors (int → ``i64[]``,
+float → ``f64[]``, bool → ``bool[]``): what Python object a scalar comes from or becomes is said by places and boxes.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tests.analysis.capture.capturing import assert_captured, graph_of, operations
 from janusjit.errors import CaptureFailure
+from tests.analysis.capture.capturing import assert_captured, graph_of, operations
 
 X = np.arange(4.0) + 1
 
 
 def joined(x, rate):
-    if rate > 0.5:
+    if rate > 0.5:  # noqa: SIM108 - the construct under test
         y = x - rate
     else:
         y = x + rate

@@ -22,7 +22,7 @@ def unrolled(x):
 def dictionary(x, table):
     table["w"] = table["w"] - x
     table["n"] += 1
-    return {key: value for key, value in table.items()}
+    return {key: value for key, value in table.items()}  # noqa: C416 - the construct under test
 
 
 class Net:
@@ -164,7 +164,7 @@ class Managed:
 
 def descriptors(x, managed):
     managed.value = 3.0
-    return managed(x) * len(managed) * managed.extra, hasattr(managed, "nothing"), getattr(managed, "_value")
+    return managed(x) * len(managed) * managed.extra, hasattr(managed, "nothing"), getattr(managed, "_value")  # noqa: B009 - the construct under test
 
 
 class Base:
@@ -188,8 +188,8 @@ def three():
 
 def managed_context(x):
     with three() as factor:
-        y = x * factor
-    return y
+        x = x * factor
+    return x
 
 
 def factorial(n):
