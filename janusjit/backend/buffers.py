@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from janusjit.backend.fuse import input_layout
 from janusjit.backend.layout import Layout, contiguous
-from janusjit.backend.liveness import UPDATES, Liveness, Scope, breaks, continues, nodes_of
+from janusjit.backend.liveness import Liveness, Scope, breaks, continues
 from janusjit.backend.overwriting import Overwriting
-from janusjit.backend.plan import FusedStep, NodeStep, Plan, RegionStep, Step, is_reduction, is_view
+from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Plan, RegionStep, Step, is_reduction, is_view, nodes_of
 from janusjit.backend.storage import Placement, Storage, Transfer, is_view_value
 from janusjit.ir.boxes import ArrayBox, ExitRecipe
 from janusjit.ir.dims import symbols_of

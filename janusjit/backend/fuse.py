@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from janusjit.backend import cost
 from janusjit.backend.layout import Layout, contiguous, fortran, unknown, viewed
+from janusjit.backend.merge import RECENT, merge
 from janusjit.backend.plan import (
     FusedStep,
     NodeStep,
@@ -29,7 +30,8 @@ from janusjit.backend.plan import (
     root,
     updated_shape,
 )
-from janusjit.backend.sink import Scheduled, sink, used_by
+from janusjit.backend.scheduled import Scheduled, used_by
+from janusjit.backend.sink import sink
 from janusjit.ir.builder import clone
 from janusjit.ir.dims import Dim, Symbol, symbols_of
 from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
@@ -93,7 +95,6 @@ class Scheduler:
 
     def __init__(self, region: Region) -> None:
         self.scheduled = Scheduled(region)
-        self._available: dict[Value, int] = {}
         self._bound: dict[Symbol, int] = {}
         self._readers: dict[Value, list[FusedStep]] = {}
         self._last_read: dict[Value, int] = {}
@@ -103,17 +104,17 @@ class Scheduler:
         """Place the next node of the region."""
         if is_view(node):
             available = max(map(self.available, node.inputs))
-            self._available[node.result] = max(available, self._bound_by(symbols_in(node.attributes)))
+            self.scheduled.available[node.result] = max(available, self._bound_by(symbols_in(node.attributes)))
         elif is_elementwise(node) or is_reduction(node) or (node.op == "update" and node.result.type.rank > 0):
             if self.scheduled.users.get(node.result):
                 self._fuse(node)
-        else:
+        elif node.op != "constant":  # constants are there from the beginning
             bodies = [schedule(inner) for inner in node.regions]
             self._add_alone(node, RegionStep(node, bodies) if bodies else NodeStep(node))
 
     def _add_alone(self, node: Node, step: Step) -> None:
         here = self.scheduled.append(step)
-        self._available.update((result, here) for result in node.results)
+        self.scheduled.available.update((result, here) for result in node.results)
         if "symbol" in node.attributes:
             self._bound[node.attributes["symbol"]] = here
         if may_fail(node) or node.regions:
@@ -123,10 +124,11 @@ class Scheduler:
 
     def available(self, value: Value) -> int:
         """Return the position of the step after which ``value`` is in memory; -1 if it is from outside."""
-        return self._available.get(value, -1)
+        return self.scheduled.available.get(value, -1)
 
     def finish(self) -> list[Step]:
         """Move work to where it is wanted, settle what is stored, and return the steps."""
+        merge(self.scheduled)
         sink(self.scheduled)
         return self.scheduled.settled()
 
@@ -143,7 +145,6 @@ class Scheduler:
             if value not in step.values:
                 self._readers.setdefault(value, []).append(step)
                 self._note_read(value, position)
-        self._available[node.result] = position
         self.scheduled.place(node, step)
 
     def _find_step(self, node: Node, shape: tuple[Dim, ...]) -> FusedStep | None:
@@ -151,7 +152,7 @@ class Scheduler:
         candidates: dict[FusedStep, int] = {}
         for value in element_inputs(node):
             home = self.scheduled.home.get(value)
-            for step in ([home] if home else []) + self._readers.get(value, [])[-4:]:
+            for step in ([home] if home else []) + self._readers.get(value, [])[-RECENT:]:
                 if step.shape == shape and value.type.rank > 0:
                     candidates[step] = self.scheduled.position[step]
         for step in sorted(candidates, key=candidates.__getitem__, reverse=True):

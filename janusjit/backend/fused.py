@@ -36,7 +36,16 @@ class Outcome:
     number: int
 
 
-Source = Union[Element, Argument, Outcome]
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant; told from others by its text, in which 0.0 and -0.0 differ."""
+
+    text: str
+    dtype: str
+    value: Any = field(compare=False)
+
+
+Source = Union[Element, Argument, Outcome, Literal]
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,10 @@ class _Description:
     def _source(self, value: Value) -> Source:
         known = self._sources.get(value)
         if known is None:
-            if value.type.rank == 0:
+            if value.node is not None and value.node.op == "constant":
+                constant = value.node.attributes["value"]
+                known = Literal(repr(constant), value.type.dtype, constant)
+            elif value.type.rank == 0:
                 self.kernel.scalars.append(value)
                 known = Argument(len(self.kernel.scalars) - 1)
             else:

@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from janusjit.backend.plan import FusedStep, NodeStep, Plan, RegionStep, Step, element_inputs, may_fail, root
+from janusjit.backend.plan import (
+    UPDATES,
+    FusedStep,
+    NodeStep,
+    Plan,
+    RegionStep,
+    Step,
+    element_inputs,
+    may_fail,
+    nodes_of,
+    root,
+)
 from janusjit.ir.graph import Node, Value
-
-UPDATES = frozenset({"update", "update_take", "update_mask"})
+from janusjit.transform.facts import FLAGS_CODE
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +90,7 @@ class Liveness:
         self.reads: dict[Value, list[Read]] = {}
         self._invariant: dict[Value, Value] = {}
         self._fails_after: dict[Step, bool] = {}
+        self._exits_fail = any(guard.code == FLAGS_CODE for guard in plan.graph.guards.in_graph)
         self._visit(plan.steps, self.body)
         self._visit_failures(plan.steps, False)
 
@@ -164,6 +175,7 @@ class Liveness:
             ends = isinstance(step, NodeStep) and step.node.op in ("exit", "fail", "unreachable")
             after = False if ends else after
             self._fails_after[step] = after
+            after = after or (self._exits_fail and isinstance(step, NodeStep) and step.node.op == "exit")
             if isinstance(step, RegionStep):
                 if step.node.op == "loop":
                     after = after or any(may_fail(inner) for inner in step.walk_nodes())
@@ -192,14 +204,6 @@ def _ends(loop: Node) -> Iterator[Node]:
             if node.op == "if":
                 pending.extend(node.regions)
             yield node
-
-
-def nodes_of(step: Step) -> list[Node]:
-    """Return the nodes a step computes, those of nested steps not included."""
-    if isinstance(step, FusedStep):
-        return [*step.nodes, *step.reductions]
-    assert isinstance(step, (NodeStep, RegionStep))
-    return [step.node]
 
 
 def bases_of(step: Step) -> list[Value]:

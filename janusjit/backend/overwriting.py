@@ -7,8 +7,8 @@ own array only, where no guard can fail any more and every later exit commits th
 
 from __future__ import annotations
 
-from janusjit.backend.liveness import UPDATES, Liveness, Scope, breaks, continues
-from janusjit.backend.plan import FusedStep, NodeStep, Plan, RegionStep, Step
+from janusjit.backend.liveness import Liveness, Scope, breaks, continues
+from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Plan, RegionStep, Step
 from janusjit.backend.storage import Placement, Storage, is_view_value
 from janusjit.ir.boxes import WriteArray
 from janusjit.ir.graph import Node, Value

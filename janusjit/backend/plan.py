@@ -15,6 +15,7 @@ from janusjit.ir.graph import walk as walk_region
 from janusjit.ops.registry import OPS, Elementwise, Library, Lowering, Reduce, View
 from janusjit.ops.updates import part_type
 
+UPDATES = frozenset({"update", "update_take", "update_mask"})
 VIEW_OPS = frozenset({"view", "transpose", "reshape", "broadcast"})
 
 
@@ -105,6 +106,14 @@ def lowering_of(node: Node) -> Lowering | None:
     """Return how an operation is lowered; None for structural ones."""
     op = OPS.get(node.op)
     return None if op is None else op.lowering
+
+
+def nodes_of(step: Step) -> list[Node]:
+    """Return the nodes a step computes, those of nested steps not included."""
+    if isinstance(step, FusedStep):
+        return [*step.nodes, *step.reductions]
+    assert isinstance(step, (NodeStep, RegionStep))
+    return [step.node]
 
 
 def may_fail(node: Node) -> bool:

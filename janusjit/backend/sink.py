@@ -1,147 +1,15 @@
 """Sinking: elementwise work moves to the loop nest that wants its result, where that saves a store and a load.
 
-Owns `Scheduled`, the steps of a region under construction, and `sink`. Invariants: what a step computes in registers is
-computed from values in memory before it, or in the step itself; a value is stored by exactly one step, and only if
-some reader has to find it in memory.
+Owns `sink`. Invariant: work is moved or repeated where that costs less traffic with memory than storing its result, and
+never past an update that would overwrite what it reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from janusjit.backend import cost
-from janusjit.backend.plan import (
-    FusedStep,
-    RegionStep,
-    Step,
-    element_inputs,
-    is_reduction,
-    is_splat,
-    root,
-)
-from janusjit.ir.graph import Node, Region, Value, walk
-
-_UPDATES = frozenset({"update", "update_take", "update_mask"})
-
-
-def used_by(node: Node) -> Iterator[Value]:
-    """Yield the values a node uses, those used in its regions included."""
-    yield from node.inputs
-    for region in node.regions:
-        for inner in walk(region):
-            yield from inner.inputs
-
-
-def users_in(region: Region) -> dict[Value, list[Node]]:
-    """Return the nodes of a region that use each value; a node with regions uses what is used inside."""
-    users: dict[Value, list[Node]] = {}
-    for node in region.nodes:
-        for value in dict.fromkeys(used_by(node)):
-            users.setdefault(value, []).append(node)
-    return users
-
-
-class Scheduled:
-    """The steps of one region.
-
-    Attributes
-    ----------
-    steps : list of Step
-        In execution order.
-    position : dict
-        Where in ``steps`` each fused step stands.
-    home : dict
-        The fused step that computes, and if need be stores, each elementwise value.
-    holders : dict
-        The fused steps that compute each node: more than one where it is computed again.
-    users : dict
-        The nodes of the region that use each value.
-    """
-
-    def __init__(self, region: Region) -> None:
-        self.users = users_in(region)
-        self._order = {node: index for index, node in enumerate(region.nodes)}
-        self.steps: list[Step] = []
-        self.position: dict[FusedStep, int] = {}
-        self.home: dict[Value, FusedStep] = {}
-        self.holders: dict[Node, list[FusedStep]] = {}
-        self._overwritten: dict[Value, list[int]] = {}
-
-    def append(self, step: Step) -> int:
-        """Add a step at the end; return its position."""
-        here = len(self.steps)
-        self.steps.append(step)
-        if isinstance(step, FusedStep):
-            self.position[step] = here
-        elif isinstance(step, RegionStep):
-            for inner in (n for region in step.node.regions for n in walk(region)):
-                if inner.op in _UPDATES:
-                    self._note_overwritten(inner.inputs[0], here)
-            for value in step.node.inputs:
-                self._note_overwritten(value, here)
-        elif (node := getattr(step, "node", None)) is not None and node.op in _UPDATES:
-            self._note_overwritten(node.inputs[0], here)
-        return here
-
-    def _note_overwritten(self, base: Value, position: int) -> None:
-        self._overwritten.setdefault(root(base), []).append(position)
-
-    def place(self, node: Node, step: FusedStep) -> None:
-        """Let ``step`` compute ``node``."""
-        self.holders.setdefault(node, []).append(step)
-        if is_reduction(node):
-            step.reductions.append(node)
-            return
-        step.nodes.append(node)
-        self.home[node.result] = step
-        if node.op == "update":
-            self._note_overwritten(node.inputs[0], self.position[step])
-        if node.op != "update" or node.attributes["path"] == ():
-            step.values.add(node.result)
-
-    def leaves(self, step: FusedStep) -> list[Value]:
-        """Return the arrays a step reads from memory."""
-        read = (value for node in [*step.nodes, *step.reductions] for value in element_inputs(node))
-        return [v for v in dict.fromkeys(read) if v.type.rank > 0 and v not in step.values]
-
-    def overwritten_between(self, value: Value, first: int, last: int) -> bool:
-        """Return whether an update may overwrite ``value`` after position ``first`` and before ``last``."""
-        return any(first < position < last for position in self._overwritten.get(root(value), ()))
-
-    def memory_users(self, value: Value) -> Iterator[Node]:
-        """Yield the users that have to find ``value`` in memory."""
-        for user in self.users[value]:
-            if _only_overwrites(user, value):
-                continue
-            holders = self.holders.get(user, ())
-            in_registers = bool(holders) and _reads_elements_only(user, value)
-            if not in_registers or any(value not in step.values for step in holders):
-                yield user
-
-    def settled(self) -> list[Step]:
-        """Return the steps that are left, with what each has to store."""
-        for step in self.position:
-            step.nodes.sort(key=self._order.__getitem__)
-            step.stores = [n.result for n in step.nodes if self.home[n.result] is step and self._is_stored(n)]
-        return [s for s in self.steps if not isinstance(s, FusedStep) or s.stores or s.reductions]
-
-    def _is_stored(self, node: Node) -> bool:
-        if node.op == "update" and node.attributes["path"] != ():
-            return True
-        return next(self.memory_users(node.result), None) is not None
-
-
-def _only_overwrites(user: Node, value: Value) -> bool:
-    """Whether ``user`` replaces all of ``value`` without reading it."""
-    if user.op != "update" or user.attributes["path"] != () or user.inputs[0] is not value:
-        return False
-    return user.inputs.count(value) == 1
-
-
-def _reads_elements_only(user: Node, value: Value) -> bool:
-    if user.op == "update" and user.inputs[0] is value:
-        return user.inputs.count(value) == 2 and user.attributes["path"] == ()
-    return value in element_inputs(user)
+from janusjit.backend.plan import FusedStep, element_inputs, is_splat
+from janusjit.backend.scheduled import Scheduled, only_overwrites, reads_elements_only
+from janusjit.ir.graph import Node, Value
 
 
 def sink(scheduled: Scheduled) -> None:
@@ -176,10 +44,10 @@ def _targets(scheduled: Scheduled, node: Node, step: FusedStep) -> list[FusedSte
     """Return the later steps that read the node's result, if they all can compute it; else none."""
     found: dict[FusedStep, None] = {}
     for user in scheduled.users[node.result]:
-        if _only_overwrites(user, node.result):
+        if only_overwrites(user, node.result):
             continue
         holders = scheduled.holders.get(user)
-        if not holders or not _reads_elements_only(user, node.result):
+        if not holders or not reads_elements_only(user, node.result):
             return []
         for holder in holders:
             if node.result in holder.values:

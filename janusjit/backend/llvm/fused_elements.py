@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from janusjit.backend.fused import Argument, FusedKernel, Outcome, Source
+from janusjit.backend.fused import Argument, FusedKernel, Literal, Outcome, Source
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.loops import Cursor
 from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, Scalar, register_type
@@ -76,6 +76,8 @@ class ElementCode:
         def fetch(source: Source) -> Scalar:
             if isinstance(source, Argument):
                 return self.scalars[source.number]
+            if isinstance(source, Literal):
+                return emitter.constant(source.value, source.dtype)
             if isinstance(source, Outcome):
                 return outcomes[source.number]
             if source.number not in loaded:

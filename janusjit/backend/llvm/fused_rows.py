@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from janusjit.backend.fused import Element, Reduction
 from janusjit.backend.llvm import reduce
-from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.fused_elements import ElementCode
 from janusjit.backend.llvm.loops import Cursor
 from janusjit.backend.llvm.values import (
@@ -41,6 +41,8 @@ def reduce_row(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar
     count: Extent = 1
     for dim in code.dims[len(code.dims) - len(cursors[0].strides) :]:
         count = multiply(code.context.builder, count, dim)
+    if len(cursors[0].strides) == 1 and all(_in_any_order(code, reduction) for reduction in code.kernel.reductions):
+        return _emit_in_registers(code, cursors, as_i64(count), before)
     if isinstance(count, int) and count <= reduce.BLOCK:
         return _combined(code, before, _emit_block(code, cursors, ir.Constant(I64, 0), as_i64(count), before))
     if not any(_is_pairwise(code, reduction) for reduction in code.kernel.reductions):
@@ -58,6 +60,29 @@ def reduce_row(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar
 
 def _is_pairwise(code: ElementCode, reduction: Reduction) -> bool:
     return reduce.is_pairwise(reduction.kind, code.kernel.dtypes[reduction.target])
+
+
+def _in_any_order(code: ElementCode, reduction: Reduction) -> bool:
+    """Return whether LLVM may combine the elements in whatever order suits its vectors."""
+    return reduction.kind in ("any", "all") or not is_float(code.kernel.dtypes[reduction.target])
+
+
+def _emit_in_registers(
+    code: ElementCode, cursors: Sequence[Cursor], count: ir.Value, before: list[Scalar]
+) -> list[Scalar]:
+    """Emit one loop that combines each element with the totals."""
+    context, builder = code.context, code.context.builder
+    emitter = LLVMScalarEmitter(builder)
+    slots = [context.stack_slot(register_type(total.dtype)) for total in before]
+    for slot, total in zip(slots, before, strict=True):
+        builder.store(total.value, slot)
+    with context.loop(count) as index:
+        values = code.emit([cursor.enter(builder, index) for cursor in cursors])
+        totals = _loaded(builder, slots, before)
+        for reduction, slot, total, value in zip(code.kernel.reductions, slots, totals, values, strict=True):
+            x = reduce.element(emitter, reduction.kind, value)
+            builder.store(reduce.combine(emitter, reduction.kind, total, x).value, slot)
+    return _loaded(builder, slots, before)
 
 
 def _combined(code: ElementCode, before: list[Scalar], totals: list[Scalar]) -> list[Scalar]:

@@ -17,6 +17,7 @@ from janusjit.backend.fuse import make_plan
 from janusjit.backend.fused import FusedKernel, copying, describe
 from janusjit.backend.layout import stride_symbols
 from janusjit.backend.llvm.control import ControlFlow
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
@@ -65,7 +66,7 @@ class GraphLowering:
         self.graph = self._plan.graph
         self.plan = str(self._plan)
         self.placement = assign(self._plan)
-        self.scalars: dict[Value, Scalar] = {}
+        self.scalars = _constants(builder, self.graph)
         self.extents = Extents(builder, python.symbols)
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
@@ -244,6 +245,13 @@ class GraphLowering:
     def fail(self, node: Node) -> None:
         """Emit the unconditional deoptimization for the guard of ``node``."""
         self.python.emit_fail(self.builder, self._guard_numbers[id(node.guard)])
+
+
+def _constants(builder: ir.IRBuilder, graph: Graph) -> dict[Value, Scalar]:
+    """Return the constants of a graph; they take no code."""
+    emitter = LLVMScalarEmitter(builder)
+    nodes = (node for node in graph.walk() if node.op == "constant")
+    return {node.result: emitter.constant(node.attributes["value"], node.result.type.dtype) for node in nodes}
 
 
 def is_view_of_array(node: Node) -> bool:

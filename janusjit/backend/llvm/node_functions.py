@@ -66,7 +66,8 @@ class NodeFunctions:
     ) -> ir.Value:
         signature = _Signature()
         described = (signature.add(inputs), signature.add(outputs))
-        key = (node.op, repr(sorted(node.attributes.items())), emit, str(result), *described)
+        attributes = sorted((name, value) for name, value in node.attributes.items() if name != "symbol")
+        key = (node.op, repr(attributes), emit, str(result), *described)
         function = self._functions.get(key)
         if function is None:
             types = [value.type for value in signature.arguments]
