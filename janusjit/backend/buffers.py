@@ -7,13 +7,15 @@ by `janusjit.backend.overwriting` alone.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from janusjit.backend.fuse import input_layout
 from janusjit.backend.layout import Layout, contiguous
 from janusjit.backend.liveness import Liveness, Scope, breaks, continues
 from janusjit.backend.overwriting import Overwriting
 from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Plan, RegionStep, Step, is_reduction, is_view, nodes_of
 from janusjit.backend.storage import Placement, Storage, Transfer, is_view_value
-from janusjit.ir.boxes import ArrayBox, ExitRecipe
+from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe
 from janusjit.ir.dims import symbols_of
 from janusjit.ir.graph import Node, Value
 
@@ -236,6 +238,6 @@ def boxed_arrays(node: Node) -> list[Value]:
             found.append(node.inputs[part.operand])
         elif isinstance(part, tuple):
             pending.extend(part)
-        elif hasattr(part, "__dataclass_fields__"):
-            pending.extend(getattr(part, name) for name in part.__dataclass_fields__)
+        elif isinstance(part, (Box, Effect)):
+            pending.extend(getattr(part, field.name) for field in fields(part))
     return [value for value in found if value.type.rank > 0]

@@ -1,5 +1,7 @@
 """What compiled code assumes about the program around it is checked at every call."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 import janusjit
@@ -60,3 +62,157 @@ def test_extremes_of_numbers_of_different_types():
         np.testing.assert_array_equal(array, expected)
         assert repr(smallest) == repr(expected_smallest)
     assert function.stats.graph_calls == 7
+
+
+class Weight:
+    def __init__(self, value):
+        self.value = value
+
+
+def looks_up(weights, scales, x):
+    return x * scales.get(weights, 7.0)
+
+
+def test_an_outside_dict_is_not_searched_for_an_outside_object():
+    first, second = Weight(1.0), Weight(2.0)
+    function = janusjit.jit(looks_up, warmup=2, background=False)
+    for weight, scale in [(first, 1.5)] * 4 + [(second, 7.0), (first, 1.5)]:
+        assert function(weight, {first: 1.5}, 2.0) == 2.0 * scale
+
+
+def sums_over_keys(table, x):
+    for weight, scale in table.items():
+        x = x + weight.value * scale
+    return x
+
+
+def test_objects_that_are_keys_are_read_at_each_call():
+    weight = Weight(1.0)
+    function = compiled(sums_over_keys, {weight: 2.0}, 1.0)
+    weight.value = 10.0
+    assert function({weight: 2.0}, 1.0) == 21.0
+    assert function({Weight(3.0): 2.0}, 1.0) == 7.0
+
+
+def counted(x):
+    return x * counted.factor
+
+
+counted.factor = 2.0
+
+
+def test_attributes_of_functions_are_read_at_each_call():
+    function = compiled(lambda x: counted(x), 3.0)
+    counted.factor = 5.0
+    assert function(3.0) == 15.0
+
+
+def removes(numbers, number, x):
+    try:
+        numbers.remove(number)
+    except KeyError:
+        return x + 1
+    return x
+
+
+def test_a_method_that_raised_may_not_raise_again():
+    function = janusjit.jit(removes, warmup=2, background=False)
+    for numbers, expected in [({1, 2}, 2.0)] * 4 + [({1, 5}, 1.0)]:
+        assert function(set(numbers), 5, 1.0) == expected
+
+
+def merges(numbers, x):
+    numbers |= {9}
+    return x * len(numbers)
+
+
+def test_sets_that_are_merged_in_place():
+    function = compiled(merges, {1, 2}, 1.0)
+    assert function({1, 2, 3}, 1.0) == 4.0
+    assert function({1, 9}, 1.0) == 2.0
+
+
+def views(x):
+    return x[:], x[...], x.view(), x
+
+
+def test_each_view_is_an_object_of_its_own():
+    x = np.arange(3.0)
+    *found, same = compiled(views, x)(x)
+    assert same is x
+    assert len({id(array) for array in (*found, x)}) == 4
+    assert all(array.base is x for array in found)
+
+
+def indexes_a_number(a):
+    return a[()], a[...]
+
+
+def test_an_empty_index_gives_a_scalar():
+    number, array = compiled(indexes_a_number, np.array(2.0))(np.array(3.0))
+    assert type(number) is np.float64
+    assert type(array) is np.ndarray
+
+
+def multiples(x, count):
+    try:
+        for i in range(count):
+            yield x * i
+    finally:
+        x += 100
+
+
+def stops_early(x, count):
+    total = 0.0
+    for part in multiples(x, count):
+        total = total + part
+        if part[0] > 4:
+            break
+    return total, x
+
+
+def sums_all(x, count):
+    total = 0.0
+    for part in multiples(x, count):
+        total = total + part
+    return total, x
+
+
+def test_generators_that_yield_in_loops_and_are_left_early():
+    for plain in (stops_early, sums_all):
+        function = janusjit.jit(plain, warmup=2, background=False)
+        for count in (3, 3, 3, 3, 5, 0, 1):
+            for found, expected in zip(function(np.full(2, 3.0), count), plain(np.full(2, 3.0), count), strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
+def tells_the_error(x, factor):
+    try:
+        return x * factor
+    except TypeError as error:
+        return type(error).__name__, str(error)
+
+
+def test_the_text_of_an_error_is_what_raised_it_said():
+    x = np.ones(2)
+    function = janusjit.jit(tells_the_error, warmup=2, background=False)
+    for _ in range(4):
+        assert function(x, "text") == tells_the_error(x, "text")
+
+
+@dataclass
+class Layer:
+    weight: np.ndarray
+    rate: float = 1.0
+    seen: list = field(default_factory=list)
+
+
+def makes_a_layer(layer):
+    layer.seen.append(layer.rate)
+    return Layer(layer.weight * 2.0, 0.5)
+
+
+def test_a_dataclass_leaves_the_function():
+    result = compiled(makes_a_layer, Layer(np.ones(2)))(Layer(np.ones(2)))
+    np.testing.assert_array_equal(result.weight, [2.0, 2.0])
+    assert (result.rate, result.seen) == (0.5, [])

@@ -29,7 +29,7 @@ from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
 from janusjit.ops import OPS
-from janusjit.ops.indexing import FrozenArray, PathStep
+from janusjit.ops.indexing import FrozenArray, PathStep, Range
 
 PYTHON_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
 
@@ -75,6 +75,11 @@ def view(machine: Machine, array: ArrayValue, step: PathStep, operands: tuple[Va
     inputs = (array.type, *(v.type for v in operands))
     (type_,) = OPS[step.op].infer(inputs, dict(step.attributes))
     return ArrayValue(array.storage, (*array.path, step), type_, (*array.operands, *operands))
+
+
+def whole_view(machine: Machine, array: ArrayValue) -> ArrayValue:
+    """Return a new ndarray object that views all of an array."""
+    return view(machine, array, PathStep.of("view", index=tuple(Range(0, size) for size in array.type.shape)))
 
 
 def write(machine: Machine, array: ArrayValue, value: Value) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.externals import is_wrapper
+from janusjit.analysis.capture.externals import has_plain_attributes, is_wrapper
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
 from janusjit.analysis.capture.signals import PythonRaise
@@ -146,7 +146,15 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
         return machine.externals.read(place, found)
     if isinstance(value, type):
         return _class_attribute(machine, value, name)
+    if has_plain_attributes(type(value)):
+        place = machine.externals.constant_place(value, type(value).__name__)
+        outside = machine.externals.read(place, value)
+        if isinstance(outside, Reference):
+            return find_attribute(machine, outside, name)
     found = getattr(value, name, MISSING)
+    if isinstance(value, types.FunctionType):
+        place = machine.externals.attribute_place(machine.externals.constant_place(value, value.__qualname__), name)
+        return None if found is MISSING else machine.externals.read(place, found)
     if found is MISSING:
         return None
     if isinstance(value, str | bytes | int | float | bool | np.generic | type(None)) and callable(found):

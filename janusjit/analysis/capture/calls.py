@@ -102,7 +102,7 @@ def invoke(
     frame = machine.frame
     constructing = frame.instance if frame.result == "instance" else None
     frame.result = "invoked"
-    machine.run(stop)
+    machine.run_nested(stop)
     return constructing if constructing is not None else machine.resolve(machine.state.returned)
 
 
@@ -172,7 +172,8 @@ def call_known(
     if isinstance(value, functools.partial):
         return _call_partial(machine, value, arguments, keywords, target)
     if isinstance(value, types.MethodType):
-        return call(machine, Known(value.__func__), [Known(value.__self__), *arguments], keywords, target)
+        owner = _constant_object(machine, value.__self__, f"{value.__qualname__}.__self__")
+        return call(machine, Known(value.__func__), [owner, *arguments], keywords, target)
     if is_wrapper(value):
         return _call_function(machine, value.__wrapped__, arguments, keywords, target)
     if isinstance(value, types.FunctionType):

@@ -214,7 +214,7 @@ def _dict_pop(machine: Machine, owner: Reference, arguments: Any, keywords: Any)
 def _dict_popitem(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     guard_structure(machine, machine.heap(owner))
     key, value = fold(machine, wrote(machine, owner).items.popitem)
-    return TupleValue((key_value(key), machine.resolve(value)))
+    return TupleValue((key_value(machine, key), machine.resolve(value)))
 
 
 @method(dict, "clear")

@@ -17,9 +17,9 @@ from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import (
-    ObjectKey,
     guard_structure,
     hash_key,
+    holds_object,
     invoke,
     iterator_over,
     special_method,
@@ -262,7 +262,7 @@ def dict_item(machine: Machine, owner: Reference, key: Any) -> AbstractValue:
 
 def dict_has(machine: Machine, item: DictObject, key: Any) -> bool:
     """Return whether a dict has a key, guarding what an outside dict had at entry."""
-    if item.place is None or isinstance(key, ObjectKey):
+    if item.place is None or (key not in item.original and key in item.items) or holds_object(machine, key):
         return key in item.items
     if key in item.original:
         original = item.original[key]

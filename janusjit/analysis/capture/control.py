@@ -78,11 +78,6 @@ def branch(machine: Machine, condition: Value, then: Continuation, orelse: Conti
         assume(machine, condition, counts.true >= counts.false, key, str(counts.evidence))
         (then if counts.true >= counts.false else orelse)()
         return
-    invoked = any(frame.result == "invoked" for frame in machine.state.frames)
-    if decision == "split" and invoked:
-        raise machine.unsupported(
-            "python.join", "branch", "the two sides leave different kinds of values inside a call Python makes for you"
-        )
     fork(machine, condition, then, orelse, key, (counts.true, counts.false), decision == "split")
 
 
@@ -103,6 +98,8 @@ def fork(
     split: bool,
 ) -> None:
     """Follow both paths in the two regions of an ``if`` node, then join them or let them end separately."""
+    if split and machine.nested:
+        raise PoisonUsed(key, "a rule of capture goes on after the join")
     machine.forks += 1
     outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
     stop = origin.depth
@@ -193,7 +190,7 @@ def _merge_both(machine: Machine, outer: Region, condition: Value, arms: list[Ar
     try:
         merged = merger.merge()
     except Unmergeable as difference:
-        if any(frame.result == "invoked" for frame in machine.state.frames):
+        if machine.nested:
             raise PoisonUsed(key, str(difference)) from difference
         for arm in arms:
             _resume(machine, arm, (0, 0))

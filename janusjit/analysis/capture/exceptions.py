@@ -111,6 +111,8 @@ def unwind_try(machine: Machine, entry: TryEntry, unwinding: Unwinding) -> bool:
             )
             machine.frame.blocks.append(replacement)
             if handler.name is not None:
+                if unwinding.value.approximate:
+                    raise machine.fail("python.exception", f"except … as {handler.name}", "no exception")
                 machine.set(handler.name, unwinding.value.exception)
             machine.push(handler.body)
             return True

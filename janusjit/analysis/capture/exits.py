@@ -353,6 +353,7 @@ def _function(code: Any, namespace: Any, name: Any, cells: Any, defaults: Any, k
 
 def exit_graph(machine: Machine, value: AbstractValue) -> Terminated:
     """End the path with an exit that returns ``value``."""
+    machine.check_generators(machine.state)
     boxer = Boxer(machine)
     result = boxer.box(value)
     recipe = ExitRecipe(result, boxer.effects())

@@ -307,8 +307,7 @@ class Externals:
             return Known(MISSING)
         seen = self._objects.get(id(live))
         if seen is not None:
-            if not isinstance(place, ConstantPlace) and seen[2] is not place:
-                self.guard((id(place), id(seen[2]), "same"), SameObject(seen[2], place, span=self.span()))
+            self._guard_same(seen[2], place, live)
             return seen[1]
         if isinstance(live, bool | int | float | str | bytes | np.generic):
             return self._read_scalar(place, live)
@@ -317,6 +316,15 @@ class Externals:
                 self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
             return Known(live)
         return self._read_object(place, live)
+
+    def _guard_same(self, first: Place, second: Place, live: Any) -> None:
+        """Assume that the object found at one place before is the one now found at another."""
+        if first is second or (isinstance(first, ConstantPlace) and isinstance(second, ConstantPlace)):
+            return
+        if isinstance(second, ConstantPlace):
+            self.guard((id(first), "identity"), IdentityIs(first, live, span=self.span()))
+        else:
+            self.guard((id(second), id(first), "same"), SameObject(first, second, span=self.span()))
 
     def _read_scalar(self, place: Place, live: Any) -> AbstractValue:
         kind = type(live)
@@ -373,7 +381,7 @@ class Externals:
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             members: dict[Any, AbstractValue] = {item: Known(item) for item in live}
             value = Reference(self._add(SetObject(place, items=members, original=frozenset(live))))
-        elif has_plain_attributes(kind):  # type: ignore[arg-type]
+        elif has_plain_attributes(kind):
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             value = Reference(self._add(Instance(place, type_=kind, live=live)))
         else:
@@ -505,9 +513,17 @@ def is_wrapper(live: Any) -> bool:
     return hasattr(type(live), PROFILED_THROUGH) and isinstance(getattr(live, "__wrapped__", None), types.FunctionType)
 
 
-@functools.cache
+_PLAIN: dict[type, bool] = {}
+
+
 def has_plain_attributes(type_: type) -> bool:
     """Whether instances of a Python class keep attributes the ordinary way, so that compiled code can read them."""
+    if type_ not in _PLAIN:
+        _PLAIN[type_] = _is_plain(type_)
+    return _PLAIN[type_]
+
+
+def _is_plain(type_: type) -> bool:
     if type_.__flags__ & (1 << 9) == 0:  # Py_TPFLAGS_HEAPTYPE: made by a class statement
         return False
     plain = all(

@@ -45,7 +45,7 @@ def _run(
     machine.state.frames.append(frame)
     if thrown is not None:
         machine.unwind(Unwinding("raise", thrown))
-    machine.run(stop)
+    machine.run_nested(stop)
     after: GeneratorObject = machine.heap(reference)
     if after.frame is None:
         return None
@@ -101,6 +101,8 @@ def generator_method(
     """``send``, ``__next__``, ``throw`` and ``close`` of a generator."""
     generator: GeneratorObject = machine.heap(owner)
     if name == "close":
+        if generator.unfinished:
+            raise machine.unsupported("python.generator", ".close()", "a generator is closed inside a try or with")
         generator.frame = None
         return NONE
     if name == "throw":
@@ -121,9 +123,7 @@ def stop_iteration(machine: Machine) -> PythonRaise:
     returned = machine.state.returned
     plain = isinstance(returned, Known) and returned.value is None
     attributes = {"value": returned, "args": TupleValue(() if plain else (returned,))}
-    return PythonRaise(
-        StopIteration, machine.state.allocate(Instance(type_=StopIteration, attributes=attributes))
-    )
+    return PythonRaise(StopIteration, machine.state.allocate(Instance(type_=StopIteration, attributes=attributes)))
 
 
 GENERATOR_METHOD.append(generator_method)

@@ -258,7 +258,14 @@ def get_item(machine: Machine, array: ArrayValue, index: AbstractValue) -> Abstr
     """Return ``array[index]``."""
     parsed = parse(machine, array, index)
     if parsed.basic:
-        return _basic_view(machine, array, parsed)
+        result = basic_view(machine, array, parsed)
+        elided = any(
+            isinstance(part, Known) and part.value is Ellipsis
+            for part in (index.items if isinstance(index, TupleValue) else (index,))
+        )
+        if not elided and all(isinstance(item, Pick) for item in parsed.items):
+            return Scalar(read(machine, result), f"numpy.{result.type.dtype}")
+        return result
     return wrap_array(machine, _advanced_read(machine, array, parsed))
 
 
@@ -267,27 +274,11 @@ def wrap_array(machine: Machine, value: Value) -> AbstractValue:
     return wrap(machine, value)
 
 
-def _basic_view(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> AbstractValue:
-    result = basic_view(machine, array, parsed)
-    picked = all(isinstance(item, Pick) for item in parsed.items)
-    if picked and parsed.items:
-        return Scalar(read(machine, result), f"numpy.{result.type.dtype}")
-    return result
-
-
 def basic_view(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> ArrayValue:
     """Return the view of a basic index."""
     items = tuple(item for item in parsed.items if not isinstance(item, Advanced))
-    if len(items) == array.type.rank and all(
-        _whole(item, size) for item, size in zip(items, array.type.shape, strict=True)
-    ):
-        return ArrayValue(array.storage, array.path, array.type, array.operands)
     step = PathStep.of("view", len(parsed.operands), index=items)
     return view(machine, array, step, tuple(parsed.operands))
-
-
-def _whole(item: IndexItem, size: Dim) -> bool:
-    return isinstance(item, Range) and item.start == 0 and item.step == 1 and item.length == size
 
 
 def _split(machine: Machine, parsed: ParsedIndex) -> tuple[ParsedIndex, list[tuple[int, Advanced]]]:
@@ -323,7 +314,8 @@ def _base_of_advanced(
         else:
             items.append(item)
             axis += 0 if isinstance(item, NewAxis) else 1
-    return basic_view(machine, array, ParsedIndex(items, split.operands)), advanced
+    base = ParsedIndex(items, split.operands)
+    return array if _is_whole(array, base) else basic_view(machine, array, base), advanced
 
 
 def _picks_as_arrays(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> ParsedIndex:
@@ -424,12 +416,19 @@ def _restore(machine: Machine, result: Value, axes: list[int], moved: bool, rest
 # ---------------------------------------------------------------------- writing
 
 
+def _is_whole(array: ArrayValue, parsed: ParsedIndex) -> bool:
+    """Whether an index is of all elements in their order: ``[:]``, ``[...]``."""
+    if len(parsed.items) != array.type.rank:
+        return False
+    return all(item == Range(0, size, 1) for item, size in zip(parsed.items, array.type.shape, strict=True))
+
+
 def set_item(machine: Machine, array: ArrayValue, index: AbstractValue, value: AbstractValue) -> None:
     """``array[index] = value``."""
     parsed = parse(machine, array, index)
     element = element_value(machine, array, value)
     if parsed.basic:
-        target = basic_view(machine, array, parsed)
+        target = array if _is_whole(array, parsed) else basic_view(machine, array, parsed)
         write(machine, target, fit(machine, element, target.type.shape))
         return
     base, advanced = _base_of_advanced(machine, array, parsed)

@@ -18,7 +18,7 @@ from janusjit.analysis.capture.protocols import truth
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State
 from janusjit.analysis.capture.values import Known, RangeValue, Reference, Scalar
-from janusjit.analysis.core import Block, Break, Continue, For, Instruction, Return, While
+from janusjit.analysis.core import Block, Break, Continue, For, Instruction, Return, While, Yield, YieldFrom
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value
 
@@ -55,6 +55,13 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
         return
     condition = test(machine, instruction)
     machine.span, machine.site = instruction.span, instruction.site
+    if isinstance(condition, Value) and suspends(instruction.body):  # type: ignore[attr-defined]
+        # a generator is resumed by rules that go on when it yields: the loop cannot be a node around them
+        if not _fix_trip_count(machine, instruction):
+            raise machine.unsupported(
+                "python.generator", "yield", "how often the loop yields is known at run time only"
+            )
+        condition = test(machine, instruction)
     if condition is False:
         _leave(machine, instruction)
     elif condition is True and not _keep_known_loop(machine, entry):
@@ -140,6 +147,19 @@ def jumps_out(block: Block) -> bool:
             return True
         inner = (getattr(instruction, name, None) for name in ("then", "orelse", "body", "final"))
         if any(isinstance(part, Block) and jumps_out(part) for part in inner):
+            return True
+    return False
+
+
+def suspends(block: Block) -> bool:
+    """Whether a ``yield`` or ``await`` is in a block."""
+    for instruction in block.instructions:
+        if isinstance(instruction, Yield | YieldFrom):
+            return True
+        inner = (getattr(instruction, name, None) for name in ("then", "orelse", "body", "test", "final"))
+        if any(isinstance(part, Block) and suspends(part) for part in inner):
+            return True
+        if any(suspends(handler.body) for handler in getattr(instruction, "handlers", ())):
             return True
     return False
 

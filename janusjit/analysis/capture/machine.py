@@ -7,7 +7,7 @@ one for each Core node kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 from janusjit.analysis.capture.externals import Externals, Unread
@@ -73,6 +73,9 @@ class Machine:
         The region that receives nodes.
     decisions : dict
         For each fork that could not be merged in an earlier attempt: ``"split"`` or ``"guard"``.
+    nested : int
+        How many rules wait for a run of the machine that they started: what they do next is not on the stack, so
+        that control paths have to be joined before they go on.
     """
 
     def __init__(self, graph: Graph, externals: Externals, profile: Any, relaxations: Any, decisions: Any) -> None:
@@ -88,7 +91,7 @@ class Machine:
         self.births: dict[Value, int] = {}
         self.symbol_births: dict[Symbol, int] = {}
         self.emitted = 0
-        self.invocations = 0
+        self.nested = 0
         self.symbol_count = 0
         self.written: set[int] = set()
         self.aliased: set[int] = set()
@@ -210,7 +213,7 @@ class Machine:
 
     def python_error(self, type_: type[BaseException], message: str) -> PythonRaise:
         """Return the raising of a built-in exception that eager would raise here too."""
-        return PythonRaise(type_, Known(type_(message)))
+        return PythonRaise(type_, Known(type_(message)), approximate=True)
 
     # ------------------------------------------------------------------ run-time numbers made constants
 
@@ -297,11 +300,19 @@ class Machine:
         """Run a block next in the top frame."""
         self.frame.blocks.append(ControlEntry(block))
 
+    def run_nested(self, stop: tuple[int, int]) -> None:
+        """Run until control is no deeper than ``stop`` for a rule that goes on afterwards."""
+        self.nested += 1
+        try:
+            self.run(stop)
+        finally:
+            self.nested -= 1
+
     def run_block(self, block: Block) -> None:
         """Run a block to its end, now."""
         stop = self.state.depth
         self.push(block)
-        self.run(stop)
+        self.run_nested(stop)
 
     def enter(
         self,
@@ -322,6 +333,14 @@ class Machine:
         frame = Frame(core, namespace, code, arguments, own, [ControlEntry(core.body)], target, result)
         self.state.frames.append(frame)
         return frame
+
+    def check_generators(self, state: State, kept: Container[int] = ()) -> None:
+        """Refuse to let go of a generator that Python would run on: all but those at the heap indices ``kept``."""
+        for index, item in state.heap.items():
+            if isinstance(item, GeneratorObject) and item.unfinished and index not in kept:
+                raise self.unsupported(
+                    "python.generator", "generator", "a generator is left inside a try or with, which Python finishes"
+                )
 
     # ------------------------------------------------------------------ unwinding
 

@@ -114,6 +114,8 @@ class Merger:
             self._result.frames.append(self._frame(position, [state.frames[position] for state in states]))
         returned = [state.returned for state in states]
         self._result.returned = self.value(("returned",), returned)
+        for state in states:
+            self.machine.check_generators(state, self._result.heap)
         return self._result
 
     def _keep(self, index: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from janusjit.analysis.capture import numbers
-from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, shape_value, write
+from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, shape_value, whole_view, write
 from janusjit.analysis.capture.attributes import ARRAY_ATTRIBUTE
 from janusjit.analysis.capture.calls import ARRAY_METHOD
 from janusjit.analysis.capture.containers import build
@@ -218,7 +218,7 @@ def _method_view(
     same = wanted is np.ndarray or (isinstance(a, ArrayValue) and dtype_of(machine, dtype) == a.type.dtype)
     if given(type) or not same or not isinstance(a, ArrayValue):
         raise machine.unsupported("array.method", ".view()", "memory is read as another type")
-    return ArrayValue(a.storage, a.path, a.type, a.operands)
+    return whole_view(machine, a)
 
 
 @array_method("__array__")

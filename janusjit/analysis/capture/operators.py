@@ -15,11 +15,11 @@ from janusjit.analysis.capture import numbers, ufuncs
 from janusjit.analysis.capture.arrays import as_array, is_array_like, is_number, is_python_number, sequence_items
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.protocols import (
-    ObjectKey,
     dict_view_items,
     equal,
     guard_structure,
     hash_key,
+    holds_object,
     identical,
     invoke,
     iterator_over,
@@ -275,7 +275,7 @@ def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -
 
 def set_has(machine: Machine, item: SetObject, key: Any) -> bool:
     """Return whether a set has an item, guarding what an outside set had at entry."""
-    if item.place is not None and not item.written and not isinstance(key, ObjectKey):
+    if item.place is not None and not item.written and not holds_object(machine, key):
         machine.externals.guard_membership(item.place, key, key in item.items)
     return key in item.items
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import constant, dim_value, is_number, is_python_number, read
+from janusjit.analysis.capture.externals import has_plain_attributes
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import (
     DictObject,
@@ -264,12 +265,31 @@ def hash_key(machine: Machine, value: AbstractValue) -> Any:
     return machine.constant(value, "a key")
 
 
-def key_value(key: Any) -> AbstractValue:
-    """Return the abstract value of a key that `hash_key` made."""
+def holds_object(machine: Machine, key: Any) -> bool:
+    """Whether a key is, or contains, an object made inside, which no container from outside can hold at entry.
+
+    Raises
+    ------
+    CaptureFailure
+        If it is an object from outside: which of them an outside container holds is not known.
+    """
+    if type(key) is tuple:
+        return any(holds_object(machine, part) for part in key)
+    if isinstance(key, ObjectKey) and key.index < 0:
+        raise machine.unsupported(
+            "python.hash", "key", "a container from outside is searched for an object from outside"
+        )
+    return isinstance(key, ObjectKey)
+
+
+def key_value(machine: Machine, key: Any) -> AbstractValue:
+    """Return the abstract value of a key that `hash_key` made, or that a container from outside holds."""
     if isinstance(key, ObjectKey):
         return Reference(key.index)
     if type(key) is tuple:
-        return TupleValue(tuple(map(key_value, key)))
+        return TupleValue(tuple(key_value(machine, part) for part in key))
+    if has_plain_attributes(type(key)):
+        return machine.externals.read(machine.externals.constant_place(key, "key"), key)
     return Known(key)
 
 
@@ -376,7 +396,7 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
                 return iterator_over(machine, TupleValue(_set_order(machine, item)))
             if isinstance(item, ListObject):
                 return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
-            keys = tuple(key_value(key) for key in item.items)
+            keys = tuple(key_value(machine, key) for key in item.items)
             return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(keys),)))
         method = special_method(machine, value, "__iter__")
         if method is not None:
@@ -405,12 +425,12 @@ def _set_order(machine: Machine, item: SetObject) -> tuple[AbstractValue, ...]:
     """Return a set's items in the order in which Python would give them."""
     if item.place is None and all(isinstance(key, ObjectKey) for key in item.items):
         # hashed by address: Python's order differs from run to run, so any order is one it could give
-        return tuple(map(key_value, item.items))
+        return tuple(key_value(machine, key) for key in item.items)
     if len(item.items) > 1 and (
         item.place is not None or item.shrunk or any(isinstance(key, ObjectKey) for key in item.items)
     ):
         raise machine.unsupported("python.set_order", "for", "the order in which this set gives its items is arbitrary")
-    return tuple(key_value(key) for key in set(item.items))
+    return tuple(key_value(machine, key) for key in set(item.items))
 
 
 def dict_view_items(machine: Machine, value: DictView) -> TupleValue:
@@ -418,8 +438,8 @@ def dict_view_items(machine: Machine, value: DictView) -> TupleValue:
     item: DictObject = machine.heap(value.owner)
     guard_structure(machine, item)
     if value.kind == "keys":
-        return TupleValue(tuple(key_value(key) for key in item.items))
+        return TupleValue(tuple(key_value(machine, key) for key in item.items))
     values = {key: machine.resolve(found) for key, found in item.items.items()}
     if value.kind == "values":
         return TupleValue(tuple(values.values()))
-    return TupleValue(tuple(TupleValue((key_value(key), found)) for key, found in values.items()))
+    return TupleValue(tuple(TupleValue((key_value(machine, key), found)) for key, found in values.items()))

@@ -19,13 +19,15 @@ class Terminated(Exception):
 class PythonRaise(Exception):
     """The program raises an exception whose raising is known at capture.
 
-    ``exception`` is the abstract instance; ``type_`` its class.
+    ``exception`` is the abstract instance; ``type_`` its class; ``approximate`` says that its message is capture's own
+    words.
     """
 
-    def __init__(self, type_: type[BaseException], exception: AbstractValue) -> None:
+    def __init__(self, type_: type[BaseException], exception: AbstractValue, approximate: bool = False) -> None:
         super().__init__(type_.__name__)
         self.type_ = type_
         self.exception = exception
+        self.approximate = approximate
 
 
 class PoisonUsed(Exception):

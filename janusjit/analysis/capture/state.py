@@ -143,6 +143,11 @@ class GeneratorObject(HeapObject):
     running: bool = False
     started: bool = False
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it stands inside a ``try`` or ``with``: when it goes away, Python runs the rest of it."""
+        return self.frame is not None and any(isinstance(entry, TryEntry) for entry in self.frame.blocks)
+
     def copy(self) -> GeneratorObject:
         frame = self.frame.copy() if self.frame is not None else None
         return GeneratorObject(self.place, self.written, frame, self.running, self.started)
