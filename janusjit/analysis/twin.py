@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import sysconfig
+from abc import ABCMeta
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
@@ -16,6 +17,7 @@ from typing import Any
 
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.generate import Generated, Mode, generate, instantiate
+from janusjit.analysis.overloads import Overloads
 from janusjit.analysis.source import load
 from janusjit.errors import SourceError
 from janusjit.profiler.profile import Profile
@@ -65,6 +67,7 @@ class _Twins:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.generated: dict[int, Generated | None] = {}
+        self.overloads = Overloads(self.of, lambda function: is_user_code(function.__code__))
 
     def of(self, function: FunctionType) -> FunctionType:
         """Return the twin of a function, or the function itself if it has none."""
@@ -80,7 +83,7 @@ class _Twins:
             generated = generate(core, Mode(probes=True, original_functions=True))
         except SourceError:
             return None
-        generated.runtime.attach(Probe(self.profile.recorder.counters(code), self.substitute))
+        generated.runtime.attach(Probe(self.profile.recorder.counters(code), self.substitute), self.overloads)
         return generated
 
     def substitute(self, callee: Any) -> Any:
@@ -95,9 +98,9 @@ class _Twins:
             return callee
         if kind is functools.partial:
             return functools.partial(self.substitute(callee.func), *callee.args, **callee.keywords)
-        if kind is type:
+        if kind is type or kind is ABCMeta:
             return self._constructor(callee)
-        if getattr(kind, PROFILED_THROUGH, False) is True:
+        if any(PROFILED_THROUGH in vars(base) for base in kind.__mro__):
             return self.substitute(callee.__wrapped__)
         return self._callable_object(callee, kind)
 

@@ -194,7 +194,9 @@ class Emitter:
                 self.instruction(instruction)
             return self.statements, self.pending
         finally:
-            self.assigned.pop()
+            kept = self.assigned.pop()
+            if self.pending:  # they may become part of an expression around this block
+                self.assigned[-1] |= kept
             self.statements, self.pending = outer
 
     def suite(self, block: Block, *, prologue: Sequence[ast.stmt] = ()) -> list[ast.stmt]:

@@ -11,7 +11,10 @@ from typing import Any
 
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Constant
+from janusjit.analysis.generate import overloads
 from janusjit.analysis.generate.emitter import RUNTIME, Emitter, builds
+from janusjit.analysis.generate.subscripts import SliceCall, index
+from janusjit.analysis.overloads import OPERATORS
 
 BINARY: dict[str, type[ast.operator]] = {
     "+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "%": ast.Mod, "**": ast.Pow,
@@ -26,26 +29,11 @@ _DISPLAY: dict[str, type] = {"tuple": ast.Tuple, "list": ast.List, "set": ast.Se
 _FRAME_READERS = ("locals", "vars", "dir")
 
 
-class SliceCall(ast.Call):
-    """A slice made by a call, which becomes ``start:stop:step`` between the brackets of a subscript."""
-
-    subscript: ast.Slice
-
-
 def observed(emitter: Emitter, instruction: Any, node: ast.expr) -> ast.expr:
     """Wrap an expression in the probe that records its value."""
     if not emitter.probes or instruction.target in emitter.called:
         return node
     return emitter.runtime("value", emitter.constant(instruction.site), node)
-
-
-def index(node: ast.expr) -> ast.expr:
-    """Return an index expression as it stands between brackets."""
-    if isinstance(node, SliceCall):
-        return node.subscript
-    if isinstance(node, ast.Tuple):
-        node.elts = [index(item) for item in node.elts]
-    return node
 
 
 @builds(core.Move)
@@ -73,28 +61,41 @@ def build_cell(emitter: Emitter, instruction: core.LoadCell) -> ast.expr:
 def build_operate(emitter: Emitter, instruction: core.Operate) -> ast.expr:
     """Apply an operator."""
     operands = emitter.take([instruction.left, instruction.right])
-    operator = instruction.operator
-    node: ast.expr
-    if len(operands) == 1:
-        node = ast.UnaryOp(_UNARY[operator](), operands[0])
-    elif operator in BINARY:
-        node = ast.BinOp(operands[0], BINARY[operator](), operands[1])
-    else:
-        node = ast.Compare(operands[0], [_COMPARISON[operator]()], [operands[1]])
-    return observed(emitter, instruction, emitter.at(node))
+    symbol = instruction.operator
+
+    def build(parts: list[ast.expr]) -> ast.expr:
+        node: ast.expr
+        if len(parts) == 1:
+            node = ast.UnaryOp(_UNARY[symbol](), parts[0])
+        elif symbol in BINARY:
+            node = ast.BinOp(parts[0], BINARY[symbol](), parts[1])
+        else:
+            node = ast.Compare(parts[0], [_COMPARISON[symbol]()], [parts[1]])
+        placed: ast.expr = emitter.at(node)
+        return placed
+
+    if emitter.probes and symbol in OPERATORS:
+        return observed(emitter, instruction, overloads.operator(emitter, instruction.site, symbol, operands, build))
+    return observed(emitter, instruction, build(operands))
 
 
 @builds(core.LoadAttribute)
 def build_attribute(emitter: Emitter, instruction: core.LoadAttribute) -> ast.expr:
     """Read an attribute."""
     (owner,) = emitter.take([instruction.owner])
-    return observed(emitter, instruction, emitter.at(ast.Attribute(owner, instruction.name, ast.Load())))
+    if emitter.probes and instruction.target not in emitter.called:
+        node = overloads.attribute(emitter, instruction.site, owner, instruction.name)
+    else:
+        node = emitter.at(ast.Attribute(owner, instruction.name, ast.Load()))
+    return observed(emitter, instruction, node)
 
 
 @builds(core.LoadItem)
 def build_item(emitter: Emitter, instruction: core.LoadItem) -> ast.expr:
     """Read an item."""
     owner, key = emitter.take([instruction.owner, instruction.index])
+    if emitter.probes and not isinstance(key, SliceCall | ast.Tuple):
+        return observed(emitter, instruction, overloads.item(emitter, instruction.site, owner, key))
     return observed(emitter, instruction, emitter.at(ast.Subscript(owner, index(key), ast.Load())))
 
 

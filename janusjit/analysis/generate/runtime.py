@@ -14,6 +14,7 @@ from typing import Any
 
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.intrinsics import INTRINSICS
+from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
 
 CodeMaker = Callable[[FunctionCore], tuple[CodeType, "Runtime | None"]]
@@ -45,8 +46,15 @@ class Runtime:
         self.functions = functions
         self.code_of = code_of
 
-    def attach(self, probe: Probe) -> None:
-        """Let the generated code count with ``probe``."""
+    def attach(self, probe: Probe, overloads: Overloads) -> None:
+        """Let the generated code count with ``probe`` and dispatch operators through ``overloads``."""
+        self.overloaded = overloads.overloaded
+        self.operate = overloads.operate
+        self.in_place = overloads.in_place
+        self.has_item = overloads.has_item
+        self.item = overloads.item
+        self.has_property = overloads.has_property
+        self.property = overloads.property
         self.enter = probe.enter
         self.branch = probe.branch
         self.trips = probe.trips

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Block, Constant, Local
+from janusjit.analysis.generate import overloads
 from janusjit.analysis.generate.emitter import Emitter, Pending, emits, reads_inside
-from janusjit.analysis.generate.expressions import BINARY, index
+from janusjit.analysis.generate.expressions import BINARY
+from janusjit.analysis.generate.subscripts import index
 from janusjit.errors import SourceError
 
 
@@ -23,14 +25,15 @@ def emit_in_place(emitter: Emitter, instruction: core.OperateInPlace) -> None:
         target = f".in_place_{instruction.site}"
         start, right = emitter.take([left, instruction.right])
         emitter.assign(target, start)
-        if not isinstance(right, ast.Name | ast.Constant):
-            value = f".value_{instruction.site}"
-            emitter.assign(value, right)
-            right = emitter.name(value)
     else:
         emitter.remaining[target] -= 1
         (right,) = emitter.take([instruction.right])
-    emitter.statement(ast.AugAssign(emitter.target(target), BINARY[instruction.operator](), right))
+    plain = BINARY[instruction.operator]()
+    if emitter.probes:
+        symbol = instruction.operator
+        emitter.statement(overloads.in_place(emitter, instruction.site, symbol, target, right, plain))
+    else:
+        emitter.statement(ast.AugAssign(emitter.target(target), plain, right))
     _bind_in_place(emitter, instruction, target)
 
 

@@ -36,7 +36,7 @@ def lower_boolean(state: Lowering, node: cst.BooleanOperation) -> Atom:
     state.move(node.left, result, state.expression(node.left), owned=True)
     with state.into(Block()) as block:
         state.move(node.right, result, state.expression(node.right), owned=True)
-    return _keep_or_replace(state, node, result, block, isinstance(node.operator, cst.And))
+    return _keep_or_replace(state, node.left, result, block, isinstance(node.operator, cst.And))
 
 
 def _keep_or_replace(state: Lowering, node: cst.CSTNode, result: str, block: Block, conjunction: bool) -> Local:
@@ -50,8 +50,8 @@ def boolean_condition(state: Lowering, node: cst.BooleanOperation) -> Atom:
     """Lower ``left and right`` / ``left or right`` for the truth."""
     left = state.condition(node.left)
     if isinstance(node.operator, cst.And):
-        return choose(state, node, left, lambda: state.condition(node.right), lambda: FALSE)
-    return choose(state, node, left, lambda: TRUE, lambda: state.condition(node.right))
+        return choose(state, node.left, left, lambda: state.condition(node.right), lambda: FALSE)
+    return choose(state, node.left, left, lambda: TRUE, lambda: state.condition(node.right))
 
 
 @condition(cst.UnaryOperation)
@@ -66,14 +66,14 @@ def unary_condition(state: Lowering, node: cst.UnaryOperation) -> Atom:
 def lower_ternary(state: Lowering, node: cst.IfExp) -> Atom:
     """Lower ``body if test else orelse``."""
     test = state.condition(node.test)
-    return choose(state, node, test, lambda: state.expression(node.body), lambda: state.expression(node.orelse))
+    return choose(state, node.test, test, lambda: state.expression(node.body), lambda: state.expression(node.orelse))
 
 
 @condition(cst.IfExp)
 def ternary_condition(state: Lowering, node: cst.IfExp) -> Atom:
     """Lower a ternary for the truth."""
     test = state.condition(node.test)
-    return choose(state, node, test, lambda: state.condition(node.body), lambda: state.condition(node.orelse))
+    return choose(state, node.test, test, lambda: state.condition(node.body), lambda: state.condition(node.orelse))
 
 
 @expression(cst.Comparison)
