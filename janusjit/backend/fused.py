@@ -6,7 +6,8 @@ dimensions of 1 are none; kernels with equal keys do the same to their arguments
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
 from janusjit.backend.address import Address, Addresses
@@ -72,6 +73,22 @@ class Reduction:
     target: int
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Extent argument ``number``."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Dimensions and strides of a kernel: known ones, and which extent argument each of the others is."""
+
+    dims: tuple[int | Size, ...]
+    strides: tuple[tuple[int | Size, ...], ...]
+    extents: list[Dim]
+
+
 @dataclass
 class FusedKernel:
     """A loop nest.
@@ -86,8 +103,8 @@ class FusedKernel:
         The arrays, and their strides along ``dims``.
     scalars : list of Value
         The scalar arguments.
-    extents : list of Dim
-        The symbolic dimensions and strides, which are arguments too.
+    open : bool
+        Whether sizes are arguments even where they are known, so that kernels that differ in them share a function.
     """
 
     dims: list[Dim]
@@ -98,12 +115,25 @@ class FusedKernel:
     instructions: list[Instruction] = field(default_factory=list)
     stores: list[tuple[Source, int]] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
+    open: bool = False
 
-    @property
-    def extents(self) -> list[Dim]:
-        """The distinct symbolic extents, in order of appearance."""
-        found = [d for d in (*self.dims, *(s for strides in self.strides for s in strides)) if not isinstance(d, int)]
-        return list(dict.fromkeys(found))
+    def numbered(self) -> Numbered:
+        """Return dimensions and strides with those replaced that are arguments, and the arguments."""
+        extents: list[Dim] = []
+
+        def number(dim: Dim, known: bool) -> int | Size:
+            if isinstance(dim, int) and known:
+                return dim
+            if self.open or dim not in extents:
+                extents.append(dim)
+            return Size(len(extents) - 1 if self.open else extents.index(dim))
+
+        dims = tuple(number(dim, not self.open) for dim in self.dims)
+        strides = tuple(
+            tuple(number(stride, not self.open or stride in (0, item_size)) for stride in array)
+            for array, item_size in zip(self.strides, (a.layout.item_size for a in self.arrays), strict=True)
+        )
+        return Numbered(dims, strides, extents)
 
     @property
     def dtypes(self) -> list[str]:
@@ -124,15 +154,11 @@ class FusedKernel:
 
     def key(self) -> tuple[Any, ...]:
         """What distinguishes the kernel's function from others."""
-        number = {extent: f"extent{index}" for index, extent in enumerate(self.extents)}
-
-        def named(dims: list[Dim]) -> tuple[Any, ...]:
-            return tuple(dim if isinstance(dim, int) else number[dim] for dim in dims)
-
+        numbered = self.numbered()
         return (
-            named(self.dims),
+            numbered.dims,
             tuple(self.reduced),
-            tuple(map(named, self.strides)),
+            numbered.strides,
             tuple(self.dtypes),
             tuple(value.type.dtype for value in self.scalars),
             tuple(instruction.key for instruction in self.instructions),
@@ -141,9 +167,16 @@ class FusedKernel:
         )
 
 
-def describe(step: FusedStep, addresses: Addresses) -> FusedKernel:
-    """Return the kernel of a step."""
-    return _Description(step, addresses).kernel
+def describe(steps: Iterable[FusedStep], addresses: Addresses) -> dict[FusedStep, FusedKernel]:
+    """Return the kernel of each step; elementwise kernels that differ in sizes only are open."""
+    kernels = {step: _Description(step, addresses).kernel for step in steps}
+    variants: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
+    elementwise = [kernel for kernel in kernels.values() if not kernel.reductions]
+    for kernel in elementwise:
+        variants.setdefault(replace(kernel, open=True).key(), set()).add(kernel.key())
+    for kernel in elementwise:
+        kernel.open = len(variants[replace(kernel, open=True).key()]) > 1
+    return kernels
 
 
 def copying(source: Address, target: Address) -> FusedKernel:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from janusjit.ir.dims import Dim, Symbol, product, symbol
-from janusjit.ir.types import TensorType
+from janusjit.ir.types import DTYPES, TensorType
 from janusjit.ops.indexing import IndexItem, NewAxis, Operand, PathStep, Pick, Start
 
 
@@ -29,6 +29,11 @@ class Layout:
     def type(self) -> TensorType:
         """The type of a value so laid out."""
         return TensorType(self.dtype, self.shape)
+
+    @property
+    def item_size(self) -> int:
+        """Bytes of an element."""
+        return int(DTYPES[self.dtype].itemsize)
 
     @property
     def is_contiguous(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from janusjit.backend.fused import Argument, FusedKernel, Literal, Outcome, Source
+from janusjit.backend.fused import Argument, FusedKernel, Literal, Outcome, Size, Source
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.loops import Cursor
 from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, Scalar, register_type
@@ -42,7 +42,7 @@ class ElementCode:
     def argument_types(kernel: FusedKernel) -> list[ir.Type]:
         """Return the types of the arguments of a function of the kernel."""
         scalars = [register_type(value.type.dtype) for value in kernel.scalars]
-        return [POINTER] * len(kernel.arrays) + scalars + [I64] * len(kernel.extents)
+        return [POINTER] * len(kernel.arrays) + scalars + [I64] * len(kernel.numbered().extents)
 
     @staticmethod
     def of(kernel: FusedKernel, context: KernelContext, axes: Sequence[int]) -> ElementCode:
@@ -52,17 +52,20 @@ class ElementCode:
         values, arguments = arguments[: len(kernel.scalars)], arguments[len(kernel.scalars) :]
         for pointer in pointers:
             pointer.add_attribute("noalias")
-        known = dict(zip(kernel.extents, arguments, strict=False))
-        cursors = []
-        for dtype, pointer, strides in zip(kernel.dtypes, pointers, kernel.strides, strict=True):
-            extents = (strides[axis] for axis in axes)
-            cursors.append(Cursor(dtype, pointer, tuple(s if isinstance(s, int) else known[s] for s in extents)))
-        dims = [kernel.dims[axis] for axis in axes]
+        numbered = kernel.numbered()
+
+        def extents(sizes: Sequence[int | Size]) -> list[Extent]:
+            picked = [sizes[axis] for axis in axes]
+            return [arguments[size.number] if isinstance(size, Size) else size for size in picked]
+
         return ElementCode(
             kernel,
             context,
-            cursors,
-            [dim if isinstance(dim, int) else known[dim] for dim in dims],
+            [
+                Cursor(dtype, pointer, tuple(extents(strides)))
+                for dtype, pointer, strides in zip(kernel.dtypes, pointers, numbered.strides, strict=True)
+            ],
+            extents(numbered.dims),
             [Scalar(value.type.dtype, argument) for value, argument in zip(kernel.scalars, values, strict=True)],
         )
 

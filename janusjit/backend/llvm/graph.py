@@ -70,6 +70,8 @@ class GraphLowering:
         self.extents = Extents(builder, python.symbols)
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
+        fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
+        self._kernels = describe(fused, self.memory.addresses)
         self._fused = FusedFunctions(module, python)
         self._nodes = NodeFunctions(module, python)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
@@ -116,7 +118,7 @@ class GraphLowering:
         for value in (*step.stores, *results):
             self.prepare(value)
         self._check_not_empty(step)
-        kernel = describe(step, self.memory.addresses)
+        kernel = self._kernels[step]
         registers = [
             (address.storage, node.result)
             for address, node in zip(kernel.arrays[-len(step.reductions) :], step.reductions, strict=False)
@@ -132,7 +134,7 @@ class GraphLowering:
     def _call_fused(self, kernel: FusedKernel) -> None:
         pointers = [self.memory.pointer(address) for address in kernel.arrays]
         scalars = [self.scalars[value] for value in kernel.scalars]
-        extents = [self.extents.value(extent) for extent in kernel.extents]
+        extents = [self.extents.value(extent) for extent in kernel.numbered().extents]
         self._fused.call(self.builder, kernel, pointers, scalars, extents)
 
     def _check_not_empty(self, step: FusedStep) -> None:
