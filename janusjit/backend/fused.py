@@ -258,16 +258,39 @@ class _Description:
 
 
 def _simplify(kernel: FusedKernel) -> None:
-    """Drop dimensions of 1 and merge dimensions that all arrays walk through as through one."""
+    """Drop dimensions of 1, order the others by memory, and merge those all arrays walk through as through one."""
     for axis in reversed(range(len(kernel.dims))):
         if kernel.dims[axis] == 1:
             _drop(kernel, axis)
+    _order(kernel)
     for axis in reversed(range(len(kernel.dims) - 1)):
         inner = kernel.dims[axis + 1]
         alike = kernel.reduced[axis] == kernel.reduced[axis + 1]
         if alike and all(strides[axis] == strides[axis + 1] * inner for strides in kernel.strides):
             kernel.dims[axis + 1] = kernel.dims[axis] * inner
             _drop(kernel, axis)
+
+
+def _order(kernel: FusedKernel) -> None:
+    """Put dimension of larger strides outside, as NumPy's iterator does: where no array is against it."""
+    targets = {reduction.target for reduction in kernel.reductions}
+    voters = [strides for number, strides in enumerate(kernel.strides) if number not in targets]
+
+    def is_inside(axis: int, other: int) -> bool:
+        pairs = [(s[axis], s[other]) for s in voters if s[axis] != 0 and s[other] != 0]
+        if not all(isinstance(stride, int) for pair in pairs for stride in pair):
+            return False
+        return bool(pairs) and all(abs(inner) < abs(outer) for inner, outer in pairs)  # type: ignore[arg-type]
+
+    order: list[int] = []
+    for axis in range(len(kernel.dims)):
+        position = len(order)
+        while position and is_inside(order[position - 1], axis):
+            position -= 1
+        order.insert(position, axis)
+    kernel.dims = [kernel.dims[axis] for axis in order]
+    kernel.reduced = [kernel.reduced[axis] for axis in order]
+    kernel.strides = [[strides[axis] for axis in order] for strides in kernel.strides]
 
 
 def _drop(kernel: FusedKernel, axis: int) -> None:
