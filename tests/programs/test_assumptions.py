@@ -216,3 +216,23 @@ def test_a_dataclass_leaves_the_function():
     result = compiled(makes_a_layer, Layer(np.ones(2)))(Layer(np.ones(2)))
     np.testing.assert_array_equal(result.weight, [2.0, 2.0])
     assert (result.rate, result.seen) == (0.5, [])
+
+
+def splits(x):
+    return x + 1, "a b".split()
+
+
+def test_a_container_made_of_constants_is_new_at_each_call():
+    function = compiled(splits, 1.0)
+    function(1.0)[1].append("c")
+    assert function(1.0) == (2.0, ["a", "b"])
+
+
+def contracts(x):
+    return np.tensordot(x, x, axes=1)
+
+
+def test_a_full_contraction_is_an_array():
+    result = compiled(contracts, np.ones(3))(np.ones(3))
+    assert type(result) is np.ndarray
+    assert result.shape == ()

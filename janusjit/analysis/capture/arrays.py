@@ -23,7 +23,6 @@ from janusjit.analysis.capture.values import (
     TupleValue,
     concrete,
     known,
-    lift,
 )
 from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
@@ -299,11 +298,6 @@ def shape_of(machine: Machine, value: AbstractValue, what: str = "shape") -> tup
 def shape_value(machine: Machine, shape: tuple[Dim, ...]) -> AbstractValue:
     """Return a shape as the tuple Python sees."""
     return TupleValue(tuple(dim_value(machine, dim) for dim in shape))
-
-
-def from_python(value: Any) -> AbstractValue:
-    """Return the abstract value of a constant result."""
-    return lift(value)
 
 
 def type_of(machine: Machine, value: AbstractValue) -> TensorType | None:

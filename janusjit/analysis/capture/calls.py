@@ -17,7 +17,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import is_number
-from janusjit.analysis.capture.containers import METHODS
+from janusjit.analysis.capture.containers import METHODS, from_python
 from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
@@ -222,7 +222,8 @@ def _call_builtin(
         return call_method(machine, BuiltinMethod(arguments[0], value.__name__), arguments[1:], keywords)
     if value in PURE and all(map(known, arguments)) and all(map(known, keywords.values())):
         plain = [concrete(argument) for argument in arguments]
-        return lift(fold(machine, lambda: value(*plain, **{name: concrete(v) for name, v in keywords.items()})))
+        named = {name: concrete(v) for name, v in keywords.items()}
+        return from_python(machine, fold(machine, lambda: value(*plain, **named)))
     module = getattr(value, "__module__", None) or type(value).__module__
     raise _unknown_callee(machine, f"{module}.{getattr(value, '__qualname__', type(value).__name__)}")
 

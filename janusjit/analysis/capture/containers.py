@@ -97,6 +97,16 @@ def build(machine: Machine, kind: str, items: list[AbstractValue]) -> AbstractVa
     return machine.state.allocate(SetObject(items={hash_key(machine, item): item for item in items}))
 
 
+def from_python(machine: Machine, value: Any) -> AbstractValue:
+    """Return the abstract value of a new object that Python made of constants at capture."""
+    if type(value) in (list, tuple, set):
+        return build(machine, type(value).__name__, [from_python(machine, item) for item in value])
+    if type(value) is dict:
+        items = {key: from_python(machine, item) for key, item in value.items()}
+        return machine.state.allocate(DictObject(items=items))
+    return lift(value)
+
+
 @executes(BuildDict)
 def execute_build_dict(machine: Machine, instruction: BuildDict) -> None:
     """A dict display."""

@@ -163,7 +163,7 @@ def _model_tensordot(
         over_a, over_b = axes_of(machine, pair[0], left.type.rank), axes_of(machine, pair[1], right.type.rank)
     if len(over_a) != len(over_b):
         raise machine.python_error(ValueError, "shape-mismatch for sum")
-    return wrap(machine, _tensor_product(machine, left, right, over_a, over_b))
+    return new_array(machine, _tensor_product(machine, left, right, over_a, over_b))
 
 
 @numpy_function(np.einsum)

@@ -12,6 +12,7 @@ from typing import Any
 
 from janusjit.analysis.capture.arrays import new_array, read
 from janusjit.analysis.capture.calls import STRING_METHOD
+from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
@@ -27,7 +28,6 @@ from janusjit.analysis.capture.values import (
     TupleValue,
     concrete,
     known,
-    lift,
 )
 from janusjit.analysis.core import BuildString, Format
 
@@ -53,7 +53,7 @@ def snapshot(machine: Machine, value: AbstractValue) -> AbstractValue:
 def defer(machine: Machine, function: Callable[..., Any], arguments: Sequence[AbstractValue]) -> AbstractValue:
     """Return ``function(*arguments)`` of a pure function: now if all is known, else at the exit."""
     if all(map(known, arguments)):
-        return lift(fold(machine, function, *map(concrete, arguments)))
+        return from_python(machine, fold(machine, function, *map(concrete, arguments)))
     if any(
         isinstance(argument, Deferred | Scalar | ArrayValue | TupleValue | Known | Reference) for argument in arguments
     ):
