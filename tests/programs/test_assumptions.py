@@ -219,7 +219,7 @@ def test_a_dataclass_leaves_the_function():
 
 
 def splits(x):
-    return x + 1, "a b".split()
+    return x + 1, "a\nb".splitlines()
 
 
 def test_a_container_made_of_constants_is_new_at_each_call():
@@ -236,3 +236,34 @@ def test_a_full_contraction_is_an_array():
     result = compiled(contracts, np.ones(3))(np.ones(3))
     assert type(result) is np.ndarray
     assert result.shape == ()
+
+
+def reads_what_it_raised(x, number):
+    try:
+        if number > 2:
+            raise ValueError("large", number)
+    except ValueError as error:
+        return x * error.args[1]
+    return x
+
+
+def test_the_arguments_of_an_exception_made_inside():
+    function = compiled(reads_what_it_raised, 1.5, 1)
+    assert function(1.5, 4) == 6.0
+    assert function(1.5, 2) == 1.5
+
+
+def masked(x, mask):
+    try:
+        return x[mask]
+    except IndexError:
+        return None
+
+
+def test_a_mask_of_another_length_is_found_at_each_call():
+    function = janusjit.jit(masked, warmup=2, background=False)
+    for size, length in [(4, 4)] * 4 + [(5, 5), (6, 6), (6, 5), (7, 7), (5, 6)]:
+        x, mask = np.arange(float(size)), np.ones(length, bool)
+        found, expected = function(x, mask), masked(x, mask)
+        assert (found is None) == (expected is None)
+        assert expected is None or found.tolist() == expected.tolist()

@@ -196,6 +196,8 @@ def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name
     on_class = _on_class(machine, item, name)
     if isinstance(on_class, property):
         return invoke(machine, Known(on_class.fget), owner)
+    if isinstance(on_class, types.GetSetDescriptorType) and name in item.attributes:  # an exception's ``args``
+        return item.attributes[name]
     is_data = hasattr(type(on_class), "__set__") and on_class is not MISSING
     if is_data and not isinstance(on_class, types.MemberDescriptorType):
         return _user_descriptor(machine, on_class, owner, item)

@@ -17,27 +17,25 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import is_number
-from janusjit.analysis.capture.containers import METHODS, from_python
+from janusjit.analysis.capture.binding import Keywords, bind
+from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import INVOKE, python_type, special_method
 from janusjit.analysis.capture.python_builtins import WRITTEN
-from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
+from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance
 from janusjit.analysis.capture.values import (
-    NONE,
     AbstractValue,
-    ArrayValue,
     BuiltinMethod,
-    DictView,
     FunctionValue,
     HostValue,
     Known,
     MethodValue,
     ModelledCallable,
     Reference,
-    Scalar,
     TupleValue,
     concrete,
     known,
@@ -46,9 +44,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import Call, FunctionCore
 from janusjit.analysis.source import SourceError, load
 from janusjit.ir.guards import find_on_type
-from janusjit.ir.places import MISSING
 
-Keywords = Sequence[tuple[str, AbstractValue]]
 Model = Callable[[Machine, Sequence[AbstractValue], dict[str, AbstractValue]], AbstractValue]
 
 #: what capture knows of functions and classes it models, by identity
@@ -336,48 +332,6 @@ def start(
     raise machine.unsupported("python.construct", core.kind, f"{core.name} is an {core.kind}")
 
 
-def bind(
-    machine: Machine,
-    core: FunctionCore,
-    arguments: Sequence[AbstractValue],
-    keywords: Keywords,
-    defaults: Sequence[AbstractValue],
-    keyword_defaults: dict[str, AbstractValue],
-) -> dict[str, AbstractValue]:
-    """Bind arguments to parameters as Python does; a TypeError where Python raises one."""
-    parameters = core.parameters
-    positional = (*parameters.positional_only, *parameters.positional)
-    bound: dict[str, AbstractValue] = dict(zip(positional, arguments, strict=False))
-    extra = list(arguments[len(positional) :])
-    if parameters.variadic is not None:
-        bound[parameters.variadic] = TupleValue(tuple(extra))
-    elif extra:
-        raise machine.python_error(
-            TypeError, f"{core.name}() takes {len(positional)} positional arguments but {len(arguments)} were given"
-        )
-    rest: dict[str, AbstractValue] = {}
-    accepted = {*parameters.positional, *parameters.keyword_only}
-    for name, value in keywords:
-        if name in accepted and name not in bound:
-            bound[name] = value
-        elif parameters.variadic_keyword is not None and name not in bound:
-            rest[name] = value
-        else:
-            word = "multiple values for" if name in bound else "an unexpected keyword"
-            raise machine.python_error(TypeError, f"{core.name}() got {word} argument '{name}'")
-    if parameters.variadic_keyword is not None:
-        bound[parameters.variadic_keyword] = machine.state.allocate(DictObject(items=dict(rest)))
-    for name, value in zip(reversed(positional), reversed(defaults), strict=False):
-        bound.setdefault(name, value)
-    for name in parameters.keyword_only:
-        if name not in bound and name in keyword_defaults:
-            bound[name] = keyword_defaults[name]
-    missing = [name for name in (*positional, *parameters.keyword_only) if name not in bound]
-    if missing:
-        raise machine.python_error(TypeError, f"{core.name}() missing required arguments: {missing}")
-    return bound
-
-
 # ---------------------------------------------------------------------- classes
 
 
@@ -481,58 +435,6 @@ def _make_namedtuple(
     if missing or len(arguments) > len(fields) or set(bound) - set(fields):
         raise machine.python_error(TypeError, f"wrong arguments for {type_.__name__}")
     return TupleValue(tuple(bound[name] if name in bound else lift(defaults[name]) for name in fields), type_)
-
-
-# ---------------------------------------------------------------------- methods of built-in types
-
-
-def call_method(
-    machine: Machine, function: BuiltinMethod, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
-) -> AbstractValue:
-    """Call a method of a container, array, string or number."""
-    owner = machine.resolve(function.owner)
-    if isinstance(owner, ArrayValue | Scalar):
-        return ARRAY_METHOD[0](machine, owner, function.name, arguments, keywords)  # type: ignore[no-any-return]
-    if isinstance(owner, DictView):
-        owner = Known(None)
-    type_: type | None = tuple if isinstance(owner, TupleValue) else None
-    if isinstance(owner, Reference):
-        item = machine.heap(owner)
-        type_ = {ListObject: list, DictObject: dict, SetObject: set}.get(type(item))
-        if isinstance(item, GeneratorObject):
-            return GENERATOR_METHOD[0](machine, owner, function.name, arguments)  # type: ignore[no-any-return]
-        if isinstance(item, Instance):
-            return _object_method(machine, owner, function.name, arguments)
-    rule = METHODS.get((type_, function.name)) if type_ is not None else None
-    if rule is not None:
-        return rule(machine, owner, arguments, keywords)  # type: ignore[arg-type]
-    if isinstance(owner, Known) and isinstance(owner.value, str | bytes | int | float | bool | np.generic | type(None)):
-        return STRING_METHOD[0](machine, owner.value, function.name, arguments, keywords)  # type: ignore[no-any-return]
-    if isinstance(owner, Known) and isinstance(owner.value, np.ufunc):
-        return UFUNC_METHOD[0](machine, owner.value, function.name, arguments, keywords)  # type: ignore[no-any-return]
-    raise machine.unsupported("python.method", f".{function.name}()", "the method is not modelled yet")
-
-
-#: set by the modules that own these rules
-ARRAY_METHOD: list[Any] = []
-GENERATOR_METHOD: list[Any] = []
-STRING_METHOD: list[Any] = []
-UFUNC_METHOD: list[Any] = []
-
-
-def _object_method(machine: Machine, owner: Reference, name: str, arguments: Sequence[AbstractValue]) -> AbstractValue:
-    """A slot wrapper of ``object``, called on an instance."""
-    from_object = getattr(object, name, MISSING)
-    if name == "__setattr__" and from_object is not MISSING:
-        OBJECT_SETATTR[0](machine, owner, machine.constant(arguments[0], "a name"), arguments[1])
-        return NONE
-    if name == "__init__":
-        return NONE
-    raise machine.unsupported("python.method", f".{name}()", "the method is not modelled yet")
-
-
-#: set by `janusjit.analysis.capture.object_functions`
-OBJECT_SETATTR: list[Any] = []
 
 
 def function_cells(machine: Machine, function: types.FunctionType) -> dict[str, AbstractValue]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from janusjit.analysis.capture import operators
 from janusjit.analysis.capture.arrays import sequence_items
+from janusjit.analysis.capture.index_writing import set_item as set_array_item
 from janusjit.analysis.capture.indexing import get_item as get_array_item
-from janusjit.analysis.capture.indexing import set_item as set_array_item
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold

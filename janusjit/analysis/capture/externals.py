@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from janusjit.analysis.capture.entry_guards import EntryGuards
 from janusjit.analysis.capture.state import (
     Cell,
     DictObject,
@@ -41,31 +42,23 @@ from janusjit.ir.dims import Dim, Symbol, symbol
 from janusjit.ir.graph import Graph, GraphInput, Value
 from janusjit.ir.guards import (
     ArrayLayout,
-    DictKeysAre,
     DistinctObjects,
-    EntryGuard,
     ErrorStateDefault,
     IdentityIs,
     IsMissing,
-    LengthIs,
     NoOverlap,
     SameObject,
     ScalarTypeIs,
-    TypeAttributeIs,
     TypeIs,
-    ValueEquals,
     find_on_type,
 )
 from janusjit.ir.places import (
     MISSING,
     ArgumentPlace,
-    AttributePlace,
     CellPlace,
     ConstantPlace,
     GlobalPlace,
-    ItemPlace,
     LengthPlace,
-    MembershipPlace,
     Place,
 )
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
@@ -99,7 +92,7 @@ class Unread(AbstractValue):
     live: Any
 
 
-class Externals:
+class Externals(EntryGuards):
     """Everything one capture has read from outside.
 
     Parameters
@@ -117,63 +110,17 @@ class Externals:
     def __init__(
         self, graph: Graph, relaxations: Collection[Any], static: Collection[str], span: Callable[[], Span]
     ) -> None:
-        self.graph = graph
-        self.relaxations = relaxations
+        super().__init__(graph, relaxations, span)
         self.static = static
-        self.span = span
         self.templates: dict[int, HeapObject] = {}
         self._objects: dict[int, tuple[Any, AbstractValue, Place]] = {}
         self._memo: dict[Any, AbstractValue] = {}
-        self._places: dict[Any, Place] = {}
-        self._guarded: set[Any] = set()
         self._symbols: dict[Any, Dim] = {}
         self._arrays: dict[int, tuple[Place, np.ndarray]] = {}
-
-    # ------------------------------------------------------------------ places
 
     def argument(self, index: int, name: str, live: Any) -> AbstractValue:
         """Return parameter ``index``."""
         return self.read(ArgumentPlace(index, name), live)
-
-    def attribute_place(self, owner: Place, name: str) -> Place:
-        """Return the one place object for ``owner.name``."""
-        return self._place((id(owner), "attribute", name), lambda: AttributePlace(owner, name))
-
-    def item_place(self, owner: Place, key: Any) -> Place:
-        """Return the one place object for ``owner[key]``."""
-        return self._place((id(owner), "item", type(key), key), lambda: ItemPlace(owner, key))
-
-    def constant_place(self, value: Any, name: str) -> Place:
-        """Return the one place object for an object known at capture."""
-        return self._place((id(value), "constant"), lambda: ConstantPlace(value, name))
-
-    def _place(self, key: Any, make: Callable[[], Place]) -> Place:
-        found = self._places.get(key)
-        if found is None:
-            found = self._places[key] = make()
-        return found
-
-    # ------------------------------------------------------------------ guards
-
-    def guard(self, key: Any, guard: EntryGuard) -> None:
-        """Add an entry guard, once for each ``key``."""
-        if key not in self._guarded:
-            self._guarded.add(key)
-            self.graph.guards.entry.append(guard)
-
-    def guard_value(self, place: Place, value: Any) -> None:
-        """Assume that a place holds exactly this number or string."""
-        key = ("value", str(place))
-        self.guard((id(place), "value"), ValueEquals(place, value, span=self.span(), relaxation=key))
-
-    def may_assume_value(self, place: Place) -> bool:
-        """Whether the value at a place never varied so far."""
-        return ("value", str(place)) not in self.relaxations
-
-    def guard_length(self, place: Place, length: int) -> None:
-        """Assume the length of an outside list, tuple or dict."""
-        key = ("length", str(place))
-        self.guard((id(place), "length"), LengthIs(place, length, span=self.span(), relaxation=key))
 
     def read_length(self, place: Place, length: int) -> AbstractValue:
         """Return the length of an outside container: assumed, or read at each call if it varied before."""
@@ -181,56 +128,6 @@ class Externals:
             self.guard_length(place, length)
             return Known(length)
         return self.read(self._place((id(place), "len"), lambda: LengthPlace(place)), length)
-
-    def guard_distinct(self, first: Place, second: Place) -> None:
-        """Assume that two places hold two objects."""
-        key = (*sorted((id(first), id(second))), "distinct")
-        self.guard(key, DistinctObjects(first, second, span=self.span()))
-
-    def guard_membership(self, place: Place, key: Any, present: bool) -> None:
-        """Assume that an outside set has an item, or has not."""
-        member = self._place((id(place), "has", type(key), key), lambda: MembershipPlace(place, key))
-        self.guard((id(member), "identity"), IdentityIs(member, present, span=self.span()))
-
-    def guard_keys(self, place: Place, keys: tuple[Any, ...]) -> None:
-        """Assume the keys of an outside dict, in order."""
-        self.guard((id(place), "keys"), DictKeysAre(place, keys, span=self.span()))
-
-    def guard_class_attribute(self, place: Place, live: Any, name: str) -> Any:
-        """Return what ``type(live)`` holds under ``name`` along its MRO, and assume it stays."""
-        found = find_on_type(type(live), name)
-        self.guard((id(place), "class", name), TypeAttributeIs(place, name, found, span=self.span()))
-        return found
-
-    def guard_code(self, function: types.FunctionType) -> None:
-        """Assume that a function keeps its code object."""
-        owner = self.constant_place(function, function.__qualname__)
-        place = self.attribute_place(owner, "__code__")
-        self.guard((id(place), "identity"), IdentityIs(place, function.__code__, span=self.span()))
-
-    def guard_defaults(self, function: types.FunctionType) -> None:
-        """Assume that a function keeps its tuple of default values."""
-        place = self.attribute_place(self.constant_place(function, function.__qualname__), "__defaults__")
-        self.guard((id(place), "identity"), IdentityIs(place, function.__defaults__, span=self.span()))
-
-    def guard_keyword_default(self, function: types.FunctionType, name: str) -> None:
-        """Assume that a keyword-only parameter keeps its default value."""
-        table = self.attribute_place(self.constant_place(function, function.__qualname__), "__kwdefaults__")
-        place = self.item_place(table, name)
-        value = (function.__kwdefaults__ or {})[name]
-        self.guard((id(place), "identity"), IdentityIs(place, value, span=self.span()))
-
-    def guard_missing(self, place: Place) -> None:
-        """Assume that there is nothing at a place."""
-        self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
-
-    def guard_not_own(self, place: Place, live: Any, name: str) -> None:
-        """Assume that an outside instance has no attribute of its own that hides the class's ``name``."""
-        own = getattr(live, "__dict__", None)
-        if own is not None:
-            table = self.attribute_place(place, "__dict__")
-            item = self.item_place(table, name)
-            self.guard((id(item), "missing"), IsMissing(item, span=self.span()))
 
     # ------------------------------------------------------------------ reading
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from janusjit.analysis.capture.calls import GENERATOR_METHOD
 from janusjit.analysis.capture.iteration import RESUME, draw
 from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.methods import GENERATOR_METHOD
 from janusjit.analysis.capture.protocols import iterator_over
 from janusjit.analysis.capture.signals import PythonRaise, Unwinding
 from janusjit.analysis.capture.state import GeneratorObject, Instance

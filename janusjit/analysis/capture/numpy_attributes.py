@@ -13,10 +13,11 @@ import numpy as np
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, shape_value, whole_view, write
 from janusjit.analysis.capture.attributes import ARRAY_ATTRIBUTE
-from janusjit.analysis.capture.calls import ARRAY_METHOD
 from janusjit.analysis.capture.containers import build
-from janusjit.analysis.capture.indexing import element_value, get_item
+from janusjit.analysis.capture.index_writing import element_value
+from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.methods import ARRAY_METHOD
 from janusjit.analysis.capture.numpy_arguments import ARRAY_METHODS, array, array_method, dtype_of, given, rows
 from janusjit.analysis.capture.numpy_shape import transpose_to
 from janusjit.analysis.capture.state import Storage

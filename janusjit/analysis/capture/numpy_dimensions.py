@@ -32,12 +32,12 @@ def count_as(machine: Machine, dim: Dim, dtype: str) -> Value:
     return cast(machine, size_value(machine, dim), dtype)
 
 
-def require_equal(machine: Machine, first: Dim, second: Dim, message: str) -> None:
-    """Guard that two dimensions are equal; raise ``ValueError(message)`` if they are known to differ."""
+def require_equal(machine: Machine, first: Dim, second: Dim, message: str, error: type[Exception] = ValueError) -> None:
+    """Guard that two dimensions are equal; raise ``error(message)`` if they are known to differ."""
     difference = first - second
     if isinstance(difference, int):
         if difference:
-            raise machine.python_error(ValueError, message)
+            raise machine.python_error(error, message)
         return
     same = machine.emit("equal", size_value(machine, first), size_value(machine, second))
     machine.require(same, machine.guard("array.shape", machine.span.text or "shape", f"{first} to equal {second}"))

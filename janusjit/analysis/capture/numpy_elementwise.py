@@ -10,7 +10,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import cast, constant, view, wrap
-from janusjit.analysis.capture.indexing import element_value
+from janusjit.analysis.capture.index_writing import element_value
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     MISSING_ARGUMENT,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture.arrays import cast, constant, new_array, read, wrap, write
-from janusjit.analysis.capture.indexing import element_value, mask_count, nonzero, scatter
+from janusjit.analysis.capture.index_writing import element_value, scatter
+from janusjit.analysis.capture.indexing import mask_count, nonzero
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,

@@ -13,9 +13,11 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import cast, wrap
-from janusjit.analysis.capture.calls import MODELS, UFUNC_METHOD, Model
-from janusjit.analysis.capture.indexing import element_value, get_item, nonzero, scatter, set_item
+from janusjit.analysis.capture.calls import MODELS, Model
+from janusjit.analysis.capture.index_writing import element_value, scatter, set_item
+from janusjit.analysis.capture.indexing import get_item, nonzero
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.methods import UFUNC_METHOD
 from janusjit.analysis.capture.numpy_arguments import MISSING_ARGUMENT, array, by_signature, given, refuse, refuse_where
 from janusjit.analysis.capture.numpy_reduce import model_cumprod, model_cumsum
 from janusjit.analysis.capture.numpy_shape import as_array_value, reshape_to

@@ -14,9 +14,10 @@ from typing import Any
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import new_array, read
 from janusjit.analysis.capture.attributes import find_attribute, get_attribute, set_attribute, write_instance
-from janusjit.analysis.capture.calls import OBJECT_SETATTR, invoke, models
+from janusjit.analysis.capture.calls import invoke, models
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.methods import OBJECT_SETATTR
 from janusjit.analysis.capture.protocols import (
     guard_structure,
     python_type,

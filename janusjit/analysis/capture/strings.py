@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from janusjit.analysis.capture.arrays import new_array, read
-from janusjit.analysis.capture.calls import STRING_METHOD
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.methods import STRING_METHOD
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.operators import FORMAT
 from janusjit.analysis.capture.state import Instance, ListObject

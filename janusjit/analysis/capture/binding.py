@@ -1,0 +1,60 @@
+"""Binding arguments to parameters.
+
+Owns `bind`. Invariant: what binds, and what is a TypeError, is what Python says of the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.state import DictObject
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    TupleValue,
+)
+from janusjit.analysis.core import FunctionCore
+
+Keywords = Sequence[tuple[str, AbstractValue]]
+
+
+def bind(
+    machine: Machine,
+    core: FunctionCore,
+    arguments: Sequence[AbstractValue],
+    keywords: Keywords,
+    defaults: Sequence[AbstractValue],
+    keyword_defaults: dict[str, AbstractValue],
+) -> dict[str, AbstractValue]:
+    """Bind arguments to parameters as Python does; a TypeError where Python raises one."""
+    parameters = core.parameters
+    positional = (*parameters.positional_only, *parameters.positional)
+    bound: dict[str, AbstractValue] = dict(zip(positional, arguments, strict=False))
+    extra = list(arguments[len(positional) :])
+    if parameters.variadic is not None:
+        bound[parameters.variadic] = TupleValue(tuple(extra))
+    elif extra:
+        raise machine.python_error(
+            TypeError, f"{core.name}() takes {len(positional)} positional arguments but {len(arguments)} were given"
+        )
+    rest: dict[str, AbstractValue] = {}
+    accepted = {*parameters.positional, *parameters.keyword_only}
+    for name, value in keywords:
+        if name in accepted and name not in bound:
+            bound[name] = value
+        elif parameters.variadic_keyword is not None and name not in bound:
+            rest[name] = value
+        else:
+            word = "multiple values for" if name in bound else "an unexpected keyword"
+            raise machine.python_error(TypeError, f"{core.name}() got {word} argument '{name}'")
+    if parameters.variadic_keyword is not None:
+        bound[parameters.variadic_keyword] = machine.state.allocate(DictObject(items=dict(rest)))
+    for name, value in zip(reversed(positional), reversed(defaults), strict=False):
+        bound.setdefault(name, value)
+    for name in parameters.keyword_only:
+        if name not in bound and name in keyword_defaults:
+            bound[name] = keyword_defaults[name]
+    missing = [name for name in (*positional, *parameters.keyword_only) if name not in bound]
+    if missing:
+        raise machine.python_error(TypeError, f"{core.name}() missing required arguments: {missing}")
+    return bound

@@ -1,0 +1,145 @@
+"""What a capture assumes of the world at entry.
+
+Owns `EntryGuards`, the base of `Externals`: the places a capture names and the guards on them. Invariant: a place is
+one object however often it is named, and an assumption is guarded once.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Collection
+from typing import Any
+
+from janusjit.ir.graph import Graph
+from janusjit.ir.guards import (
+    DictKeysAre,
+    DistinctObjects,
+    EntryGuard,
+    IdentityIs,
+    IsMissing,
+    LengthIs,
+    TypeAttributeIs,
+    ValueEquals,
+    find_on_type,
+)
+from janusjit.ir.places import (
+    AttributePlace,
+    ConstantPlace,
+    ItemPlace,
+    MembershipPlace,
+    Place,
+)
+from janusjit.spans import Span
+
+
+class EntryGuards:
+    """The places and entry guards of one capture.
+
+    Parameters
+    ----------
+    graph : Graph
+        Receives entry guards.
+    relaxations : collection
+        Keys of assumptions that failed before and are not made again.
+    span : callable
+        Returns the span of the instruction being captured.
+    """
+
+    def __init__(self, graph: Graph, relaxations: Collection[Any], span: Callable[[], Span]) -> None:
+        self.graph = graph
+        self.relaxations = relaxations
+        self.span = span
+        self._places: dict[Any, Place] = {}
+        self._guarded: set[Any] = set()
+
+    # ------------------------------------------------------------------ places
+
+    def attribute_place(self, owner: Place, name: str) -> Place:
+        """Return the one place object for ``owner.name``."""
+        return self._place((id(owner), "attribute", name), lambda: AttributePlace(owner, name))
+
+    def item_place(self, owner: Place, key: Any) -> Place:
+        """Return the one place object for ``owner[key]``."""
+        return self._place((id(owner), "item", type(key), key), lambda: ItemPlace(owner, key))
+
+    def constant_place(self, value: Any, name: str) -> Place:
+        """Return the one place object for an object known at capture."""
+        return self._place((id(value), "constant"), lambda: ConstantPlace(value, name))
+
+    def _place(self, key: Any, make: Callable[[], Place]) -> Place:
+        found = self._places.get(key)
+        if found is None:
+            found = self._places[key] = make()
+        return found
+
+    # ------------------------------------------------------------------ guards
+
+    def guard(self, key: Any, guard: EntryGuard) -> None:
+        """Add an entry guard, once for each ``key``."""
+        if key not in self._guarded:
+            self._guarded.add(key)
+            self.graph.guards.entry.append(guard)
+
+    def guard_value(self, place: Place, value: Any) -> None:
+        """Assume that a place holds exactly this number or string."""
+        key = ("value", str(place))
+        self.guard((id(place), "value"), ValueEquals(place, value, span=self.span(), relaxation=key))
+
+    def may_assume_value(self, place: Place) -> bool:
+        """Whether the value at a place never varied so far."""
+        return ("value", str(place)) not in self.relaxations
+
+    def guard_length(self, place: Place, length: int) -> None:
+        """Assume the length of an outside list, tuple or dict."""
+        key = ("length", str(place))
+        self.guard((id(place), "length"), LengthIs(place, length, span=self.span(), relaxation=key))
+
+    def guard_distinct(self, first: Place, second: Place) -> None:
+        """Assume that two places hold two objects."""
+        key = (*sorted((id(first), id(second))), "distinct")
+        self.guard(key, DistinctObjects(first, second, span=self.span()))
+
+    def guard_membership(self, place: Place, key: Any, present: bool) -> None:
+        """Assume that an outside set has an item, or has not."""
+        member = self._place((id(place), "has", type(key), key), lambda: MembershipPlace(place, key))
+        self.guard((id(member), "identity"), IdentityIs(member, present, span=self.span()))
+
+    def guard_keys(self, place: Place, keys: tuple[Any, ...]) -> None:
+        """Assume the keys of an outside dict, in order."""
+        self.guard((id(place), "keys"), DictKeysAre(place, keys, span=self.span()))
+
+    def guard_class_attribute(self, place: Place, live: Any, name: str) -> Any:
+        """Return what ``type(live)`` holds under ``name`` along its MRO, and assume it stays."""
+        found = find_on_type(type(live), name)
+        self.guard((id(place), "class", name), TypeAttributeIs(place, name, found, span=self.span()))
+        return found
+
+    def guard_code(self, function: types.FunctionType) -> None:
+        """Assume that a function keeps its code object."""
+        owner = self.constant_place(function, function.__qualname__)
+        place = self.attribute_place(owner, "__code__")
+        self.guard((id(place), "identity"), IdentityIs(place, function.__code__, span=self.span()))
+
+    def guard_defaults(self, function: types.FunctionType) -> None:
+        """Assume that a function keeps its tuple of default values."""
+        place = self.attribute_place(self.constant_place(function, function.__qualname__), "__defaults__")
+        self.guard((id(place), "identity"), IdentityIs(place, function.__defaults__, span=self.span()))
+
+    def guard_keyword_default(self, function: types.FunctionType, name: str) -> None:
+        """Assume that a keyword-only parameter keeps its default value."""
+        table = self.attribute_place(self.constant_place(function, function.__qualname__), "__kwdefaults__")
+        place = self.item_place(table, name)
+        value = (function.__kwdefaults__ or {})[name]
+        self.guard((id(place), "identity"), IdentityIs(place, value, span=self.span()))
+
+    def guard_missing(self, place: Place) -> None:
+        """Assume that there is nothing at a place."""
+        self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
+
+    def guard_not_own(self, place: Place, live: Any, name: str) -> None:
+        """Assume that an outside instance has no attribute of its own that hides the class's ``name``."""
+        own = getattr(live, "__dict__", None)
+        if own is not None:
+            table = self.attribute_place(place, "__dict__")
+            item = self.item_place(table, name)
+            self.guard((id(item), "missing"), IsMissing(item, span=self.span()))

@@ -1,0 +1,162 @@
+"""Writing parts of arrays: basic, integer-array and boolean-mask assignment.
+
+Owns the translation of an assignment to the ``update`` family. Invariant: the value is cast and broadcast as
+assignment does, and every view of the storage sees the new version.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from janusjit.analysis.capture.arrays import (
+    as_array,
+    broadcast_to,
+    cast,
+    read,
+    scalar_value,
+    write,
+    writeable_storage,
+)
+from janusjit.analysis.capture.index_parsing import Advanced, parse
+from janusjit.analysis.capture.indexing import (
+    base_of_advanced,
+    basic_view,
+    check_mask,
+    index_arrays,
+    is_whole,
+    mask_count,
+    nonzero,
+)
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numbers import fold, to_int, to_number
+from janusjit.analysis.capture.numpy_dimensions import align, fitted, size_value
+from janusjit.analysis.capture.ufuncs import python_constant, require_fits
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    Known,
+    Scalar,
+)
+from janusjit.ir.dims import Dim
+from janusjit.ir.graph import Value
+from janusjit.ops.indexing import Range
+
+
+def set_item(machine: Machine, array: ArrayValue, index: AbstractValue, value: AbstractValue) -> None:
+    """``array[index] = value``."""
+    parsed = parse(machine, array, index)
+    element = element_value(machine, array, value)
+    if parsed.basic:
+        target = array if is_whole(array, parsed) else basic_view(machine, array, parsed)
+        write(machine, target, fit(machine, element, target.type.shape))
+        return
+    base, advanced = base_of_advanced(machine, array, parsed)
+    if len(advanced) == 1 and advanced[0][1].value.type.dtype == "bool":
+        _masked_write(machine, base, advanced[0][0], advanced[0][1], element)
+        return
+    scatter(machine, base, [axis for axis, _ in advanced], index_arrays(machine, advanced), element, False)
+
+
+def element_value(machine: Machine, array: ArrayValue, value: AbstractValue) -> Value:
+    """Return a value to be stored in an array, cast to its dtype as assignment does."""
+    value = machine.resolve(value)
+    integers = array.type.dtype[0] in "iu"
+    if isinstance(value, Known) and type(value.value) in (bool, int, float):
+        number = fold(machine, int, value.value) if integers else value.value  # as NumPy converts a Python float
+        return python_constant(machine, number, array.type.dtype)
+    if isinstance(value, Scalar) and value.kind in ("int", "float") and integers:
+        number_value = scalar_value(machine, to_int(machine, value))
+        assert number_value is not None
+        if array.type.dtype != "i64":
+            require_fits(machine, number_value, array.type.dtype)
+        return cast(machine, number_value, array.type.dtype)
+    found = as_array(machine, value)
+    if found is None:
+        raise machine.unsupported("numpy.operand", "assignment", "the assigned value is no array or number")
+    if isinstance(value, Scalar) and value.kind == "int" and array.type.is_float:
+        return cast(machine, to_number(machine, found, "f64"), array.type.dtype)
+    return cast(machine, found, array.type.dtype)
+
+
+def fit(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
+    """Broadcast an assigned value to its target; leading dimensions of length 1 too many are dropped."""
+    extra = len(value.type.shape) - len(shape)
+    if extra > 0:
+        if any(dim != 1 for dim in value.type.shape[:extra]):
+            raise machine.python_error(ValueError, "could not broadcast input array into the target's shape")
+        value = machine.emit("reshape", value, shape=value.type.shape[extra:])
+    return fitted(machine, value, shape)
+
+
+def _masked_write(machine: Machine, base: ArrayValue, axis: int, mask: Advanced, element: Value) -> None:
+    target = read(machine, base)
+    check_mask(machine, target, axis, mask)
+    rank = target.type.rank
+    if element.type.size == 1 or axis != 0 or rank > mask.rank:
+        trailing = rank - axis - mask.rank
+        if len(element.type.shape) <= trailing or element.type.size == 1:
+            if element.type.size == 1 and element.type.shape:
+                element = machine.emit("reshape", element, shape=())
+            shape = (*mask.value.type.shape, *(1 for _ in range(trailing)))
+            condition = machine.emit("reshape", mask.value, shape=shape)
+            chosen = machine.emit("where", *align(machine, (condition, element, target)))
+            write(machine, base, broadcast_to(machine, chosen, target.type.shape))
+            return
+    if axis != 0:
+        raise machine.unsupported("array.index", "index", "a mask after a slice is assigned an array")
+    if base.path:
+        positions = nonzero(machine, mask.value)
+        scatter(machine, base, list(range(mask.rank)), positions, element, False)
+        return
+    storage = writeable_storage(machine, base)
+    size = mask_count(machine, mask.value)
+    shape = (size, *target.type.shape[mask.rank :])
+    if element.type.shape and element.type.shape[0] != size:
+        _require_same_size(machine, element.type.shape[0], size)
+        element = machine.emit(
+            "view", element, index=(Range(0, size, 1), *(Range(0, dim, 1) for dim in element.type.shape[1:]))
+        )
+    storage.version = machine.emit("update_mask", storage.version, mask.value, broadcast_to(machine, element, shape))
+
+
+def _require_same_size(machine: Machine, given: Dim, wanted: Dim) -> None:
+    holds = machine.emit("equal", size_value(machine, given), size_value(machine, wanted))
+    machine.require(holds, machine.guard("value", machine.span.text or "assignment", "as many values as true elements"))
+
+
+def scatter(
+    machine: Machine, base: ArrayValue, axes: list[int], arrays: list[Value], element: Value, accumulate: bool
+) -> None:
+    """``base[…, arrays, …] = element`` or, accumulating, ``np.add.at``."""
+    if base.path or axes != list(range(len(axes))):
+        target = read(machine, base)
+        if axes != list(range(len(axes))) and len(axes) > 1:
+            raise machine.unsupported("array.index", "index", "several index arrays after a slice are assigned to")
+        order = [*axes, *(axis for axis in range(target.type.rank) if axis not in axes)]
+        moved = machine.emit("transpose", target, axes=tuple(order)) if axes[0] else target
+        if axes[0]:
+            element = _move_value(machine, element, arrays, axes[0], target.type.rank)
+        updated = _update_take(machine, machine.emit("copy", moved), arrays, element, accumulate)
+        if axes[0]:
+            updated = machine.emit("transpose", updated, axes=tuple(np.argsort(order).tolist()))
+        write(machine, base, updated)
+        return
+    storage = writeable_storage(machine, base)
+    storage.version = _update_take(machine, storage.version, arrays, element, accumulate)
+
+
+def _move_value(machine: Machine, element: Value, arrays: list[Value], axis: int, rank: int) -> Value:
+    full = rank - 1 + arrays[0].type.rank
+    if element.type.rank < full:
+        element = machine.emit(
+            "reshape", element, shape=(*(1 for _ in range(full - element.type.rank)), *element.type.shape)
+        )
+    count = arrays[0].type.rank
+    order = (*range(axis, axis + count), *range(axis), *range(axis + count, full))
+    return machine.emit("transpose", element, axes=order)
+
+
+def _update_take(machine: Machine, version: Value, arrays: list[Value], element: Value, accumulate: bool) -> Value:
+    guard = machine.guard("index.bounds", machine.span.text or "index", "positions within bounds")
+    axes = tuple(range(len(arrays)))
+    return machine.emit("update_take", version, element, *arrays, axes=axes, accumulate=accumulate, guard=guard)
