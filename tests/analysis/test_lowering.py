@@ -1,6 +1,6 @@
 """What each construct is in Core."""
 
-# ruff: noqa: B023, C416, F821, RET503
+# ruff: noqa: B023, C416, F821, RET503, RET504, RUF059
 
 import dataclasses
 import functools
