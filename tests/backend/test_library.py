@@ -152,8 +152,9 @@ def test_no_reference_is_left_behind(fails: bool) -> None:
     gc.collect()
     counts = [sys.getrefcount(o) for o in (x.dtype, np.ndarray)]
     blocks = sys.getallocatedblocks()
-    for _ in range(200):
+    for _ in range(2000):
         assert kernel(x, out) is not fails
     gc.collect()
     assert [sys.getrefcount(o) for o in (x.dtype, np.ndarray)] == counts
-    assert abs(sys.getallocatedblocks() - blocks) < 100
+    # a block leaked in each call would be 2,000; what tests before this one left in caches comes and goes
+    assert abs(sys.getallocatedblocks() - blocks) < 1000

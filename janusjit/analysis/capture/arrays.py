@@ -97,11 +97,15 @@ def writeable_storage(machine: Machine, array: ArrayValue) -> Storage:
     Raises
     ------
     PythonRaise
-        ``ValueError`` if it is read-only.
+        ``ValueError`` if it is a read-only result.
+    Terminated
+        If it is read-only and from outside: no guard says that it stays so, and Python raises what there is to raise.
     CaptureFailure
         If an alias that capture lost track of may exist.
     """
     storage: Storage = machine.state.at(array.storage)
+    if not storage.writeable and array.storage < 0:
+        raise machine.fail("python.exception", f"{storage.place}.flags.writeable", "True")
     if not storage.writeable:
         raise machine.python_error(ValueError, "assignment destination is read-only")
     frozen = storage.frozen or ("another name may refer to it" if array.storage in machine.aliased else "")
