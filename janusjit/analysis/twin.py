@@ -7,7 +7,6 @@ does; objects it lets out (closures, generators' functions) are made of the user
 from __future__ import annotations
 
 import functools
-import sys
 import sysconfig
 from abc import ABCMeta
 from collections.abc import Callable
@@ -26,12 +25,9 @@ from janusjit.profiler.recorder import Probe
 #: an attribute by which the class of a callable says that calling it means calling its ``__wrapped__``
 PROFILED_THROUGH = "__janusjit_profiled_through__"
 
-_OWN = str(Path(__file__).resolve().parent.parent)
-_FOREIGN = tuple(
-    str(Path(path).resolve())
-    for name, path in sysconfig.get_paths().items()
-    if name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
+_PACKAGE = Path(__file__).resolve().parent.parent
+_FOREIGN = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")))
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def make_twin(function: Any, profile: Profile) -> Callable[..., Any]:
@@ -135,8 +131,8 @@ class _Twins:
 def _is_user_file(name: str) -> bool:
     if name.startswith("<"):
         return not name.startswith(("<frozen", "<__array_function__", "<string"))
-    path = str(Path(name).resolve())
-    return not path.startswith(_FOREIGN) and not path.startswith(_OWN) and not path.startswith(sys.base_prefix)
+    path = Path(name).resolve()
+    return _INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(folder) for folder in _FOREIGN)
 
 
 def is_user_code(code: CodeType) -> bool:

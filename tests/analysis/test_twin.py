@@ -7,7 +7,7 @@ import pytest
 
 from janusjit.analysis.core import Assert, Call, For, If, LoadAttribute, LoadCell, LoadGlobal, Operate, While
 from janusjit.analysis.source import SourceError, load
-from janusjit.analysis.twin import make_twin
+from janusjit.analysis.twin import is_user_code, make_twin
 from janusjit.analysis.walk import walk
 from janusjit.profiler.profile import Profile
 
@@ -346,3 +346,21 @@ def test_operator_dispatch(a, b):
     except TypeError as error:
         found = str(error)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "users"),
+    [
+        (__file__, True),
+        ("/usr/src/app/train.py", True),
+        ("<stdin>", True),
+        ("<doctest train[0]>", True),
+        (np.__file__, False),
+        (functools.__file__, False),
+        (make_twin.__code__.co_filename, False),
+        ("<frozen os>", False),
+        ("/somewhere/else/site-packages/library/__init__.py", False),
+    ],
+)
+def test_whose_code_it_is(file, users):
+    assert is_user_code(compile("0", file, "eval")) is users
