@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 WORKERS ?= 2
+# further arguments of pytest, as SELECT='tests/api -k explain'
+SELECT ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench readme lint typecheck check install clean
@@ -25,7 +27,7 @@ demo: $(VENV)/.installed ## train the digits network eagerly and under @jit; the
 	$(RUN) -m janusjit demo
 
 test: $(VENV)/.installed ## run the tests
-	$(RUN) -m pytest -q -n $(WORKERS)
+	$(RUN) -m pytest -q -n $(WORKERS) $(SELECT)
 
 bench: $(VENV)/.installed ## time the examples and the micro cases against NumPy
 	$(RUN) -m benchmarks
