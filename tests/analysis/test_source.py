@@ -167,7 +167,8 @@ def test_what_is_no_python_function(function):
 def test_no_source():
     names = {}
     exec("def function(x): return x", names)
-    assert code_for(names["function"]) == "source.missing"
+    # from 3.13 on, the text given to ``python -c`` is kept under the same file name: it is not this function's
+    assert code_for(names["function"]) in ("source.missing", "source.stale")
 
 
 def test_source_in_linecache():
