@@ -365,3 +365,20 @@ def test_strided_inputs_of_symbolic_shape() -> None:
     a = program.input(x, (n, m), writeable=True)
     changed = program.update(a, program.multiply(a, 2.0), path=())
     check(program.finish(program.reduce("max", a, 0), program.reshape(changed, shape=(n * m,)), writes={0: changed}), x)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0), (2, 0, 3)])
+def test_reductions_of_no_elements(shape: tuple[int, ...]) -> None:
+    x, row = np.ones(shape), np.ones(shape[-1])
+    program = Program()
+    a, b = program.input(x), program.input(row)
+    scaled = program.multiply(a, b)
+    values = [program.reduce(kind, scaled, *axes) for kind in ("sum", "prod", "any") for axes in ((), (0,), (1,))]
+    check(program.finish(*values), x, row)
+    n, m = symbol("n", 0), symbol("m", 0)
+    program = Program()
+    a, b = program.input(np.ones((2, 3)), (n, m)), program.input(np.ones(3), (m,))
+    total = program.reduce("sum", program.multiply(a, b))
+    compiled = compile_graph(program.finish(total))
+    for size in ((0, 4), (4, 0), (0, 0), (5, 30)):
+        assert compiled.entry(np.ones(size), np.ones(size[1])) == (float(size[0] * size[1]),)

@@ -199,12 +199,12 @@ def _emit_segments(
     """Emit a loop over the parts of rows that elements ``start`` to ``start + count`` of several dimensions are."""
     context, builder = code.context, code.context.builder
     dims = code.dims[len(code.dims) - len(cursors[0].strides) :]
-    width = as_i64(dims[-1])
+    width = _at_least_one(builder, dims[-1])
     done = context.stack_slot(I64)
     builder.store(ir.Constant(I64, 0), done)
     first_row = builder.udiv(start, width)
-    last_row = builder.udiv(builder.add(start, builder.sub(count, ir.Constant(I64, 1))), width)
-    rows = builder.add(builder.sub(last_row, first_row), ir.Constant(I64, 1))
+    end = builder.add(start, count)
+    rows = builder.sub(builder.udiv(builder.add(end, builder.sub(width, ir.Constant(I64, 1))), width), first_row)
     with context.loop(rows) as step:
         position = builder.load(done, typ=I64)
         row = builder.add(first_row, step)
@@ -220,12 +220,21 @@ def _emit_segments(
         builder.store(builder.add(position, size), done)
 
 
+def _at_least_one(builder: ir.IRBuilder, dim: Extent) -> ir.Value:
+    """Return a dimension to divide by: where it is 0, nothing is computed, and any other number does."""
+    if isinstance(dim, int):
+        return ir.Constant(I64, max(dim, 1))
+    one = ir.Constant(I64, 1)
+    return builder.select(builder.icmp_signed("<", dim, one), one, dim)
+
+
 def _enter_row(builder: ir.IRBuilder, cursor: Cursor, dims: Sequence[Extent], row: ir.Value) -> Cursor:
     """Return the cursor at a row that is counted through all dimensions but the last."""
     position: Extent = 0
     for axis in reversed(range(len(dims))):
-        index = row if axis == 0 else builder.urem(row, as_i64(dims[axis]))
-        row = row if axis == 0 else builder.udiv(row, as_i64(dims[axis]))
+        size = _at_least_one(builder, dims[axis])
+        index = row if axis == 0 else builder.urem(row, size)
+        row = row if axis == 0 else builder.udiv(row, size)
         offset = multiply(builder, index, cursor.strides[axis])
         position = offset if position == 0 else builder.add(as_i64(position), as_i64(offset))
     return Cursor(cursor.dtype, offset_pointer(builder, cursor.pointer, position), cursor.strides[-1:])
