@@ -361,3 +361,35 @@ def _model_multi_dot(machine: Machine, arrays: AbstractValue) -> AbstractValue:
     for item in items[1:]:
         result = contract(machine, result, array(machine, item))
     return wrap(machine, result)
+
+
+@numpy_function(np.linalg.cond)
+def _model_cond(machine: Machine, x: AbstractValue, p: AbstractValue = NONE) -> AbstractValue:
+    value = inexact(machine, array(machine, x))
+    rank = value.type.rank
+    if rank < 2:
+        raise machine.python_error(np.linalg.LinAlgError, "Array must be at least two-dimensional")
+    if 0 in value.type.shape[-2:]:
+        raise machine.python_error(np.linalg.LinAlgError, "cond is not defined on empty arrays")
+    kind = known_number(machine, p, "p")
+    if kind in (None, 2, -2):
+        largest, smallest = _extreme_singular_values(machine, value)
+        ratio = (smallest, largest) if kind == -2 else (largest, smallest)
+        number = machine.emit("divide", *ratio)
+    else:
+        inverse = operate(machine, "linalg.inv", value)
+        axes = (rank - 2, rank - 1)
+        norms = [_matrix_norm(machine, part, axes, kind, False) for part in (value, inverse)]
+        number = machine.emit("multiply", *norms)
+    # a condition number that is no number stands for infinity, unless the matrix itself has such an element
+    spoilt = reduce_to(machine, "any", machine.emit("isnan", value), (rank - 2, rank - 1), False)
+    unbounded = machine.emit("logical_and", machine.emit("isnan", number), machine.emit("logical_not", spoilt))
+    infinity = constant(machine, np.inf, number.type.dtype)
+    return wrap(machine, machine.emit("where", unbounded, infinity, number))
+
+
+def _extreme_singular_values(machine: Machine, value: Value) -> tuple[Value, Value]:
+    """Return the largest and the smallest singular value of each matrix."""
+    values = operate_node(machine, "linalg.svd", value, full_matrices=False).results[1]
+    last = values.type.rank - 1
+    return reduce_to(machine, "max", values, (last,), False), reduce_to(machine, "min", values, (last,), False)
