@@ -16,7 +16,7 @@ ALLOWED = {
     "ops": {"foundation", "ir"},
     "transform": {"foundation", "ir", "ops"},
     "profiler": {"foundation", "ir", "ops"},
-    "analysis": {"foundation", "ir", "ops", "profiler"},
+    "analysis": {"foundation", "ir", "ops", "transform", "profiler"},
     "backend": {"foundation", "ir", "ops", "transform"},
     "runtime": {"foundation", "ir", "ops", "transform", "profiler", "analysis", "backend"},
     "report": {"foundation", "ir", "ops", "transform", "profiler", "analysis", "backend", "runtime"},

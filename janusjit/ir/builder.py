@@ -49,6 +49,11 @@ class GraphBuilder:
         return self._regions[-1]
 
     @property
+    def open_regions(self) -> tuple[Region, ...]:
+        """The regions that are open, outermost first: what they hold can be used by what is emitted."""
+        return tuple(self._regions)
+
+    @property
     def finished(self) -> bool:
         """Whether the open region has its terminator."""
         return bool(self.region.nodes) and self.region.nodes[-1].op in TERMINATORS

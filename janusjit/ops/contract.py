@@ -12,6 +12,7 @@ import numpy as np
 
 from janusjit.ir.dims import Dim
 from janusjit.ir.types import TensorType
+from janusjit.ops.gradients_reduce import CONTRACTIONS
 from janusjit.ops.registry import Attributes, Contract, Library, Op, declare
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import TypeRuleError, broadcast_shapes, check_arity, check_same_dtype, loop_dtypes
@@ -52,6 +53,7 @@ declare(
         eager=np.matmul,
         infer=_matmul_rule,
         lowering=Contract(),
+        gradient=CONTRACTIONS["matmul"],
         sums=True,
         numpy=(np.matmul,),
         samples=tuple(
@@ -107,6 +109,7 @@ declare(
         eager=_eager_einsum,
         infer=_einsum_rule,
         lowering=Library(),
+        gradient=CONTRACTIONS["einsum"],
         sums=True,
         numpy=(np.einsum,),
         samples=tuple(

@@ -14,6 +14,7 @@ from janusjit.ir.dims import Dim
 from janusjit.ir.types import DTYPES, TensorType, dtype_name
 from janusjit.ops.elementwise import E, like
 from janusjit.ops.emitter import Scalar
+from janusjit.ops.gradients_arrays import CREATION
 from janusjit.ops.indexing import FrozenArray
 from janusjit.ops.registry import Attributes, Elementwise, Op, Source, Structured, declare
 from janusjit.ops.samples import Draw, Exactly, Sample
@@ -43,6 +44,7 @@ declare(
         eager=lambda value, dtype: DTYPES[dtype].type(value),
         infer=_constant_rule,
         lowering=Elementwise(lambda e, value, dtype: e.constant(value, dtype)),
+        gradient=CREATION["constant"],
         samples=tuple(
             Sample(attributes={"value": value, "dtype": dtype})
             for value, dtype in (
@@ -63,6 +65,7 @@ declare(
         eager=lambda value: value.value,
         infer=_constant_array_rule,
         lowering=Structured(),
+        gradient=CREATION["constant_array"],
         samples=tuple(
             Sample(attributes={"value": FrozenArray(v)}) for v in ([[1.0, 2.0]], [True, False], np.zeros((0, 2)))
         ),
@@ -123,6 +126,7 @@ declare(
         eager=lambda value, shape: np.full(shape, value, dtype=np.asarray(value).dtype),
         infer=_full_rule,
         lowering=Structured(lambda e, index, value, shape: value()),
+        gradient=CREATION["full"],
         numpy=(np.full,),
         samples=tuple(
             Sample((Draw((), dtype),), {"shape": shape})
@@ -138,6 +142,7 @@ declare(
         eager=_eager_arange,
         infer=_arange_rule,
         lowering=Structured(_arange_element),
+        gradient=CREATION["arange"],
         numpy=(np.arange,),
         samples=tuple(
             Sample((Exactly(first), Exactly(second)), {"length": length})
@@ -173,6 +178,7 @@ declare(
         eager=lambda n, m, k, dtype: np.eye(n, m, k, dtype=DTYPES[dtype]),
         infer=_eye_rule,
         lowering=Structured(_eye_element),
+        gradient=CREATION["eye"],
         numpy=(np.eye,),
         samples=tuple(
             Sample(attributes={"n": n, "m": m, "k": k, "dtype": dtype})

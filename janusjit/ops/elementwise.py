@@ -16,7 +16,8 @@ from numpy._core import umath
 
 from janusjit.ir.types import TensorType
 from janusjit.ops.emitter import Scalar, ScalarEmitter
-from janusjit.ops.registry import Attributes, Elementwise, Op, declare
+from janusjit.ops.gradients_elementwise import ELEMENTWISE
+from janusjit.ops.registry import Attributes, Elementwise, Op, declare, gradient_in
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import TypeRuleError, ufunc_rule
 
@@ -71,6 +72,7 @@ def ufunc_op(
             lowering=Elementwise(scalar),
             ulp=ulp,
             commutative=commutative,
+            gradient=gradient_in(ELEMENTWISE, ufunc.__name__),
             numpy=(ufunc,),
             samples=ufunc_samples(ufunc, dtypes, *domain),
         )
@@ -229,6 +231,7 @@ declare(
         eager=_clip_ufunc,
         infer=_clip_rule,
         lowering=Elementwise(_clip),
+        gradient=ELEMENTWISE["clip"],
         numpy=(np.clip,),
         samples=tuple(
             Sample((Draw(shape, dtype), Draw((), dtype, 0, 1), Draw((), dtype, 1, 2)))

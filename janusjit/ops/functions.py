@@ -15,6 +15,7 @@ import numpy as np
 from janusjit.ir.types import DTYPES, TensorType
 from janusjit.ops.elementwise import E, like, ufunc_op, ufunc_samples
 from janusjit.ops.emitter import Scalar, c_power
+from janusjit.ops.gradients_elementwise import ELEMENTWISE
 from janusjit.ops.registry import Attributes, Elementwise, Library, Op, declare
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import check_dtype, ufunc_rule
@@ -75,6 +76,7 @@ def _two_powers() -> None:
                 infer=_float_power_rule,
                 lowering=Elementwise(scalar),
                 ulp=2,
+                gradient=ELEMENTWISE[name],
                 numpy=(np.power,) if name == "power" else (),
                 samples=ufunc_samples(np.power, ("f64", "f32"), 0.1, 3),
             )
@@ -97,6 +99,7 @@ declare(
         eager=np.power,
         infer=_integer_power_rule,
         lowering=Library(),
+        gradient=ELEMENTWISE["integer_power"],
         fallible=lambda inputs, attributes: inputs[1].dtype[0] == "i",  # a negative exponent raises
         samples=tuple(
             Sample((Draw((2, 3), dtype), Draw(shape, dtype, 0, 4))) for dtype in ("i64", "u8") for shape in ((3,), ())
@@ -148,6 +151,7 @@ def _composed(name: str, eager: Callable[..., Any], scalar: Callable[..., Scalar
             infer=ufunc_rule(np.exp),
             lowering=Elementwise(scalar),
             ulp=4,
+            gradient=ELEMENTWISE[name],
             samples=ufunc_samples(np.exp, ("f64", "f32"), -3, 3),
         )
     )

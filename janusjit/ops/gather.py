@@ -14,7 +14,18 @@ import numpy as np
 
 from janusjit.ir.dims import DimExpr, Symbol
 from janusjit.ir.types import TensorType
-from janusjit.ops.registry import Attributes, FallibleRule, Library, Lowering, Op, Structured, TypeRule, declare
+from janusjit.ops.gradients_arrays import GATHERS
+from janusjit.ops.registry import (
+    Attributes,
+    FallibleRule,
+    Library,
+    Lowering,
+    Op,
+    Structured,
+    TypeRule,
+    declare,
+    gradient_in,
+)
 from janusjit.ops.samples import Draw, Exactly, Sample
 from janusjit.ops.type_rules import TypeRuleError, check_arity, check_axis, check_dtype, check_rank, check_same_dtype
 from janusjit.ops.updates import check_mask, gathered_shape
@@ -36,6 +47,7 @@ def _gather_op(
             eager=eager,
             infer=infer,
             lowering=lowering,
+            gradient=gradient_in(GATHERS, name),
             fallible=fallible,
             numpy=numpy,
             samples=samples,

@@ -15,7 +15,19 @@ from janusjit.ir.dims import Dim
 from janusjit.ir.types import TensorType
 from janusjit.ops.elementwise import E, like
 from janusjit.ops.emitter import Scalar
-from janusjit.ops.registry import Attributes, Elementwise, Library, Lowering, Op, Source, Structured, TypeRule, declare
+from janusjit.ops.gradients_arrays import JOINS
+from janusjit.ops.registry import (
+    Attributes,
+    Elementwise,
+    Library,
+    Lowering,
+    Op,
+    Source,
+    Structured,
+    TypeRule,
+    declare,
+    gradient_in,
+)
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import (
     TypeRuleError,
@@ -38,7 +50,18 @@ def _join_op(
     samples: tuple[Sample, ...],
     numpy: tuple[Callable[..., Any], ...] = (),
 ) -> None:
-    declare(Op(name=name, family="join", eager=eager, infer=infer, lowering=lowering, numpy=numpy, samples=samples))
+    declare(
+        Op(
+            name=name,
+            family="join",
+            eager=eager,
+            infer=infer,
+            lowering=lowering,
+            gradient=gradient_in(JOINS, name),
+            numpy=numpy,
+            samples=samples,
+        )
+    )
 
 
 def _shifted(e: E, i: Scalar, amount: int) -> Scalar:

@@ -13,7 +13,8 @@ import numpy as np
 
 from janusjit.ir.dims import Dim
 from janusjit.ir.types import TensorType
-from janusjit.ops.registry import Attributes, Library, Op, TypeRule, declare
+from janusjit.ops.gradients_linalg import LINALG
+from janusjit.ops.registry import Attributes, Library, Op, TypeRule, declare, gradient_in
 from janusjit.ops.samples import Draw, Exactly, Sample
 from janusjit.ops.type_rules import TypeRuleError, broadcast_shapes, check_arity, check_dtype, check_same_dtype
 
@@ -83,6 +84,7 @@ def _linalg_op(
             infer=infer,
             lowering=Library(),
             sums=True,
+            gradient=gradient_in(LINALG, f"linalg.{function.__name__}"),
             fallible=fallible,
             numpy=(function,),
             samples=samples,

@@ -15,6 +15,7 @@ import numpy as np
 from janusjit.ir.types import DTYPES, TensorType
 from janusjit.ops.elementwise import ALL, INTEGERS, E, by_kind, is_float, is_signed, like, truth, ufunc_op
 from janusjit.ops.emitter import Scalar
+from janusjit.ops.gradients_elementwise import ELEMENTWISE
 from janusjit.ops.registry import Attributes, Elementwise, Op, declare
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import (
@@ -149,6 +150,7 @@ declare(
         eager=np.where,
         infer=_where_rule,
         lowering=Elementwise(lambda e, condition, a, b: e.select(condition, a, b)),
+        gradient=ELEMENTWISE["where"],
         numpy=(np.where,),
         samples=tuple(
             Sample((Draw(shape, "bool"), Draw((2, 3), dtype), Draw((), dtype)))
@@ -164,6 +166,7 @@ declare(
         eager=_eager_cast,
         infer=_cast_rule,
         lowering=Elementwise(lambda e, x, dtype: e.cast(x, dtype)),
+        gradient=ELEMENTWISE["cast"],
         samples=tuple(
             Sample((Draw(shape, source, 0, 100),), {"dtype": target})
             for source in ALL

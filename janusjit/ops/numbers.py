@@ -18,8 +18,9 @@ import numpy as np
 from janusjit.ir.types import TensorType
 from janusjit.ops.elementwise import E, floor_division, like
 from janusjit.ops.emitter import Scalar
+from janusjit.ops.gradients_elementwise import ELEMENTWISE, NUMBERS
 from janusjit.ops.logic import right_shift
-from janusjit.ops.registry import Attributes, Checked, Elementwise, Op, declare
+from janusjit.ops.registry import Attributes, Checked, Elementwise, Gradient, Op, declare, gradient_in
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import TypeRuleError
 
@@ -64,6 +65,7 @@ def _number_op(
     commutative: bool = False,
     ulp: int = 0,
     implements: tuple[Callable[..., Any], ...] = (),
+    gradient: Gradient | None = None,
 ) -> None:
     declare(
         Op(
@@ -75,6 +77,7 @@ def _number_op(
             fallible=True,
             commutative=commutative,
             ulp=ulp,
+            gradient=gradient if gradient is not None else gradient_in(NUMBERS, name),
             numpy=implements,
             samples=(Sample(tuple(Draw((), dtype, *domain) for dtype in inputs)),),
         )
@@ -248,6 +251,7 @@ declare(
         eager=_eager(float, "f64"),
         infer=_number_rule("int_to_float", ("i64",), "f64"),
         lowering=Elementwise(lambda e, x: e.cast(x, "f64")),
+        gradient=NUMBERS["int_to_float"],
         samples=(Sample((Draw((), "i64", -100, 100),)),),
     )
 )
@@ -281,4 +285,5 @@ for _name, _function in MATH.items():
         domain=(1, 1.5) if _name == "acosh" else (0.1, 0.9),
         ulp=0 if _name in ("sqrt", "fmod") else 2,
         implements=(getattr(math, _name),),
+        gradient=ELEMENTWISE["power" if _function == "pow" else _function],
     )

@@ -14,7 +14,8 @@ import numpy as np
 
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.types import TensorType
-from janusjit.ops.registry import Attributes, Op, Reduce, Structured, declare
+from janusjit.ops.gradients_reduce import REDUCTIONS
+from janusjit.ops.registry import Attributes, Op, Reduce, Structured, declare, gradient_in
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import TypeRuleError, at_least, check_arity, check_axes, check_axis
 
@@ -97,6 +98,7 @@ def _reduction(
             eager=eager,
             infer=_reduction_rule(name, dtypes, result, has_identity),
             lowering=Reduce(name),
+            gradient=gradient_in(REDUCTIONS, name),
             sums=sums,
             fallible=False if has_identity else _may_be_empty,
             numpy=(function,),
@@ -122,6 +124,7 @@ declare(
         eager=_count_nonzero,
         infer=_reduction_rule("count_nonzero", ALL, "i64", True),
         lowering=Reduce("count_nonzero"),
+        gradient=REDUCTIONS["count_nonzero"],
         numpy=(np.count_nonzero,),
         samples=_samples(ALL[:3], True),
     )
@@ -142,6 +145,7 @@ def _position(name: str, function: Callable[..., Any]) -> None:
             eager=eager,
             infer=_reduction_rule(name, ALL, "i64", False),
             lowering=Reduce(name),
+            gradient=gradient_in(REDUCTIONS, name),
             fallible=_may_be_empty,
             numpy=(function,),
             samples=tuple(
@@ -178,6 +182,7 @@ def _scan(name: str, function: Callable[..., Any]) -> None:
             eager=eager,
             infer=infer,
             lowering=Structured(),
+            gradient=gradient_in(REDUCTIONS, name),
             sums=True,
             numpy=(function,),
             samples=tuple(

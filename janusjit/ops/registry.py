@@ -7,7 +7,7 @@ lowering, gradient status, samples that say where it is defined); an incomplete 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, Union
 
 from janusjit.ir.types import TensorType
@@ -98,14 +98,14 @@ class ZeroGradient:
     """The result is locally constant (or an integer): no gradient flows back."""
 
 
-@dataclass(frozen=True)
-class UndeclaredGradient:
-    """The gradient rule is not written yet."""
+class NotDifferentiableError(TypeError):
+    """A rule has no gradient for these attributes. The message says of what."""
+
+    code = "gradient.none"
 
 
 ZERO = ZeroGradient()
-UNDECLARED_GRADIENT = UndeclaredGradient()
-Gradient = Union[NotDifferentiable, ZeroGradient, UndeclaredGradient, Callable[..., Any]]
+Gradient = Union[NotDifferentiable, ZeroGradient, Callable[..., Any]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -142,7 +142,7 @@ class Op:
     samples : tuple of Sample
         Calls that are defined: for tests, gradient checks and the documentation.
     gradient : Gradient
-        A rule, `ZERO`, or `NotDifferentiable`.
+        A rule (see `janusjit.ops.gradient`), `ZERO`, or `NotDifferentiable`.
     """
 
     name: str
@@ -156,7 +156,7 @@ class Op:
     commutative: bool = False
     fallible: bool | FallibleRule = False
     numpy: tuple[Callable[..., Any], ...] = ()
-    gradient: Gradient = field(default=UNDECLARED_GRADIENT)
+    gradient: Gradient
 
     def may_fail(self, inputs: tuple[TensorType, ...], attributes: Attributes) -> bool:
         """Return whether a node with these inputs can fail and so must carry a guard."""
@@ -170,6 +170,19 @@ class IncompleteDeclarationError(TypeError):
     """An op declaration lacks a part. Raised at import."""
 
     code = "op.incomplete"
+
+
+def gradient_in(gradients: Mapping[str, Gradient], name: str) -> Gradient:
+    """Return what a table of gradients has for the op ``name``.
+
+    Raises
+    ------
+    IncompleteDeclarationError
+        If it has nothing.
+    """
+    if name not in gradients:
+        raise IncompleteDeclarationError(f"op {name!r}: there is no gradient: a rule, ZERO or NotDifferentiable")
+    return gradients[name]
 
 
 def declare(op: Op) -> Op:
@@ -201,4 +214,4 @@ def declare(op: Op) -> Op:
 
 
 def _is_gradient(gradient: object) -> bool:
-    return callable(gradient) or isinstance(gradient, (NotDifferentiable, ZeroGradient, UndeclaredGradient))
+    return callable(gradient) or isinstance(gradient, (NotDifferentiable, ZeroGradient))

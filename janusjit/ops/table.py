@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.ops import FAMILIES, OPS, Op
-from janusjit.ops.registry import Structured
+from janusjit.ops.registry import NotDifferentiable, Structured, ZeroGradient
 
 _INTRODUCTION = """\
 # Operations
@@ -24,9 +24,10 @@ anew. One declaration an op (`janusjit/ops/`) gives its eager function, its type
 *Attributes* are constants of a node, everything else is an input. *Accuracy*: bits as NumPy's; the largest distance
 from the true value in units in the last place (ULP); or, for sums and what is made of them, no further from the exact
 result than twice NumPy's own error. *May fail*: a node carries a guard, and if it fails the call is done by Python.
+*Gradient*: zero means that no derivative flows through the op.
 """
 
-_HEADER = "| op | implements | attributes | lowering | accuracy | may fail |\n|---|---|---|---|---|---|\n"
+_HEADER = "| op | implements | attributes | lowering | accuracy | may fail | gradient |\n|---|---|---|---|---|---|---|\n"
 
 
 def render() -> str:
@@ -48,6 +49,7 @@ def _row(op: Op) -> str:
         _lowering(op),
         _accuracy(op),
         "depends" if callable(op.fallible) else "yes" if op.fallible else "",
+        _gradient(op),
     )
     return f"| {' | '.join(cells)} |\n"
 
@@ -64,6 +66,12 @@ def _function_name(function: Callable[..., Any]) -> str:
 def _lowering(op: Op) -> str:
     generic = isinstance(op.lowering, Structured) and op.lowering.element is not None
     return "generic structured" if generic else type(op.lowering).__name__.lower()
+
+
+def _gradient(op: Op) -> str:
+    if isinstance(op.gradient, NotDifferentiable):
+        return f"none: {op.gradient.reason}"
+    return "zero" if isinstance(op.gradient, ZeroGradient) else "yes"
 
 
 def _accuracy(op: Op) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from janusjit.ir.dims import Dim
 from janusjit.ir.types import TensorType
+from janusjit.ops.gradients_arrays import UPDATES as GRADIENTS
 from janusjit.ops.indexing import NewAxis, Operand, PathStep, Pick, Range
 from janusjit.ops.registry import OPS, Attributes, Op, Structured, declare
 from janusjit.ops.samples import Draw, Exactly, Sample
@@ -143,6 +144,7 @@ declare(
         eager=_eager_update,
         infer=_update_rule,
         lowering=Structured(),
+        gradient=GRADIENTS["update"],
         samples=(
             Sample((_BASE, Draw((4,))), {"path": (_ROW,)}),
             Sample((_BASE, Draw()), {"path": (_ROW,)}),
@@ -164,6 +166,7 @@ declare(
         eager=_eager_update_take,
         infer=_update_take_rule,
         lowering=Structured(),
+        gradient=GRADIENTS["update_take"],
         fallible=True,
         numpy=(np.add.at,),
         samples=tuple(
@@ -185,6 +188,7 @@ declare(
         eager=_eager_update_mask,
         infer=_update_mask_rule,
         lowering=Structured(),
+        gradient=GRADIENTS["update_mask"],
         fallible=_mask_may_differ,
         samples=(
             Sample((_BASE, Draw((3, 4), "bool"), Draw())),

@@ -13,6 +13,7 @@ import numpy as np
 
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.types import TensorType
+from janusjit.ops.gradients_arrays import VIEWS
 from janusjit.ops.indexing import IndexItem, NewAxis, Operand, Pick, Range, numpy_index
 from janusjit.ops.registry import Attributes, Op, View, declare
 from janusjit.ops.samples import Draw, Exactly, Sample
@@ -133,6 +134,7 @@ declare(
         eager=eager_view,
         infer=_view_rule,
         lowering=View(),
+        gradient=VIEWS["view"],
         samples=_VIEW_SAMPLES,
     )
 )
@@ -143,6 +145,7 @@ declare(
         eager=np.transpose,
         infer=_transpose_rule,
         lowering=View(),
+        gradient=VIEWS["transpose"],
         numpy=(np.transpose,),
         samples=tuple(
             Sample((Draw(shape),), {"axes": axes})
@@ -157,6 +160,7 @@ declare(
         eager=eager_reshape,
         infer=_reshape_rule,
         lowering=View(),
+        gradient=VIEWS["reshape"],
         numpy=(np.reshape,),
         samples=tuple(
             Sample((Draw(before),), {"shape": after})
@@ -171,6 +175,7 @@ declare(
         eager=np.broadcast_to,
         infer=_broadcast_rule,
         lowering=View(),
+        gradient=VIEWS["broadcast"],
         numpy=(np.broadcast_to,),
         samples=tuple(
             Sample((Draw(before),), {"shape": after})
