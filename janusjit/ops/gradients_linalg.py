@@ -3,7 +3,7 @@
 Owns the rules, by op. Sources: M. Giles, "An extended collection of matrix derivative results for forward and reverse
 mode algorithmic differentiation" (2008); I. Murray, arXiv:1602.07527 (Cholesky); J. Townsend, "Differentiating the
 singular value decomposition" (2016); S. Walter, L. Lehmann, arXiv:1009.6112, and M. Seeger et al., arXiv:1710.08717
-(QR). Invariant: as in ``autograd``, the gradient of `eigh` is by the lower triangle, that of `cholesky` is symmetric, and
+(QR). Invariant: as in ``autograd``, that of `eigh` is by the lower triangle, that of `cholesky` symmetric, and
 singular values or eigenvalues that coincide make the gradient of the vectors infinite.
 """
 

@@ -27,7 +27,8 @@ result than twice NumPy's own error. *May fail*: a node carries a guard, and if 
 *Gradient*: zero means that no derivative flows through the op.
 """
 
-_HEADER = "| op | implements | attributes | lowering | accuracy | may fail | gradient |\n|---|---|---|---|---|---|---|\n"
+_COLUMNS = ("op", "implements", "attributes", "lowering", "accuracy", "may fail", "gradient")
+_HEADER = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|\n"
 
 
 def render() -> str:

@@ -15,7 +15,7 @@ from janusjit.transform.tapes import TAPE_OPS
 
 
 def terminators(region: Region, ops: frozenset[str]) -> Iterator[Node]:
-    """Yield the terminators of a region and of the arms of its ``if``s (not of nested loops) that are one of ``ops``."""
+    """Yield the terminators among ``ops`` of a region and of the arms of its ``if``s, nested loops left out."""
     for node in region.nodes:
         if node.op in ops:
             yield node

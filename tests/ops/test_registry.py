@@ -56,7 +56,7 @@ def test_commutative_ops_give_the_same_bits_when_swapped(op: Op) -> None:
 
 def test_an_incomplete_declaration_fails() -> None:
     complete = OPS["add"]
-    declaration = {name: getattr(complete, name) for name in ("eager", "infer", "samples", "lowering")}
+    declaration = {part: getattr(complete, part) for part in ("eager", "infer", "samples", "lowering", "gradient")}
     for part, wrong in (("samples", ()), ("lowering", None), ("eager", None), ("infer", 3), ("gradient", None)):
         with pytest.raises(IncompleteDeclarationError, match="nothing"):
             declare(Op(name="nothing", family="test", **{**declaration, part: wrong}))
