@@ -90,6 +90,7 @@ class CaptureFailure(JanusError):
         self.construct = construct
         self.reason = reason
         self.hint = hint
+        self.instruction: Any = None  # what Python would have to run, for capture's own use
 
 
 class CompileError(JanusError):

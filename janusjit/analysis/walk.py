@@ -18,6 +18,7 @@ from janusjit.analysis.core import (
     If,
     Instruction,
     Local,
+    Opaque,
     Try,
     Unpack,
     While,
@@ -89,3 +90,15 @@ def writes_of(instruction: Instruction) -> tuple[str, ...]:
         return instruction.targets
     target = getattr(instruction, "target", None)
     return () if target is None else (target,)
+
+
+def operands_of(instruction: Instruction) -> tuple[str, ...]:
+    """Return the locals and temporaries that running an instruction as a whole may read, each once."""
+    names = instruction.reads if isinstance(instruction, Opaque) else reads_of(instruction)
+    return tuple(dict.fromkeys(names))
+
+
+def bound_by(instruction: Instruction) -> tuple[str, ...]:
+    """Return the locals and temporaries that running an instruction as a whole binds, each once."""
+    names = instruction.writes if isinstance(instruction, Opaque) else writes_of(instruction)
+    return tuple(dict.fromkeys(names))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,27 +53,28 @@ class Attempt:
     compile_seconds: float = 0.0
 
 
-class SpecializationBuilder:
-    """Captures and compiles one function.
+class Builder(ABC):
+    """Captures and compiles whatever a lifecycle runs.
 
     Parameters
     ----------
-    function : function
-        The plain function.
     compiler : Compiler
         The compiler.
     exact : bool
         Whether results have to be exact.
     """
 
-    def __init__(self, function: types.FunctionType, compiler: Compiler, exact: bool) -> None:
-        self.function = function
+    def __init__(self, compiler: Compiler, exact: bool) -> None:
         self.compiler = compiler
         self.exact = exact
 
+    @abstractmethod
     def prepare(self) -> Prepared | Failure:
-        """Make the function's twin."""
-        return guarded(lambda: self.compiler.prepare(self.function))
+        """Make the twin."""
+
+    @abstractmethod
+    def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
+        """Capture for these arguments."""
 
     def capture(
         self, prepared: Prepared, arguments: Sequence[Any], kept: Relaxations, new: frozenset[Any] = frozenset()
@@ -83,10 +85,10 @@ class SpecializationBuilder:
         """
         started = time.perf_counter()
         attempt = Attempt(kept.extended(new))
-        outcome = guarded(lambda: self.compiler.capture(self.function, prepared, arguments, attempt.relaxations))
+        outcome = guarded(lambda: self._graph(prepared, arguments, attempt.relaxations))
         if isinstance(outcome, Failure) and new:
             attempt.relaxations = kept
-            outcome = guarded(lambda: self.compiler.capture(self.function, prepared, arguments, kept))
+            outcome = guarded(lambda: self._graph(prepared, arguments, kept))
         if isinstance(outcome, Failure):
             attempt.failure = outcome
         else:
@@ -111,6 +113,30 @@ class SpecializationBuilder:
     def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None]:
         """Compile on the background thread, then call ``done`` there."""
         return _background().submit(lambda: done(self.compile(attempt)))
+
+class SpecializationBuilder(Builder):
+    """Captures and compiles one function.
+
+    Parameters
+    ----------
+    function : function
+        The plain function.
+    compiler : Compiler
+        The compiler.
+    exact : bool
+        Whether results have to be exact.
+    """
+
+    def __init__(self, function: types.FunctionType, compiler: Compiler, exact: bool) -> None:
+        super().__init__(compiler, exact)
+        self.function = function
+
+    def prepare(self) -> Prepared | Failure:
+        """Make the function's twin."""
+        return guarded(lambda: self.compiler.prepare(self.function))
+
+    def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
+        return self.compiler.capture(self.function, prepared, arguments, relaxations)
 
 
 def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from janusjit.analysis.continuation import Continuation
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime.specialization import Compiled
@@ -30,12 +31,15 @@ class Prepared:
         The profiled twin: takes what the function takes, returns what it returns.
     observations : callable
         Returns how many observations the twin has made so far.
+    sites : object
+        What captures found out about where Python is needed in the middle; None where there is no such thing.
     """
 
     core: Any
     profile: Any
     twin: Callable[..., Any]
     observations: Callable[[], int] = int
+    sites: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,17 @@ class Compiler(Protocol):
         ------
         CaptureFailure
             If the function cannot be captured.
+        """
+
+    def capture_continuation(
+        self, continuation: Continuation, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations
+    ) -> Graph:
+        """Return the graph of what is left of a call, for a frame state.
+
+        Raises
+        ------
+        CaptureFailure
+            If the rest cannot be captured.
         """
 
     def compile(self, graph: Graph, exact: bool) -> Built:

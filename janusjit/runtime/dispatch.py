@@ -22,7 +22,7 @@ from janusjit.runtime.causes import entry_differences
 from janusjit.runtime.compiler import Compiler
 from janusjit.runtime.events import STREAM, Cause, Stream
 from janusjit.runtime.explanation import Explanation, SpecializationExplanation
-from janusjit.runtime.lifecycle import Lifecycle
+from janusjit.runtime.resumption import FunctionLifecycle
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics, keep
 from janusjit.runtime.switch import DISABLED, MONITORING, monitored, suspension
@@ -105,7 +105,7 @@ class JitFunction(Generic[Parameters, Result]):
         self._code = self._function.__code__
         self._binder = Binder(self._function)
         self._arity = self._binder.arity
-        self._lifecycle = Lifecycle(self._function, self._options, self._compiler, self._stream)
+        self._lifecycle = FunctionLifecycle(self._function, self._options, self._compiler, self._stream)
         if unknown := sorted(self._options.static - set(self._binder.names)):
             raise TypeError(f"{self.__qualname__} has no parameter {unknown[0]!r} to be static")
 
@@ -169,12 +169,13 @@ class JitFunction(Generic[Parameters, Result]):
     @property
     def stats(self) -> Statistics:
         """The counters of this function."""
-        return self._lifecycle.tally.statistics(self._lifecycle.cache)
+        return self._lifecycle.statistics()
 
     @property
     def specializations(self) -> tuple[Specialization, ...]:
-        """The specializations alive, the most recently hit first."""
-        return tuple(self._lifecycle.cache)
+        """The specializations alive, the most recently hit first; those of continuations follow the function's."""
+        parts = self._lifecycle.resumptions.continuations.values()
+        return (*self._lifecycle.cache, *(item for part in list(parts) for item in part.cache))
 
     @property
     def eager_seconds(self) -> float | None:
@@ -215,7 +216,7 @@ class JitFunction(Generic[Parameters, Result]):
         """
         bound = self._binder(args, kwargs)
         items = []
-        for specialization in self.specializations:
+        for specialization in self._lifecycle.cache:
             failed = specialization.failures_for(bound)
             differences = [d for guard, found in failed for d in entry_differences(guard, found, bound)]
             total = len(specialization.captured.guards.entry)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,11 +18,11 @@ from janusjit.config import current
 from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
-from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder, guarded
+from janusjit.runtime.building import Attempt, Builder, Failure, guarded
 from janusjit.runtime.cache import SETTLED, Backoff, SpecializationCache
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
-from janusjit.runtime.events import Cause, Cost, Difference, Stream
+from janusjit.runtime.events import Cause, Cost, Difference, FunctionIdentity, Stream
 from janusjit.runtime.publishing import Publisher, cause_of
 from janusjit.runtime.specialization import IN_GRAPH, Specialization
 from janusjit.runtime.statistics import Tally, keep
@@ -36,12 +35,16 @@ _ATTEMPTS = 4
 
 
 class Lifecycle:
-    """State of one jitted function.
+    """State of one jitted function, or of one continuation.
 
     Parameters
     ----------
-    function : function
-        The plain function.
+    function : callable
+        What runs in plain Python.
+    identity : FunctionIdentity
+        The name under which events speak of it.
+    builder : Builder
+        Captures and compiles it.
     options : Options
         What the user asked for.
     compiler : Compiler
@@ -59,7 +62,15 @@ class Lifecycle:
         Why the function can run in plain Python only.
     """
 
-    def __init__(self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        identity: FunctionIdentity,
+        builder: Builder,
+        options: Options,
+        compiler: Compiler,
+        stream: Stream,
+    ) -> None:
         self.function = function
         self.options = options
         self.entries: tuple[Entry, ...] = ()
@@ -69,9 +80,9 @@ class Lifecycle:
         self.cache = SpecializationCache(limit)
         self.tally = Tally()
         self.relaxations = Relaxations(static=options.static)
-        self.publisher = Publisher(function, options.policy, stream, self.tally)
+        self.publisher = Publisher(identity, options.policy, stream, self.tally)
         self._deoptimized = compiler.deoptimized
-        self._builder = SpecializationBuilder(function, compiler, options.exact)
+        self._builder = builder
         self._prepared: Prepared | None = None
         self._refused: frozenset[Any] = frozenset()
         self._backoff = Backoff(limit)
@@ -247,12 +258,17 @@ class Lifecycle:
         self._made += 1
         self._backoff.compiled()
         specialization = Specialization(self._made, attempt.graph, attempt.compiled, cost.capture + cost.compile)
+        specialization.entry = self._entry_of(specialization)
         self.publisher.specialized(specialization, number, trigger, bool(new & attempt.relaxations.keys), cost)
         for evicted in self.cache.add(specialization):
             text = f"the limit of {self.cache.limit} live specializations; this one was the least recently hit"
             self.publisher.evicted(evicted, number, Cause("environment.limit", "environment", text))
         self.entries = self.cache.entries()
         return specialization
+
+    def _entry_of(self, specialization: Specialization) -> Entry:
+        """Return what is called to run a specialization."""
+        return specialization.compiled.entry
 
     def _finish_later(self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]) -> None:
         try:

@@ -10,7 +10,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from janusjit.analysis.capture import capture
+from janusjit.analysis.capture import HostSites, capture, capture_continuation
+from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.source import load
 from janusjit.analysis.twin import make_twin
@@ -41,13 +42,24 @@ class Pipeline:
         """Load the source of a function and make its profiled twin; see `Compiler.prepare`."""
         core = load(function)
         profile = Profile()
-        return Prepared(core, profile, make_twin(function, profile), lambda: observations(profile.recorder))
+        twin = make_twin(function, profile)
+        return Prepared(core, profile, twin, lambda: observations(profile.recorder), HostSites())
 
     def capture(
         self, function: types.FunctionType, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations
     ) -> Graph:
         """Capture a call; see `Compiler.capture`."""
-        graph = capture(function, prepared.core, prepared.profile, arguments, relaxations)
+        graph = capture(function, prepared.core, prepared.profile, arguments, relaxations, prepared.sites)
+        return self._captured(graph, prepared)
+
+    def capture_continuation(
+        self, continuation: Continuation, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations
+    ) -> Graph:
+        """Capture the rest of a call; see `Compiler.capture_continuation`."""
+        graph = capture_continuation(continuation, prepared.profile, arguments, relaxations, prepared.sites)
+        return self._captured(graph, prepared)
+
+    def _captured(self, graph: Graph, prepared: Prepared) -> Graph:
         if current().verify:
             verify_graph(graph)
         if current().dump is not None:

@@ -50,8 +50,8 @@ class Publisher:
 
     Parameters
     ----------
-    function : function
-        The plain function.
+    identity : FunctionIdentity
+        The function.
     policy : str
         ``fallback``, ``warn`` or ``raise``.
     stream : Stream
@@ -60,13 +60,8 @@ class Publisher:
         Adds them up for the function's counters.
     """
 
-    def __init__(self, function: types.FunctionType, policy: str, stream: Stream, tally: Tally) -> None:
-        code = function.__code__
-        name = f"{function.__module__}.{function.__qualname__}"
-        key = (name, code.co_filename, code.co_firstlineno)
-        with _instances_lock:
-            _instances[key] += 1
-            self.identity = FunctionIdentity(*key, instance=_instances[key])
+    def __init__(self, identity: FunctionIdentity, policy: str, stream: Stream, tally: Tally) -> None:
+        self.identity = identity
         self.policy = policy
         self.stream = stream
         self.tally = tally
@@ -180,6 +175,15 @@ class Publisher:
     def _publish(self, event: Event) -> None:
         self.tally.observe(event)
         self.stream.publish(event)
+
+
+def identify(function: types.FunctionType) -> FunctionIdentity:
+    """Return a new identity for a function: functions made by the same definition are told apart by a number."""
+    code = function.__code__
+    key = (f"{function.__module__}.{function.__qualname__}", code.co_filename, code.co_firstlineno)
+    with _instances_lock:
+        _instances[key] += 1
+        return FunctionIdentity(*key, instance=_instances[key])
 
 
 def cause_of(difference: Difference) -> Cause:

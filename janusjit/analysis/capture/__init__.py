@@ -7,7 +7,7 @@ in its exits, everything it relies on is in its guards.
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from janusjit.analysis.capture import (
@@ -20,6 +20,7 @@ from janusjit.analysis.capture import (
     exceptions,
     exits,
     generators,
+    hosts,
     intrinsics,
     loops,
     math_functions,
@@ -31,8 +32,10 @@ from janusjit.analysis.capture import (
 )
 from janusjit.analysis.capture.calls import function_cells
 from janusjit.analysis.capture.externals import Externals
-from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.machine import HostSites, Machine
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
+from janusjit.analysis.capture.suspension import enter_continuation
+from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Graph
@@ -41,7 +44,7 @@ from janusjit.ir.relaxations import Relaxations
 if TYPE_CHECKING:
     from janusjit.profiler.profile import Profile
 
-__all__ = ["capture"]
+__all__ = ["HostSites", "capture", "capture_continuation"]
 
 #: attempts at one capture: each failed join decides one branch
 _ATTEMPTS = 24
@@ -56,6 +59,7 @@ RULES = (
     exceptions,
     exits,
     generators,
+    hosts,
     intrinsics,
     loops,
     math_functions,
@@ -73,6 +77,7 @@ def capture(
     profile: Profile,
     arguments: Sequence[Any],
     relaxations: Relaxations,
+    sites: HostSites | None = None,
 ) -> Graph:
     """Return the graph of a function, specialised on a call.
 
@@ -88,6 +93,9 @@ def capture(
         The call's arguments in parameter order, defaults filled in. Nothing of the call is executed.
     relaxations : Relaxations
         The assumptions that failed before and are not made again.
+    sites : HostSites, optional
+        The instructions that Python has to run, as far as earlier captures know; they are added to. Without it, a
+        function is captured as a whole or not at all.
 
     Returns
     -------
@@ -98,38 +106,97 @@ def capture(
     CaptureFailure
         If the function must stay in Python, with the reason.
     """
+    names = _parameter_names(core)
+
+    def begin(machine: Machine) -> None:
+        bound = {name: machine.externals.argument(i, name, arguments[i]) for i, name in enumerate(names)}
+        machine.enter(core, function.__globals__, function.__code__, bound, function_cells(machine, function), None)
+
+    return _captured(core, names, begin, profile, relaxations, sites)
+
+
+def capture_continuation(
+    continuation: Continuation,
+    profile: Profile,
+    arguments: Sequence[Any],
+    relaxations: Relaxations,
+    sites: HostSites,
+) -> Graph:
+    """Return the graph of what is left of a call, specialised on a frame state.
+
+    Parameters
+    ----------
+    continuation : Continuation
+        Where the call goes on.
+    profile, relaxations, sites
+        As for `capture`.
+    arguments : sequence
+        The outcome of the host call, and the frame state.
+
+    Raises
+    ------
+    CaptureFailure
+        If the rest of the call must run in Python, with the reason.
+    """
+    core = continuation.frames[-1].core
+    names = tuple(f"{name}@{number}" for number, name in enumerate(continuation.names))
+
+    def begin(machine: Machine) -> None:
+        enter_continuation(machine, continuation, names, arguments)
+
+    return _captured(core, names, begin, profile, relaxations, sites)
+
+
+def _captured(
+    core: FunctionCore,
+    names: tuple[str, ...],
+    begin: Callable[[Machine], None],
+    profile: Profile,
+    relaxations: Relaxations,
+    sites: HostSites | None,
+) -> Graph:
+    """Capture again and again, until the joins and the host calls that a graph needs are known."""
     decisions: dict[Any, str] = {}
-    for _ in range(_ATTEMPTS):
+    known = HostSites() if sites is None else sites
+    joins = 0
+    while joins < _ATTEMPTS:
         try:
-            return _attempt(function, core, profile, arguments, relaxations, decisions)
+            return _attempt(core, names, begin, profile, relaxations, decisions, known)
         except PoisonUsed as used:
+            joins += 1
             decision = decisions.get(used.fork)
-            if decision == "guard" or used.fork[0] not in ("branch", "trips"):
-                raise CaptureFailure(
-                    "python.join", "supportable", core.span, core.name, f"control paths cannot be joined: {used.reason}"
-                ) from used
-            decisions[used.fork] = "guard" if decision == "split" else "split"
+            if decision != "guard" and used.fork[0] in ("branch", "trips"):
+                decisions[used.fork] = "guard" if decision == "split" else "split"
+                continue
+            failure = CaptureFailure(
+                "python.join", "supportable", core.span, core.name, f"control paths cannot be joined: {used.reason}"
+            )
+            failure.instruction = known.forks.get(used.fork)
+            if sites is None or not hosts.leave_to_python(sites, failure):
+                raise failure from used
+        except CaptureFailure as failure:
+            if sites is None or not hosts.leave_to_python(sites, failure):
+                raise
     raise CaptureFailure(
         "limit.joins", "supportable", core.span, core.name, "too many branches leave values of different kinds"
     )
 
 
 def _attempt(
-    function: types.FunctionType,
     core: FunctionCore,
+    names: tuple[str, ...],
+    begin: Callable[[Machine], None],
     profile: Profile,
-    arguments: Sequence[Any],
     relaxations: Relaxations,
     decisions: dict[Any, str],
+    sites: HostSites,
 ) -> Graph:
-    names = _parameter_names(core)
     graph = Graph(core.qualified_name, names, span=core.span)
     machine = Machine.__new__(Machine)
     externals = Externals(graph, relaxations, relaxations.static, lambda: machine.span)
-    machine.__init__(graph, externals, profile, relaxations, decisions)  # type: ignore[misc]
+    machine.__init__(graph, externals, profile, relaxations, decisions, sites)  # type: ignore[misc]
     externals.assume_error_modes(core.span)
-    bound = {name: externals.argument(i, name, arguments[i]) for i, name in enumerate(names)}
-    machine.enter(core, function.__globals__, function.__code__, bound, function_cells(machine, function), None)
+    begin(machine)
     try:
         machine.run((0, 0))
     except Terminated:

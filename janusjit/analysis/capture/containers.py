@@ -130,21 +130,20 @@ def execute_build_slice(machine: Machine, instruction: BuildSlice) -> None:
 @executes(ListAppend)
 def execute_list_append(machine: Machine, instruction: ListAppend) -> None:
     """An item of a list comprehension."""
-    machine.heap(_reference(machine, instruction.owner)).items.append(machine.get(instruction.value))
+    METHODS[list, "append"](machine, _reference(machine, instruction.owner), [machine.get(instruction.value)], {})
 
 
 @executes(SetAdd)
 def execute_set_add(machine: Machine, instruction: SetAdd) -> None:
     """An item of a set comprehension."""
-    value = machine.get(instruction.value)
-    machine.heap(_reference(machine, instruction.owner)).items.setdefault(hash_key(machine, value), value)
+    METHODS[set, "add"](machine, _reference(machine, instruction.owner), [machine.get(instruction.value)], {})
 
 
 @executes(DictInsert)
 def execute_dict_insert(machine: Machine, instruction: DictInsert) -> None:
     """An item of a dict comprehension."""
-    key = hash_key(machine, machine.get(instruction.key))
-    machine.heap(_reference(machine, instruction.owner)).items[key] = machine.get(instruction.value)
+    owner = _reference(machine, instruction.owner)
+    set_item(machine, owner, machine.get(instruction.key), machine.get(instruction.value))
 
 
 def _reference(machine: Machine, atom: Any) -> Reference:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import types
+from collections.abc import Callable, Collection
 from typing import Any
 
+from janusjit.analysis import frame_values
 from janusjit.analysis.capture.arrays import check_mirror, read
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import EXIT, Machine
@@ -20,6 +22,7 @@ from janusjit.analysis.capture.state import (
     DictObject,
     GeneratorObject,
     Instance,
+    IteratorObject,
     ListObject,
     Namespace,
     SetObject,
@@ -28,7 +31,9 @@ from janusjit.analysis.capture.state import (
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
+    BuiltinMethod,
     Deferred,
+    DictView,
     FunctionValue,
     HostValue,
     Known,
@@ -37,6 +42,7 @@ from janusjit.analysis.capture.values import (
     Reference,
     Scalar,
     SliceValue,
+    SuperValue,
     TupleValue,
 )
 from janusjit.ir.boxes import (
@@ -65,20 +71,36 @@ from janusjit.ir.boxes import (
     WriteArray,
 )
 from janusjit.ir.graph import Node, Value
+from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
+
+
+#: the heap index of an object, and the attribute, key or position that holds another
+Edge = tuple[int, Any]
+
+
+class _Cycle(Exception):
+    """An object made inside holds itself; ``edge`` is where the circle can be cut."""
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(edge)
+        self.edge = edge
 
 
 class Boxer:
     """Builds the recipe of one exit."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, postponed: Collection[Edge] = ()) -> None:
         self.machine = machine
+        self.postponed = postponed
         self.operands: list[Value] = []
         self._numbers: dict[Value, int] = {}
         self._keys: dict[Any, int] = {}
         self._count = itertools.count()
         self._boxes: dict[Any, Box] = {}
-        self._open: set[int] = set()
+        self._open: dict[int, Edge | None] = {}
+        self._later: list[tuple[Edge, AbstractValue]] = []
+        self._cells: list[tuple[Box, AbstractValue]] = []
 
     def operand(self, value: Value) -> int:
         """Return the number of an operand, adding it if it is new."""
@@ -111,12 +133,22 @@ class Boxer:
             maker: Any = slice if isinstance(value, SliceValue) else range
             return CallBox(maker, tuple(map(self.box, (value.start, value.stop, value.step))))
         if isinstance(value, FunctionValue):
-            return self._function(value)
+            return self.box(value.made) if value.made is not None else self._function(value)
         if isinstance(value, MethodValue):
             return CallBox(types.MethodType, (self.box(value.function), self.box(value.owner)))
+        if isinstance(value, BuiltinMethod):
+            return self._assembled("builtin_method", (value.name,), value.owner)
+        if isinstance(value, DictView):
+            return self._assembled("dict_view", (value.kind,), value.owner)
+        if isinstance(value, SuperValue):
+            return self._assembled("super", (), Known(value.type_), value.owner)
         raise self.machine.unsupported(
             "python.result", type(value).__name__, "an object of this kind leaves the function"
         )
+
+    def _assembled(self, kind: str, fixed: tuple[Any, ...], *parts: AbstractValue, key: int = -1) -> Box:
+        """Return the recipe for an object that is made of others, as a frame state's composites are."""
+        return CallBox(frame_values.make, (ConstantBox(kind), ConstantBox(fixed), *map(self.box, parts)), key)
 
     def _key(self, identity: Any) -> int:
         if identity not in self._keys:
@@ -127,11 +159,23 @@ class Boxer:
         found = self._boxes.get(key)
         if found is None:
             if key in self._open:
-                raise self.machine.unsupported("python.result", "cycle", "an object made inside contains itself")
-            self._open.add(key)
+                edge = next((edge for edge in reversed(self._open.values()) if edge is not None), None)
+                if edge is None:
+                    raise self.machine.unsupported("python.result", "cycle", "an object made inside contains itself")
+                raise _Cycle(edge)
+            self._open[key] = None
             found = self._boxes[key] = make()
-            self._open.discard(key)
+            del self._open[key]
         return found
+
+    def _part(self, index: int, key: int, slot: Any, value: AbstractValue) -> Box:
+        """Return the recipe for what an object holds; for what has to wait until that is made, of None."""
+        edge = (index, slot)
+        if edge in self.postponed:
+            self._later.append((edge, value))
+            return ConstantBox(None)
+        self._open[key] = edge
+        return self.box(value)
 
     # ------------------------------------------------------------------ arrays and tuples
 
@@ -191,30 +235,64 @@ class Boxer:
 
     def _reference(self, value: Reference) -> Box:
         item = self.machine.heap(value)
+        if isinstance(item, Cell) and item.live is not None:
+            return ConstantBox(item.live) if item.holder is None else PlaceBox(item.holder)
         if item.place is not None:
             return PlaceBox(item.place)
         key = self._key(("heap", value.index))
         if isinstance(item, ListObject):
-            return self._once(key, lambda: SequenceBox(list, tuple(map(self.box, item.items)), key))
+            return self._once(key, lambda: self._list(item, value.index, key))
         if isinstance(item, SetObject):
             return self._once(key, lambda: SequenceBox(set, tuple(map(self.box, item.items.values())), key))
         if isinstance(item, DictObject):
-            return self._once(key, lambda: self._dict(item, key))
+            return self._once(key, lambda: self._dict(item, value.index, key))
         if isinstance(item, Instance):
-            return self._once(key, lambda: self._instance(item, key))
+            return self._once(key, lambda: self._instance(item, value.index, key))
         if isinstance(item, Cell):
-            contents = () if item.value is None else (self.box(item.value),)
-            return self._once(key, lambda: CallBox(types.CellType, contents, key))
+            return self._once(key, lambda: self._cell(item, key))
+        if isinstance(item, IteratorObject):
+            return self._once(key, lambda: self._iterator(item, key))
         raise self.machine.unsupported(
             "python.result",
             "generator" if isinstance(item, GeneratorObject) else "iterator",
             "a generator or iterator leaves the function",
         )
 
-    def _dict(self, item: DictObject, key: int) -> Box:
+    def _iterator(self, item: IteratorObject, key: int) -> Box:
+        """Return the recipe for an iterator that stands where it stands now."""
+        sources = item.sources
+        if item.kind == "range":
+            (source,) = sources
+            assert isinstance(source, RangeValue)
+            return self._assembled("range", (None,) * 4, source.start, source.stop, source.step, item.position, key=key)
+        if item.kind == "sequence" and isinstance(item.position, Known):
+            return self._assembled("sequence", (item.position.value,), sources[0], key=key)
+        if item.kind == "rows":
+            return self._assembled("rows", (), sources[0], item.position, key=key)
+        if item.kind == "zip":
+            return self._assembled("zip", (item.strict,), *sources, key=key)
+        if item.kind in ("map", "filter") and item.function is not None:
+            return self._assembled(item.kind, (), item.function, *sources, key=key)
+        if item.kind == "enumerate":
+            start = item.function or Known(0)
+            return self._assembled("enumerate", (None, None), start, item.position, *sources, key=key)
+        raise self.machine.unsupported("python.result", "iterator", f"an iterator ({item.kind}) leaves the function")
+
+    def _cell(self, item: Cell, key: int) -> Box:
+        """Return the recipe for a cell: it is made empty, since what is in it may hold the cell itself."""
+        made = CallBox(types.CellType, (), key)
+        if item.value is not None:
+            self._cells.append((made, item.value))
+        return made
+
+    def _list(self, item: ListObject, index: int, key: int) -> Box:
+        items = tuple(self._part(index, key, place, value) for place, value in enumerate(item.items))
+        return SequenceBox(list, items, key)
+
+    def _dict(self, item: DictObject, index: int, key: int) -> Box:
         if item.type_ is not dict:
             raise self.machine.unsupported("python.result", item.type_.__name__, "it leaves the function")
-        return DictBox(tuple((self.key(k), self.box(v)) for k, v in item.items.items()), key)
+        return DictBox(tuple((self.key(k), self._part(index, key, k, v)) for k, v in item.items.items()), key)
 
     def key(self, key: Any) -> Box:
         """Return the recipe for a dict key or set item."""
@@ -224,11 +302,11 @@ class Boxer:
             return SequenceBox(tuple, tuple(map(self.key, key)))
         return ConstantBox(key)
 
-    def _instance(self, item: Instance, key: int) -> Box:
+    def _instance(self, item: Instance, index: int, key: int) -> Box:
         if issubclass(item.type_, BaseException):
             raise self.machine.unsupported("python.result", item.type_.__name__, "an exception object is returned")
         attributes = tuple(
-            (name, self.box(value))
+            (name, self._part(index, key, name, value))
             for name, value in item.attributes.items()
             if not (isinstance(value, Known) and value.value is MISSING)
         )
@@ -266,7 +344,28 @@ class Boxer:
         for index, item in sorted(self.machine.state.heap.items(), reverse=True):
             if index < 0 and item.written:
                 found.extend(self._object_effects(item))
-        return tuple(found)
+        filled: list[Effect] = []
+        while self._cells or self._later:
+            while self._cells:
+                cell, contents = self._cells.pop()
+                filled.append(SetAttribute(cell, "cell_contents", self.box(contents)))
+            if self._later:
+                edge, value = self._later.pop()
+                filled.append(self._postponed_effect(edge, value))
+        return (*filled, *found)
+
+    def _postponed_effect(self, edge: Edge, value: AbstractValue) -> Effect:
+        """Return the write that puts into an object what could not be made before it."""
+        index, slot = edge
+        owner, item = self.box(Reference(index)), self.machine.state.at(index)
+        if isinstance(item, ListObject):
+            return SetItem(owner, ConstantBox(slot), self.box(value))
+        if isinstance(item, DictObject):
+            return SetItem(owner, self.key(slot), self.box(value))
+        assert isinstance(item, Instance)
+        if find_on_type(item.type_, "__setattr__") is not object.__setattr__:
+            raise self.machine.unsupported("python.result", "cycle", "an object made inside contains itself")
+        return SetAttribute(owner, slot, self.box(value))
 
     def _object_effects(self, item: Any) -> list[Effect]:
         if isinstance(item, Storage):
@@ -282,6 +381,8 @@ class Boxer:
         if isinstance(item, Instance):
             return self._instance_effects(item)
         if isinstance(item, Cell) and item.live is not None and item.value is not None:
+            if item.holder is not None:
+                return [SetAttribute(PlaceBox(item.holder), "cell_contents", self.box(item.value))]
             return [SetCell(item.live, self.box(item.value))]
         if isinstance(item, Namespace):
             return [
@@ -354,10 +455,20 @@ def _function(code: Any, namespace: Any, name: Any, cells: Any, defaults: Any, k
 def exit_graph(machine: Machine, value: AbstractValue) -> Terminated:
     """End the path with an exit that returns ``value``."""
     machine.check_generators(machine.state)
-    boxer = Boxer(machine)
-    result = boxer.box(value)
-    recipe = ExitRecipe(result, boxer.effects())
-    return machine.terminate(Node("exit", tuple(boxer.operands), (), {"recipe": recipe}, machine.span))
+    return end_with(machine, lambda boxer: boxer.box(value))
+
+
+def end_with(machine: Machine, make: Callable[[Boxer], Box]) -> Terminated:
+    """End the path with an exit; ``make`` boxes its result. Objects that hold each other are made, then joined."""
+    postponed: set[Edge] = set()
+    while True:
+        boxer = Boxer(machine, postponed)
+        try:
+            recipe = ExitRecipe(make(boxer), boxer.effects())
+        except _Cycle as found:
+            postponed.add(found.edge)
+            continue
+        return machine.terminate(Node("exit", tuple(boxer.operands), (), {"recipe": recipe}, machine.span))
 
 
 EXIT.append(exit_graph)

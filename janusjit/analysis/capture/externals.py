@@ -117,6 +117,8 @@ class Externals(EntryGuards):
         self._memo: dict[Any, AbstractValue] = {}
         self._symbols: dict[Any, Dim] = {}
         self._arrays: dict[int, tuple[Place, np.ndarray]] = {}
+        self._held_cells: list[Place] = []
+        self.resumed = False
 
     def argument(self, index: int, name: str, live: Any) -> AbstractValue:
         """Return parameter ``index``."""
@@ -158,12 +160,27 @@ class Externals(EntryGuards):
         place = self._place((id(live), "cell"), lambda: CellPlace(live, name))
         return self._template(("cell", id(live)), lambda: Cell(place, live=live))
 
+    def held_cell(self, holder: Place, live: types.CellType, name: str) -> Reference:
+        """Return the heap object of a cell that is itself found at a place; another one at each call."""
+        key = ("cell", id(live))
+        known = self._memo.get(key)
+        if isinstance(known, Reference):
+            cell = self.templates[known.index]
+            assert isinstance(cell, Cell)
+            self._guard_same(cell.holder or self.constant_place(live, name), holder, live)
+            return known
+        for other in self._held_cells:
+            self.guard_distinct(other, holder)
+        self._held_cells.append(holder)
+        place = self.attribute_place(holder, "cell_contents")
+        return self._template(key, lambda: Cell(place, live=live, holder=holder))
+
     def read_cell(self, cell: Cell) -> AbstractValue:
         """Return the contents of an outside cell at entry."""
         assert cell.live is not None and cell.place is not None
         key = (id(cell.live), "contents")
         if key not in self._memo:
-            self._memo[key] = self.read(cell.place, cell.place.read(()))
+            self._memo[key] = self.read(cell.place, CellPlace(cell.live, "").read(()))
         return self._memo[key]
 
     def _template(self, key: Any, make: Callable[[], HeapObject]) -> Reference:
@@ -226,7 +243,8 @@ class Externals(EntryGuards):
     def _read_scalar(self, place: Place, live: Any) -> AbstractValue:
         kind = type(live)
         fixed = str(place) in self.static
-        if kind in (str, bytes) or fixed:
+        passed_on = self.resumed and isinstance(place, ArgumentPlace) and not self.may_assume_value(place)
+        if fixed or (kind in (str, bytes) and not passed_on):
             self.guard_value(place, live)
             return Known(live)
         if kind is bool and self.may_assume_value(place):

@@ -48,6 +48,15 @@ def live_names(frame: Frame) -> Names | None:
     return analysis.after.get(id(top.block.instructions[top.index - 1]))
 
 
+def live_after(frame: Frame, at: bool) -> Names | None:
+    """Return the locals that may be read behind the instruction a frame is stopped at; with ``at``, by it as well."""
+    names = live_names(frame)
+    top = frame.blocks[-1]
+    if not at or names is None or isinstance(top, LoopEntry | GraphLoopEntry):
+        return names
+    return names | _all_uses(top.block.instructions[top.index - 1])
+
+
 @dataclasses.dataclass(slots=True)
 class _Context:
     """Where jumps go: the names live after the loop and at its header, at handlers, and at the function's end."""

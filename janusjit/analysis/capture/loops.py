@@ -16,8 +16,10 @@ from janusjit.analysis.capture.machine import FINISH, Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
-from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State
-from janusjit.analysis.capture.values import Known, RangeValue, Reference, Scalar
+from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State, TestEntry
+from janusjit.analysis.capture.suspension import suspend
+from janusjit.analysis.capture.values import HostValue, Known, RangeValue, Reference, Scalar
+from janusjit.analysis.continuation import BlockStep
 from janusjit.analysis.core import Block, Break, Continue, For, Instruction, Return, While, Yield, YieldFrom
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value
@@ -50,6 +52,13 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
     entry.iterations += 1
     if entry.iterations > UNROLL_LIMIT:
         raise machine.unsupported("limit.unrolling", "loop", f"more than {UNROLL_LIMIT} iterations would be unrolled")
+    if machine.nested == 0:
+        machine.outermost = (len(machine.state.frames), instruction)
+    if isinstance(instruction, For) and isinstance(machine.get(instruction.iterator), HostValue):
+        raise _draw_by_python(machine, instruction)
+    if instruction in machine.hosts.loops:
+        _finish_separate_turn(machine, entry)
+        return
     if isinstance(instruction, For) and has_next(machine, machine.get(instruction.iterator)) is None:
         _draw_one(machine, instruction)
         return
@@ -71,6 +80,56 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
 
 
 FINISH[LoopEntry] = _finish_loop
+
+
+def _draw_by_python(machine: Machine, instruction: For) -> Terminated:
+    """End the path where the next item comes from an iterator that capture cannot enter."""
+    if machine.nested:
+        raise machine.unsupported("python.iterator", "for", "an iterator that capture cannot enter is drawn from")
+    steps = (BlockStep(instruction.body, 0),)
+    return suspend(machine, "draw", instruction, "the iterator is Python's", "python.iterator", steps)
+
+
+def _finish_separate_turn(machine: Machine, entry: LoopEntry) -> None:
+    """The next turn is due of a loop whose turns are regions of their own: after one turn, commit."""
+    instruction = entry.instruction
+    if machine.nested:
+        raise machine.unsupported("python.loop", "loop", "what the loop carries keeps changing kind")
+    if entry.iterations > 1:
+        raise suspend(machine, "commit", instruction, "the loop's turns are regions of their own", "python.loop")
+    if isinstance(instruction, While):
+        machine.frame.blocks.append(TestEntry(_EMPTY, instruction=instruction))
+        machine.push(instruction.test)
+        return
+    assert isinstance(instruction, For)
+    answer = has_next(machine, machine.get(instruction.iterator))
+    if answer is None:
+        _draw_one(machine, instruction)
+    else:
+        _turn_or_leave(machine, instruction, answer)
+
+
+def _turn_or_leave(machine: Machine, instruction: Instruction, answer: bool | Value) -> None:
+    """Begin the next turn or leave the loop; where only run time tells, both, apart from each other."""
+    if isinstance(answer, Value):
+        enter, leave = (lambda: _begin_iteration(machine, instruction)), (lambda: _leave(machine, instruction))
+        fork(machine, answer, enter, leave, site_key(machine, "trips"), (1, 1), True)
+    elif answer:
+        _begin_iteration(machine, instruction)
+    else:
+        _leave(machine, instruction)
+
+
+def _finish_test(machine: Machine, entry: TestEntry) -> None:
+    """The test of a ``while`` has run on the stack."""
+    instruction = entry.instruction
+    assert isinstance(instruction, While)
+    machine.frame.blocks.pop()
+    machine.span, machine.site = instruction.span, instruction.site
+    _turn_or_leave(machine, instruction, truth(machine, machine.get(instruction.condition)))
+
+
+FINISH[TestEntry] = _finish_test
 
 
 def _draw_one(machine: Machine, instruction: For) -> None:
@@ -291,7 +350,7 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
         if condition is not True and top.attempts >= _PEEL_LIMIT:
             if isinstance(failure, CaptureFailure | Unmergeable) and _fix_trip_count(machine, instruction):
                 return
-            raise _loop_failure(machine, failure) from failure
+            raise _loop_failure(machine, instruction, failure) from failure
         _begin_iteration(machine, instruction)
 
 
@@ -312,10 +371,12 @@ def _fix_trip_count(machine: Machine, instruction: Instruction) -> bool:
     return True
 
 
-def _loop_failure(machine: Machine, failure: Exception) -> CaptureFailure:
+def _loop_failure(machine: Machine, instruction: Instruction, failure: Exception) -> CaptureFailure:
     if isinstance(failure, CaptureFailure):
         return failure
-    return machine.unsupported("python.loop", "loop", f"what the loop carries keeps changing kind: {failure}")
+    raised = machine.unsupported("python.loop", "loop", f"what the loop carries keeps changing kind: {failure}")
+    raised.instruction = instruction
+    return raised
 
 
 def _fixed_point(machine: Machine, instruction: Instruction) -> None:
@@ -342,13 +403,15 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
             _emit(machine, instruction, region, loop, merger, mark)
             return
         header, parameters, shape = merged, tuple(slot.result for slot in merger.slots), found
-    raise machine.unsupported("python.loop", "loop", "what the loop carries does not settle")
+    raise _loop_failure(machine, instruction, Unmergeable("it does not settle"))
 
 
 def site_key_of(machine: Machine, instruction: Instruction) -> Any:
     """Return the name under which a loop's unmergeable variables are remembered."""
     machine.span, machine.site = instruction.span, instruction.site
-    return site_key(machine, "loop")
+    key = site_key(machine, "loop")
+    machine.hosts.forks[key] = instruction
+    return key
 
 
 def _run_body(machine: Machine, instruction: Instruction, state: State, region: Region) -> GraphLoop:

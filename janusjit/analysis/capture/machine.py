@@ -7,7 +7,8 @@ one for each Core node kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Hashable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from janusjit.analysis.capture.externals import Externals, Unread
@@ -33,7 +34,9 @@ from janusjit.analysis.capture.values import (
     TupleValue,
     lift,
 )
+from janusjit.analysis.continuation import CommitPoint
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction
+from janusjit.analysis.twin import is_user_code
 from janusjit.errors import CaptureFailure, Category
 from janusjit.ir.dims import DimExpr, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Graph, Node, Region, Value
@@ -76,14 +79,22 @@ class Machine:
     nested : int
         How many rules wait for a run of the machine that they started: what they do next is not on the stack, so
         that control paths have to be joined before they go on.
+    hosts : HostSites
+        The instructions that Python runs, and the commit points made for them.
+    outermost : (int, Instruction) or None
+        The instruction that is being executed and not by a nested run, and how many frames there were before it.
     """
 
-    def __init__(self, graph: Graph, externals: Externals, profile: Any, relaxations: Any, decisions: Any) -> None:
+    def __init__(
+        self, graph: Graph, externals: Externals, profile: Any, relaxations: Any, decisions: Any, hosts: HostSites
+    ) -> None:
         self.graph = graph
         self.externals = externals
         self.profile = profile
         self.relaxations = relaxations
         self.decisions = decisions
+        self.hosts = hosts
+        self.outermost: tuple[int, Instruction] | None = None
         self.state = State(externals.templates)
         self.region: Region = graph.body
         self.span = graph.span
@@ -175,8 +186,25 @@ class Machine:
     def unsupported(
         self, code: str, construct: str, reason: str, category: Category = "supportable", hint: str = ""
     ) -> CaptureFailure:
-        """Return the failure that leaves the whole function in Python, at the present instruction."""
-        return CaptureFailure(code, category, self.span, construct, reason, hint)
+        """Return the failure that leaves the present instruction, or the whole function, in Python."""
+        failure = CaptureFailure(code, category, self.span, construct, reason, hint)
+        failure.instruction = self.blamed()
+        return failure
+
+    def blamed(self) -> Instruction | None:
+        """Return the instruction that Python would have to run if the present one cannot be captured.
+
+        That is the innermost one in user code whose frames are all on the stack.
+        """
+        if self.outermost is None:
+            return None
+        count, instruction = self.outermost
+        frames = self.state.frames[:count]
+        for position, frame in enumerate(frames[1:]):
+            if frame.code is not None and not is_user_code(frame.code):
+                caller = frames[position].blocks[-1]
+                return caller.block.instructions[caller.index - 1] if caller.index else None
+        return instruction
 
     # ------------------------------------------------------------------ values
 
@@ -287,6 +315,10 @@ class Machine:
             instruction = entry.block.instructions[entry.index]
             entry.index += 1
             self.span, self.site = instruction.span, instruction.site
+            if self.nested == 0:
+                self.outermost = (len(self.state.frames), instruction)
+            if instruction in self.hosts.instructions:
+                raise SUSPEND[0](self, instruction)
             execute = EXECUTE.get(type(instruction))
             if execute is None:
                 raise self.unsupported(
@@ -400,7 +432,30 @@ class Machine:
             self.frame.locals[frame.target] = value
 
 
-#: set by `janusjit.analysis.capture.exceptions` and `.exits`, which build on the machine
+@dataclass(slots=True)
+class HostSites:
+    """What captures of one function found out about where Python is needed; shared by its continuations.
+
+    Attributes
+    ----------
+    instructions : dict
+        Each instruction that Python runs, and the failure that says why.
+    loops : set
+        The loops whose turns are separate regions.
+    points : dict
+        The commit points made so far, by key.
+    forks : dict
+        The loop behind each name under which unmergeable variables are remembered.
+    """
+
+    instructions: dict[Instruction, CaptureFailure] = field(default_factory=dict)
+    loops: set[Instruction] = field(default_factory=set)
+    points: dict[Hashable, CommitPoint] = field(default_factory=dict)
+    forks: dict[Any, Instruction] = field(default_factory=dict)
+
+
+#: set by `janusjit.analysis.capture.exceptions`, `.exits` and `.hosts`, which build on the machine
+SUSPEND: list[Callable[[Machine, Instruction], Terminated]] = []
 UNWIND_TRY: list[Callable[[Machine, TryEntry, Unwinding], bool]] = []
 EXIT: list[Callable[[Machine, AbstractValue], Terminated]] = []
 

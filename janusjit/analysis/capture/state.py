@@ -102,10 +102,14 @@ class Instance(HeapObject):
 
 @dataclass(slots=True)
 class Cell(HeapObject):
-    """A closure cell; ``live`` is the cell itself when it is from outside."""
+    """A closure cell; ``live`` is the cell itself when it is from outside.
+
+    ``holder`` is the place of the cell when each call has another one there.
+    """
 
     value: AbstractValue | None = None
     live: types.CellType | None = None
+    holder: Place | None = None
 
 
 @dataclass(slots=True)
@@ -180,6 +184,15 @@ class GraphLoopEntry(ControlEntry):
 
     instruction: Instruction = None  # type: ignore[assignment]
     loop: Any = None
+
+
+@dataclass(slots=True)
+class TestEntry(ControlEntry):
+    """Under the test of a ``while`` whose control path has to stay on the stack; on top: the test has been run."""
+
+    __test__ = False  # no test case, whatever pytest thinks of the name
+
+    instruction: Instruction = None  # type: ignore[assignment]
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.signals import Unwinding
 from janusjit.analysis.capture.state import Cell, Namespace
-from janusjit.analysis.capture.values import AbstractValue, FunctionValue, Reference
+from janusjit.analysis.capture.values import AbstractValue, FunctionValue, Known, Reference
 from janusjit.analysis.core import (
     Break,
     Continue,
@@ -24,6 +24,7 @@ from janusjit.analysis.core import (
     StoreCell,
     StoreGlobal,
 )
+from janusjit.ir.places import MISSING
 
 
 @executes(Move)
@@ -93,7 +94,7 @@ def execute_load_cell(machine: Machine, instruction: LoadCell) -> None:
     value = cell.value
     if value is None and cell.live is not None and not cell.written:
         value = machine.externals.read_cell(cell)
-    if value is None:
+    if value is None or (isinstance(value, Known) and value.value is MISSING):
         raise machine.python_error(NameError, f"cannot access free variable '{instruction.name}'")
     machine.set(instruction.target, machine.resolve(value))
 

@@ -105,7 +105,10 @@ class RangeValue(AbstractValue):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FunctionValue(AbstractValue):
-    """A Python function made during the call (closure): its Core, the cells it closes over and its defaults."""
+    """A Python function made during the call (closure): its Core, the cells it closes over and its defaults.
+
+    ``made`` is set once the function object exists, which it does after a commit point.
+    """
 
     core: FunctionCore
     namespace: dict[str, Any]
@@ -114,6 +117,7 @@ class FunctionValue(AbstractValue):
     keyword_defaults: tuple[tuple[str, AbstractValue], ...] = ()
     code: types.CodeType | None = None
     identity: int = field(default_factory=lambda: next(_identities))
+    made: AbstractValue | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

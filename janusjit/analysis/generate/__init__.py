@@ -10,13 +10,25 @@ import ast
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 
-from janusjit.analysis.core import DeleteCell, FunctionCore, Opaque, Parameters, StoreCell
+from janusjit.analysis.continuation import FrameShape
+from janusjit.analysis.core import DeleteCell, FunctionCore, Instruction, Opaque, Parameters, StoreCell
 from janusjit.analysis.generate import expressions, statements
 from janusjit.analysis.generate.emitter import RUNTIME, Emitter
+from janusjit.analysis.generate.resume import MANAGER, PENDING, host_body, host_core, resume_body
 from janusjit.analysis.generate.runtime import CodeMaker, Runtime, closure_for
-from janusjit.analysis.walk import walk
+from janusjit.analysis.walk import bound_by, walk
+from janusjit.spans import Span
 
-__all__ = ["Generated", "Mode", "expressions", "generate", "instantiate", "statements"]
+__all__ = [
+    "Generated",
+    "Mode",
+    "expressions",
+    "generate",
+    "generate_host",
+    "generate_resumption",
+    "instantiate",
+    "statements",
+]
 
 _FACTORY = ".factory"
 _FUNCTION = ".function"
@@ -67,7 +79,64 @@ def generate(core: FunctionCore, mode: Mode = Mode()) -> Generated:
     body, pending = emitter.block(core.body)
     entry = [_entry(core, emitter)] if mode.probes else []
     definition = _definition(core, [*_declarations(core, emitter), *entry, *emitter.closed(body, pending)], emitter)
-    outer_names = [*core.free, RUNTIME]
+    return _compiled(core, emitter, definition, [*core.free, RUNTIME], mode)
+
+
+def generate_resumption(shape: FrameShape, bound: tuple[str, ...], span: Span, mode: Mode = Mode()) -> Generated:
+    """Make a code object that goes on in the middle of a function.
+
+    Its parameters are the pending operation, ``__exit__`` of each ``with``, then the frame's variables in order; the
+    cells the frame's closures share are free variables.
+
+    Parameters
+    ----------
+    shape : FrameShape
+        The frame.
+    bound : tuple of str
+        The locals that the pending operation gives.
+    span : Span
+        Of the pending operation; `janusjit.spans.UNKNOWN_SPAN` if nothing is pending.
+    mode : Mode
+        What to generate.
+    """
+    core = shape.core
+    functions: list[FunctionCore] = []
+    emitter = Emitter(core, mode, functions)
+    body = resume_body(emitter, shape, bound, span)
+    managers = [MANAGER.format(number) for number in range(len(shape.managers))]
+    names = [PENDING, *managers, *(name for name, _ in shape.variables)]
+    outer = [*dict.fromkeys([*core.free, *sorted(core.cells)]), RUNTIME]
+    declared = _resumed_declarations(core, emitter, names)
+    definition = _function_definition(emitter, names, [*declared, *body])
+    return _compiled(core, emitter, definition, outer, mode)
+
+
+def generate_host(core: FunctionCore, instruction: Instruction, operands: tuple[str, ...]) -> Generated:
+    """Make a code object that runs one instruction of a function.
+
+    Its parameters are the locals it reads; it returns the local it binds, or a tuple of those.
+    """
+    alone = host_core(core, instruction)
+    emitter = Emitter(alone, Mode(original_functions=True), [])
+    shared = {*core.free, *core.cells}
+    body = host_body(emitter, instruction, tuple(name for name in bound_by(instruction) if name not in shared))
+    outer = [*dict.fromkeys([*core.free, *sorted(core.cells)]), RUNTIME]
+    declared = _resumed_declarations(alone, emitter, list(operands))
+    definition = _function_definition(emitter, list(operands), [*declared, *body])
+    return _compiled(core, emitter, definition, outer, Mode(original_functions=True))
+
+
+def _function_definition(emitter: Emitter, names: list[str], body: list[ast.stmt]) -> ast.stmt:
+    emitter.span = emitter.core.span
+    arguments = _arguments(Parameters(positional=tuple(names)))
+    node: ast.stmt = emitter.at(ast.FunctionDef(_FUNCTION, arguments, body, [], None))
+    return node
+
+
+def _compiled(
+    core: FunctionCore, emitter: Emitter, definition: ast.stmt, outer_names: list[str], mode: Mode
+) -> Generated:
+    """Compile a definition as a function nested in one that has ``outer_names`` as variables."""
     factory = ast.FunctionDef(
         name=_FACTORY,
         args=ast.arguments(
@@ -80,7 +149,7 @@ def generate(core: FunctionCore, mode: Mode = Mode()) -> Generated:
     compiled = compile(module, core.span.file, "exec", dont_inherit=True)
     code = _inner(_inner(compiled, _FACTORY), _FUNCTION)
     code = _renamed(code, core.qualified_name).replace(co_name=core.name)
-    return Generated(code, Runtime(functions, _code_maker(mode)))
+    return Generated(code, Runtime(emitter.functions, _code_maker(mode)))
 
 
 def _code_maker(mode: Mode) -> CodeMaker:
@@ -132,6 +201,21 @@ def _declarations(core: FunctionCore, emitter: Emitter) -> list[ast.stmt]:
     bound = written | set(emitter.definitions) | {found.variadic, found.variadic_keyword}
     bound.update(found.positional_only, found.positional, found.keyword_only)
     for name in sorted(core.variables - bound):
+        node = ast.AnnAssign(emitter.target(name), emitter.constant(None), None, 1)  # in a function, no code
+        declared.append(emitter.at(node))
+    return declared
+
+
+def _resumed_declarations(core: FunctionCore, emitter: Emitter, parameters: list[str]) -> list[ast.stmt]:
+    """Declare the globals, the shared variables, and every other variable of the function as local."""
+    emitter.span = core.span
+    shared = sorted({*core.free, *core.cells})
+    declared: list[ast.stmt] = []
+    if core.declared_globals:
+        declared.append(emitter.at(ast.Global(sorted(core.declared_globals))))
+    if shared:
+        declared.append(emitter.at(ast.Nonlocal(shared)))
+    for name in sorted(core.variables - {*shared, *parameters, *core.declared_globals}):
         node = ast.AnnAssign(emitter.target(name), emitter.constant(None), None, 1)  # in a function, no code
         declared.append(emitter.at(node))
     return declared

@@ -105,6 +105,10 @@ class Emitter:
         node: ast.expr = self.at(ast.Constant(value))
         return node
 
+    def constant_or_name(self, atom: Atom) -> ast.expr:
+        """Return the read of an atom that is assigned already."""
+        return self.constant(atom.value) if isinstance(atom, Constant) else self.name(atom.name)
+
     def runtime(self, method: str, *arguments: ast.expr) -> ast.expr:
         """Return a call of a method of the runtime object."""
         function = self.at(ast.Attribute(self.name(RUNTIME), method, ast.Load()))

@@ -7,6 +7,7 @@ user's program; a nested function that generated code makes has the code object 
 from __future__ import annotations
 
 import builtins
+import itertools
 import sys
 from collections.abc import Callable
 from types import CellType, CodeType, FunctionType
@@ -18,6 +19,21 @@ from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
 
 CodeMaker = Callable[[FunctionCore], tuple[CodeType, "Runtime | None"]]
+
+
+class Entered:
+    """A context manager that has been entered before; leaving it calls ``leave``."""
+
+    __slots__ = ("_leave",)
+
+    def __init__(self, leave: Callable[..., Any]) -> None:
+        self._leave = leave
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *raised: Any) -> Any:
+        return self._leave(*raised)
 
 
 class Runtime:
@@ -35,6 +51,17 @@ class Runtime:
     slice = staticmethod(builtins.slice)
     set: Any = staticmethod(builtins.set)
     insert = staticmethod(dict.__setitem__)
+
+    @staticmethod
+    def resumed(iterator: Any) -> Any:
+        """Return an iterator with one turn more in front, for the turn of a loop that has begun."""
+        return itertools.chain((None,), iterator)
+
+    @staticmethod
+    def entered(leave: Any) -> Entered:
+        """Return a context manager that has been entered before."""
+        return Entered(leave)
+
     is_sequence = staticmethod(INTRINSICS["is_sequence"])
     is_mapping = staticmethod(INTRINSICS["is_mapping"])
     length = staticmethod(INTRINSICS["length"])

@@ -6,7 +6,7 @@ Owns one emitter for each instruction without a value, and folding branches back
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Block, Constant, Local
@@ -224,17 +224,17 @@ def emit_for(emitter: Emitter, instruction: core.For) -> None:
     (iterator,) = emitter.take_pending([instruction.iterator])
     emitter.flush()
     iterable = iterator.node if iterator.iterable is None else iterator.iterable
-    _loop_start(emitter, instruction.site)
+    loop_start(emitter, instruction.site)
     target, block = _loop_target(emitter, instruction)
     first: list[ast.stmt] = []
     if emitter.probes and isinstance(target, ast.Name):
         site, item = emitter.constant(instruction.site), emitter.name(instruction.target)
         first.append(emitter.at(ast.Expr(emitter.runtime("value", site, item))))
-    body = _loop_body(emitter, instruction.site, block, first)
+    body = loop_body(emitter, instruction.site, block, first)
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
     emitter.span = instruction.span
     emitter.statement(ast.For(target, iterable, body, orelse))
-    _loop_end(emitter, instruction.site)
+    loop_end(emitter, instruction.site)
     if isinstance(target, ast.Name) and target.id.startswith("."):
         emitter.statement(ast.Assign([emitter.target(instruction.target)], emitter.constant(None)))
 
@@ -259,18 +259,18 @@ def _loop_target(emitter: Emitter, instruction: core.For) -> tuple[ast.expr, Blo
 def emit_while(emitter: Emitter, instruction: core.While) -> None:
     """Emit a ``while`` statement; a test that needs statements runs inside ``while True``."""
     emitter.flush()
-    _loop_start(emitter, instruction.site)
-    body = _loop_body(emitter, instruction.site, instruction.body, [])
+    loop_start(emitter, instruction.site)
+    body = loop_body(emitter, instruction.site, instruction.body, [])
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
     emitter.span = instruction.span
-    statements, test = _apart(emitter, instruction.test, instruction.condition)
+    statements, test = apart(emitter, instruction.test, instruction.condition)
     emitter.span = instruction.span
     condition = truth(emitter, instruction.site, test)
     if not statements:
         emitter.statement(ast.While(condition, body, orelse))
     else:
         _while_true(emitter, instruction.site, statements, condition, body, orelse)
-    _loop_end(emitter, instruction.site)
+    loop_end(emitter, instruction.site)
 
 
 def _while_true(
@@ -292,7 +292,7 @@ def _while_true(
         emitter.statement(ast.If(emitter.name(flag), orelse, []))
 
 
-def _apart(emitter: Emitter, block: Block, atom: Atom) -> tuple[list[ast.stmt], ast.expr]:
+def apart(emitter: Emitter, block: Block, atom: Atom) -> tuple[list[ast.stmt], ast.expr]:
     """Emit a block that computes ``atom``; return its statements and the expression of the atom."""
     statements, pending = emitter.block(block)
     if isinstance(atom, Constant):
@@ -304,26 +304,34 @@ def _apart(emitter: Emitter, block: Block, atom: Atom) -> tuple[list[ast.stmt], 
     return (emitter.closed(statements, pending) if statements or pending else []), emitter.name(atom.name)
 
 
-def _loop_start(emitter: Emitter, site: int) -> None:
+def loop_start(emitter: Emitter, site: int) -> None:
+    """Start counting trips, where there are probes."""
     if emitter.probes:
         emitter.statement(ast.Assign([emitter.target(f".trips_{site}")], emitter.constant(0)))
 
 
-def _loop_body(emitter: Emitter, site: int, block: Block, prologue: list[ast.stmt]) -> list[ast.stmt]:
+def loop_body(emitter: Emitter, site: int, block: Block, prologue: list[ast.stmt]) -> list[ast.stmt]:
+    """Emit the body of a loop."""
+    return loop_turn(emitter, site, lambda: emitter.suite(block, prologue=prologue))
+
+
+def loop_turn(emitter: Emitter, site: int, emit: Callable[[], list[ast.stmt]]) -> list[ast.stmt]:
+    """Emit one turn of a loop by ``emit``, counted where there are probes."""
     if not emitter.probes:
-        return emitter.suite(block)
+        return emit()
     counter = f".trips_{site}"
     span = emitter.span
     count = emitter.at(ast.AugAssign(emitter.target(counter), ast.Add(), emitter.constant(1)))
     emitter.loops.append((site, counter))
     try:
-        return emitter.suite(block, prologue=[count, *prologue])
+        return [count, *emit()]
     finally:
         emitter.loops.pop()
         emitter.span = span
 
 
-def _loop_end(emitter: Emitter, site: int) -> None:
+def loop_end(emitter: Emitter, site: int) -> None:
+    """Report the trips, where there are probes."""
     if emitter.probes:
         emitter.statement(_trips(emitter, site, f".trips_{site}"))
 
@@ -375,7 +383,7 @@ def emit_assert(emitter: Emitter, instruction: core.Assert) -> None:
     if instruction.message_value is None:
         emitter.statement(ast.Assert(test, None))
         return
-    statements, message = _apart(emitter, instruction.message, instruction.message_value)
+    statements, message = apart(emitter, instruction.message, instruction.message_value)
     emitter.span = instruction.span
     if not statements:
         emitter.statement(ast.Assert(test, message))
@@ -405,7 +413,11 @@ def emit_with(emitter: Emitter, instruction: core.With) -> None:
 def emit_try(emitter: Emitter, instruction: core.Try) -> None:
     """Emit ``try``."""
     emitter.flush()
-    body = emitter.suite(instruction.body)
+    emit_try_around(emitter, instruction, emitter.suite(instruction.body))
+
+
+def emit_try_around(emitter: Emitter, instruction: core.Try, body: list[ast.stmt]) -> None:
+    """Emit ``try`` around a body that has been emitted."""
     handlers = [_handler(emitter, handler) for handler in instruction.handlers]
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
     final = emitter.suite(instruction.final) if instruction.final.instructions or not handlers else []
@@ -416,7 +428,7 @@ def emit_try(emitter: Emitter, instruction: core.Try) -> None:
 def _handler(emitter: Emitter, handler: core.Handler) -> ast.ExceptHandler:
     matcher: ast.expr | None = None
     if handler.exception_type is not None:
-        statements, matcher = _apart(emitter, handler.matcher, handler.exception_type)
+        statements, matcher = apart(emitter, handler.matcher, handler.exception_type)
         if statements:
             raise SourceError("source.unsupported", "an exception type that needs statements", emitter.span)
     span = emitter.span

@@ -1,0 +1,61 @@
+"""What Python runs in the middle of a graph.
+
+Owns the decision, after a failed capture, which instruction is left to Python, and how a graph ends before it.
+Invariant: an instruction is only left to Python where its whole control path is on the machine's stack; otherwise it is
+the instruction around it.
+"""
+
+from __future__ import annotations
+
+from janusjit.analysis.capture.machine import SUSPEND, HostSites, Machine
+from janusjit.analysis.capture.signals import Terminated
+from janusjit.analysis.capture.suspension import suspend
+from janusjit.analysis.core import (
+    Assert,
+    Break,
+    Continue,
+    For,
+    If,
+    Instruction,
+    Raise,
+    Return,
+    Try,
+    While,
+    With,
+    Yield,
+    YieldFrom,
+)
+from janusjit.errors import CaptureFailure
+
+#: instructions that direct control: Python runs the rest of the call from there
+_CONTROL = (Assert, Break, Continue, For, If, Raise, Return, Try, While, With, Yield, YieldFrom)
+#: failures that leaving one instruction to Python does not cure
+_INCURABLE = frozenset({"limit.graph_size", "limit.recursion", "limit.joins", "python.exception", "limit.hosts"})
+#: how many instructions of a function Python may run before the whole function is left to it
+HOST_LIMIT = 40
+
+
+def leave_to_python(hosts: HostSites, failure: CaptureFailure) -> bool:
+    """Note that Python runs what could not be captured; False if that is no way out."""
+    instruction = failure.instruction
+    if instruction is None or failure.code in _INCURABLE or instruction in hosts.instructions:
+        return False
+    if isinstance(instruction, For | While) and instruction not in hosts.loops:
+        hosts.loops.add(instruction)
+        return True
+    if len(hosts.instructions) >= HOST_LIMIT:
+        return False
+    hosts.instructions[instruction] = failure
+    return True
+
+
+def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
+    """End the path before an instruction that Python runs."""
+    failure = machine.hosts.instructions[instruction]
+    if machine.nested:
+        raise machine.unsupported(failure.code, failure.construct, failure.reason, failure.category, failure.hint)
+    kind = "python" if isinstance(instruction, _CONTROL) else "host"
+    return suspend(machine, kind, instruction, failure.reason, failure.code)  # type: ignore[arg-type]
+
+
+SUSPEND.append(suspend_before)

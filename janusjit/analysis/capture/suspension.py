@@ -1,0 +1,289 @@
+"""Commit points: ending a graph in the middle of a function, and beginning one there.
+
+Owns `suspend`, which ends the present path with an exit that returns a commit point and the frame state, and
+`enter_continuation`, which sets the machine up to go on from one. Invariant: at a commit point every effect so far is
+part of the exit, and everything that is read later is in the frame state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from janusjit.analysis.capture.exits import end_with
+from janusjit.analysis.capture.frame_state import FrameStateReader, FrameStateWriter
+from janusjit.analysis.capture.liveness import live_after
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.signals import Terminated
+from janusjit.analysis.capture.state import (
+    Cell,
+    ControlEntry,
+    Frame,
+    GraphLoopEntry,
+    LoopEntry,
+    TestEntry,
+    TryEntry,
+)
+from janusjit.analysis.capture.values import AbstractValue, HostValue, Poison, Reference
+from janusjit.analysis.continuation import (
+    BlockStep,
+    CommitPoint,
+    Continuation,
+    FrameShape,
+    LoopStep,
+    PointKind,
+    Recipe,
+    Step,
+    TestStep,
+    TryStep,
+)
+from janusjit.analysis.core import Block, Instruction, With
+from janusjit.analysis.walk import bound_by, operands_of
+from janusjit.ir.boxes import ConstantBox, SequenceBox
+from janusjit.ir.places import ArgumentPlace
+from janusjit.spans import UNKNOWN_SPAN
+
+_EMPTY = Block()
+
+
+# ---------------------------------------------------------------------- ending a graph
+
+
+def suspend(
+    machine: Machine, kind: PointKind, instruction: Instruction, reason: str, code: str, after: Sequence[Step] = ()
+) -> Terminated:
+    """End the path at a commit point before ``instruction``; the caller raises what is returned.
+
+    Parameters
+    ----------
+    machine : Machine
+        Stopped before the instruction, with its control entry already past it.
+    kind : str
+        See `CommitPoint`.
+    instruction : Instruction
+        What Python runs, or the loop whose next turn is due.
+    reason, code : str
+        Why.
+    after : sequence of Step
+        For ``draw``: the steps that lead into the loop's body.
+    """
+    machine.check_generators(machine.state)
+    shape = _Shape(machine)
+    operands: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    if kind == "host":
+        bound = tuple(name for name in bound_by(instruction) if name not in machine.frame.cells)
+        operands = tuple(name for name in operands_of(instruction) if name in machine.frame.locals)
+    elif kind == "draw":
+        operands = (instruction.iterator.name,)  # type: ignore[attr-defined]
+        bound = (instruction.target,)  # type: ignore[attr-defined]
+    shape.read(bound if kind == "host" else (), at=kind == "python")
+    span = instruction.span
+    exhausted = None
+    if kind == "draw":
+        exhausted = shape.continuation((), (BlockStep(instruction.orelse, 0),), span, leave_loop=True)  # type: ignore[attr-defined]
+    continuation = shape.continuation(bound, after, span)
+    point = CommitPoint(kind, instruction, operands, continuation, exhausted, machine.frame.core, reason, code)
+    return shape.finish(point, [machine.frame.locals[name] for name in operands])
+
+
+class _Shape:
+    """The frames of the machine, taken down as a continuation."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.frames: list[FrameShape] = []
+        self.values: list[AbstractValue] = []
+        self.names: list[str] = []
+
+    def read(self, without: Sequence[str], at: bool) -> None:
+        """Take every frame's live variables, but for those of the top frame that are bound first."""
+        machine = self.machine
+        frames = machine.state.frames
+        kept = [self._live(frame, frame is frames[-1] and at, without) for frame in frames]
+        everything = [value for values in kept for value in values.values()]
+        writer = FrameStateWriter(machine, everything)
+        for position, frame in enumerate(frames):
+            following = frames[position + 1] if position + 1 < len(frames) else None
+            self._frame(writer, frame, kept[position], following, at and following is None)
+
+    def _live(self, frame: Frame, at: bool, without: Sequence[str]) -> dict[str, AbstractValue]:
+        """Return the live variables of a frame; what is bound first counts only if an exception may come instead."""
+        names = live_after(frame, at)
+        frames = self.machine.state.frames
+        position = next(i for i, other in enumerate(frames) if other is frame)
+        bound = without if position + 1 == len(frames) else (frames[position + 1].target,)
+        if any(isinstance(entry, TryEntry) for entry in frame.blocks):
+            bound = ()
+        return {
+            name: value
+            for name, value in frame.locals.items()
+            if (names is None or name in names) and name not in bound
+        }
+
+    def _frame(
+        self, writer: FrameStateWriter, frame: Frame, live: dict[str, AbstractValue], callee: Frame | None, at: bool
+    ) -> None:
+        machine = self.machine
+        if frame.generator is not None or frame.core.kind != "function" or frame.result == "invoked":
+            raise machine.unsupported("python.generator", frame.core.name, "a suspended generator is on the stack")
+        steps, managers = self._steps(frame, at)
+        recipes = [self._take(writer, f"{frame.core.name}.__exit__", manager) for manager in managers]
+        variables = [(name, self._take(writer, name, value)) for name, value in live.items()]
+        cells = []
+        for name in sorted(frame.cells):
+            reference = frame.cells[name]
+            assert isinstance(reference, Reference)
+            cell: Cell = machine.heap(reference)
+            known = cell.live if cell.holder is None else None
+            cells.append((name, known))
+            if known is None:
+                self.values.append(reference)
+                self.names.append(name)
+        constructs = frame.result == "instance"
+        if constructs:
+            assert frame.instance is not None
+            self.values.append(frame.instance)
+            self.names.append("self")
+        self.frames.append(
+            FrameShape(
+                frame.core,
+                frame.namespace,
+                frame.code,
+                steps,
+                tuple(variables),
+                tuple(cells),
+                frame.target,
+                constructs,
+                tuple(recipes),
+            )
+        )
+
+    def _take(self, writer: FrameStateWriter, name: str, value: AbstractValue) -> Recipe:
+        if isinstance(value, Poison):
+            self.machine.resolve(value)
+        recipe, parts = writer.take_apart(value)
+        self.values += parts
+        self.names += [name] * len(parts)
+        return recipe
+
+    def _steps(self, frame: Frame, at: bool) -> tuple[tuple[Step, ...], list[AbstractValue]]:
+        steps: list[Step] = []
+        managers: list[AbstractValue] = []
+        for position, entry in enumerate(frame.blocks):
+            last = position + 1 == len(frame.blocks)
+            if isinstance(entry, LoopEntry | GraphLoopEntry):
+                steps.append(LoopStep(entry.instruction))
+            elif isinstance(entry, TestEntry):
+                steps.append(TestStep(entry.instruction))
+            elif isinstance(entry, TryEntry):
+                steps.append(self._try_step(entry, managers))
+            else:
+                steps.append(BlockStep(entry.block, entry.index - (last and at)))
+        return tuple(steps), managers
+
+    def _try_step(self, entry: TryEntry, managers: list[AbstractValue]) -> Step:
+        if entry.phase == "handler" or entry.pending is not None:
+            raise self.machine.unsupported(
+                "python.exception", "except", "Python is needed inside an except or finally block"
+            )
+        if isinstance(entry.instruction, With):
+            assert entry.manager is not None
+            managers.append(entry.manager)
+        return TryStep(entry.instruction, entry.phase)
+
+    def continuation(
+        self, bound: tuple[str, ...], further: Sequence[Step], span: Any, leave_loop: bool = False
+    ) -> Continuation:
+        """Return the continuation of these frames with ``further`` steps in the top one."""
+        top = self.frames[-1]
+        steps = top.steps[:-1] if leave_loop else top.steps
+        changed = FrameShape(
+            top.core,
+            top.namespace,
+            top.code,
+            (*steps, *further),
+            top.variables,
+            top.cells,
+            top.target,
+            top.constructs,
+            top.managers,
+        )
+        return Continuation((*self.frames[:-1], changed), bound, (*bound, *self.names), span)
+
+    def finish(self, point: CommitPoint, operands: Sequence[AbstractValue]) -> Terminated:
+        """End the region with the exit."""
+        machine = self.machine
+        point = machine.hosts.points.setdefault(point.key, point)
+        values = [*operands, *self.values]
+        return end_with(machine, lambda boxer: SequenceBox(tuple, (ConstantBox(point), *map(boxer.box, values))))
+
+
+# ---------------------------------------------------------------------- beginning a graph
+
+
+def enter_continuation(
+    machine: Machine, continuation: Continuation, names: Sequence[str], arguments: Sequence[Any]
+) -> None:
+    """Push the frames of a continuation, their variables read from its arguments, which have these names."""
+    machine.externals.resumed = True  # texts in a frame state may differ each time
+    reader = _Arguments(machine, names, arguments)
+    outcome = {name: reader.argument() for name in continuation.outcome}
+    for shape in continuation.frames:
+        _push_frame(machine, shape, reader)
+    machine.frame.locals.update(outcome)
+    machine.span = continuation.span if continuation.span is not UNKNOWN_SPAN else machine.span
+
+
+class _Arguments:
+    def __init__(self, machine: Machine, names: Sequence[str], arguments: Sequence[Any]) -> None:
+        self.machine = machine
+        self.names = names
+        self.arguments = arguments
+        self.position = -1
+
+    def _next(self) -> tuple[int, str, Any]:
+        self.position += 1
+        return self.position, self.names[self.position], self.arguments[self.position]
+
+    def argument(self) -> AbstractValue:
+        position, name, live = self._next()
+        return self.machine.externals.argument(position, name, live)
+
+    def passed(self) -> AbstractValue:
+        position, name, live = self._next()
+        return HostValue(ArgumentPlace(position, name), live)
+
+    def cell(self, name: str) -> Reference:
+        position, shown, live = self._next()
+        return self.machine.externals.held_cell(ArgumentPlace(position, shown), live, name)
+
+
+def _push_frame(machine: Machine, shape: FrameShape, arguments: _Arguments) -> None:
+    reader = FrameStateReader(machine, arguments.argument, arguments.passed, arguments.cell)
+    managers = [reader.put_together(recipe) for recipe in shape.managers]
+    variables = {name: reader.put_together(recipe) for name, recipe in shape.variables}
+    cells: dict[str, AbstractValue] = {
+        name: arguments.cell(name) if known is None else machine.externals.cell(known, name)
+        for name, known in shape.cells
+    }
+    instance = arguments.argument() if shape.constructs else None
+    blocks = [_entry(step, managers) for step in shape.steps]
+    result = "instance" if shape.constructs else "value"
+    frame = Frame(shape.core, shape.namespace, shape.code, variables, cells, blocks, shape.target, result)
+    frame.instance = instance
+    machine.state.frames.append(frame)
+
+
+def _entry(step: Step, managers: list[AbstractValue]) -> ControlEntry:
+    if isinstance(step, BlockStep):
+        return ControlEntry(step.block, step.index)
+    if isinstance(step, LoopStep):
+        return LoopEntry(_EMPTY, instruction=step.instruction)
+    if isinstance(step, TestStep):
+        return TestEntry(_EMPTY, instruction=step.instruction)
+    manager = managers.pop(0) if isinstance(step.instruction, With) else None
+    return TryEntry(_EMPTY, instruction=step.instruction, phase=step.phase, manager=manager)
+
+
+

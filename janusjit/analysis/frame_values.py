@@ -1,0 +1,160 @@
+"""Values of a frame state, taken apart and put together again.
+
+Owns `assemble`, which makes the Python object a `Composite` stands for, and `decompose`, which takes live iterators of
+loops apart. Invariant: they are inverse to each other, and to what capture does with these recipes on abstract values.
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.continuation import PLAIN, Composite, Plain, Recipe
+
+#: a list or tuple with at most this many items left is gone through by position, one continuation an item
+SHORT_SEQUENCE = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Same:
+    """An object that is compared by identity."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def assemble(recipe: Recipe, arguments: Iterator[Any]) -> Any:
+    """Return the object a recipe stands for, its arguments drawn from an iterator."""
+    if isinstance(recipe, Plain):
+        return next(arguments)
+    parts = [assemble(part, arguments) for part in recipe.parts]
+    return _ASSEMBLE[recipe.kind](recipe.fixed, parts)
+
+
+def make(kind: str, fixed: Sequence[Any], *parts: Any) -> Any:
+    """Return the object a composite of plain parts stands for."""
+    return _ASSEMBLE[kind](fixed, list(parts))
+
+
+def _given(fixed: Sequence[Any], parts: Iterator[Any]) -> list[Any]:
+    """Return what is fixed, and for each None the next part."""
+    return [next(parts) if known is None else known for known in fixed]
+
+
+def _range_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[int]:
+    """Return an iterator over ``range(start, stop, step)`` that has given ``position`` items."""
+    start, stop, step, position = _given(fixed, iter(parts))
+    return iter(range(start + position * step, stop, step))
+
+
+def sequence_at(source: Any, position: int) -> Iterator[Any]:
+    """Return ``iter(source)`` as it is after ``position`` items."""
+    made: Any = iter(source)
+    made.__setstate__(position)
+    return made  # type: ignore[no-any-return]
+
+
+def _enumerate_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[Any]:
+    """Return ``enumerate(…, start)`` after ``position`` items; its source has been advanced already."""
+    rest = iter(parts)
+    start, position = _given(fixed, rest)
+    return enumerate(next(rest), start + position)
+
+
+_ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
+    "range": _range_at,
+    "sequence": lambda fixed, parts: sequence_at(parts[0], fixed[0]),
+    "rows": lambda fixed, parts: sequence_at(*parts),
+    "zip": lambda fixed, parts: zip(*parts, strict=fixed[0]),
+    "map": lambda fixed, parts: map(*parts),
+    "filter": lambda fixed, parts: filter(*parts),
+    "enumerate": _enumerate_at,
+    "method": lambda fixed, parts: MethodType(parts[1], parts[0]),
+    "builtin_method": lambda fixed, parts: getattr(parts[0], fixed[0]),
+    "dict_view": lambda fixed, parts: getattr(parts[0], fixed[0])(),
+    "super": lambda fixed, parts: super(*parts),
+    "range_object": lambda fixed, parts: range(*parts),
+    "slice": lambda fixed, parts: slice(*parts),
+    "tuple": lambda fixed, parts: tuple(parts) if fixed[0].value is tuple else fixed[0].value._make(parts),
+    "function": lambda fixed, parts: parts[0],
+}
+
+# ---------------------------------------------------------------------- live iterators
+
+_RANGE_ITERATORS = (type(iter(range(0))), type(iter(range(2**70))))
+_SEQUENCE_ITERATORS: tuple[type, ...] = (type(iter([])), type(iter(())))
+_ARRAY_ITERATOR = type(iter(np.zeros(1)))
+
+
+def decompose(live: Any) -> tuple[Recipe, list[Any]]:
+    """Take a loop's own iterator apart, if there is a recipe for it."""
+    kind = type(live)
+    taker = _DECOMPOSE.get(kind)
+    found = None if taker is None else taker(live)
+    return (PLAIN, [live]) if found is None else found
+
+
+def _reduced(live: Any) -> tuple[Any, tuple[Any, ...], int]:
+    function, arguments, *state = live.__reduce__()
+    return function, arguments, state[0] if state and state[0] is not None else 0
+
+
+def _range(live: Any) -> tuple[Recipe, list[Any]] | None:
+    function, (source, *_), position = _reduced(live)
+    if function is not builtins.iter or type(source) is not range:
+        return None
+    fixed = (None, None, source.step, None)
+    return Composite("range", fixed, (PLAIN,) * 3), [source.start, source.stop, position]
+
+
+def _sequence(live: Any) -> tuple[Recipe, list[Any]] | None:
+    _, (source, *_), position = _reduced(live)
+    if type(source) not in (list, tuple) or len(source) - position > SHORT_SEQUENCE or not len(source):
+        return None
+    return Composite("sequence", (position,), (PLAIN,)), [source]
+
+
+def _rows(live: Any) -> tuple[Recipe, list[Any]] | None:
+    _, (source, *_), position = _reduced(live)
+    if type(source) is not np.ndarray:
+        return None
+    return Composite("rows", (), (PLAIN, PLAIN)), [source, position]
+
+
+def _zip(live: Any) -> tuple[Recipe, list[Any]] | None:
+    reduced = live.__reduce__()
+    sources = reduced[1]
+    strict = len(reduced) > 2 and bool(reduced[2])
+    if len({id(source) for source in sources}) != len(sources):
+        return None
+    parts = [decompose(source) for source in sources]
+    recipe = Composite("zip", (strict,), tuple(part for part, _ in parts))
+    return recipe, list(itertools.chain.from_iterable(values for _, values in parts))
+
+
+def _enumerate(live: Any) -> tuple[Recipe, list[Any]] | None:
+    _, (source, count) = live.__reduce__()
+    recipe, values = decompose(source)
+    if isinstance(recipe, Composite) and recipe.kind == "sequence":
+        return Composite("enumerate", (0, count), (recipe,)), values
+    return Composite("enumerate", (None, None), (PLAIN, PLAIN, recipe)), [count, 0, *values]
+
+
+_DECOMPOSE: dict[type, Callable[[Any], tuple[Recipe, list[Any]] | None]] = {
+    **dict.fromkeys(_RANGE_ITERATORS, _range),
+    **dict.fromkeys(_SEQUENCE_ITERATORS, _sequence),
+    _ARRAY_ITERATOR: _rows,
+    zip: _zip,
+    enumerate: _enumerate,
+}

@@ -1,0 +1,243 @@
+"""Functions that go on in the middle of a function.
+
+Owns `generate_resume`, the Python code of one frame of a continuation, and `generate_host`, that of one instruction.
+Invariants: what is generated does from there on what the original does, through loops, ``else``, ``try`` and
+``with``; tracebacks show the user's lines; every copy of an instruction is emitted with the same knowledge of what is
+read later.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from janusjit.analysis import core
+from janusjit.analysis.continuation import BlockStep, FrameShape, LoopStep, Step, TestStep, TryStep
+from janusjit.analysis.core import Block, FunctionCore, Instruction
+from janusjit.analysis.generate import statements
+from janusjit.analysis.generate.emitter import Emitter
+from janusjit.spans import Span
+
+#: the parameter that is called first: it returns or raises what the instruction before the resumption point did
+PENDING = ".pending"
+#: the parameters that hold the ``__exit__`` of each ``with`` that is resumed, outermost first
+MANAGER = ".manager_{}"
+
+
+def resume_body(emitter: Emitter, shape: FrameShape, bound: Sequence[str], span: Span) -> list[ast.stmt]:
+    """Return the statements of a frame from a resumption point on.
+
+    Parameters
+    ----------
+    emitter : Emitter
+        Of the frame's function.
+    shape : FrameShape
+        Where control stands, outermost step first.
+    bound : sequence of str
+        The locals that the pending instruction binds. Where there is none, nothing is pending.
+    span : Span
+        Of the pending instruction.
+    """
+    resumption = _Resumption(emitter, shape, bound, span)
+    return _suite(emitter, lambda: resumption.go_on(shape.steps))
+
+
+class _Resumption:
+    def __init__(self, emitter: Emitter, shape: FrameShape, bound: Sequence[str], span: Span) -> None:
+        self.emitter = emitter
+        self.bound = bound
+        self.span = span
+        self.managers = 0
+
+    def go_on(self, steps: Sequence[Step]) -> None:
+        """Emit what is left of the block in front and of everything inside it that has begun."""
+        step, *inner = steps
+        assert isinstance(step, BlockStep)
+        if inner:
+            self._inside(inner)
+        else:
+            self._pending()
+        for instruction in step.block.instructions[step.index :]:
+            self.emitter.instruction(instruction)
+
+    def _pending(self) -> None:
+        """Let the pending instruction return or raise, on its own line."""
+        emitter = self.emitter
+        emitter.span = self.span
+        if self.span.line == 0:
+            return
+        called = emitter.at(ast.Call(emitter.name(PENDING), [], []))
+        if not self.bound:
+            emitter.statement(ast.Expr(called))
+        elif len(self.bound) == 1:
+            emitter.statement(ast.Assign([emitter.target(self.bound[0])], called))
+        else:
+            names: list[ast.expr] = [emitter.target(name) for name in self.bound]
+            emitter.statement(ast.Assign([emitter.at(ast.Tuple(names, ast.Store()))], called))
+
+    def _inside(self, steps: Sequence[Step]) -> None:
+        first, *rest = steps
+        if isinstance(first, BlockStep):
+            self.go_on(steps)
+        elif isinstance(first, LoopStep):
+            self._loop(first.instruction, rest)
+        elif isinstance(first, TestStep):
+            assert isinstance(first.instruction, core.While)
+            self._while(first.instruction, rest, in_test=True)
+        else:
+            self._protected(first, rest)
+
+    # ------------------------------------------------------------------ loops
+
+    def _loop(self, instruction: Instruction, rest: Sequence[Step]) -> None:
+        if not rest:
+            self._pending()
+            self.emitter.instruction(instruction)
+        elif isinstance(instruction, core.For):
+            self._for(instruction, rest)
+        else:
+            assert isinstance(instruction, core.While)
+            self._while(instruction, rest, in_test=False)
+
+    def _first_turn(self, site: int, rest: Sequence[Step]) -> list[ast.stmt]:
+        """Emit what is left of the turn that has begun; what follows may emit the same instructions again."""
+        emitter = self.emitter
+        remaining = Counter(emitter.remaining)
+        clear = emitter.at(ast.Assign([emitter.target(f".resumed_{site}")], emitter.constant(False)))
+        statements_ = statements.loop_turn(emitter, site, lambda: _suite(emitter, lambda: self.go_on(rest)))
+        emitter.remaining = remaining
+        return [clear, *statements_]
+
+    def _begin(self, instruction: Instruction) -> None:
+        emitter = self.emitter
+        emitter.span = instruction.span
+        statements.loop_start(emitter, instruction.site)
+        flag = emitter.target(f".resumed_{instruction.site}")
+        emitter.statement(ast.Assign([flag], emitter.constant(True)))
+
+    def _for(self, instruction: core.For, rest: Sequence[Step]) -> None:
+        emitter, site = self.emitter, instruction.site
+        self._begin(instruction)
+        (iterator,) = emitter.take([instruction.iterator])
+        first = self._first_turn(site, rest)
+        emitter.span = instruction.span
+        item = f".item_{site}"
+        take = emitter.at(ast.Assign([emitter.target(instruction.target)], emitter.name(item)))
+        later = [take, *statements.loop_body(emitter, site, instruction.body, [])]
+        orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
+        emitter.span = instruction.span
+        turn = emitter.at(ast.If(emitter.name(f".resumed_{site}"), first, later))
+        emitter.statement(ast.For(emitter.target(item), emitter.runtime("resumed", iterator), [turn], orelse))
+        statements.loop_end(emitter, site)
+
+    def _while(self, instruction: core.While, rest: Sequence[Step], in_test: bool) -> None:
+        """Emit ``while True`` with the test inside, since the first turn has begun behind it or within it."""
+        emitter, site = self.emitter, instruction.site
+        self._begin(instruction)
+        first = self._first_turn(site, rest)
+        body = statements.loop_body(emitter, site, instruction.body, [])
+        orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
+        emitter.span = instruction.span
+        test, condition = statements.apart(emitter, instruction.test, instruction.condition)
+        emitter.span = instruction.span
+        leave: list[ast.stmt] = [emitter.at(ast.Break())]
+        flag = f".exhausted_{site}"
+        if orelse:
+            emitter.statement(ast.Assign([emitter.target(flag)], emitter.constant(False)))
+            leave.insert(0, emitter.at(ast.Assign([emitter.target(flag)], emitter.constant(True))))
+        if in_test:  # both turns leave the condition in one variable, then ask for its truth
+            answer = f".condition_{site}"
+            read = emitter.constant_or_name(instruction.condition)
+            first.append(emitter.at(ast.Assign([emitter.target(answer)], read)))
+            later = [*test, emitter.at(ast.Assign([emitter.target(answer)], condition))]
+            turn = emitter.at(ast.If(emitter.name(f".resumed_{site}"), first, later))
+            truth = statements.truth(emitter, site, emitter.name(answer))
+            check = emitter.at(ast.If(truth, [emitter.at(ast.Pass())], leave))
+            block = [turn, check, *body]
+        else:
+            truth = statements.truth(emitter, site, condition)
+            check = emitter.at(ast.If(truth, [emitter.at(ast.Pass())], leave))
+            block = [emitter.at(ast.If(emitter.name(f".resumed_{site}"), first, [*test, check, *body]))]
+        emitter.statement(ast.While(emitter.constant(True), block, []))
+        if orelse:
+            emitter.statement(ast.If(emitter.name(flag), orelse, []))
+        statements.loop_end(emitter, site)
+
+    # ------------------------------------------------------------------ try and with
+
+    def _protected(self, step: TryStep, rest: Sequence[Step]) -> None:
+        if isinstance(step.instruction, core.With):
+            self._with(step.instruction, rest)
+        else:
+            assert isinstance(step.instruction, core.Try)
+            self._try(step.instruction, step.phase, rest)
+
+    def _with(self, instruction: core.With, rest: Sequence[Step]) -> None:
+        emitter = self.emitter
+        name = MANAGER.format(self.managers)
+        self.managers += 1
+        body = _suite(emitter, lambda: self.go_on(rest))
+        emitter.span = instruction.span
+        manager = emitter.runtime("entered", emitter.name(name))
+        emitter.statement(ast.With([ast.withitem(manager, None)], body))
+
+    def _try(self, instruction: core.Try, phase: str, rest: Sequence[Step]) -> None:
+        emitter = self.emitter
+        if phase == "final":
+            self.go_on(rest)
+            return
+        body = _suite(emitter, lambda: self.go_on(rest))
+        if phase == "body":
+            statements.emit_try_around(emitter, instruction, body)
+        elif instruction.final.instructions:
+            final = emitter.suite(instruction.final)
+            emitter.span = instruction.span
+            emitter.statement(ast.Try(body, [], [], final))
+        else:
+            emitter.statements.extend(body)
+
+
+def _suite(emitter: Emitter, emit: Callable[[], None]) -> list[ast.stmt]:
+    """Return what ``emit`` writes as a suite of statements."""
+    outer = emitter.statements, emitter.pending
+    emitter.statements, emitter.pending = [], []
+    emitter.assigned.append(set())
+    try:
+        emit()
+        emitter.flush()
+        return emitter.statements or [emitter.at(ast.Pass())]
+    finally:
+        emitter.assigned.pop()
+        emitter.statements, emitter.pending = outer
+
+
+def host_body(emitter: Emitter, instruction: Instruction, results: Sequence[str]) -> list[ast.stmt]:
+    """Return the statements that run one instruction and return the locals it binds: one as it is, more as a tuple."""
+    emitter.uses.update(results)  # they are read by the return
+    found = _suite(emitter, lambda: emitter.instruction(instruction))
+    emitter.span = instruction.span
+    if not results:
+        return [*found, emitter.at(ast.Return(None))]
+    if len(results) == 1:
+        return [*found, emitter.at(ast.Return(emitter.name(results[0])))]
+    items = [emitter.name(name) for name in results]
+    return [*found, emitter.at(ast.Return(emitter.at(ast.Tuple(items, ast.Load()))))]
+
+
+def host_core(function: FunctionCore, instruction: Instruction) -> FunctionCore:
+    """Return Core of a function made of one instruction of another."""
+    return FunctionCore(
+        name=function.name,
+        qualified_name=function.qualified_name,
+        parameters=core.Parameters(),
+        body=Block([instruction]),
+        kind="function",
+        cells=function.cells,
+        free=function.free,
+        sites=function.sites,
+        span=function.span,
+        variables=frozenset(),
+        declared_globals=function.declared_globals,
+        code=function.code,
+    )

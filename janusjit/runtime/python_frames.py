@@ -1,0 +1,142 @@
+"""Python code that goes on from a commit point.
+
+Owns `PythonContinuation`, a continuation as a callable, and `host_function`, the callable for one instruction.
+Invariant: given a frame state, it does what the original function would have done from there on, and its tracebacks
+show the user's file, functions and lines.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from types import CellType, FunctionType
+from typing import Any
+
+from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape
+from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.frame_values import assemble
+from janusjit.analysis.generate import Generated, Mode, generate_host, generate_resumption
+from janusjit.analysis.generate.runtime import closure_for
+
+PLAIN = Mode()
+Pending = Callable[[], Any]
+#: gives the generated code of a frame what its probes call; None where it has none
+Attach = Callable[[Generated, FrameShape], None]
+
+
+class PythonContinuation:
+    """A continuation that Python runs.
+
+    Parameters
+    ----------
+    continuation : Continuation
+        Where the call goes on.
+    mode : Mode
+        With probes or without.
+    attach : callable, optional
+        Connects the probes of each frame's code.
+    """
+
+    def __init__(self, continuation: Continuation, mode: Mode = PLAIN, attach: Attach | None = None) -> None:
+        self.continuation = continuation
+        self._mode = mode
+        self._attach = attach
+
+    @functools.cached_property
+    def _frames(self) -> list[tuple[FrameShape, slice, Generated]]:
+        """The generated code of each frame; made when the first call needs it."""
+        continuation = self.continuation
+        found = []
+        frames = continuation.frames
+        for position, (shape, place) in enumerate(continuation.slices()):
+            innermost = position + 1 == len(frames)
+            target = None if innermost else frames[position + 1].target
+            bound = continuation.outcome if innermost else () if target is None else (target,)
+            generated = generate_resumption(shape, bound, _pending_span(continuation, position), self._mode)
+            if self._attach is not None:
+                self._attach(generated, shape)
+            found.append((shape, place, generated))
+        return found
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Go on with these arguments: the outcome of the host call, and the frame state."""
+        outcome = arguments[: len(self.continuation.outcome)]
+        return self.run(arguments, lambda: outcome[0] if len(outcome) == 1 else outcome)
+
+    def run(self, arguments: Sequence[Any], pending: Pending) -> Any:
+        """Go on after ``pending`` has returned the outcome, or raised; that in ``arguments`` is not looked at."""
+        operation = pending
+        for shape, place, generated in reversed(self._frames):
+            operation = _frame_operation(shape, generated, iter(arguments[place]), operation)
+        return operation()
+
+
+def _pending_span(continuation: Continuation, position: int) -> Any:
+    """Return the line of the call that a frame waits for."""
+    if position + 1 == len(continuation.frames):
+        return continuation.span
+    step = continuation.frames[position].steps[-1]
+    block, index = getattr(step, "block", None), getattr(step, "index", 0)
+    return continuation.span if block is None or not index else block.instructions[index - 1].span
+
+
+def _frame_operation(shape: FrameShape, generated: Generated, arguments: Iterator[Any], pending: Pending) -> Pending:
+    """Return the callable that runs one frame, without running it."""
+    managers = [assemble(recipe, arguments) for recipe in shape.managers]
+    variables = [assemble(recipe, arguments) for _, recipe in shape.variables]
+    cells = {name: next(arguments) if known is None else known for name, known in shape.cells}
+    function = _function(shape.core, shape.namespace, generated, cells)
+    operation: Pending = functools.partial(function, pending, *managers, *variables)
+    return functools.partial(_constructed, operation, next(arguments)) if shape.constructs else operation
+
+
+def _function(
+    core: FunctionCore, namespace: dict[str, Any], generated: Generated, cells: dict[str, CellType]
+) -> Callable[..., Any]:
+    closure = closure_for(generated.code, cells, generated.runtime)
+    return FunctionType(generated.code, namespace, core.name, None, closure)
+
+
+def _constructed(initialize: Pending, instance: Any) -> Any:
+    """Finish a constructor: what the caller gets is the instance."""
+    returned = initialize()
+    if returned is not None:
+        raise TypeError(f"__init__() should return None, not '{type(returned).__name__}'")
+    return instance
+
+
+def raising(error: BaseException) -> Pending:
+    """Return an operation that raises."""
+
+    def operation() -> Any:
+        raise error
+
+    return operation
+
+
+class HostFunction:
+    """One instruction, run by Python with the operands of a commit point."""
+
+    def __init__(self, point: CommitPoint) -> None:
+        assert point.instruction is not None
+        shape = point.after.frames[-1]
+        self.generated = generate_host(point.core, point.instruction, point.operands)
+        self.shape = shape
+        self._fixed: Callable[..., Any] | None = None
+        if all(cell is not None for _, cell in shape.cells):
+            cells = {name: cell for name, cell in shape.cells if cell is not None}
+            self._fixed = _function(shape.core, shape.namespace, self.generated, cells)
+
+    def of(self, state: Sequence[Any]) -> Callable[..., Any]:
+        """Return the function to call; ``state`` is the frame state, where the frame's cells may be."""
+        if self._fixed is not None:
+            return self._fixed
+        shape = self.shape
+        own = state[len(state) - shape.count :]
+        missing = sum(cell is None for _, cell in shape.cells)
+        end = len(own) - shape.constructs
+        held = iter(own[end - missing : end])
+        cells = {name: next(held) if known is None else known for name, known in shape.cells}
+        return _function(shape.core, shape.namespace, self.generated, cells)
+
+

@@ -1,0 +1,249 @@
+"""Going on from commit points.
+
+Owns `Resumptions`, which runs what lies between the graphs of one call, and `ContinuationLifecycle`, the life of one
+continuation: it is specialized, guarded and deoptimized as a function is. Invariants: a host call is run once, in
+program order, when everything before it is real; a guard that fails after it costs the work since then and no more.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from janusjit.analysis.continuation import CommitPoint, Continuation, points_of
+from janusjit.analysis.generate import Mode
+from janusjit.ir.graph import Graph
+from janusjit.ir.relaxations import Relaxations
+from janusjit.runtime.building import Builder, Failure, SpecializationBuilder
+from janusjit.runtime.call import Entry, Options
+from janusjit.runtime.compiler import Compiler, Prepared
+from janusjit.runtime.events import Stream
+from janusjit.runtime.lifecycle import Lifecycle
+from janusjit.runtime.publishing import identify
+from janusjit.runtime.python_frames import HostFunction, PythonContinuation, raising
+from janusjit.runtime.specialization import Specialization
+from janusjit.runtime.statistics import Statistics
+
+
+class Resumptions:
+    """What runs between the graphs of one function's calls.
+
+    Parameters
+    ----------
+    owner : Lifecycle
+        The function's.
+    options, compiler, stream
+        Of the function.
+
+    Attributes
+    ----------
+    host_calls : int
+        How many instructions Python has run between graphs.
+    """
+
+    def __init__(self, owner: FunctionLifecycle, options: Options, compiler: Compiler, stream: Stream) -> None:
+        self.owner = owner
+        # what has happened cannot be refused any more
+        policy = "warn" if options.policy == "raise" else options.policy
+        self.options = replace(options, warmup=0, policy=policy)
+        self.compiler = compiler
+        self.stream = stream
+        self.host_calls = 0
+        self.continuations: dict[Hashable, ContinuationLifecycle] = {}
+
+    def wrap(self, entry: Entry) -> Entry:
+        """Return an entry that runs a call whose graph ends at commit points to its end."""
+        deoptimized = self.compiler.deoptimized
+        drive = self.drive
+
+        def run(*arguments: Any) -> Any:
+            result = entry(*arguments)
+            return result if result is deoptimized else drive(result)
+
+        return run
+
+    def drive(self, result: Any) -> Any:
+        """Go on from commit points until there is a result of the function."""
+        while type(result) is tuple and result and type(result[0]) is CommitPoint:
+            point = result[0]
+            runner = point.runner
+            if runner is None:
+                runner = point.runner = _RUNNERS[point.kind](self, point)
+            result = runner(result)
+        return result
+
+    def continuation(self, continuation: Continuation) -> ContinuationLifecycle:
+        """Return the lifecycle of a continuation."""
+        found = self.continuations.get(continuation.key)
+        if found is None:
+            found = self.continuations.setdefault(continuation.key, ContinuationLifecycle(self, continuation))
+        return found
+
+
+# ---------------------------------------------------------------------- commit points
+
+
+def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    host = HostFunction(point)
+    after = resumptions.continuation(point.after)
+    first, several = 1 + len(point.operands), len(point.after.outcome) != 1
+    protected = point.after.protected
+
+    def run(result: tuple[Any, ...]) -> Any:
+        state = result[first:]
+        resumptions.host_calls += 1
+        try:
+            outcome = host.of(state)(*result[1:first])
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        return after.go_on((*outcome, *state) if several and outcome is not None else (outcome, *state))
+
+    def run_without_outcome(result: tuple[Any, ...]) -> Any:
+        state = result[first:]
+        resumptions.host_calls += 1
+        try:
+            host.of(state)(*result[1:first])
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        return after.go_on(state)
+
+    return run if point.after.outcome else run_without_outcome
+
+
+_EXHAUSTED = object()
+
+
+def _draw_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    assert point.exhausted is not None
+    drawn, exhausted = resumptions.continuation(point.after), resumptions.continuation(point.exhausted)
+    protected = point.after.protected
+
+    def run(result: tuple[Any, ...]) -> Any:
+        state = result[2:]
+        resumptions.host_calls += 1
+        try:
+            item = next(result[1], _EXHAUSTED)
+        except BaseException as error:
+            if not protected:
+                raise
+            return drawn.resume_raising(error, state)
+        return exhausted.go_on(state) if item is _EXHAUSTED else drawn.go_on((item, *state))
+
+    return run
+
+
+def _commit_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    after = resumptions.continuation(point.after)
+    return lambda result: after.go_on(result[1:])
+
+
+def _python_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    after = resumptions.continuation(point.after)
+
+    def run(result: tuple[Any, ...]) -> Any:
+        resumptions.host_calls += 1
+        return after.function(*result[1:])
+
+    return run
+
+
+_RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ...]], Any]]] = {
+    "host": _host_runner,
+    "draw": _draw_runner,
+    "commit": _commit_runner,
+    "python": _python_runner,
+}
+
+# ---------------------------------------------------------------------- lifecycles
+
+
+class FunctionLifecycle(Lifecycle):
+    """The life of a function whose calls may go on from commit points."""
+
+    def __init__(
+        self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream
+    ) -> None:
+        builder = SpecializationBuilder(function, compiler, options.exact)
+        super().__init__(function, identify(function), builder, options, compiler, stream)
+        self.resumptions = Resumptions(self, options, compiler, stream)
+
+    def _entry_of(self, specialization: Specialization) -> Entry:
+        entry = specialization.compiled.entry
+        suspends = next(points_of(specialization.captured), None) is not None
+        return self.resumptions.wrap(entry) if suspends else entry
+
+    def statistics(self) -> Statistics:
+        """Return the counters of the function, what its continuations did included."""
+        own = self.tally.statistics(self.cache)
+        parts = [(part.tally, part.cache) for part in list(self.resumptions.continuations.values())]
+        return replace(
+            own,
+            deopts=own.deopts + sum(tally.deopts for tally, _ in parts),
+            host_calls=self.resumptions.host_calls,
+            specializations=own.specializations + sum(len(cache) for _, cache in parts),
+            compile_seconds=own.compile_seconds + sum(tally.compile_seconds for tally, _ in parts),
+        )
+
+    @property
+    def prepared(self) -> Prepared:
+        """The function's twin and profile."""
+        prepared = self._prepare()
+        assert isinstance(prepared, Prepared)
+        return prepared
+
+
+class ContinuationLifecycle(Lifecycle):
+    """The life of one continuation: specialized at once, since the function's profile covers it."""
+
+    def __init__(self, resumptions: Resumptions, continuation: Continuation) -> None:
+        self.owner = resumptions.owner
+        self.resumptions = resumptions
+        self.python = python = PythonContinuation(continuation)
+        self.continuation = continuation
+        options, compiler = resumptions.options, resumptions.compiler
+        builder = _ContinuationBuilder(self, compiler, options.exact)
+        identity = self.owner.publisher.identity
+        super().__init__(python, identity, builder, options, compiler, resumptions.stream)
+
+    def number(self) -> int:
+        """Return the number of the call of the function that is running."""
+        return self.owner.number()
+
+    def go_on(self, arguments: tuple[Any, ...]) -> Any:
+        """Run the rest of a call up to the next commit point or its end."""
+        entries = self.entries
+        if entries:
+            result = entries[0](*arguments)
+            if result is not self._deoptimized:
+                return result
+            return self.retry(arguments, {}, arguments, entries[0])
+        if self.plain:
+            self.tally.plain_calls += 1
+            self.resumptions.host_calls += 1
+            return self.python(*arguments)
+        return self.call(arguments, {}, arguments)
+
+    def resume_raising(self, error: BaseException, state: Sequence[Any]) -> Any:
+        """Go on in Python with an exception that the host call raised."""
+        padding = (None,) * len(self.continuation.outcome)
+        return self.python.run((*padding, *state), raising(error))
+
+
+class _ContinuationBuilder(Builder):
+    def __init__(self, lifecycle: ContinuationLifecycle, compiler: Compiler, exact: bool) -> None:
+        super().__init__(compiler, exact)
+        self._lifecycle = lifecycle
+
+    def prepare(self) -> Prepared | Failure:
+        whole = self._lifecycle.owner.prepared
+        probed = PythonContinuation(self._lifecycle.continuation, Mode())
+        return replace(whole, twin=probed)
+
+    def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
+        return self.compiler.capture_continuation(self._lifecycle.continuation, prepared, arguments, relaxations)
