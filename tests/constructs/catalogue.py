@@ -26,7 +26,6 @@ IN_PYTHON = frozenset(
         "recursion ended by a tensor value",
         "next() on an iterator from outside",
         "eval",
-        "list append in a tensor-bounded loop",
         "class defined inside the function",
         "time.perf_counter logging",
         "file write",
@@ -34,7 +33,6 @@ IN_PYTHON = frozenset(
         "NumPy's RNG",
         "NumPy / third party on a tensor mid-function",
         "json, re and other C extensions on Python data",
-        "shape grows in a tensor-bounded loop",
     }
 )
 
