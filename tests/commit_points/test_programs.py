@@ -27,7 +27,7 @@ def run(function, host, number):
     try:
         result = function(host, x, w)
         outcome = ("returned", copy.deepcopy(result))
-    except Exception as error:
+    except (ArithmeticError, NameError) as error:
         frames = [
             (frame.name, frame.lineno)
             for frame in traceback.extract_tb(error.__traceback__)

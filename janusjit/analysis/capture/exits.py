@@ -74,7 +74,6 @@ from janusjit.ir.graph import Node, Value
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
-
 #: the heap index of an object, and the attribute, key or position that holds another
 Edge = tuple[int, Any]
 
