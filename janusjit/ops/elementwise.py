@@ -17,7 +17,7 @@ from numpy._core import umath
 from janusjit.ir.types import TensorType
 from janusjit.ops.emitter import Scalar, ScalarEmitter
 from janusjit.ops.gradients_elementwise import ELEMENTWISE
-from janusjit.ops.registry import Attributes, Elementwise, Op, declare, gradient_in
+from janusjit.ops.registry import Attributes, Elementwise, Gradient, Op, declare, gradient_in
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import TypeRuleError, ufunc_rule
 
@@ -61,8 +61,12 @@ def ufunc_op(
     commutative: bool = False,
     domain: tuple[float, float] = (-3.0, 3.0),
     dtypes: tuple[str, ...] = ("f64", "f32"),
+    gradient: Gradient | None = None,
 ) -> Op:
-    """Declare the op that is a NumPy ufunc: eager function and type rule are the ufunc's."""
+    """Declare the op that is a NumPy ufunc: eager function and type rule are the ufunc's.
+
+    The gradient is the one of that name in the table of its family, unless it is given.
+    """
     return declare(
         Op(
             name=ufunc.__name__,
@@ -72,7 +76,7 @@ def ufunc_op(
             lowering=Elementwise(scalar),
             ulp=ulp,
             commutative=commutative,
-            gradient=gradient_in(ELEMENTWISE, ufunc.__name__),
+            gradient=gradient or gradient_in(ELEMENTWISE, ufunc.__name__),
             numpy=(ufunc,),
             samples=ufunc_samples(ufunc, dtypes, *domain),
         )
