@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ir.graph import walk as walk_region
-from janusjit.ops.registry import OPS, Elementwise, Library, Lowering, Reduce, View
+from janusjit.ops.registry import OPS, Elementwise, Library, Lowering, ObjectCall, Reduce, View
 from janusjit.ops.updates import part_type
 
 UPDATES = frozenset({"update", "update_take", "update_mask"})
@@ -118,7 +118,13 @@ def nodes_of(step: Step) -> list[Node]:
 
 def may_fail(node: Node) -> bool:
     """Return whether a node can deoptimize; calls of Python may, for want of memory."""
-    return node.guard is not None or node.op == "fail" or isinstance(lowering_of(node), Library)
+    return node.guard is not None or node.op == "fail" or isinstance(lowering_of(node), (Library, ObjectCall))
+
+
+def makes_object(node: Node) -> bool:
+    """Return whether a node's second result is the address of a new Python object."""
+    lowering = lowering_of(node)
+    return isinstance(lowering, ObjectCall) and lowering.returns == "object"
 
 
 def is_view(node: Node) -> bool:

@@ -1,7 +1,8 @@
 """The reference backend: the oracle that compiled code and transforms are compared with.
 
 Owns `interpret`, which runs a graph op by op with the declared eager functions. Invariant: nothing outside the graph
-changes before the exit has made every object it needs; a failed guard leaves everything as it was.
+changes before the exit has made every object it needs, except the states of random number generators; a failed guard
+leaves everything as it was, those included.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
 from janusjit.ir.guards import EntryGuard, InGraphGuard, SymbolValues
 from janusjit.ir.types import DTYPES
 from janusjit.ops import OPS
+from janusjit.ops.generators import ObjectAddress, restore_state, save_state
 from janusjit.ops.indexing import evaluate_attributes
 
 #: what eager functions raise for operations that cannot be done
@@ -83,12 +85,21 @@ class Interpreter:
             self.values[given.value] = self._read(given)
         for symbol, (index, axis) in self.graph.symbols.items():
             self.symbols[symbol] = self.values[self.graph.inputs[index].value].shape[axis]
-        with np.errstate(all="ignore"):
-            leaving = self.region(self.graph.body)
+        generators = [self.values[given.value].object for given in self.graph.inputs if given.kind == "generator"]
+        states = [save_state(generator) for generator in generators]
+        try:
+            with np.errstate(all="ignore"):
+                leaving = self.region(self.graph.body)
+        except BaseException:
+            for generator, state in zip(generators, states, strict=True):
+                restore_state(generator, state)
+            raise
         return Exit(leaving, [self.values[value] for value in leaving.inputs], self.arguments, self.replay).leave()
 
     def _read(self, given: GraphInput) -> Any:
         found = given.place.read(self.arguments)
+        if given.kind == "generator":
+            return ObjectAddress.of(found)
         if given.kind == "array" or given.kind.startswith("numpy."):
             return found
         return given.value.type.numpy_dtype.type(found)

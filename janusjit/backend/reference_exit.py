@@ -75,7 +75,8 @@ class Exit:
 
     @_make.register
     def _scalar(self, box: bx.ScalarBox) -> Any:
-        return scalar_type(box.kind)(self._operands[box.operand])
+        operand = self._operands[box.operand]
+        return operand.object if box.kind == "object" else scalar_type(box.kind)(operand)
 
     @_make.register
     def _array(self, box: bx.ArrayBox) -> Any:

@@ -36,7 +36,10 @@ class PlaceBox(Box):
 
 @dataclass(frozen=True, eq=False)
 class ScalarBox(Box):
-    """A 0-d operand as a scalar of ``kind``: ``"int"``, ``"float"``, ``"bool"``, or a NumPy scalar ``"numpy.f64"``."""
+    """A 0-d operand as a scalar of ``kind``: ``"int"``, ``"float"``, ``"bool"``, or a NumPy scalar ``"numpy.f64"``.
+
+    ``"object"``: the operand is the address of an object that was made inside, and it is that object.
+    """
 
     operand: int
     kind: str

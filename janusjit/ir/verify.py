@@ -19,7 +19,7 @@ from janusjit.ir.boxes import ArrayBox, Box, ExitRecipe, PlaceBox, ScalarBox, Vi
 from janusjit.ir.builder import Infer
 from janusjit.ir.dims import DimExpr, Symbol, symbols_of
 from janusjit.ir.graph import TERMINATORS, Graph, GraphInput, Node, Region, Value
-from janusjit.ir.guards import ArrayLayout, InGraphGuard, ScalarTypeIs
+from janusjit.ir.guards import ArrayLayout, InGraphGuard, ScalarTypeIs, TypeIs
 from janusjit.ir.text import format_graph
 from janusjit.ir.types import BOOL, DTYPES, FLOAT, INT, TensorType
 
@@ -98,14 +98,14 @@ class _Verifier:
         if value.definition is not self._graph.body or value.index != index:
             raise self._fail(f"input {index} ({given.place}) does not know its definition and index")
         self._define(value, None)
-        expected = {"int": INT, "float": FLOAT, "bool": BOOL}.get(given.kind)
+        expected = {"int": INT, "float": FLOAT, "bool": BOOL, "generator": INT}.get(given.kind)
         if given.kind.startswith("numpy."):
             expected = TensorType(given.kind.removeprefix("numpy."))
         if expected is not None and value.type != expected:
             raise self._fail(f"input {given.place} of kind {given.kind} has type {value.type}")
         if expected is None and given.kind != "array":
             raise self._fail(f"input {given.place} has unknown kind {given.kind!r}")
-        wanted = ArrayLayout if given.kind == "array" else ScalarTypeIs
+        wanted = {"array": ArrayLayout, "generator": TypeIs}.get(given.kind, ScalarTypeIs)
         if not any(isinstance(g, wanted) and g.place is given.place for g in self._graph.guards.entry):
             raise self._fail(f"no entry guard vouches for input {given.place} ({given.kind})")
 

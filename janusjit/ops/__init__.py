@@ -13,13 +13,28 @@ from janusjit.ops import (
     linalg,
     logic,
     numbers,
+    random,
     reduce,
     updates,
     views,
 )
 from janusjit.ops.registry import OPS, Op
 
-FAMILIES = (elementwise, functions, logic, numbers, creation, reduce, views, updates, gather, join, contract, linalg)
+FAMILIES = (
+    elementwise,
+    functions,
+    logic,
+    numbers,
+    creation,
+    reduce,
+    views,
+    updates,
+    gather,
+    join,
+    contract,
+    linalg,
+    random,
+)
 """The modules that declare ops, in the order of the documentation."""
 
 __all__ = ["FAMILIES", "OPS", "Op"]

@@ -86,6 +86,24 @@ class Library(Lowering):
     """Compiled code calls ``eager`` on ndarrays through the C API."""
 
 
+@dataclass(frozen=True, eq=False)
+class ObjectCall(Lowering):
+    """Compiled code calls ``function`` with Python objects, for its result and for what it does to its first argument.
+
+    Input 0 is the order token, and input 1, if ``has_owner``, the address of the first argument. ``parameters`` are the
+    names of the others in order: attributes where the node has them, else its further inputs. ``returns`` says what
+    becomes of the result: ``value`` (the node's second result), ``argument`` (the first array, changed in place, is),
+    ``object`` (its address is), ``nothing``. ``scalar_kind(attributes)`` is the type of a ``value`` of no dimensions.
+    """
+
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    keyword_only: frozenset[str]
+    has_owner: bool
+    returns: str
+    scalar_kind: Callable[[Attributes], str]
+
+
 @dataclass(frozen=True)
 class NotDifferentiable:
     """There is no gradient, and asking for one is an error with this reason."""
@@ -137,6 +155,8 @@ class Op:
         Swapping the two inputs gives the same bits.
     fallible : bool or callable
         Whether nodes need a guard; a callable decides by input types and attributes (see `may_fail`).
+    stateful : bool
+        It has an effect or an identity: two nodes are never one, none is dropped, moved or computed beforehand.
     numpy : tuple of callables
         The functions outside janusjit that the op implements.
     samples : tuple of Sample
@@ -155,6 +175,7 @@ class Op:
     sums: bool = False
     commutative: bool = False
     fallible: bool | FallibleRule = False
+    stateful: bool = False
     numpy: tuple[Callable[..., Any], ...] = ()
     gradient: Gradient
 

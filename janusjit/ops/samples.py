@@ -1,10 +1,11 @@
 """Samples: calls on which an op is defined.
 
-Owns `Draw` and `Sample`. Invariant: a sample is declarative and drawn from a generator, so one seed gives one call.
+Owns `Draw`, `Exactly`, `Made` and `Sample`. Invariant: a sample is declarative and drawn from a generator, so one seed gives one call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,11 +50,22 @@ class Exactly:
         return np.array(self.values)
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a function makes of the generator, for inputs that are addresses of objects."""
+
+    make: Callable[[np.random.Generator], Any]
+
+    def __call__(self, generator: np.random.Generator) -> Any:
+        """Return a fresh value."""
+        return self.make(generator)
+
+
 @dataclass(frozen=True)
 class Sample:
     """One defined call: how to draw each input, and the attributes."""
 
-    inputs: tuple[Draw | Exactly, ...] = ()
+    inputs: tuple[Draw | Exactly | Made, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
 
     def arguments(self, generator: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from janusjit.ir.builder import Substitution, carried_guards, drop_guards
 from janusjit.ir.graph import Graph, Node, Region
 from janusjit.ops import OPS
-from janusjit.transform.facts import exact_key, is_operation
+from janusjit.transform.facts import exact_key, is_operation, is_stateful
 
 
 def merge_common_subexpressions(graph: Graph) -> int:
@@ -58,7 +58,7 @@ def _key(node: Node) -> Hashable | None:
         return (node.op, node.inputs)
     if node.op == "dim":
         return (node.op, exact_key(node.attributes["dim"]))
-    if not is_operation(node) or "symbol" in node.attributes:  # each symbol is a dimension of its own
+    if not is_operation(node) or is_stateful(node) or "symbol" in node.attributes:  # each symbol is a dimension of its own
         return None
     inputs = node.inputs
     if OPS[node.op].commutative and len(inputs) == 2 and id(inputs[0]) > id(inputs[1]):

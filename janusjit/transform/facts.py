@@ -42,7 +42,12 @@ def is_pure(node: Node) -> bool:
     """Return whether the node can be dropped, merged or moved: it cannot fail and binds no dimension."""
     if not is_operation(node):
         return node.op == "dim"
-    return node.guard is None and "symbol" not in node.attributes
+    return node.guard is None and "symbol" not in node.attributes and not is_stateful(node)
+
+
+def is_stateful(node: Node) -> bool:
+    """Return whether the node has an effect or an identity, and so happens exactly where and as often as it stands."""
+    return is_operation(node) and OPS[node.op].stateful
 
 
 def may_warn(node: Node) -> bool:

@@ -23,6 +23,7 @@ from janusjit.analysis.capture.values import (
     BuiltinMethod,
     DictView,
     FunctionValue,
+    GeneratorValue,
     HostValue,
     Known,
     MethodValue,
@@ -97,6 +98,8 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
         return {"__self__": owner.owner, "__func__": owner.function}.get(name)
     if isinstance(owner, DictView):
         return _builtin_method(owner, name, dict)
+    if isinstance(owner, GeneratorValue):
+        return _builtin_method(owner, name, owner.type_)
     if isinstance(owner, HostValue):
         raise machine.unsupported(
             "python.host_object",

@@ -35,6 +35,7 @@ from janusjit.analysis.capture.values import (
     Deferred,
     DictView,
     FunctionValue,
+    GeneratorValue,
     HostValue,
     Known,
     MethodValue,
@@ -123,6 +124,11 @@ class Boxer:
             return self._tuple(value)
         if isinstance(value, Reference):
             return self._reference(value)
+        if isinstance(value, GeneratorValue):
+            if value.place is not None:
+                return PlaceBox(value.place)
+            assert value.address is not None
+            return ScalarBox(self.operand(value.address), "object")
         if isinstance(value, HostValue):
             return PlaceBox(value.place)
         if isinstance(value, Deferred):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import random
 import types
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +25,15 @@ from janusjit.analysis.capture.state import (
     Instance,
     ListObject,
     Namespace,
+    RandomOrder,
     SetObject,
     Storage,
 )
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
+    BuiltinMethod,
+    GeneratorValue,
     HostValue,
     Known,
     Reference,
@@ -62,6 +66,7 @@ from janusjit.ir.places import (
     Place,
 )
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
+from janusjit.ops.generators import BIT_GENERATORS, GENERATOR_TYPES
 from janusjit.spans import Span
 
 _IDENTITY_TYPES = (
@@ -77,6 +82,8 @@ _IDENTITY_TYPES = (
     types.WrapperDescriptorType,
     types.BuiltinMethodType,
     type(np.sum),
+    type(np.random.seed),
+    type(np.random.default_rng),
     type(NotImplemented),
     type(Ellipsis),
     type(None),
@@ -115,10 +122,12 @@ class Externals(EntryGuards):
         self.templates: dict[int, HeapObject] = {}
         self._objects: dict[int, tuple[Any, AbstractValue, Place]] = {}
         self._memo: dict[Any, AbstractValue] = {}
+        self._addresses: dict[Any, Value] = {}
         self._symbols: dict[Any, Dim] = {}
         self._arrays: dict[int, tuple[Place, np.ndarray]] = {}
         self._held_cells: list[Place] = []
         self.resumed = False
+        self.random_order = Reference(self._add(RandomOrder()))
 
     def argument(self, index: int, name: str, live: Any) -> AbstractValue:
         """Return parameter ``index``."""
@@ -225,6 +234,10 @@ class Externals(EntryGuards):
             return seen[1]
         if isinstance(live, bool | int | float | str | bytes | np.generic):
             return self._read_scalar(place, live)
+        owner = _method_owner(live)
+        if owner is not None:
+            self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
+            return BuiltinMethod(self.read(self.constant_place(owner, f"{place}.__self__"), owner), live.__name__)
         if isinstance(live, _IDENTITY_TYPES) or is_wrapper(live):
             if not isinstance(place, ConstantPlace):
                 self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
@@ -296,6 +309,9 @@ class Externals(EntryGuards):
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             members: dict[Any, AbstractValue] = {item: Known(item) for item in live}
             value = Reference(self._add(SetObject(place, items=members, original=frozenset(live))))
+        elif kind in GENERATOR_TYPES:
+            self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
+            value = GeneratorValue(kind, place, live)
         elif has_plain_attributes(kind):
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             value = Reference(self._add(Instance(place, type_=kind, live=live)))
@@ -307,6 +323,33 @@ class Externals(EntryGuards):
     def _host(self, place: Place, live: Any) -> HostValue:
         self.guard((id(place), "type"), TypeIs(place, type(live), span=self.span()))
         return HostValue(place, live)
+
+    def generator_address(self, generator: GeneratorValue) -> Value:
+        """Return the address of a generator that numbers are drawn from.
+
+        Raises
+        ------
+        CaptureFailure
+            If its state is kept by a bit generator that is not NumPy's own.
+        """
+        if generator.address is not None:
+            return generator.address
+        place = generator.place
+        assert place is not None
+        key = (id(place), "generator")
+        found = self._addresses.get(key)
+        if found is None:
+            if generator.type_ is not random.Random:
+                self._guard_bit_generator(place, type(generator.live._bit_generator))
+            found = self._addresses[key] = self._input(place, INT, "generator", "C")
+        return found
+
+    def _guard_bit_generator(self, owner: Place, type_: type) -> None:
+        if type_ not in BIT_GENERATORS:
+            reason = f"the bit generator is a {type_.__qualname__}, whose state cannot be saved"
+            raise CaptureFailure("numpy.random", "supportable", self.span(), str(owner), reason, "")
+        place = self.attribute_place(owner, "_bit_generator")
+        self.guard((id(place), "type"), TypeIs(place, type_, span=self.span()))
 
     # ------------------------------------------------------------------ arrays
 
@@ -426,6 +469,15 @@ class Externals(EntryGuards):
 def is_wrapper(live: Any) -> bool:
     """Whether calling an object means calling the Python function it wraps (a jitted function)."""
     return hasattr(type(live), PROFILED_THROUGH) and isinstance(getattr(live, "__wrapped__", None), types.FunctionType)
+
+
+def _method_owner(live: Any) -> Any:
+    """Return the generator that an object is a method of, bound to it; None for anything else."""
+    if type(live) not in (types.MethodType, types.BuiltinMethodType):
+        return None
+    owner = live.__self__
+    bound = type(owner) in GENERATOR_TYPES and getattr(type(owner), live.__name__, None) is not None
+    return owner if bound and live == getattr(owner, live.__name__) else None
 
 
 _PLAIN: dict[type, bool] = {}

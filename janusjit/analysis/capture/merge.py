@@ -8,7 +8,7 @@ raise `Unmergeable`, so that the caller continues the paths separately.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from janusjit.analysis.capture.liveness import live_names
@@ -24,6 +24,7 @@ from janusjit.analysis.capture.state import (
     IteratorObject,
     ListObject,
     Namespace,
+    RandomOrder,
     SetObject,
     State,
     Storage,
@@ -34,6 +35,7 @@ from janusjit.analysis.capture.values import (
     BuiltinMethod,
     DictView,
     FunctionValue,
+    GeneratorValue,
     Known,
     MethodValue,
     Poison,
@@ -198,9 +200,15 @@ class Merger:
         elif isinstance(merged, IteratorObject):
             merged.position = self.value((*where, "position"), [item.position for item in items])
             self._reach((*merged.sources, merged.function))
+        elif isinstance(merged, RandomOrder):
+            if any(item.token is not None for item in items):
+                merged.token = self.graph_value(where, [self._token(arm, i) for arm, i in zip(self.arms, items, strict=True)])
         elif isinstance(merged, GeneratorObject):
             self._generator(where, merged, items)
         return merged
+
+    def _token(self, arm: Arm, order: RandomOrder) -> Value:
+        return order.token if order.token is not None else self._constant(arm, 0, INT)
 
     @staticmethod
     def _same(what: str, things: list[Any]) -> None:
@@ -283,7 +291,7 @@ class Merger:
         """Return one abstract value for the paths', or poison."""
         first = values[0]
         if all(value is first for value in values) and not isinstance(
-            first, Scalar | ArrayValue | TupleValue | RangeValue | SliceValue | MethodValue | Reference
+            first, Scalar | ArrayValue | GeneratorValue | TupleValue | RangeValue | SliceValue | MethodValue | Reference
         ):
             self._reach(first)
             return first
@@ -362,7 +370,16 @@ class Merger:
             return first
         if isinstance(first, FunctionValue) and all(v.identity == first.identity for v in values):
             return first
+        if isinstance(first, GeneratorValue) and all(v.identity == first.identity for v in values):
+            return self._generator_value(where, values)
         return None
+
+    def _generator_value(self, where: tuple[Any, ...], values: list[GeneratorValue]) -> AbstractValue:
+        first = values[0]
+        if first.address is None:
+            return first
+        address = self.graph_value(where, [value.address for value in values if value.address is not None])
+        return first if address is first.address else replace(first, address=address)
 
     def _references(self, where: tuple[Any, ...], values: list[Reference]) -> AbstractValue | None:
         indices = tuple(value.index for value in values)

@@ -20,6 +20,7 @@ from janusjit.analysis.capture.values import (
     ArrayValue,
     BuiltinMethod,
     DictView,
+    GeneratorValue,
     Known,
     Reference,
     Scalar,
@@ -35,6 +36,8 @@ def call_method(
     owner = machine.resolve(function.owner)
     if isinstance(owner, ArrayValue | Scalar):
         return ARRAY_METHOD[0](machine, owner, function.name, arguments, keywords)  # type: ignore[no-any-return]
+    if isinstance(owner, GeneratorValue):
+        return RANDOM_METHOD[0](machine, owner, function.name, arguments, keywords)  # type: ignore[no-any-return]
     if isinstance(owner, DictView):
         owner = Known(None)
     type_: type | None = tuple if isinstance(owner, TupleValue) else None
@@ -60,6 +63,7 @@ ARRAY_METHOD: list[Any] = []
 GENERATOR_METHOD: list[Any] = []
 STRING_METHOD: list[Any] = []
 UFUNC_METHOD: list[Any] = []
+RANDOM_METHOD: list[Any] = []
 
 
 def _object_method(machine: Machine, owner: Reference, name: str, arguments: Sequence[AbstractValue]) -> AbstractValue:

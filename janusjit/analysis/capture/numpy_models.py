@@ -18,6 +18,7 @@ from janusjit.analysis.capture import (
     numpy_shape,
     numpy_statistics,
     numpy_ufunc_methods,
+    random_numbers,
 )
 
 MODULES = (
@@ -33,4 +34,5 @@ MODULES = (
     numpy_shape,
     numpy_statistics,
     numpy_ufunc_methods,
+    random_numbers,
 )

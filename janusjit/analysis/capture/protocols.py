@@ -33,6 +33,7 @@ from janusjit.analysis.capture.values import (
     Deferred,
     DictView,
     FunctionValue,
+    GeneratorValue,
     HostValue,
     Known,
     MethodValue,
@@ -308,6 +309,8 @@ def python_type(machine: Machine, value: AbstractValue) -> type | None:
         return value.value.type.numpy_dtype.type
     if isinstance(value, HostValue):
         return type(value.value)
+    if isinstance(value, GeneratorValue):
+        return value.type_ if isinstance(value.type_, type) else np.random.Generator
     if isinstance(value, TupleValue):
         return value.type_
     if isinstance(value, Reference):

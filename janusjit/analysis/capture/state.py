@@ -125,6 +125,16 @@ class Namespace(HeapObject):
 
 
 @dataclass(slots=True)
+class RandomOrder(HeapObject):
+    """The order of all draws of random numbers: the token of the last one, None before the first.
+
+    There is one for all generators, since two may share a bit generator.
+    """
+
+    token: Value | None = None
+
+
+@dataclass(slots=True)
 class IteratorObject(HeapObject):
     """An iterator over something with known structure.
 

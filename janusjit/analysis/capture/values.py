@@ -169,6 +169,21 @@ class HostValue(AbstractValue):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class GeneratorValue(AbstractValue):
+    """A random number generator of exactly ``type_``.
+
+    One from outside has a ``place`` and is ``live``; one made inside has its ``address`` as a graph value. What is drawn
+    from it is ordered by the state's `RandomOrder`.
+    """
+
+    type_: Any
+    place: Place | None
+    live: Any = None
+    address: Value | None = None
+    identity: int = field(default_factory=lambda: next(_identities))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Deferred(AbstractValue):
     """``function(*arguments)``, pure, computed when an exit needs it (formatted text); the arguments are snapshots."""
 

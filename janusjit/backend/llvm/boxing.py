@@ -118,6 +118,10 @@ def _scalar(exit_: Exit, box: kinds.ScalarBox) -> ir.Value:
     builder, value = exit_.builder, scalar.value
     if box.kind.startswith("numpy."):
         return _numpy_scalar(exit_, scalar, box.kind.removeprefix("numpy."))
+    if box.kind == "object":
+        made = builder.inttoptr(value, POINTER)
+        exit_.frame.api.incref(builder, made)
+        return exit_.take(made)
     if box.kind == "bool":
         return builder.select(value, exit_.object(True), exit_.object(False))
     if box.kind == "float":

@@ -25,6 +25,7 @@ from janusjit.backend.llvm.entry_frame import (
     EntryFrame,
 )
 from janusjit.backend.llvm.entry_places import PlaceReader, place_key
+from janusjit.backend.llvm.generator_states import GeneratorStates
 from janusjit.backend.llvm.guards import GuardEmitter, unbox_scalar
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import ArrayValue, Extent, Operand, Scalar
@@ -95,10 +96,17 @@ class EntryEmitter:
         self.inputs = [self._unbox(guards, input_, index) for index, input_ in enumerate(self.graph.inputs)]
         self.symbols = dict(guards.established.symbols)
         frame.begin_body()
+        states = GeneratorStates(frame, self._places)
+        for input_ in self.graph.inputs:
+            if input_.kind == "generator":
+                states.save(input_.place)
         self.inputs = self._flags.emit_clear(self.inputs)
 
     def _unbox(self, guards: GuardEmitter, input_: GraphInput, index: int) -> Operand:
         type_ = input_.value.type
+        if input_.kind == "generator":
+            address = self.builder.ptrtoint(self._places.read(input_.place).value, I64)
+            return Scalar(type_.dtype, address)
         if input_.kind != "array":
             return Scalar(type_.dtype, unbox_scalar(guards, input_.place, input_.kind, FAILED_PLACE))
         facts = guards.established.arrays.get(place_key(input_.place))
@@ -135,6 +143,13 @@ class EntryEmitter:
                 self._fail_without_memory(self.api.is_null(builder, made))
             builder.store(made, slot)
             return made, self.api.field(builder, made, layout.ARRAY_DATA, POINTER)
+
+    def hold(self, builder: ir.IRBuilder, reference: ir.Value) -> None:
+        """Take over a new reference to an object made in the body, in place of that of the previous turn of a loop."""
+        with self.frame.at(builder):
+            slot = self.frame.hold_in_body()
+            self.api.decref_unless_null(builder, builder.load(slot, typ=POINTER))
+            builder.store(reference, slot)
 
     def emit_fail(self, builder: ir.IRBuilder, guard_number: int) -> None:
         """Emit the deoptimization for in-graph guard ``guard_number``; ends the current block."""
@@ -197,7 +212,7 @@ class EntryEmitter:
 
 
 def _places_of_inputs(graph: Graph) -> Iterator[Place]:
-    return (input_.place for input_ in graph.inputs if input_.kind == "array")
+    return (input_.place for input_ in graph.inputs if input_.kind in ("array", "generator"))
 
 
 def _places_of_exit(node: Node) -> Iterator[Place]:

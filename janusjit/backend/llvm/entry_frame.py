@@ -8,7 +8,7 @@ in which a later block is dominated by the holds emitted before it.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llvmlite import ir
@@ -79,6 +79,7 @@ class EntryFrame:
         self._in_body = False
         self._final_count = ir.Constant(I64, 0)
         self._body_failures: list[ir.Constant] = []
+        self._restorers: list[Callable[[ir.IRBuilder], None]] = []
         self._deoptimized = deoptimized
         status = ir.GlobalVariable(api.module, ir.ArrayType(I64, 2), STATUS_BLOCK)
         status.initializer = ir.Constant(status.value_type, [0, NOT_FAILED])
@@ -155,6 +156,10 @@ class EntryFrame:
             failure.constant |= self._used << _HELD_SHIFT
         self._failure.add_incoming(failure, self.builder.block)
 
+    def on_failure(self, restore: Callable[[ir.IRBuilder], None]) -> None:
+        """Let ``restore`` emit code into the way out by which a call is given up, before any reference is released."""
+        self._restorers.append(restore)
+
     def return_result(self, result: ir.Value) -> None:
         """Emit the successful way out with a new reference."""
         self._release(self.builder, self._final_count, ir.Constant(I64, self._boxed))
@@ -173,10 +178,14 @@ class EntryFrame:
         for failure in self._body_failures:
             failure.constant |= self._used << _HELD_SHIFT
         builder = ir.IRBuilder(self._fail_block)
+        number = builder.sext(builder.trunc(self._failure, I32), I64)
+        if self._restorers:
+            with builder.if_then(builder.icmp_signed("!=", number, ir.Constant(I64, RAISED))):
+                for restore in self._restorers:
+                    restore(builder)
         held = builder.lshr(self._failure, ir.Constant(I64, _HELD_SHIFT))
         held = builder.and_(held, ir.Constant(I64, (1 << _BOXED_SHIFT - _HELD_SHIFT) - 1))
         self._release(builder, held, builder.lshr(self._failure, ir.Constant(I64, _BOXED_SHIFT)))
-        number = builder.sext(builder.trunc(self._failure, I32), I64)
         builder.store(number, self.api.address(builder, self._status, 8))
         with builder.if_then(builder.icmp_signed("==", number, ir.Constant(I64, RAISED))):
             builder.ret(NULL)

@@ -24,6 +24,7 @@ from janusjit.backend.llvm.node_functions import NodeFunctions
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.values import (
     I64,
+    POINTER,
     ArrayValue,
     Operand,
     PythonEmitter,
@@ -32,7 +33,7 @@ from janusjit.backend.llvm.values import (
     load,
     memory_type,
 )
-from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step
+from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, makes_object
 from janusjit.backend.storage import Transfer
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, Node, Value
@@ -216,6 +217,8 @@ class GraphLowering:
         for result, output in zip(node.results, outputs, strict=True):
             if result.type.rank == 0:
                 self.scalars[result] = load(self.builder, output.dtype, output.pointer)
+        if makes_object(node):
+            self.python.hold(self.builder, self.builder.inttoptr(self.scalars[node.results[1]].value, POINTER))
 
     def _bind_count(self, node: Node, inputs: list[Operand], symbol: Symbol) -> None:
         slot = self.memory.stack_slot(I64)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from janusjit.backend.llvm.python_api import I8, I32, I64, NULL, POINTER, PythonApi, array_descriptor
+from janusjit.backend.llvm.python_api import I8, I32, I64, NULL, POINTER, array_descriptor
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, Operand, as_i64
 from janusjit.ir.graph import Node
 from janusjit.ops.indexing import symbols_in
 from janusjit.ops.registry import OPS
 
-_WRITEABLE = 0x0400  # NPY_ARRAY_WRITEABLE
-_ENVIRONMENT_BYTES = 64  # at least sizeof(fenv_t): 32 with glibc on x86-64, 8 on AArch64
+WRITEABLE = 0x0400  # NPY_ARRAYWRITEABLE
+ENVIRONMENT_BYTES = 64  # at least sizeof(fenv_t): 32 with glibc on x86-64, 8 on AArch64
 
 
 class LibraryResultError(TypeError):
@@ -110,14 +110,14 @@ def emit_call(
     arguments = context.stack_slot(ir.ArrayType(POINTER, max(len(inputs) + len(outputs), 1)), align=8)
     made: ir.Value = ir.Constant(ir.IntType(1), 1)
     for position, array in enumerate([*inputs, *outputs]):
-        wrapper = _wrapper(context, api, array, 0 if position < len(inputs) else _WRITEABLE)
+        wrapper = array_wrapper(context, array, 0 if position < len(inputs) else WRITEABLE)
         builder.store(wrapper, api.address(builder, arguments, 8 * position))
         made = builder.and_(made, builder.not_(api.is_null(builder, wrapper)))
     result = context.stack_slot(POINTER, align=8)
     builder.store(NULL, result)
     with builder.if_then(made, likely=True):
         count = ir.Constant(I64, len(inputs) + len(outputs))
-        environment = context.stack_slot(I8, _ENVIRONMENT_BYTES)
+        environment = context.stack_slot(I8, ENVIRONMENT_BYTES)
         builder.call(context.declare("fegetenv", I32, [POINTER]), [environment])
         returned = api.call(builder, "PyObject_Vectorcall", api.object(builder, call), arguments, count, NULL)
         builder.call(context.declare("fesetenv", I32, [POINTER]), [environment])
@@ -132,9 +132,9 @@ def emit_call(
     context.require(succeeded)
 
 
-def _wrapper(context: KernelContext, api: PythonApi, array: ArrayValue, flags: int) -> ir.Value:
+def array_wrapper(context: KernelContext, array: ArrayValue, flags: int) -> ir.Value:
     """Emit an ndarray over an array's memory: a new reference, or null with an exception set."""
-    builder = context.builder
+    builder, api = context.builder, context.python.api
     descriptor = api.object(builder, array_descriptor(array.dtype))
     api.incref(builder, descriptor)  # the call takes it over
     return api.call(

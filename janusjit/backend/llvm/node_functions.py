@@ -13,6 +13,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.library import emit_library, emit_library_count
+from janusjit.backend.llvm.object_calls import emit_object_call
 from janusjit.backend.llvm.positions import emit_position
 from janusjit.backend.llvm.structured import emit_count, emit_structured
 from janusjit.backend.llvm.values import (
@@ -29,7 +30,7 @@ from janusjit.backend.llvm.values import (
 )
 from janusjit.backend.plan import may_fail
 from janusjit.ir.graph import Node
-from janusjit.ops.registry import OPS, Contract, Library, Reduce
+from janusjit.ops.registry import OPS, Contract, Library, ObjectCall, Reduce
 
 Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], None]
 
@@ -145,6 +146,8 @@ def _emitter_of(node: Node) -> Emit:
         return emit_position
     if isinstance(lowering, Library):
         return emit_library
+    if isinstance(lowering, ObjectCall):
+        return emit_object_call
     return emit_structured
 
 

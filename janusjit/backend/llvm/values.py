@@ -165,6 +165,9 @@ class PythonEmitter(Protocol):
         which no exit has boxed it.
         """
 
+    def hold(self, builder: ir.IRBuilder, reference: ir.Value) -> None:
+        """Take over a new reference to an object made in the body, in place of that of the previous turn of a loop."""
+
     def emit_exit(self, builder: ir.IRBuilder, recipe: ExitRecipe, operands: Sequence[Operand]) -> None:
         """Emit an exit of the graph; ends the current block."""
 
