@@ -21,7 +21,7 @@ import numpy as np
 from janusjit.ir.dims import Dim
 from janusjit.ir.types import DTYPES, INT, TensorType, dtype_name
 from janusjit.ops.generators import ObjectAddress
-from janusjit.ops.registry import Attributes, ObjectCall, Op, TypeRule, declare
+from janusjit.ops.registry import Attributes, NotDifferentiable, ObjectCall, Op, TypeRule, declare
 from janusjit.ops.samples import Draw, Exactly, Made, Sample
 from janusjit.ops.type_rules import TypeRuleError, broadcast_shapes
 
@@ -221,6 +221,7 @@ def _method(
             samples=(_sample(made),),
             fallible=True,
             stateful=True,
+            gradient=NotDifferentiable("a random number is drawn, with parameters that a gradient is asked for"),
         )
     )
 
