@@ -13,7 +13,18 @@ from janusjit.backend.fuse import input_layout
 from janusjit.backend.layout import Layout, contiguous
 from janusjit.backend.liveness import Liveness, Scope, breaks, continues
 from janusjit.backend.overwriting import Overwriting
-from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Plan, RegionStep, Step, is_reduction, is_view, nodes_of
+from janusjit.backend.plan import (
+    UPDATES,
+    FusedStep,
+    NodeStep,
+    Plan,
+    RegionStep,
+    Step,
+    brings_array,
+    is_reduction,
+    is_view,
+    nodes_of,
+)
 from janusjit.backend.storage import Placement, Storage, Transfer, is_view_value
 from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe
 from janusjit.ir.dims import symbols_of
@@ -73,7 +84,7 @@ class _Assigner:
                     if node.op in UPDATES:
                         self._place_update(node, step, stored is None or result in stored)
                     elif stored is None or result in stored or is_reduction(node):
-                        self._place_new(result, step, "constant" if node.op == "constant_array" else "arena")
+                        self._place_new(result, step, _kind_of(node))
 
     def _place_update(self, node: Node, step: Step, stored: bool) -> None:
         base = node.inputs[0]
@@ -225,6 +236,13 @@ class _Assigner:
             return
         if storage.scope is self.liveness.body:
             storage.kind = "object"
+
+
+def _kind_of(node: Node) -> str:
+    """Return the kind of storage that a node's result lives in."""
+    if node.op == "constant_array":
+        return "constant"
+    return "brought" if brings_array(node) else "arena"
 
 
 def boxed_arrays(node: Node) -> list[Value]:

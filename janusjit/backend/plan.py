@@ -121,6 +121,12 @@ def may_fail(node: Node) -> bool:
     return node.guard is not None or node.op == "fail" or isinstance(lowering_of(node), (Library, ObjectCall))
 
 
+def brings_array(node: Node) -> bool:
+    """Return whether a node's second result is an array that comes in an ndarray of its own."""
+    lowering = lowering_of(node)
+    return isinstance(lowering, ObjectCall) and lowering.returns == "value" and node.results[1].type.rank > 0
+
+
 def makes_object(node: Node) -> bool:
     """Return whether a node's second result is the address of a new Python object."""
     lowering = lowering_of(node)

@@ -19,6 +19,7 @@ from janusjit.ir.guards import (
     IsMissing,
     LengthIs,
     TypeAttributeIs,
+    TypeIs,
     ValueEquals,
     find_on_type,
 )
@@ -141,5 +142,7 @@ class EntryGuards:
         own = getattr(live, "__dict__", None)
         if own is not None:
             table = self.attribute_place(place, "__dict__")
+            if type(own) is dict:
+                self.guard((id(table), "type"), TypeIs(table, dict, span=self.span()))
             item = self.item_place(table, name)
             self.guard((id(item), "missing"), IsMissing(item, span=self.span()))

@@ -21,6 +21,7 @@ from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
+from janusjit.backend.llvm.python_api_layout import ARRAY_DATA
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.values import (
     I64,
@@ -33,7 +34,7 @@ from janusjit.backend.llvm.values import (
     load,
     memory_type,
 )
-from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, makes_object
+from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brings_array, makes_object
 from janusjit.backend.storage import Transfer
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, Node, Value
@@ -201,6 +202,10 @@ class GraphLowering:
             self._bind_count(node, inputs, node.attributes["symbol"])
         outputs = []
         for result in node.results:
+            if result.type.rank > 0 and brings_array(node):
+                dims = tuple(map(self.extents.of, result.type.shape))
+                outputs.append(ArrayValue(result.type.dtype, self.memory.stack_slot(POINTER), dims, dims))
+                continue
             if result.type.rank == 0:
                 slot = self.memory.stack_slot(memory_type(result.type.dtype))
                 outputs.append(ArrayValue(result.type.dtype, slot, (), ()))
@@ -217,8 +222,18 @@ class GraphLowering:
         for result, output in zip(node.results, outputs, strict=True):
             if result.type.rank == 0:
                 self.scalars[result] = load(self.builder, output.dtype, output.pointer)
+        if brings_array(node):
+            self._adopt(node.results[1], self.builder.load(outputs[1].pointer, typ=POINTER))
         if makes_object(node):
             self.python.hold(self.builder, self.builder.inttoptr(self.scalars[node.results[1]].value, POINTER))
+
+    def _adopt(self, value: Value, array: ir.Value) -> None:
+        """Emit: the memory of ``value`` is that of an ndarray, which is a new reference."""
+        self.python.hold(self.builder, array)
+        storage = self.placement.storage(value)
+        assert storage is not None
+        data = self.python.api.field(self.builder, array, ARRAY_DATA, POINTER)
+        self.memory.adopt(storage, array, data)
 
     def _bind_count(self, node: Node, inputs: list[Operand], symbol: Symbol) -> None:
         slot = self.memory.stack_slot(I64)

@@ -141,7 +141,7 @@ def array_wrapper(context: KernelContext, array: ArrayValue, flags: int) -> ir.V
         builder,
         "PyArray_NewFromDescr",
         *(api.object(builder, np.ndarray), descriptor, ir.Constant(I32, array.rank)),
-        *(_extents(context, array.dims), _extents(context, array.strides)),
+        *(_extents(context, array.dims), _extents(context, array.strides) if array.strides else NULL),
         *(array.pointer, ir.Constant(I32, flags), NULL),
     )
 

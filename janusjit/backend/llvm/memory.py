@@ -145,6 +145,12 @@ class Memory:
         """Say where a storage is."""
         self._pointers[storage] = pointer
 
+    def adopt(self, storage: Storage, owner: ir.Value, data: ir.Value) -> None:
+        """Say that a storage is an ndarray that a call returned, which the frame holds."""
+        self._pointers[storage] = data
+        if storage.scope is self._placement.liveness.body:
+            self._owners[storage] = owner
+
     def allocate(self) -> None:
         """Emit the allocation, at entry, of results and of the arena."""
         storages = self._placement.storages

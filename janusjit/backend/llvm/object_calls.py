@@ -18,14 +18,12 @@ from janusjit.backend.llvm.library import ENVIRONMENT_BYTES, WRITEABLE, array_wr
 from janusjit.backend.llvm.python_api import F64, I8, I32, I64, NULL, POINTER, array_descriptor
 from janusjit.backend.llvm.values import (
     ArrayValue,
-    Extent,
     KernelContext,
     Operand,
     Scalar,
     as_i64,
-    item_size,
+    load,
     memory_type,
-    multiply,
     store,
 )
 from janusjit.ir.graph import Node
@@ -33,6 +31,7 @@ from janusjit.ir.types import DTYPES
 from janusjit.ops.indexing import symbols_in
 from janusjit.ops.registry import OPS, ObjectCall
 
+ARRAY_OWNS_DATA = 0x0004  # NPY_ARRAY_OWNDATA
 _TRUE = ir.Constant(ir.IntType(1), 1)
 
 
@@ -50,7 +49,8 @@ def emit_object_call(
     inputs : sequence of Operand
         The order token, the address of the object if there is one, and the arguments.
     outputs : sequence of ArrayValue
-        Memory for the next token, and for the result.
+        Memory for the next token, and for the result; for a result that is an array and not an argument, memory for the
+        reference to the ndarray, with the dimensions it must have.
     """
     _Emission(context, node, outputs).emit(inputs)
 
@@ -227,7 +227,7 @@ class _Emission:
             with builder.if_then(right, likely=True):
                 fits = self._has_dims(result, out)
                 with builder.if_then(fits, likely=True):
-                    self._copy(result, out)
+                    self._keep(result, out) if out.rank else self._copy(result, out)
 
     def _has_dims(self, result: ir.Value, out: ArrayValue) -> ir.Value:
         builder, api = self._builder, self._api
@@ -240,26 +240,29 @@ class _Emission:
         return fits
 
     def _copy(self, result: ir.Value, out: ArrayValue) -> None:
-        """Emit the copy of an array of the right type to the result's memory, which is contiguous."""
+        """Emit the copy of the only element of an array."""
+        data = self._api.field(self._builder, result, layout.ARRAY_DATA, POINTER)
+        self._take(load(self._builder, out.dtype, data))
+
+    def _keep(self, result: ir.Value, out: ArrayValue) -> None:
+        """Emit: the array that was returned is the result, if its memory is contiguous and its own; else a copy is."""
         builder, api = self._builder, self._api
-        flags = api.field(builder, result, layout.ARRAY_FLAGS, I32)
-        contiguous = builder.and_(flags, ir.Constant(I32, layout.ARRAY_C_CONTIGUOUS))
-        with builder.if_else(builder.icmp_signed("!=", contiguous, ir.Constant(I32, 0)), likely=True) as (then, other):
+        wanted = layout.ARRAY_C_CONTIGUOUS | layout.ARRAY_WRITEABLE | ARRAY_OWNS_DATA
+        flags = builder.and_(api.field(builder, result, layout.ARRAY_FLAGS, I32), ir.Constant(I32, wanted))
+        usable = builder.icmp_signed("==", flags, ir.Constant(I32, wanted))
+        with builder.if_else(usable, likely=True) as (then, other):
             with then:
-                size: Extent = item_size(out.dtype)
-                for extent in out.dims:
-                    size = multiply(builder, size, extent)
-                move = self._context.declare("memcpy", POINTER, [POINTER, POINTER, I64])
-                data = api.field(builder, result, layout.ARRAY_DATA, POINTER)
-                builder.call(move, [out.pointer, data, as_i64(size)])
-                builder.store(ir.Constant(I8, 1), self._succeeded)
+                api.incref(builder, result)
+                self._keep_reference(result)
             with other:
-                target = array_wrapper(self._context, out, WRITEABLE)
-                with builder.if_then(builder.not_(api.is_null(builder, target)), likely=True):
-                    status = api.call(builder, "PyArray_CopyInto", target, result)
-                    done = builder.not_(api.error(builder, status))
-                    builder.store(builder.zext(done, I8), self._succeeded)
-                    api.decref(builder, target)
+                copy = array_wrapper(self._context, ArrayValue(out.dtype, NULL, out.dims, ()), WRITEABLE)
+                with builder.if_then(builder.not_(api.is_null(builder, copy)), likely=True):
+                    api.call(builder, "PyArray_CopyInto", copy, result)
+                    self._keep_reference(copy)
+
+    def _keep_reference(self, array: ir.Value) -> None:
+        self._builder.store(array, self._outputs[1].pointer)
+        self._builder.store(ir.Constant(I8, 1), self._succeeded)
 
 
 def _scalar(operand: Operand) -> Scalar:
