@@ -213,6 +213,7 @@ def _method(
             lowering=ObjectCall(
                 function=made.function,
                 parameters=tuple(p.name for p in parameters),
+                defaults={p.name: p.default for p in parameters if p.kind in ("size", "option") and name != "randint"},
                 keyword_only=frozenset(p.name for p in parameters if p.keyword_only),
                 has_owner=owner is not None,
                 returns=made.returns,

@@ -91,13 +91,15 @@ class ObjectCall(Lowering):
     """Compiled code calls ``function`` with Python objects, for its result and for what it does to its first argument.
 
     Input 0 is the order token, and input 1, if ``has_owner``, the address of the first argument. ``parameters`` are the
-    names of the others in order: attributes where the node has them, else its further inputs. ``returns`` says what
+    names of the others in order: attributes where the node has them, else its further inputs; the last ones may be left
+    out of the call where they are what ``defaults`` says. ``returns`` says what
     becomes of the result: ``value`` (the node's second result), ``argument`` (the first array, changed in place, is),
     ``object`` (its address is), ``nothing``. ``scalar_kind(attributes)`` is the type of a ``value`` of no dimensions.
     """
 
     function: Callable[..., Any]
     parameters: tuple[str, ...]
+    defaults: Mapping[str, Any]
     keyword_only: frozenset[str]
     has_owner: bool
     returns: str

@@ -83,6 +83,11 @@ class EntryEmitter:
         """Where the body begins, after `emit_prologue`."""
         return self.frame.builder
 
+    @property
+    def checks_flags(self) -> bool:
+        """Whether an exit looks at the floating-point flags that the body has raised."""
+        return self._flags.checked
+
     def emit_prologue(self) -> None:
         """Emit the entry guards in order, and the unboxing of the inputs."""
         frame = self.frame

@@ -1,8 +1,8 @@
 """Operations done by calling a method of a Python object: draws of random numbers.
 
 Owns `emit_object_call`. Invariants: a result is accepted only if it is of the very type, dtype and shape the node says;
-no reference and no exception is left behind, whatever the method does; and the floating-point flags are afterwards what
-they were before.
+no reference and no exception is left behind, whatever the method does; and where the graph looks at the floating-point
+flags, they are afterwards what they were before.
 """
 
 from __future__ import annotations
@@ -91,14 +91,16 @@ class _Emission:
 
     def _call(self, vector: ir.Value, count: int) -> None:
         builder, api, lowering = self._builder, self._api, self._lowering
-        names = tuple(name for name in lowering.parameters if name in lowering.keyword_only)
-        environment = self._context.stack_slot(I8, ENVIRONMENT_BYTES)
-        builder.call(self._context.declare("fegetenv", I32, [POINTER]), [environment])
+        names = tuple(name for name in self._passed() if name in lowering.keyword_only)
         keywords = api.object(builder, names) if names else NULL
         positional = ir.Constant(I64, count - len(names))
         function = api.object(builder, lowering.function)
+        environment = self._context.stack_slot(I8, ENVIRONMENT_BYTES) if self._context.python.checks_flags else None
+        if environment is not None:
+            builder.call(self._context.declare("fegetenv", I32, [POINTER]), [environment])
         result = api.call(builder, "PyObject_Vectorcall", function, vector, positional, keywords)
-        builder.call(self._context.declare("fesetenv", I32, [POINTER]), [environment])
+        if environment is not None:
+            builder.call(self._context.declare("fesetenv", I32, [POINTER]), [environment])
         with builder.if_then(builder.not_(api.is_null(builder, result)), likely=True):
             if lowering.returns == "value":
                 self._take_value(result)
@@ -118,7 +120,7 @@ class _Emission:
             owner = builder.inttoptr(_scalar(inputs.pop(0)).value, POINTER)
             self._api.incref(builder, owner)
             references.append(owner)
-        for name in sorted(lowering.parameters, key=lambda name: name in lowering.keyword_only):
+        for name in self._passed():
             if name in self._attributes:
                 references.append(self._constant(self._attributes[name]))
             elif lowering.returns == "argument" and len(references) == lowering.has_owner:
@@ -126,6 +128,16 @@ class _Emission:
             else:
                 references.append(self._boxed(inputs.pop(0)))
         return references
+
+    def _passed(self) -> list[str]:
+        """Return the names of the parameters that are passed: all up to the last one that is not its default."""
+        lowering, attributes = self._lowering, self._attributes
+        names = sorted(lowering.parameters, key=lambda name: name in lowering.keyword_only)
+        while names and names[-1] in attributes and names[-1] in lowering.defaults:
+            if attributes[names[-1]] != lowering.defaults[names[-1]]:
+                break
+            names.pop()
+        return names
 
     def _constant(self, value: Any) -> ir.Value:
         """Emit an attribute; dimensions that are not known are those of the result."""

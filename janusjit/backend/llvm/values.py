@@ -156,6 +156,10 @@ class PythonEmitter(Protocol):
     def api(self) -> PythonApi:
         """The C API within the module."""
 
+    @property
+    def checks_flags(self) -> bool:
+        """Whether an exit looks at the floating-point flags that the body has raised."""
+
     def allocate_array(
         self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent]
     ) -> tuple[ir.Value, ir.Value]:
