@@ -106,7 +106,7 @@ class _Verifier:
         if expected is None and given.kind != "array":
             raise self._fail(f"input {given.place} has unknown kind {given.kind!r}")
         wanted = {"array": ArrayLayout, "generator": TypeIs}.get(given.kind, ScalarTypeIs)
-        if not any(isinstance(g, wanted) and g.place is given.place for g in self._graph.guards.entry):
+        if not any(isinstance(g, wanted) and g.places[0] is given.place for g in self._graph.guards.entry):
             raise self._fail(f"no entry guard vouches for input {given.place} ({given.kind})")
 
     def _define(self, value: Value, node: Node | None) -> None:

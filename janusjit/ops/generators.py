@@ -7,6 +7,7 @@ Owns `ObjectAddress` and the saving and restoring of a generator's state by its 
 from __future__ import annotations
 
 import random
+import types
 from typing import Any
 
 import numpy as np
@@ -53,3 +54,13 @@ def restore_state(generator: Any, state: Any) -> None:
         generator.set_state(state)
     else:
         generator.bit_generator.state = state
+
+
+def generator_of(method: Any) -> Any:
+    """Return the generator that an object is a method of, bound to it and its type's own; None for anything else."""
+    if type(method) not in (types.MethodType, types.BuiltinMethodType):
+        return None
+    owner, name = method.__self__, method.__name__
+    if type(owner) not in GENERATOR_TYPES or not hasattr(type(owner), name):
+        return None
+    return owner if method == getattr(type(owner), name).__get__(owner) else None

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.ir.dims import Dim
-from janusjit.ir.types import DTYPES, INT, TensorType, dtype_name
+from janusjit.ir.types import INT, TensorType, dtype_name
 from janusjit.ops.generators import ObjectAddress
 from janusjit.ops.registry import Attributes, NotDifferentiable, ObjectCall, Op, TypeRule, declare
 from janusjit.ops.samples import Draw, Exactly, Made, Sample
@@ -367,8 +367,8 @@ _method(_NEW, "permuted", (_X, _option("axis", None, keyword_only=True)), (Draw(
 # ---------------------------------------------------------------------- both, of an int
 
 _ARANGE = Parameter("x", "length")
-for _owner in (_OLD, _NEW):
-    _method(_owner, "permutation_of_range", (_ARANGE,), (5,), "i64", function=getattr(_owner, "permutation"))
+_method(_OLD, "permutation_of_range", (_ARANGE,), (5,), "i64", function=_OLD.permutation)
+_method(_NEW, "permutation_of_range", (_ARANGE,), (5,), "i64", function=_NEW.permutation)
 
 # ---------------------------------------------------------------------- Python's random
 

@@ -1,6 +1,7 @@
 """Samples: calls on which an op is defined.
 
-Owns `Draw`, `Exactly`, `Made` and `Sample`. Invariant: a sample is declarative and drawn from a generator, so one seed gives one call.
+Owns `Draw`, `Exactly`, `Made` and `Sample`. Invariant: a sample is declarative and drawn from a generator, so one seed
+gives one call.
 """
 
 from __future__ import annotations

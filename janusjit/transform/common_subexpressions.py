@@ -58,7 +58,9 @@ def _key(node: Node) -> Hashable | None:
         return (node.op, node.inputs)
     if node.op == "dim":
         return (node.op, exact_key(node.attributes["dim"]))
-    if not is_operation(node) or is_stateful(node) or "symbol" in node.attributes:  # each symbol is a dimension of its own
+    if is_stateful(node):
+        return None
+    if not is_operation(node) or "symbol" in node.attributes:  # each symbol is a dimension of its own
         return None
     inputs = node.inputs
     if OPS[node.op].commutative and len(inputs) == 2 and id(inputs[0]) > id(inputs[1]):

@@ -1,8 +1,8 @@
 """Dead code elimination.
 
 Owns `remove_dead_code`. Invariant: what can be seen from outside stays: exits, guards, operations that can fail (they
-raise what eager raises) or have effects, dimensions bound, and, in a graph that deoptimizes where NumPy would warn, operations that may
-warn. Linear in the size of the graph.
+raise what eager raises) or have effects, dimensions bound, and, in a graph that deoptimizes where NumPy would warn,
+operations that may warn. Linear in the size of the graph.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class _Liveness:
                 self._index(inner, node, node if node.op == "loop" else loop)
 
     def _is_root(self, node: Node) -> bool:
-        if node.guard is not None or is_stateful(node) or node.op in ("exit", "bind_dim") or "symbol" in node.attributes:
+        if node.guard is not None or node.op in ("exit", "bind_dim") or "symbol" in node.attributes:
+            return True
+        if is_stateful(node):
             return True
         return self._keep_warnings and is_operation(node) and may_warn(node)
 

@@ -29,8 +29,6 @@ IN_PYTHON = frozenset(
         "class defined inside the function",
         "time.perf_counter logging",
         "file write",
-        "Python's random",
-        "NumPy's RNG",
         "NumPy / third party on a tensor mid-function",
         "json, re and other C extensions on Python data",
     }

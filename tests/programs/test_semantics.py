@@ -426,7 +426,7 @@ def test_random_numbers_are_drawn_in_program_order(source):
 
         return {"function": step, "arguments": lambda n: (matrix(n),)}
 
-    check(build, in_graph=False)
+    check(build)
 
 
 # 11. Module dispatch, out= and where=

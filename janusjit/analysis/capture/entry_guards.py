@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Collection
 from typing import Any
 
+from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import (
     DictKeysAre,
@@ -30,6 +31,7 @@ from janusjit.ir.places import (
     MembershipPlace,
     Place,
 )
+from janusjit.ops.generators import BIT_GENERATORS
 from janusjit.spans import Span
 
 
@@ -136,6 +138,21 @@ class EntryGuards:
     def guard_missing(self, place: Place) -> None:
         """Assume that there is nothing at a place."""
         self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
+
+    def guard_bit_generator(self, owner: Place, live: Any) -> None:
+        """Assume the type of the object that keeps the state of a generator of NumPy's.
+
+        Raises
+        ------
+        CaptureFailure
+            If it is not NumPy's own.
+        """
+        type_ = type(live._bit_generator)
+        if type_ not in BIT_GENERATORS:
+            reason = f"the bit generator is a {type_.__qualname__}, whose state cannot be saved"
+            raise CaptureFailure("numpy.random", "supportable", self.span(), str(owner), reason, "")
+        place = self.attribute_place(owner, "_bit_generator")
+        self.guard((id(place), "type"), TypeIs(place, type_, span=self.span()))
 
     def guard_not_own(self, place: Place, live: Any, name: str) -> None:
         """Assume that an outside instance has no attribute of its own that hides the class's ``name``."""

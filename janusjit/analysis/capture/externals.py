@@ -66,7 +66,7 @@ from janusjit.ir.places import (
     Place,
 )
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
-from janusjit.ops.generators import BIT_GENERATORS, GENERATOR_TYPES
+from janusjit.ops.generators import GENERATOR_TYPES, generator_of
 from janusjit.spans import Span
 
 _IDENTITY_TYPES = (
@@ -234,7 +234,7 @@ class Externals(EntryGuards):
             return seen[1]
         if isinstance(live, bool | int | float | str | bytes | np.generic):
             return self._read_scalar(place, live)
-        owner = _method_owner(live)
+        owner = generator_of(live)
         if owner is not None:
             self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
             return BuiltinMethod(self.read(self.constant_place(owner, f"{place}.__self__"), owner), live.__name__)
@@ -340,16 +340,9 @@ class Externals(EntryGuards):
         found = self._addresses.get(key)
         if found is None:
             if generator.type_ is not random.Random:
-                self._guard_bit_generator(place, type(generator.live._bit_generator))
+                self.guard_bit_generator(place, generator.live)
             found = self._addresses[key] = self._input(place, INT, "generator", "C")
         return found
-
-    def _guard_bit_generator(self, owner: Place, type_: type) -> None:
-        if type_ not in BIT_GENERATORS:
-            reason = f"the bit generator is a {type_.__qualname__}, whose state cannot be saved"
-            raise CaptureFailure("numpy.random", "supportable", self.span(), str(owner), reason, "")
-        place = self.attribute_place(owner, "_bit_generator")
-        self.guard((id(place), "type"), TypeIs(place, type_, span=self.span()))
 
     # ------------------------------------------------------------------ arrays
 
@@ -469,15 +462,6 @@ class Externals(EntryGuards):
 def is_wrapper(live: Any) -> bool:
     """Whether calling an object means calling the Python function it wraps (a jitted function)."""
     return hasattr(type(live), PROFILED_THROUGH) and isinstance(getattr(live, "__wrapped__", None), types.FunctionType)
-
-
-def _method_owner(live: Any) -> Any:
-    """Return the generator that an object is a method of, bound to it; None for anything else."""
-    if type(live) not in (types.MethodType, types.BuiltinMethodType):
-        return None
-    owner = live.__self__
-    bound = type(owner) in GENERATOR_TYPES and getattr(type(owner), live.__name__, None) is not None
-    return owner if bound and live == getattr(owner, live.__name__) else None
 
 
 _PLAIN: dict[type, bool] = {}

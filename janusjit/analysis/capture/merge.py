@@ -28,6 +28,7 @@ from janusjit.analysis.capture.state import (
     SetObject,
     State,
     Storage,
+    reference_count,
 )
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -202,7 +203,8 @@ class Merger:
             self._reach((*merged.sources, merged.function))
         elif isinstance(merged, RandomOrder):
             if any(item.token is not None for item in items):
-                merged.token = self.graph_value(where, [self._token(arm, i) for arm, i in zip(self.arms, items, strict=True)])
+                tokens = [self._token(arm, item) for arm, item in zip(self.arms, items, strict=True)]
+                merged.token = self.graph_value(where, tokens)
         elif isinstance(merged, GeneratorObject):
             self._generator(where, merged, items)
         return merged
@@ -441,7 +443,7 @@ class Merger:
             merged.frozen = "it may be an array from outside"
             self.machine.aliased.add(origin)
         for state, source in zip(self.states, sources, strict=True):
-            if source >= 0 and _reference_count(state, source) > 1:
+            if source >= 0 and reference_count(state, source) > 1:
                 merged.frozen = merged.frozen or "another name may refer to it"
                 self.machine.aliased.add(source)
         return self._result.allocate(merged).index
@@ -452,28 +454,6 @@ def _outside_origin(array: ArrayValue, storage: Storage) -> int:
     if array.storage < 0:
         return array.storage
     return storage.outside[0] if storage.outside else 0
-
-
-def _reference_count(state: State, storage: int) -> int:
-    identities: set[int] = set()
-    for frame in state.frames:
-        for name, value in frame.locals.items():
-            if not name.startswith(".") and isinstance(value, ArrayValue) and value.storage == storage:
-                identities.add(id(frame) ^ hash(name))
-    for index, item in state.heap.items():
-        contents: Any = ()
-        if isinstance(item, ListObject):
-            contents = item.items
-        elif isinstance(item, DictObject):
-            contents = item.items.values()
-        elif isinstance(item, Instance):
-            contents = item.attributes.values()
-        elif isinstance(item, Cell):
-            contents = (item.value,)
-        for position, value in enumerate(contents):
-            if isinstance(value, ArrayValue) and value.storage == storage:
-                identities.add(hash((index, position)))
-    return len(identities)
 
 
 def _number_kind(value: AbstractValue) -> tuple[str, TensorType] | None:

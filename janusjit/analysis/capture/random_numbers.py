@@ -341,7 +341,7 @@ for _function in (np.random.default_rng, _OLD, _PYTHON):
 @models(np.random.seed)
 def _model_seed(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     """``np.random.seed(n)``: as the method, if the global state is the one NumPy starts with."""
-    live = np.random.mtrand._rand  # type: ignore[attr-defined]
+    live = np.random.mtrand._rand
     owner = machine.externals.read(machine.externals.constant_place(live, "np.random.mtrand._rand"), live)
     if not isinstance(owner, GeneratorValue) or type(live._bit_generator) is not np.random.MT19937:
         raise refusal(machine, "np.random.seed", "the global state was replaced")

@@ -12,7 +12,7 @@ import types
 from dataclasses import dataclass, field
 from typing import Any
 
-from janusjit.analysis.capture.values import AbstractValue, Known, Reference
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference
 from janusjit.analysis.core import Block, FunctionCore, Instruction
 from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
@@ -295,3 +295,26 @@ class State:
     def depth(self) -> tuple[int, int]:
         """Where control stands: number of frames, then of control entries in the top one."""
         return (len(self.frames), len(self.frames[-1].blocks)) if self.frames else (0, 0)
+
+
+def reference_count(state: State, storage: int) -> int:
+    """Return from how many variables, items and attributes an array's memory can be reached."""
+    identities: set[int] = set()
+    for frame in state.frames:
+        for name, value in frame.locals.items():
+            if not name.startswith(".") and isinstance(value, ArrayValue) and value.storage == storage:
+                identities.add(id(frame) ^ hash(name))
+    for index, item in state.heap.items():
+        contents: Any = ()
+        if isinstance(item, ListObject):
+            contents = item.items
+        elif isinstance(item, DictObject):
+            contents = item.items.values()
+        elif isinstance(item, Instance):
+            contents = item.attributes.values()
+        elif isinstance(item, Cell):
+            contents = (item.value,)
+        for position, value in enumerate(contents):
+            if isinstance(value, ArrayValue) and value.storage == storage:
+                identities.add(hash((index, position)))
+    return len(identities)

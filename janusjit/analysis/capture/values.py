@@ -172,8 +172,8 @@ class HostValue(AbstractValue):
 class GeneratorValue(AbstractValue):
     """A random number generator of exactly ``type_``.
 
-    One from outside has a ``place`` and is ``live``; one made inside has its ``address`` as a graph value. What is drawn
-    from it is ordered by the state's `RandomOrder`.
+    One from outside has a ``place`` and is ``live``; one made inside has its ``address`` as a graph value. What is
+    drawn from it is ordered by the state's `RandomOrder`.
     """
 
     type_: Any

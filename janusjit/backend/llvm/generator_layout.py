@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from janusjit.ops.generators import save_state
 BIT_GENERATOR = "_bit_generator"
 
 #: bytes that the C structs of the bit generators take behind the fields of their base class
-_STRUCT_BYTES = {
+_STRUCT_BYTES: dict[type, int] = {
     np.random.MT19937: 2512,
     np.random.PCG64: 64,
     np.random.PCG64DXSM: 64,
@@ -113,7 +114,7 @@ def _restores(owner: type, bits: type | None, regions: tuple[Region, ...], befor
     numbers = [repr(use(generator)) for use in _USES[owner]]
     for (value, region), copy in zip(where, copies, strict=True):
         ctypes.memmove(id(value) + region.offset, copy, region.size)
-    same = repr(save_state(generator)) == repr(state)
+    same = pickle.dumps(save_state(generator)) == pickle.dumps(state)
     return same and [repr(use(generator)) for use in _USES[owner]] == numbers
 
 

@@ -110,7 +110,6 @@ def test_what_numpy_refuses_is_left_to_python(body):
 
 
 UNSUPPORTED = {
-    "np.random.rand(3)": "numpy.random",
     "np.add(x, y, where=b)": "array.uninitialized",
     "x.view(np.int64)": "array.method",
     "np.vectorize(abs)(x)": "array.attribute",
