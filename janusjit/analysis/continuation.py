@@ -186,6 +186,11 @@ class Continuation:
     def protected(self) -> bool:
         return any(frame.protected for frame in self.frames)
 
+    @property
+    def at_loop(self) -> bool:
+        """Whether the next turn of a loop is due in the innermost frame."""
+        return isinstance(self.frames[-1].steps[-1], LoopStep)
+
     def slices(self) -> Iterator[tuple[FrameShape, slice]]:
         """Yield each frame with the place of its arguments."""
         start = len(self.outcome)

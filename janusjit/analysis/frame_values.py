@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MethodType
@@ -97,6 +98,31 @@ _SEQUENCE_ITERATORS: tuple[type, ...] = (type(iter([])), type(iter(())))
 _ARRAY_ITERATOR = type(iter(np.zeros(1)))
 
 
+def is_private(source: Any, iterator: Any) -> bool:
+    """Whether a loop over ``source`` has ``iterator`` for itself: nobody else can draw from it.
+
+    An iterator that the loop was given counts if it is a ``zip`` or ``enumerate`` that only the loop refers to.
+    """
+    return iterator is not source or (type(source) in _COMBINATIONS and sys.getrefcount(source) <= _OWN_REFERENCES)
+
+
+_COMBINATIONS = (zip, enumerate)
+
+
+def _references(source: Any, iterator: Any) -> int:
+    return sys.getrefcount(source)
+
+
+def _own_references() -> int:
+    """Return how often `is_private` sees an iterator referred to that only a loop's two variables hold."""
+    source: Any = zip((), strict=True)
+    iterator = iter(source)
+    return _references(source, iterator)
+
+
+_OWN_REFERENCES = _own_references()
+
+
 def decompose(live: Any) -> tuple[Recipe, list[Any]]:
     """Take a loop's own iterator apart, if there is a recipe for it."""
     kind = type(live)
@@ -136,16 +162,42 @@ def _zip(live: Any) -> tuple[Recipe, list[Any]] | None:
     reduced = live.__reduce__()
     sources = reduced[1]
     strict = len(reduced) > 2 and bool(reduced[2])
-    if len({id(source) for source in sources}) != len(sources):
-        return None
+    if any(sys.getrefcount(source) > _ZIPPED_REFERENCES for source in sources):
+        return None  # somebody else can draw from it
     parts = [decompose(source) for source in sources]
+    if any(part is PLAIN for part, _ in parts):
+        return None
     recipe = Composite("zip", (strict,), tuple(part for part, _ in parts))
     return recipe, list(itertools.chain.from_iterable(values for _, values in parts))
 
 
+def _zipped_references() -> int:
+    """Return how often `_zip` sees an iterator referred to that only a ``zip`` holds."""
+    live: Any = zip([0], strict=True)
+    sources = live.__reduce__()[1]
+    return max(sys.getrefcount(source) for source in sources) + (live is None)  # the zip is still there
+
+
+_ZIPPED_REFERENCES = _zipped_references()
+
+
+def _enumerated_references() -> int:
+    """Return how often `_enumerate` sees an iterator referred to that only an ``enumerate`` holds."""
+    live: Any = enumerate([0])
+    _, (source, _) = live.__reduce__()
+    return sys.getrefcount(source) + (live is None)  # the enumerate is still there
+
+
+_ENUMERATED_REFERENCES = _enumerated_references()
+
+
 def _enumerate(live: Any) -> tuple[Recipe, list[Any]] | None:
     _, (source, count) = live.__reduce__()
+    if sys.getrefcount(source) > _ENUMERATED_REFERENCES:
+        return None  # somebody else can draw from it
     recipe, values = decompose(source)
+    if recipe is PLAIN:
+        return None
     if isinstance(recipe, Composite) and recipe.kind == "sequence":
         return Composite("enumerate", (0, count), (recipe,)), values
     return Composite("enumerate", (None, None), (PLAIN, PLAIN, recipe)), [count, 0, *values]

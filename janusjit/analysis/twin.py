@@ -11,8 +11,8 @@ import sysconfig
 from abc import ABCMeta
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType
-from typing import Any
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any, Protocol
 
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.generate import Generated, Mode, generate, instantiate
@@ -22,12 +22,26 @@ from janusjit.errors import SourceError
 from janusjit.profiler.profile import Profile
 from janusjit.profiler.recorder import Probe
 
+Cells = dict[str, CellType]
+
 #: an attribute by which the class of a callable says that calling it means calling its ``__wrapped__``
 PROFILED_THROUGH = "__janusjit_profiled_through__"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FOREIGN = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")))
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+class Replacement(Protocol):
+    """Takes over frames of twins at the back edges of hot loops (on-stack replacement)."""
+
+    def is_hot(self, core: FunctionCore, site: int, trips: int, began: float, iterator: Any) -> bool:
+        """Whether to take over now: the loop at ``site`` has made ``trips`` trips since the time ``began``."""
+
+    def replace(
+        self, core: FunctionCore, site: int, variables: dict[str, Any], cells: Cells, names: dict[str, Any]
+    ) -> Any:
+        """Return what the rest of the frame returns; ``names`` are its globals."""
 
 
 def make_twin(function: Any, profile: Profile) -> Callable[..., Any]:
@@ -45,11 +59,7 @@ def make_twin(function: Any, profile: Profile) -> Callable[..., Any]:
     SourceError
         If its source cannot be read; see `janusjit.analysis.source.load`.
     """
-    twins = _Twins(profile)
-    load(function)
-    if isinstance(function, MethodType):
-        return MethodType(twins.of(_plain(function.__func__)), function.__self__)
-    return twins.of(_plain(function))
+    return Twins(profile).twin(function)
 
 
 def _plain(function: Any) -> FunctionType:
@@ -57,13 +67,30 @@ def _plain(function: Any) -> FunctionType:
     return function
 
 
-class _Twins:
-    """The twins that write to one profile, by code object; None where there can be none."""
+class Twins:
+    """The twins that write to one profile, by code object; None where there can be none.
 
-    def __init__(self, profile: Profile) -> None:
+    Parameters
+    ----------
+    profile : Profile
+        Where the observations go.
+    replacement : Replacement, optional
+        Takes over at the back edges of hot loops.
+    """
+
+    def __init__(self, profile: Profile, replacement: Replacement | None = None) -> None:
         self.profile = profile
+        self.replacement = replacement
+        self.mode = Mode(probes=True, original_functions=True, replaces=replacement is not None)
         self.generated: dict[int, Generated | None] = {}
         self.overloads = Overloads(self.of, lambda function: is_user_code(function.__code__))
+
+    def twin(self, function: Any) -> Callable[..., Any]:
+        """Return the twin of a function or method whose source can be read; see `make_twin`."""
+        load(function)
+        if isinstance(function, MethodType):
+            return MethodType(self.of(_plain(function.__func__)), function.__self__)
+        return self.of(_plain(function))
 
     def of(self, function: FunctionType) -> FunctionType:
         """Return the twin of a function, or the function itself if it has none."""
@@ -76,11 +103,18 @@ class _Twins:
     def _generate(self, function: FunctionType, code: CodeType) -> Generated | None:
         try:
             core: FunctionCore = load(function)
-            generated = generate(core, Mode(probes=True, original_functions=True))
+            generated = generate(core, self.mode)
         except SourceError:
             return None
-        generated.runtime.attach(Probe(self.profile.recorder.counters(code), self.substitute), self.overloads)
+        self.attach(generated, core, code)
         return generated
+
+    def attach(self, generated: Generated, core: FunctionCore, code: CodeType) -> None:
+        """Connect the probes of generated code with the profile."""
+        generated.runtime.attach(Probe(self.profile.recorder.counters(code), self.substitute), self.overloads)
+        if self.replacement is not None:
+            is_hot = functools.partial(self.replacement.is_hot, core)
+            generated.runtime.attach_replacement(is_hot, functools.partial(self.replacement.replace, core))
 
     def substitute(self, callee: Any) -> Any:
         """Return what to call in place of a callee."""

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from janusjit.analysis.twin import Replacement
 from janusjit.config import current
 from janusjit.errors import CaptureFailure, JanusError, SourceError
 from janusjit.ir.graph import Graph
@@ -130,10 +131,11 @@ class SpecializationBuilder(Builder):
     def __init__(self, function: types.FunctionType, compiler: Compiler, exact: bool) -> None:
         super().__init__(compiler, exact)
         self.function = function
+        self.replacement: Replacement | None = None
 
     def prepare(self) -> Prepared | Failure:
         """Make the function's twin."""
-        return guarded(lambda: self.compiler.prepare(self.function))
+        return guarded(lambda: self.compiler.prepare(self.function, self.replacement))
 
     def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
         return self.compiler.capture(self.function, prepared, arguments, relaxations)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from janusjit.analysis.continuation import Continuation
+from janusjit.analysis.twin import Replacement, Twins
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime.specialization import Compiled
@@ -33,6 +34,8 @@ class Prepared:
         Returns how many observations the twin has made so far.
     sites : object
         What captures found out about where Python is needed in the middle; None where there is no such thing.
+    twins : Twins or None
+        All the twins that write to the profile.
     """
 
     core: Any
@@ -40,6 +43,7 @@ class Prepared:
     twin: Callable[..., Any]
     observations: Callable[[], int] = int
     sites: Any = None
+    twins: Twins | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Compiler(Protocol):
     def deoptimized(self) -> object:
         """What a native entry returns when a guard failed."""
 
-    def prepare(self, function: types.FunctionType) -> Prepared:
-        """Load a function's source and make its profiled twin.
+    def prepare(self, function: types.FunctionType, replacement: Replacement | None = None) -> Prepared:
+        """Load a function's source and make its profiled twin, which lets ``replacement`` take over hot loops.
 
         Raises
         ------

@@ -258,6 +258,7 @@ class Counted(Event):
     eager_calls: int
     deopts: int
     host_calls: int
+    loop_entries: int
     specializations: int
     compile_seconds: float
     saved_seconds: float

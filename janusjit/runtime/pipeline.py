@@ -14,7 +14,7 @@ from janusjit.analysis.capture import HostSites, capture, capture_continuation
 from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.source import load
-from janusjit.analysis.twin import make_twin
+from janusjit.analysis.twin import Replacement, Twins
 from janusjit.backend.llvm.compile import compile_graph
 from janusjit.backend.llvm.entry_builtin import Compiled as NativeCompiled
 from janusjit.config import current
@@ -38,12 +38,14 @@ class Pipeline:
     def __init__(self) -> None:
         self._cores: dict[str, FunctionCore] = {}
 
-    def prepare(self, function: types.FunctionType) -> Prepared:
+    def prepare(self, function: types.FunctionType, replacement: Replacement | None = None) -> Prepared:
         """Load the source of a function and make its profiled twin; see `Compiler.prepare`."""
         core = load(function)
         profile = Profile()
-        twin = make_twin(function, profile)
-        return Prepared(core, profile, twin, lambda: observations(profile.recorder), HostSites())
+        twins = Twins(profile, replacement)
+        return Prepared(
+            core, profile, twins.twin(function), lambda: observations(profile.recorder), HostSites(), twins
+        )
 
     def capture(
         self, function: types.FunctionType, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations

@@ -12,8 +12,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from janusjit.analysis.continuation import CommitPoint, Continuation, points_of
-from janusjit.analysis.generate import Mode
+from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
+from janusjit.analysis.generate import Generated
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime.building import Builder, Failure, SpecializationBuilder
@@ -23,6 +23,7 @@ from janusjit.runtime.events import Stream
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import identify
 from janusjit.runtime.python_frames import HostFunction, PythonContinuation, raising
+from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics
 
@@ -47,7 +48,8 @@ class Resumptions:
         self.owner = owner
         # what has happened cannot be refused any more
         policy = "warn" if options.policy == "raise" else options.policy
-        self.options = replace(options, warmup=0, policy=policy)
+        # compiled at once: what waits for it is a call that has begun, perhaps with a long loop still before it
+        self.options = replace(options, warmup=0, policy=policy, background=False)
         self.compiler = compiler
         self.stream = stream
         self.host_calls = 0
@@ -73,6 +75,10 @@ class Resumptions:
                 runner = point.runner = _RUNNERS[point.kind](self, point)
             result = runner(result)
         return result
+
+    def run(self, continuation: Continuation, arguments: tuple[Any, ...]) -> Any:
+        """Run the rest of a frame."""
+        return self.drive(self.continuation(continuation).go_on(arguments))
 
     def continuation(self, continuation: Continuation) -> ContinuationLifecycle:
         """Return the lifecycle of a continuation."""
@@ -172,6 +178,8 @@ class FunctionLifecycle(Lifecycle):
         builder = SpecializationBuilder(function, compiler, options.exact)
         super().__init__(function, identify(function), builder, options, compiler, stream)
         self.resumptions = Resumptions(self, options, compiler, stream)
+        self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
+        builder.replacement = self.replacement
 
     def _entry_of(self, specialization: Specialization) -> Entry:
         entry = specialization.compiled.entry
@@ -184,6 +192,7 @@ class FunctionLifecycle(Lifecycle):
         parts = [(part.tally, part.cache) for part in list(self.resumptions.continuations.values())]
         return replace(
             own,
+            loop_entries=self.replacement.entries,
             deopts=own.deopts + sum(tally.deopts for tally, _ in parts),
             host_calls=self.resumptions.host_calls,
             specializations=own.specializations + sum(len(cache) for _, cache in parts),
@@ -204,12 +213,13 @@ class ContinuationLifecycle(Lifecycle):
     def __init__(self, resumptions: Resumptions, continuation: Continuation) -> None:
         self.owner = resumptions.owner
         self.resumptions = resumptions
-        self.python = python = PythonContinuation(continuation)
+        self.python = PythonContinuation(continuation)
         self.continuation = continuation
+        self.twin = self._twin()
         options, compiler = resumptions.options, resumptions.compiler
         builder = _ContinuationBuilder(self, compiler, options.exact)
         identity = self.owner.publisher.identity
-        super().__init__(python, identity, builder, options, compiler, resumptions.stream)
+        super().__init__(self.twin, identity, builder, options, compiler, resumptions.stream)
 
     def number(self) -> int:
         """Return the number of the call of the function that is running."""
@@ -226,8 +236,21 @@ class ContinuationLifecycle(Lifecycle):
         if self.plain:
             self.tally.plain_calls += 1
             self.resumptions.host_calls += 1
-            return self.python(*arguments)
+            return (self.python if self.continuation.at_loop else self.twin)(*arguments)
         return self.call(arguments, {}, arguments)
+
+    def _twin(self) -> PythonContinuation:
+        """Return what runs in Python where guards fail: it profiles, and its loops can be taken over again."""
+        twins = self.owner.prepared.twins
+        if twins is None:
+            return self.python
+        attach = twins.attach
+
+        def connect(generated: Generated, shape: FrameShape) -> None:
+            assert shape.core.code is not None
+            attach(generated, shape.core, shape.core.code)
+
+        return PythonContinuation(self.continuation, twins.mode, connect)
 
     def resume_raising(self, error: BaseException, state: Sequence[Any]) -> Any:
         """Go on in Python with an exception that the host call raised."""
@@ -242,8 +265,7 @@ class _ContinuationBuilder(Builder):
 
     def prepare(self) -> Prepared | Failure:
         whole = self._lifecycle.owner.prepared
-        probed = PythonContinuation(self._lifecycle.continuation, Mode())
-        return replace(whole, twin=probed)
+        return replace(whole, twin=self._lifecycle.twin)
 
     def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
         return self.compiler.capture_continuation(self._lifecycle.continuation, prepared, arguments, relaxations)

@@ -36,6 +36,8 @@ class Statistics:
     host_calls : int
         Calls from inside graphs to functions that stayed in Python: none while functions are compiled as a whole.
         Effects that wait for the exit, as ``print``, are not among them.
+    loop_entries : int
+        How many times a loop that ran in Python was taken over by compiled code (on-stack replacement).
     specializations : int
         Specializations alive now.
     compile_seconds : float
@@ -53,6 +55,7 @@ class Statistics:
     eager_calls: int
     deopts: int
     host_calls: int
+    loop_entries: int
     specializations: int
     compile_seconds: float
     saved_seconds: float
@@ -119,6 +122,7 @@ class Tally:
             eager_calls=eager,
             deopts=self.deopts,
             host_calls=self.host_calls,
+            loop_entries=0,
             specializations=len(cache),
             compile_seconds=self.compile_seconds,
             saved_seconds=self._saved(cache),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import janusjit as jj
+from janusjit.runtime import replacement
 from tests.commit_points import programs
 from tests.commit_points.programs import PROGRAMS, Host
 
@@ -68,3 +69,22 @@ def test_program(function):
     if function.__name__ not in _ENDS_AT_ONCE:
         assert stats.graph_calls >= 9, stats
     assert stats.calls == 12, stats
+
+
+@pytest.fixture
+def eager_replacement(monkeypatch):
+    """Take over every loop at its first back edge."""
+    monkeypatch.setattr(replacement, "MINIMUM_TRIPS", 1)
+    monkeypatch.setattr(replacement, "HOT_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("eager_replacement")
+@pytest.mark.parametrize("function", [f for f in PROGRAMS if "loop" in f.__name__ or "while" in f.__name__], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("warmup", [2, 12])
+def test_loops_are_taken_over(function, warmup):
+    step = jj.jit(function, background=False, warmup=warmup)
+    mine, theirs = Host(), Host()
+    for number in range(8):
+        same(run(step, mine, number), run(function, theirs, number))
+    assert step.stats.loop_entries >= 2, step.stats
+    assert step.stats.calls == 8

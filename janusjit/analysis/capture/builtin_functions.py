@@ -28,7 +28,7 @@ from janusjit.analysis.capture.protocols import (
     special_method,
     truth,
 )
-from janusjit.analysis.capture.state import Instance, IteratorObject
+from janusjit.analysis.capture.state import GraphLoopEntry, Instance, IteratorObject
 from janusjit.analysis.capture.strings import defer, snapshot
 from janusjit.analysis.capture.values import (
     FALSE,
@@ -431,6 +431,10 @@ def _model_print(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
 
 
 def _defer_call(machine: Machine, function: AbstractValue, arguments: Arguments, keywords: Named) -> None:
+    if any(isinstance(entry, GraphLoopEntry) for frame in machine.state.frames for entry in frame.blocks):
+        raise machine.unsupported(
+            "python.effect", machine.span.text or "call", "it is to be seen at each turn of a loop kept in the graph"
+        )
     values = [snapshot(machine, argument) for argument in arguments]
     named = [(name, snapshot(machine, value)) for name, value in keywords.items()]
     machine.state.effects.append((function, tuple(values), tuple(named)))

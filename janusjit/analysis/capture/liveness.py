@@ -57,6 +57,14 @@ def live_after(frame: Frame, at: bool) -> Names | None:
     return names | _all_uses(top.block.instructions[top.index - 1])
 
 
+def live_at_header(core: FunctionCore, loop: Instruction) -> Names:
+    """Return the locals that may be read once the next turn of a loop is due."""
+    cached = _CACHE.get(id(core))
+    if cached is None:
+        cached = _CACHE[id(core)] = (core, _Analysis(core))
+    return cached[1].header[id(loop)]
+
+
 @dataclasses.dataclass(slots=True)
 class _Context:
     """Where jumps go: the names live after the loop and at its header, at handlers, and at the function's end."""

@@ -26,6 +26,8 @@ from janusjit.ir.graph import Node, Region, Value
 
 #: a loop of known trip count is unrolled while trips × instructions of its body stay below this
 UNROLL_BUDGET = 1_200
+#: and this, where it cannot be kept as a loop
+UNROLL_MOST = 20_000
 #: and never past this many iterations
 UNROLL_LIMIT = 4_000
 _FIXED_POINT_LIMIT = 6
@@ -347,11 +349,19 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
         assert isinstance(top, LoopEntry)
         # a variable may only have its final kind after an iteration: that one is peeled
         top.attempts = top.attempts + 1 if isinstance(failure, PoisonUsed) else _PEEL_LIMIT
-        if condition is not True and top.attempts >= _PEEL_LIMIT:
+        too_long = condition is True and _too_long(machine, instruction) and top.attempts >= _PEEL_LIMIT
+        if (condition is not True or too_long) and top.attempts >= _PEEL_LIMIT:
             if isinstance(failure, CaptureFailure | Unmergeable) and _fix_trip_count(machine, instruction):
                 return
             raise _loop_failure(machine, instruction, failure) from failure
         _begin_iteration(machine, instruction)
+
+
+def _too_long(machine: Machine, instruction: Instruction) -> bool:
+    """Whether a loop had better be interrupted, for Python to run what keeps it from the graph, than be unrolled."""
+    if not isinstance(instruction, For):
+        return False
+    return _remaining(machine, instruction) * block_size(instruction.body) > UNROLL_MOST
 
 
 def _fix_trip_count(machine: Machine, instruction: Instruction) -> bool:

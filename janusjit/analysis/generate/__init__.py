@@ -45,10 +45,13 @@ class Mode:
         Whether to write calls of the profiler's probes.
     original_functions : bool
         Whether nested functions are made from CPython's code (as users must see them) or generated too.
+    replaces : bool
+        Whether hot loops ask at their back edges for compiled code that does the rest (on-stack replacement).
     """
 
     probes: bool = False
     original_functions: bool = False
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,20 @@ class Instrumentation(Protocol):
     def probes(self) -> bool:
         """Whether probes are written."""
 
+    @property
+    def replaces(self) -> bool:
+        """Whether loops may be left at a back edge for compiled code."""
+
+
+@dataclass(slots=True)
+class Turning:
+    """A loop whose body is being written: its counter, and whether it may be left at a back edge."""
+
+    site: int
+    counter: str
+    iterator: Atom | None
+    replaceable: bool
+
 
 @dataclass(slots=True)
 class Pending:
@@ -53,6 +67,8 @@ class Emitter:
         The block that is being written.
     pending : list of Pending
         Expressions not evaluated yet, in evaluation order.
+    protected : int
+        How many ``try`` and ``with`` statements are around.
     uses, definitions : Counter
         How often each name is read and bound, by instructions.
     functions : list of FunctionCore
@@ -69,7 +85,8 @@ class Emitter:
     remaining: Counter[str] = field(default_factory=Counter)
     called: set[str] = field(default_factory=set)
     assigned: list[set[str]] = field(default_factory=lambda: [set()])
-    loops: list[tuple[int, str]] = field(default_factory=list)
+    loops: list[Turning] = field(default_factory=list)
+    protected: int = 0
     span: Span = field(init=False)
 
     def __post_init__(self) -> None:

@@ -100,12 +100,12 @@ class _Resumption:
             assert isinstance(instruction, core.While)
             self._while(instruction, rest, in_test=False)
 
-    def _first_turn(self, site: int, rest: Sequence[Step]) -> list[ast.stmt]:
+    def _first_turn(self, instruction: core.For | core.While, rest: Sequence[Step]) -> list[ast.stmt]:
         """Emit what is left of the turn that has begun; what follows may emit the same instructions again."""
-        emitter = self.emitter
+        emitter, site = self.emitter, instruction.site
         remaining = Counter(emitter.remaining)
         clear = emitter.at(ast.Assign([emitter.target(f".resumed_{site}")], emitter.constant(False)))
-        statements_ = statements.loop_turn(emitter, site, lambda: _suite(emitter, lambda: self.go_on(rest)))
+        statements_ = statements.loop_turn(emitter, instruction, lambda: _suite(emitter, lambda: self.go_on(rest)))
         emitter.remaining = remaining
         return [clear, *statements_]
 
@@ -120,11 +120,13 @@ class _Resumption:
         emitter, site = self.emitter, instruction.site
         self._begin(instruction)
         (iterator,) = emitter.take([instruction.iterator])
-        first = self._first_turn(site, rest)
+        if emitter.instrumentation.replaces:
+            emitter.statement(ast.Assign([emitter.target(f".private_{site}")], emitter.constant(True)))
+        first = self._first_turn(instruction, rest)
         emitter.span = instruction.span
         item = f".item_{site}"
         take = emitter.at(ast.Assign([emitter.target(instruction.target)], emitter.name(item)))
-        later = [take, *statements.loop_body(emitter, site, instruction.body, [])]
+        later = [take, *statements.loop_body(emitter, instruction, instruction.body, [])]
         orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
         emitter.span = instruction.span
         turn = emitter.at(ast.If(emitter.name(f".resumed_{site}"), first, later))
@@ -135,8 +137,8 @@ class _Resumption:
         """Emit ``while True`` with the test inside, since the first turn has begun behind it or within it."""
         emitter, site = self.emitter, instruction.site
         self._begin(instruction)
-        first = self._first_turn(site, rest)
-        body = statements.loop_body(emitter, site, instruction.body, [])
+        first = self._first_turn(instruction, rest)
+        body = statements.loop_body(emitter, instruction, instruction.body, [])
         orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
         emitter.span = instruction.span
         test, condition = statements.apart(emitter, instruction.test, instruction.condition)
@@ -177,9 +179,11 @@ class _Resumption:
         emitter = self.emitter
         name = MANAGER.format(self.managers)
         self.managers += 1
+        emitter.protected += 1
         body = _suite(emitter, lambda: self.go_on(rest))
         emitter.span = instruction.span
         manager = emitter.runtime("entered", emitter.name(name))
+        emitter.protected -= 1
         emitter.statement(ast.With([ast.withitem(manager, None)], body))
 
     def _try(self, instruction: core.Try, phase: str, rest: Sequence[Step]) -> None:
@@ -187,7 +191,9 @@ class _Resumption:
         if phase == "final":
             self.go_on(rest)
             return
+        emitter.protected += 1
         body = _suite(emitter, lambda: self.go_on(rest))
+        emitter.protected -= 1
         if phase == "body":
             statements.emit_try_around(emitter, instruction, body)
         elif instruction.final.instructions:

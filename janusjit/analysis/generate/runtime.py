@@ -9,11 +9,13 @@ from __future__ import annotations
 import builtins
 import itertools
 import sys
+import time
 from collections.abc import Callable
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.frame_values import is_private
 from janusjit.analysis.intrinsics import INTRINSICS
 from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
@@ -69,6 +71,9 @@ class Runtime:
     mapping_rest = staticmethod(INTRINSICS["mapping_rest"])
     match_class = staticmethod(INTRINSICS["match_class"])
 
+    clock = staticmethod(time.perf_counter)
+    is_private = staticmethod(is_private)
+
     def __init__(self, functions: list[FunctionCore], code_of: CodeMaker) -> None:
         self.functions = functions
         self.code_of = code_of
@@ -87,6 +92,17 @@ class Runtime:
         self.trips = probe.trips
         self.value = probe.value
         self.callee = probe.callee
+
+    def attach_replacement(self, is_hot: Callable[..., bool], replace: Callable[..., Any]) -> None:
+        """Let loops ask ``is_hot(site, trips, began, iterator)``, and ``replace(site, variables, cells)`` take over."""
+        self.is_hot = is_hot
+        self._replace = replace
+
+    def replace(self, site: int, cells: FunctionType) -> Any:
+        """Return what the rest of the caller's frame returns; ``cells`` is a function that captures what it shares."""
+        frame = sys._getframe(1)
+        captured = dict(zip(cells.__code__.co_freevars, cells.__closure__ or (), strict=True))
+        return self._replace(site, dict(frame.f_locals), captured, frame.f_globals)
 
     def make_function(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Block, Constant, Local
 from janusjit.analysis.generate import overloads
-from janusjit.analysis.generate.emitter import Emitter, Pending, emits, reads_inside
+from janusjit.analysis.generate.emitter import Emitter, Pending, Turning, emits, reads_inside
 from janusjit.analysis.generate.expressions import BINARY
 from janusjit.analysis.generate.subscripts import index
 from janusjit.errors import SourceError
@@ -225,12 +225,14 @@ def emit_for(emitter: Emitter, instruction: core.For) -> None:
     emitter.flush()
     iterable = iterator.node if iterator.iterable is None else iterator.iterable
     loop_start(emitter, instruction.site)
+    if emitter.instrumentation.replaces and isinstance(instruction.iterator, Local):
+        iterable = _kept_iterator(emitter, instruction, iterable)
     target, block = _loop_target(emitter, instruction)
     first: list[ast.stmt] = []
     if emitter.probes and isinstance(target, ast.Name):
         site, item = emitter.constant(instruction.site), emitter.name(instruction.target)
         first.append(emitter.at(ast.Expr(emitter.runtime("value", site, item))))
-    body = loop_body(emitter, instruction.site, block, first)
+    body = loop_body(emitter, instruction, block, first)
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
     emitter.span = instruction.span
     emitter.statement(ast.For(target, iterable, body, orelse))
@@ -260,7 +262,7 @@ def emit_while(emitter: Emitter, instruction: core.While) -> None:
     """Emit a ``while`` statement; a test that needs statements runs inside ``while True``."""
     emitter.flush()
     loop_start(emitter, instruction.site)
-    body = loop_body(emitter, instruction.site, instruction.body, [])
+    body = loop_body(emitter, instruction, instruction.body, [])
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
     emitter.span = instruction.span
     statements, test = apart(emitter, instruction.test, instruction.condition)
@@ -308,26 +310,71 @@ def loop_start(emitter: Emitter, site: int) -> None:
     """Start counting trips, where there are probes."""
     if emitter.probes:
         emitter.statement(ast.Assign([emitter.target(f".trips_{site}")], emitter.constant(0)))
+    if emitter.instrumentation.replaces:
+        emitter.statement(ast.Assign([emitter.target(f".began_{site}")], emitter.runtime("clock")))
 
 
-def loop_body(emitter: Emitter, site: int, block: Block, prologue: list[ast.stmt]) -> list[ast.stmt]:
+def loop_body(
+    emitter: Emitter, loop: core.For | core.While, block: Block, prologue: list[ast.stmt]
+) -> list[ast.stmt]:
     """Emit the body of a loop."""
-    return loop_turn(emitter, site, lambda: emitter.suite(block, prologue=prologue))
+    return loop_turn(emitter, loop, lambda: emitter.suite(block, prologue=prologue))
 
 
-def loop_turn(emitter: Emitter, site: int, emit: Callable[[], list[ast.stmt]]) -> list[ast.stmt]:
-    """Emit one turn of a loop by ``emit``, counted where there are probes."""
+def loop_turn(
+    emitter: Emitter, loop: core.For | core.While, emit: Callable[[], list[ast.stmt]]
+) -> list[ast.stmt]:
+    """Emit one turn of a loop by ``emit``: counted where there are probes, and left at its end for compiled code."""
     if not emitter.probes:
         return emit()
-    counter = f".trips_{site}"
+    counter = f".trips_{loop.site}"
     span = emitter.span
     count = emitter.at(ast.AugAssign(emitter.target(counter), ast.Add(), emitter.constant(1)))
-    emitter.loops.append((site, counter))
+    iterator = loop.iterator if isinstance(loop, core.For) else None
+    replaceable = emitter.instrumentation.replaces and not emitter.protected and emitter.core.kind == "function"
+    emitter.loops.append(Turning(loop.site, counter, iterator, replaceable))
     try:
-        return [count, *emit()]
+        statements = [count, *emit()]
+        emitter.span = span
+        return [*statements, *back_edge(emitter)]
     finally:
         emitter.loops.pop()
         emitter.span = span
+
+
+def _kept_iterator(emitter: Emitter, instruction: core.For, iterable: ast.expr) -> ast.expr:
+    """Keep a loop's iterator in its variable, and whether nobody else can have it."""
+    assert isinstance(instruction.iterator, Local)
+    site, name = instruction.site, instruction.iterator.name
+    source = f".source_{site}"
+    emitter.statement(ast.Assign([emitter.target(source)], iterable))
+    emitter.assign(name, emitter.runtime("iter", emitter.name(source)))
+    private = emitter.runtime("is_private", emitter.name(source), emitter.name(name))
+    emitter.statement(ast.Assign([emitter.target(f".private_{site}")], private))
+    emitter.statement(ast.Assign([emitter.target(source)], emitter.constant(None)))
+    return emitter.name(name)
+
+
+def back_edge(emitter: Emitter) -> list[ast.stmt]:
+    """Return the statements at a back edge: where the loop has become hot, the rest of the call is compiled code's.
+
+    Whether it has is asked at every power of two of its trips.
+    """
+    turning = emitter.loops[-1] if emitter.loops else None
+    if turning is None or not turning.replaceable:
+        return []
+    site, counter = emitter.constant(turning.site), turning.counter
+    less = emitter.at(ast.BinOp(emitter.name(counter), ast.Sub(), emitter.constant(1)))
+    power = emitter.at(ast.UnaryOp(ast.Not(), emitter.at(ast.BinOp(emitter.name(counter), ast.BitAnd(), less))))
+    iterator = emitter.constant(None) if turning.iterator is None else emitter.constant_or_name(turning.iterator)
+    began = emitter.name(f".began_{turning.site}")
+    hot = emitter.runtime("is_hot", site, emitter.name(counter), began, iterator)
+    test = emitter.at(ast.BoolOp(ast.And(), [power, hot]))
+    shared = [emitter.name(name) for name in sorted(emitter.core.cells | set(emitter.core.free))]
+    empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+    cells = emitter.at(ast.Lambda(empty, emitter.at(ast.Tuple(shared, ast.Load()))))
+    entered = emitter.runtime("replace", emitter.constant(turning.site), cells)
+    return [emitter.at(ast.If(test, [emitter.at(ast.Return(entered))], []))]
 
 
 def loop_end(emitter: Emitter, site: int) -> None:
@@ -353,6 +400,8 @@ def emit_break(emitter: Emitter, instruction: core.Break) -> None:
 @emits(core.Continue)
 def emit_continue(emitter: Emitter, instruction: core.Continue) -> None:
     """Go to the next iteration."""
+    emitter.flush()
+    emitter.statements.extend(back_edge(emitter))
     emitter.statement(ast.Continue())
 
 
@@ -362,8 +411,8 @@ def emit_return(emitter: Emitter, instruction: core.Return) -> None:
     (value,) = emitter.take([instruction.value])
     emitter.flush()
     if emitter.probes:
-        for site, counter in emitter.loops:
-            emitter.statement(_trips(emitter, site, counter))
+        for turning in emitter.loops:
+            emitter.statement(_trips(emitter, turning.site, turning.counter))
     emitter.statement(ast.Return(value))
 
 
@@ -402,7 +451,9 @@ def emit_with(emitter: Emitter, instruction: core.With) -> None:
     emitter.flush()
     target = None if instruction.target is None else emitter.target(instruction.target)
     item = ast.withitem(manager, target)
+    emitter.protected += 1
     body = emitter.suite(instruction.body)
+    emitter.protected -= 1
     emitter.span = instruction.span
     emitter.statement(ast.With([item], body))
     if instruction.target is not None and instruction.target.startswith("."):
@@ -413,15 +464,20 @@ def emit_with(emitter: Emitter, instruction: core.With) -> None:
 def emit_try(emitter: Emitter, instruction: core.Try) -> None:
     """Emit ``try``."""
     emitter.flush()
-    emit_try_around(emitter, instruction, emitter.suite(instruction.body))
+    emitter.protected += 1
+    body = emitter.suite(instruction.body)
+    emitter.protected -= 1
+    emit_try_around(emitter, instruction, body)
 
 
 def emit_try_around(emitter: Emitter, instruction: core.Try, body: list[ast.stmt]) -> None:
     """Emit ``try`` around a body that has been emitted."""
+    emitter.protected += 1
     handlers = [_handler(emitter, handler) for handler in instruction.handlers]
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
     final = emitter.suite(instruction.final) if instruction.final.instructions or not handlers else []
     emitter.span = instruction.span
+    emitter.protected -= 1
     emitter.statement(ast.Try(body, handlers, orelse, final))
 
 

@@ -1,0 +1,113 @@
+"""On-stack replacement: taking over a running loop.
+
+Owns `OnStackReplacement`, which decides when a loop that runs in a twin is hot, and goes on from its back edge in
+compiled code. Invariant: what is taken over is a frame state like any other, so a guard that fails behind it finds its
+way back to Python through the same commit points.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Callable, Iterator
+from types import CellType
+from typing import Any
+
+from janusjit.analysis.capture.liveness import live_at_header
+from janusjit.analysis.continuation import PLAIN, BlockStep, Continuation, FrameShape, LoopStep, Step, TryStep
+from janusjit.analysis.core import Block, For, FunctionCore, If, Instruction, Local, Try, While, With
+from janusjit.analysis.frame_values import decompose
+
+#: trips of a loop in a twin before it can be taken over: the profile has to know it
+MINIMUM_TRIPS = 8
+#: a loop is hot if what is left of it would take this long in Python; where nobody knows, if it has run half as long
+HOT_SECONDS = 0.05
+
+Cells = dict[str, CellType]
+GoOn = Callable[[Continuation, tuple[Any, ...]], Any]
+
+
+class OnStackReplacement:
+    """Takes over the frames of one function's twins.
+
+    Parameters
+    ----------
+    go_on : callable
+        Runs a continuation with a frame state to the end of the frame.
+    closure : tuple of CellType
+        The cells of the function itself, which are the same at every call.
+
+    Attributes
+    ----------
+    entries : int
+        How many times a running loop was taken over.
+    """
+
+    def __init__(self, go_on: GoOn, closure: tuple[CellType, ...]) -> None:
+        self._go_on = go_on
+        self._fixed = frozenset(map(id, closure))
+        self.entries = 0
+
+    def is_hot(self, core: FunctionCore, site: int, trips: int, began: float, iterator: Any) -> bool:
+        """Whether what is left of a loop is worth compiling."""
+        if trips < MINIMUM_TRIPS:
+            return False
+        elapsed = time.perf_counter() - began
+        left = -1 if iterator is None else operator.length_hint(iterator, -1)
+        return elapsed > HOT_SECONDS / 2 if left < 0 else left * elapsed / trips > HOT_SECONDS
+
+    def replace(
+        self, core: FunctionCore, site: int, variables: dict[str, Any], cells: Cells, names: dict[str, Any]
+    ) -> Any:
+        """Return what the rest of a frame returns, whose loop at ``site`` is due for another turn."""
+        loop, steps = _loops(core)[site]
+        private = {
+            step.instruction.iterator.name
+            for step in steps
+            if isinstance(step, LoopStep)
+            and isinstance(step.instruction, For)
+            and isinstance(step.instruction.iterator, Local)
+            and variables.get(f".private_{step.instruction.site}")
+        }
+        described, arguments, shown = [], [], []
+        for name in sorted(live_at_header(core, loop) & variables.keys()):
+            recipe, values = decompose(variables[name]) if name in private else (PLAIN, [variables[name]])
+            described.append((name, recipe))
+            arguments += values
+            shown += [name] * len(values)
+        held = tuple((name, cell if id(cell) in self._fixed else None) for name, cell in sorted(cells.items()))
+        for name, known in held:
+            if known is None:
+                arguments.append(cells[name])
+                shown.append(name)
+        shape = FrameShape(core, names, core.code, steps, tuple(described), held)
+        self.entries += 1
+        return self._go_on(Continuation((shape,), (), tuple(shown), loop.span), tuple(arguments))
+
+
+_PATHS: dict[int, tuple[FunctionCore, dict[int, tuple[Instruction, tuple[Step, ...]]]]] = {}
+
+
+def _loops(core: FunctionCore) -> dict[int, tuple[Instruction, tuple[Step, ...]]]:
+    """Return each loop of a function, by site, with the steps that lead to its next turn."""
+    found = _PATHS.get(id(core))
+    if found is None:
+        paths = {loop.site: (loop, steps) for loop, steps in _paths(core.body, ())}
+        found = _PATHS[id(core)] = (core, paths)
+    return found[1]
+
+
+def _paths(block: Block, outer: tuple[Step, ...]) -> Iterator[tuple[Instruction, tuple[Step, ...]]]:
+    for position, instruction in enumerate(block.instructions):
+        here = (*outer, BlockStep(block, position + 1))
+        if isinstance(instruction, If):
+            yield from _paths(instruction.then, here)
+            yield from _paths(instruction.orelse, here)
+        elif isinstance(instruction, For | While):
+            yield instruction, (*here, LoopStep(instruction))
+            yield from _paths(instruction.body, (*here, LoopStep(instruction)))
+            yield from _paths(instruction.orelse, here)
+        elif isinstance(instruction, With | Try):
+            yield from _paths(instruction.body, (*here, TryStep(instruction, "body")))
+
+
