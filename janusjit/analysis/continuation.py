@@ -16,6 +16,7 @@ from typing import Any, Literal, Union
 from janusjit.analysis.core import Block, FunctionCore, Instruction
 from janusjit.ir.boxes import ConstantBox, ExitRecipe, SequenceBox
 from janusjit.ir.graph import Graph
+from janusjit.ir.guards import InGraphGuard
 from janusjit.spans import Span
 
 # ---------------------------------------------------------------------- control
@@ -225,6 +226,8 @@ class CommitPoint:
         The function the instruction is in.
     reason, code : str
         Why it has to be Python that runs it.
+    guard : InGraphGuard, optional
+        The guard that has failed.
 
     Attributes
     ----------
@@ -232,7 +235,7 @@ class CommitPoint:
         What the runtime does at the point, once it has been here.
     """
 
-    __slots__ = ("after", "code", "core", "exhausted", "instruction", "kind", "operands", "reason", "runner")
+    __slots__ = ("after", "code", "core", "exhausted", "guard", "instruction", "kind", "operands", "reason", "runner")
 
     def __init__(
         self,
@@ -244,6 +247,7 @@ class CommitPoint:
         core: FunctionCore,
         reason: str,
         code: str,
+        guard: InGraphGuard | None = None,
     ) -> None:
         self.kind = kind
         self.instruction = instruction
@@ -253,6 +257,7 @@ class CommitPoint:
         self.core = core
         self.reason = reason
         self.code = code
+        self.guard = guard
         self.runner: Any = None
 
     @property

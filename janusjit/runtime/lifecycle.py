@@ -388,12 +388,17 @@ class Lifecycle:
             )
             self._after_broken(call, specialization, difference, key)
 
+    def supersede(self, specialization: Specialization, difference: Difference) -> None:
+        """Retire a specialization that assumes what is not assumed any more."""
+        self.cache.retire(specialization)
+        text = f"superseded: {difference.expression} is no longer assumed to be {difference.expected}"
+        self.publisher.evicted(specialization, self.number(), Cause(difference.code, difference.category, text))
+        self.entries = self.cache.entries()
+
     def _after_broken(self, call: Call, specialization: Specialization, difference: Difference, key: Any) -> None:
         if key is not None:
             for retired in [s for s in self.cache if s is specialization or s.assumes(key)]:
-                self.cache.retire(retired)
-                text = f"superseded: {difference.expression} is no longer assumed to be {difference.expected}"
-                self.publisher.evicted(retired, call.number, Cause(difference.code, difference.category, text))
+                self.supersede(retired, difference)
             keys = frozenset([key]) | (self._owed[1] if self._owed else frozenset())
             self._owed = (difference, keys)
         elif specialization.failures >= _UNSTABLE and specialization.failures > specialization.hits:

@@ -15,11 +15,13 @@ from typing import Any
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
 from janusjit.analysis.generate import Generated
 from janusjit.ir.graph import Graph
+from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.relaxations import Relaxations
+from janusjit.runtime import causes
 from janusjit.runtime.building import Builder, Failure, SpecializationBuilder
 from janusjit.runtime.call import Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
-from janusjit.runtime.events import Stream
+from janusjit.runtime.events import Cost, Stream
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import identify
 from janusjit.runtime.python_frames import HostFunction, PythonContinuation, raising
@@ -42,6 +44,8 @@ class Resumptions:
     ----------
     host_calls : int
         How many instructions Python has run between graphs.
+    relaxed : frozenset
+        The assumptions that failed in the middle of loops.
     """
 
     def __init__(self, owner: FunctionLifecycle, options: Options, compiler: Compiler, stream: Stream) -> None:
@@ -53,6 +57,7 @@ class Resumptions:
         self.compiler = compiler
         self.stream = stream
         self.host_calls = 0
+        self.relaxed: frozenset[Any] = frozenset()
         self.continuations: dict[Hashable, ContinuationLifecycle] = {}
 
     def wrap(self, entry: Entry) -> Entry:
@@ -80,12 +85,43 @@ class Resumptions:
         """Run the rest of a frame."""
         return self.drive(self.continuation(continuation).go_on(arguments))
 
+    def guard_failed(self, point: CommitPoint, after: ContinuationLifecycle, state: tuple[Any, ...]) -> Any:
+        """Go on behind a guard that failed in the middle of a loop: compiled without it, or in Python."""
+        guard = point.guard
+        assert guard is not None
+        difference, key = causes.graph_difference(guard), guard.relaxation
+        if key in self.relaxed:
+            key = None
+        assuming = [(part, found) for part in self._lifecycles() for found in part.cache if _assumes(found, guard)]
+        after.publisher.guard_failed(
+            stage="graph",
+            call=after.number(),
+            differences=(difference,),
+            nearest=assuming[0][1].number if assuming else 0,
+            action="none" if key is None else "relaxed",
+            resumed="python" if key is None else "graph",
+            cost=Cost(),
+        )
+        if key is None:
+            return after.twin(*state)
+        self.relaxed |= {key}
+        for part, found in assuming:
+            part.supersede(found, difference)
+        return after.go_on(state)
+
+    def _lifecycles(self) -> list[Lifecycle]:
+        return [self.owner, *self.continuations.values()]
+
     def continuation(self, continuation: Continuation) -> ContinuationLifecycle:
         """Return the lifecycle of a continuation."""
         found = self.continuations.get(continuation.key)
         if found is None:
             found = self.continuations.setdefault(continuation.key, ContinuationLifecycle(self, continuation))
         return found
+
+
+def _assumes(specialization: Specialization, guard: InGraphGuard) -> bool:
+    return any(point.guard is guard for point in points_of(specialization.captured))
 
 
 # ---------------------------------------------------------------------- commit points
@@ -159,11 +195,17 @@ def _python_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tu
     return run
 
 
+def _guard_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    after = resumptions.continuation(point.after)
+    return lambda result: resumptions.guard_failed(point, after, result[1:])
+
+
 _RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ...]], Any]]] = {
     "host": _host_runner,
     "draw": _draw_runner,
     "commit": _commit_runner,
     "python": _python_runner,
+    "guard": _guard_runner,
 }
 
 # ---------------------------------------------------------------------- lifecycles
@@ -175,11 +217,12 @@ class FunctionLifecycle(Lifecycle):
     def __init__(
         self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream
     ) -> None:
-        builder = SpecializationBuilder(function, compiler, options.exact)
+        builder = _FunctionBuilder(function, compiler, options.exact)
         super().__init__(function, identify(function), builder, options, compiler, stream)
         self.resumptions = Resumptions(self, options, compiler, stream)
         self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
         builder.replacement = self.replacement
+        builder.resumptions = self.resumptions
 
     def _entry_of(self, specialization: Specialization) -> Entry:
         entry = specialization.compiled.entry
@@ -198,6 +241,12 @@ class FunctionLifecycle(Lifecycle):
             specializations=own.specializations + sum(len(cache) for _, cache in parts),
             compile_seconds=own.compile_seconds + sum(tally.compile_seconds for tally, _ in parts),
         )
+
+    def _prepare(self) -> Prepared | Failure:
+        prepared = super()._prepare()
+        if isinstance(prepared, Prepared) and prepared.sites is not None:
+            prepared.sites.commits_turns = self.options.policy != "raise"  # nothing of a refused call may be real
+        return prepared
 
     @property
     def prepared(self) -> Prepared:
@@ -258,6 +307,13 @@ class ContinuationLifecycle(Lifecycle):
         return self.python.run((*padding, *state), raising(error))
 
 
+class _FunctionBuilder(SpecializationBuilder):
+    resumptions: Resumptions
+
+    def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
+        return super()._graph(prepared, arguments, relaxations.extended(self.resumptions.relaxed))
+
+
 class _ContinuationBuilder(Builder):
     def __init__(self, lifecycle: ContinuationLifecycle, compiler: Compiler, exact: bool) -> None:
         super().__init__(compiler, exact)
@@ -268,4 +324,5 @@ class _ContinuationBuilder(Builder):
         return replace(whole, twin=self._lifecycle.twin)
 
     def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
-        return self.compiler.capture_continuation(self._lifecycle.continuation, prepared, arguments, relaxations)
+        known = relaxations.extended(self._lifecycle.resumptions.relaxed)
+        return self.compiler.capture_continuation(self._lifecycle.continuation, prepared, arguments, known)

@@ -71,6 +71,9 @@ def test_program(function):
     assert stats.calls == 12, stats
 
 
+LOOPS = [function for function in PROGRAMS if "loop" in function.__name__ or "while" in function.__name__]
+
+
 @pytest.fixture
 def eager_replacement(monkeypatch):
     """Take over every loop at its first back edge."""
@@ -79,7 +82,7 @@ def eager_replacement(monkeypatch):
 
 
 @pytest.mark.usefixtures("eager_replacement")
-@pytest.mark.parametrize("function", [f for f in PROGRAMS if "loop" in f.__name__ or "while" in f.__name__], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", LOOPS, ids=lambda function: function.__name__)
 @pytest.mark.parametrize("warmup", [2, 12])
 def test_loops_are_taken_over(function, warmup):
     step = jj.jit(function, background=False, warmup=warmup)

@@ -12,6 +12,7 @@ from typing import Any
 
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
 from janusjit.analysis.capture.iteration import draw, has_next, length_of, next_item
+from janusjit.analysis.capture.loop_commits import commit_turns
 from janusjit.analysis.capture.machine import FINISH, Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
@@ -410,6 +411,7 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
         found: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
         found += merger.poisoned
         if found == (shape or []):
+            commit_turns(machine, instruction, region, header)
             _emit(machine, instruction, region, loop, merger, mark)
             return
         header, parameters, shape = merged, tuple(slot.result for slot in merger.slots), found

@@ -446,12 +446,15 @@ class HostSites:
         The commit points made so far, by key.
     forks : dict
         The loop behind each name under which unmergeable variables are remembered.
+    commits_turns : bool
+        Whether a guard that fails in a long loop may leave the turns before real.
     """
 
     instructions: dict[Instruction, CaptureFailure] = field(default_factory=dict)
     loops: set[Instruction] = field(default_factory=set)
     points: dict[Hashable, CommitPoint] = field(default_factory=dict)
     forks: dict[Any, Instruction] = field(default_factory=dict)
+    commits_turns: bool = False
 
 
 #: set by `janusjit.analysis.capture.exceptions`, `.exits` and `.hosts`, which build on the machine

@@ -40,6 +40,7 @@ from janusjit.analysis.continuation import (
 from janusjit.analysis.core import Block, Instruction, With
 from janusjit.analysis.walk import bound_by, operands_of
 from janusjit.ir.boxes import ConstantBox, SequenceBox
+from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.places import ArgumentPlace
 from janusjit.spans import UNKNOWN_SPAN
 
@@ -50,7 +51,13 @@ _EMPTY = Block()
 
 
 def suspend(
-    machine: Machine, kind: PointKind, instruction: Instruction, reason: str, code: str, after: Sequence[Step] = ()
+    machine: Machine,
+    kind: PointKind,
+    instruction: Instruction,
+    reason: str,
+    code: str,
+    after: Sequence[Step] = (),
+    guard: InGraphGuard | None = None,
 ) -> Terminated:
     """End the path at a commit point before ``instruction``; the caller raises what is returned.
 
@@ -66,6 +73,8 @@ def suspend(
         Why.
     after : sequence of Step
         For ``draw``: the steps that lead into the loop's body.
+    guard : InGraphGuard, optional
+        For ``guard``: the guard that has failed.
     """
     machine.check_generators(machine.state)
     shape = _Shape(machine)
@@ -83,7 +92,7 @@ def suspend(
     if kind == "draw":
         exhausted = shape.continuation((), (BlockStep(instruction.orelse, 0),), span, leave_loop=True)  # type: ignore[attr-defined]
     continuation = shape.continuation(bound, after, span)
-    point = CommitPoint(kind, instruction, operands, continuation, exhausted, machine.frame.core, reason, code)
+    point = CommitPoint(kind, instruction, operands, continuation, exhausted, machine.frame.core, reason, code, guard)
     return shape.finish(point, [machine.frame.locals[name] for name in operands])
 
 
@@ -214,7 +223,8 @@ class _Shape:
     def finish(self, point: CommitPoint, operands: Sequence[AbstractValue]) -> Terminated:
         """End the region with the exit."""
         machine = self.machine
-        point = machine.hosts.points.setdefault(point.key, point)
+        if point.guard is None:
+            point = machine.hosts.points.setdefault(point.key, point)
         values = [*operands, *self.values]
         return end_with(machine, lambda boxer: SequenceBox(tuple, (ConstantBox(point), *map(boxer.box, values))))
 
