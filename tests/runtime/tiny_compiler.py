@@ -70,7 +70,7 @@ class TinyCompiler:
     compiles: int = 0
     twin_calls: int = 0
 
-    def prepare(self, function: Any) -> Prepared:
+    def prepare(self, function: Any, replacement: Any = None) -> Prepared:
         def twin(*args: Any, **kwargs: Any) -> Any:
             self.twin_calls += 1
             return function(*args, **kwargs)

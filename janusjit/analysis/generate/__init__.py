@@ -12,7 +12,7 @@ from types import CodeType, FunctionType
 
 from janusjit.analysis.continuation import FrameShape
 from janusjit.analysis.core import DeleteCell, FunctionCore, Instruction, Opaque, Parameters, StoreCell
-from janusjit.analysis.generate import expressions, statements
+from janusjit.analysis.generate import expressions, loops, statements
 from janusjit.analysis.generate.emitter import RUNTIME, Emitter
 from janusjit.analysis.generate.resume import MANAGER, PENDING, host_body, host_core, resume_body
 from janusjit.analysis.generate.runtime import CodeMaker, Runtime, closure_for
@@ -27,6 +27,7 @@ __all__ = [
     "generate_host",
     "generate_resumption",
     "instantiate",
+    "loops",
     "statements",
 ]
 

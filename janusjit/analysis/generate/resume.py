@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from janusjit.analysis import core
 from janusjit.analysis.continuation import BlockStep, FrameShape, LoopStep, Step, TestStep, TryStep
 from janusjit.analysis.core import Block, FunctionCore, Instruction
-from janusjit.analysis.generate import statements
+from janusjit.analysis.generate import loops, statements
 from janusjit.analysis.generate.emitter import Emitter
 from janusjit.spans import Span
 
@@ -105,14 +105,14 @@ class _Resumption:
         emitter, site = self.emitter, instruction.site
         remaining = Counter(emitter.remaining)
         clear = emitter.at(ast.Assign([emitter.target(f".resumed_{site}")], emitter.constant(False)))
-        statements_ = statements.loop_turn(emitter, instruction, lambda: _suite(emitter, lambda: self.go_on(rest)))
+        statements_ = loops.loop_turn(emitter, instruction, lambda: _suite(emitter, lambda: self.go_on(rest)))
         emitter.remaining = remaining
         return [clear, *statements_]
 
     def _begin(self, instruction: Instruction) -> None:
         emitter = self.emitter
         emitter.span = instruction.span
-        statements.loop_start(emitter, instruction.site)
+        loops.loop_start(emitter, instruction.site)
         flag = emitter.target(f".resumed_{instruction.site}")
         emitter.statement(ast.Assign([flag], emitter.constant(True)))
 
@@ -126,19 +126,19 @@ class _Resumption:
         emitter.span = instruction.span
         item = f".item_{site}"
         take = emitter.at(ast.Assign([emitter.target(instruction.target)], emitter.name(item)))
-        later = [take, *statements.loop_body(emitter, instruction, instruction.body, [])]
+        later = [take, *loops.loop_body(emitter, instruction, instruction.body, [])]
         orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
         emitter.span = instruction.span
         turn = emitter.at(ast.If(emitter.name(f".resumed_{site}"), first, later))
         emitter.statement(ast.For(emitter.target(item), emitter.runtime("resumed", iterator), [turn], orelse))
-        statements.loop_end(emitter, site)
+        loops.loop_end(emitter, site)
 
     def _while(self, instruction: core.While, rest: Sequence[Step], in_test: bool) -> None:
         """Emit ``while True`` with the test inside, since the first turn has begun behind it or within it."""
         emitter, site = self.emitter, instruction.site
         self._begin(instruction)
         first = self._first_turn(instruction, rest)
-        body = statements.loop_body(emitter, instruction, instruction.body, [])
+        body = loops.loop_body(emitter, instruction, instruction.body, [])
         orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
         emitter.span = instruction.span
         test, condition = statements.apart(emitter, instruction.test, instruction.condition)
@@ -164,7 +164,7 @@ class _Resumption:
         emitter.statement(ast.While(emitter.constant(True), block, []))
         if orelse:
             emitter.statement(ast.If(emitter.name(flag), orelse, []))
-        statements.loop_end(emitter, site)
+        loops.loop_end(emitter, site)
 
     # ------------------------------------------------------------------ try and with
 
