@@ -1,7 +1,7 @@
 """Loops and jumps as statements.
 
-Owns the emitters of ``for``, ``while``, ``break``, ``continue`` and ``return``. Invariant: in a twin, each turn of a loop
-is counted once, however it ends, and where hot loops may be taken over, every back edge asks.
+Owns the emitters of ``for``, ``while``, ``break``, ``continue`` and ``return``. Invariant: in a twin, each turn is
+counted once, however it ends, and where hot loops may be taken over, every back edge asks.
 """
 
 from __future__ import annotations
