@@ -240,8 +240,8 @@ class _Assigner:
 
 def _kind_of(node: Node) -> str:
     """Return the kind of storage that a node's result lives in."""
-    if node.op == "constant_array":
-        return "constant"
+    if node.op in ("constant_array", "tape_pop"):
+        return "constant" if node.op == "constant_array" else "tape"
     return "brought" if brings_array(node) else "arena"
 
 

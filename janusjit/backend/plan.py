@@ -117,8 +117,10 @@ def nodes_of(step: Step) -> list[Node]:
 
 
 def may_fail(node: Node) -> bool:
-    """Return whether a node can deoptimize; calls of Python may, for want of memory."""
-    return node.guard is not None or node.op == "fail" or isinstance(lowering_of(node), (Library, ObjectCall))
+    """Return whether a node can deoptimize; calls of Python and tapes may, for want of memory."""
+    if node.guard is not None or node.op in ("fail", "tape_push"):
+        return True
+    return isinstance(lowering_of(node), (Library, ObjectCall))
 
 
 def brings_array(node: Node) -> bool:

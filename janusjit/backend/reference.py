@@ -74,6 +74,7 @@ class Interpreter:
         self.arguments = arguments
         self.symbols = SymbolValues()
         self.values: dict[Value, Any] = {}
+        self.tapes: dict[int, list[tuple[Any, ...]]] = {}
 
     def run(self) -> Any:
         """Check the entry guards, run the body, do what the exit reached says."""
@@ -178,6 +179,24 @@ class Interpreter:
     def _dim(self, node: Node) -> None:
         self.values[node.result] = np.int64(evaluate(node.attributes["dim"], self.symbols))
 
+    def _tape_new(self, node: Node) -> None:
+        self.tapes[node.attributes["tape"]] = []
+        self.values[node.result] = np.int64(0)
+
+    def _tape_push(self, node: Node) -> None:
+        height, *pushed = (self.values[value] for value in node.inputs)
+        tape = self.tapes[node.attributes["tape"]]
+        tape[height:] = [tuple(pushed)]
+        self.values[node.result] = np.int64(height + 1)
+
+    def _tape_pop(self, node: Node) -> None:
+        height = self.values[node.inputs[0]] - 1
+        if height < 0:
+            raise InterpretationError(f"{node!r} pops from an empty tape")
+        found = (np.int64(height), *self.tapes[node.attributes["tape"]][height])
+        for value, item in zip(node.results, found, strict=True):
+            self.values[value] = self._checked(value, item, node)
+
     def _leave(self, node: Node) -> Node:
         return node
 
@@ -192,6 +211,9 @@ _STRUCTURAL: dict[str, Callable[[Interpreter, Node], Node | None]] = {
     "fail": Interpreter._fail,
     "bind_dim": Interpreter._bind_dim,
     "dim": Interpreter._dim,
+    "tape_new": Interpreter._tape_new,
+    "tape_push": Interpreter._tape_push,
+    "tape_pop": Interpreter._tape_pop,
     "yield": Interpreter._leave,
     "continue": Interpreter._leave,
     "break": Interpreter._leave,

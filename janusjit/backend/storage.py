@@ -19,8 +19,9 @@ class Storage:
     """Memory for one array at a time.
 
     ``kind`` is ``"input"`` (the caller's array number ``input_index``), ``"constant"``, ``"arena"``, ``"object"``
-    (the fresh ndarray of a result), ``"own"`` (of a size known in the middle of the graph only) or ``"brought"`` (the
-    ndarray that a call returned). ``birth`` and ``death`` are the times between which it is used.
+    (the fresh ndarray of a result), ``"own"`` (of a size known in the middle of the graph only), ``"brought"`` (the
+    ndarray that a call returned) or ``"tape"`` (where a push has put it, free from the pop on). ``birth`` and ``death``
+    are the times between which it is used.
     """
 
     layout: Layout

@@ -126,6 +126,13 @@ class GraphBuilder:
         yield self.open_region(parameter_types)
         self.close_region()
 
+    @contextmanager
+    def inside(self, region: Region) -> Iterator[Region]:
+        """Append to a region made elsewhere for the length of a ``with`` block; it need not get its terminator."""
+        self._regions.append(region)
+        yield region
+        self._regions.pop()
+
     def guard(self, condition: Value, guard: InGraphGuard, span: Span | None = None) -> Node:
         """Emit a guard that fails when ``condition`` (``bool[]``) is false."""
         return self.emit("guard", (condition,), span=span or guard.span, guard=guard, result_types=())

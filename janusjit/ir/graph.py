@@ -13,6 +13,15 @@ Structured control flow, in the manner of WebAssembly:
   enclosing ``loop``, out of any ``if`` arms between), ``exit`` (leaves the graph: attribute ``recipe``, an
   `ExitRecipe`; inputs are its operands), ``fail`` (an unconditional deoptimization: attribute ``guard``). An ``if``
   both of whose arms end otherwise than with ``yield`` is followed by nothing but ``unreachable``.
+
+Tapes are what a loop's backward pass finds again of each turn: stacks of values beside the SSA values. A *token*
+(``i64[]``) is the height of a tape, and orders what is done with it; each has one use, but for one that is popped from
+after what was pushed on it is gone.
+
+* ``tape_new`` gives the token of an empty tape, which is told from others by the attribute ``tape``, a number, of all
+  operations on it. Made again in the next turn of a loop, the tape is empty again.
+* ``tape_push`` takes a token and values, puts the values on top, and gives the new token.
+* ``tape_pop`` takes a token and gives the one before, and the values of the push in between.
 """
 
 from __future__ import annotations
@@ -28,6 +37,7 @@ from janusjit.ir.types import TensorType
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 TERMINATORS = frozenset({"yield", "continue", "break", "exit", "fail", "unreachable"})
+TAPE_OPERATIONS = frozenset({"tape_new", "tape_push", "tape_pop"})
 
 
 class Value:

@@ -18,13 +18,13 @@ from janusjit.errors import JanusError
 from janusjit.ir.boxes import ArrayBox, Box, ExitRecipe, PlaceBox, ScalarBox, ViewBox, WriteArray
 from janusjit.ir.builder import Infer
 from janusjit.ir.dims import DimExpr, Symbol, symbols_of
-from janusjit.ir.graph import TERMINATORS, Graph, GraphInput, Node, Region, Value
+from janusjit.ir.graph import TAPE_OPERATIONS, TERMINATORS, Graph, GraphInput, Node, Region, Value
 from janusjit.ir.guards import ArrayLayout, InGraphGuard, ScalarTypeIs, TypeIs
 from janusjit.ir.text import format_graph
 from janusjit.ir.types import BOOL, DTYPES, FLOAT, INT, TensorType
 
 MayFail = Callable[[str, tuple[TensorType, ...], Mapping[str, Any]], bool]
-STRUCTURAL = TERMINATORS | {"if", "loop", "guard", "bind_dim", "dim"}
+STRUCTURAL = TERMINATORS | TAPE_OPERATIONS | {"if", "loop", "guard", "bind_dim", "dim"}
 REGION_COUNT = {"if": 2, "loop": 1}
 
 
@@ -209,6 +209,8 @@ class _Verifier:
             if not isinstance(node.attributes.get("symbol"), Symbol):
                 raise self._fail("bind_dim has no attribute symbol", node)
             self._bind(node.attributes["symbol"], node)
+        elif node.op in TAPE_OPERATIONS:
+            self._tape(node, types, results)
         else:
             self._check_types("inputs", types, (), node)
             self._check_types("results", results, (INT,), node)
@@ -220,6 +222,14 @@ class _Verifier:
             raise self._fail("guard without a guard", node)
         for region in node.regions:
             self._region(region, (*owners, node), results)
+
+    def _tape(self, node: Node, inputs: tuple[TensorType, ...], results: tuple[TensorType, ...]) -> None:
+        self._check_types("inputs", inputs[:1], () if node.op == "tape_new" else (INT,), node)
+        self._check_types("results", results[:1] if node.op == "tape_pop" else results, (INT,), node)
+        if node.op == "tape_pop" and len(inputs) != 1:
+            raise self._fail("tape_pop takes a token only", node)
+        if not isinstance(node.attributes.get("tape"), int):
+            raise self._fail(f"{node.op} has no attribute tape", node)
 
     def _terminator(self, node: Node, owners: tuple[Node, ...]) -> None:
         types = tuple(value.type for value in node.inputs)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from janusjit.ir.graph import Node, Region, Value
+from janusjit.ir.graph import TAPE_OPERATIONS, Node, Region, Value
 from janusjit.ops import OPS
 from janusjit.ops.registry import ZeroGradient
-from janusjit.transform.tapes import TAPE_OPS
 
 
 def terminators(region: Region, ops: frozenset[str]) -> Iterator[Node]:
@@ -34,10 +33,16 @@ class Activity:
     ----------
     sources : iterable of Value
         What everything is differentiated by.
+
+    Attributes
+    ----------
+    tapes : dict
+        The active tokens, and the number of the tape of each.
     """
 
     def __init__(self, sources: Iterable[Value]) -> None:
         self._active: set[Value] = set(sources)
+        self.tapes: dict[Value, int] = {}
 
     def __contains__(self, value: Value) -> bool:
         return value in self._active
@@ -53,8 +58,10 @@ class Activity:
         elif node.op == "loop":
             self._loop(node)
         elif any(value in self._active for value in node.inputs):
-            if node.op in TAPE_OPS:
+            if node.op in TAPE_OPERATIONS:
                 self._active.update(r for r in node.results if r.type.is_float or r.index == 0)
+                self.tapes[node.results[0]] = node.attributes["tape"]
+                self.tapes[node.inputs[0]] = node.attributes["tape"]
             elif node.op in OPS and not isinstance(OPS[node.op].gradient, ZeroGradient):
                 self._active.update(result for result in node.results if result.type.is_float)
 
@@ -78,6 +85,8 @@ class Activity:
             self._flow(end.inputs, node.results)
 
     def _flow(self, sources: Sequence[Value], targets: Sequence[Value]) -> None:
-        self._active.update(
-            target for source, target in zip(sources, targets, strict=True) if source in self._active
-        )
+        for source, target in zip(sources, targets, strict=True):
+            if source in self._active:
+                self._active.add(target)
+                if source in self.tapes:
+                    self.tapes[target] = self.tapes[source]

@@ -30,8 +30,10 @@ def infer(op: str, inputs: tuple[TensorType, ...], attributes: Mapping[str, Any]
     """
     if op in OPS:
         return OPS[op].infer(inputs, attributes)
-    if op == "dim":
+    if op in ("dim", "tape_new", "tape_push"):
         return (INT,)
+    if op == "tape_pop":
+        raise TypeRuleError("the results of tape_pop are those of a push elsewhere, and have to be given")
     if op in verify.STRUCTURAL and op not in verify.REGION_COUNT:
         return ()
     raise TypeRuleError(f"there is no operation {op}")

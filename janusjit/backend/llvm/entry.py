@@ -156,6 +156,10 @@ class EntryEmitter:
             self.api.decref_unless_null(builder, builder.load(slot, typ=POINTER))
             builder.store(reference, slot)
 
+    def hold_slot(self) -> ir.Value:
+        """Return the address of a reference, null at first, that is released on every way out."""
+        return self.frame.hold_in_body()
+
     def emit_fail(self, builder: ir.IRBuilder, guard_number: int) -> None:
         """Emit the deoptimization for in-graph guard ``guard_number``; ends the current block."""
         with self.frame.at(builder):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from janusjit.backend.address import view_of
+from janusjit.backend.address import Address, view_of
 from janusjit.backend.buffers import assign
 from janusjit.backend.fuse import make_plan
 from janusjit.backend.fused import FusedKernel, copying, describe
@@ -23,6 +23,7 @@ from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
+from janusjit.backend.llvm.tapes import Tapes
 from janusjit.backend.llvm.values import (
     I64,
     POINTER,
@@ -72,6 +73,7 @@ class GraphLowering:
         self.extents = Extents(builder, python.symbols)
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
+        self._tapes = Tapes(self)
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
         self._kernels = describe(fused, self.memory.addresses)
         self._fused = FusedFunctions(module, python)
@@ -112,6 +114,10 @@ class GraphLowering:
             elif isinstance(step, NodeStep):
                 self._lower_node(step)
 
+    def copy(self, source: Address, target: Address) -> None:
+        """Emit the copy of one array to another."""
+        self._call_fused(copying(source, target))
+
     def _lower_fused(self, step: FusedStep) -> None:
         for node in step.nodes:
             if node.result in self.placement.copied and node.result in step.stores:
@@ -151,7 +157,7 @@ class GraphLowering:
         """Emit the copy of an update's base to the storage of its result, where it cannot be made in place."""
         self.prepare(update.result)
         base, result = self.memory.addresses.of(update.inputs[0]), self.memory.addresses.of(update.result)
-        self._call_fused(copying(base, result))
+        self.copy(base, result)
 
     def prepare(self, value: Value) -> None:
         """Emit the allocation of an array's storage, if its size has become known just now."""
@@ -164,13 +170,13 @@ class GraphLowering:
         for transfer in transfers:
             self.prepare(transfer.target)
             source, target = (self.memory.addresses.of(v) for v in (transfer.source, transfer.target))
-            self._call_fused(copying(source, target))
+            self.copy(source, target)
 
     # -- single nodes
 
     def _lower_node(self, step: NodeStep) -> None:
         node = step.node
-        if self.control.lower_structural(step):
+        if self.control.lower_structural(step) or self._tapes.lower(node):
             return
         if node.op == "constant_array" and node.result.type.rank > 0:
             storage = self.placement.storage(node.result)

@@ -172,6 +172,9 @@ class PythonEmitter(Protocol):
     def hold(self, builder: ir.IRBuilder, reference: ir.Value) -> None:
         """Take over a new reference to an object made in the body, in place of that of the previous turn of a loop."""
 
+    def hold_slot(self) -> ir.Value:
+        """Return the address of a reference, null at first, that is released on every way out."""
+
     def emit_exit(self, builder: ir.IRBuilder, recipe: ExitRecipe, operands: Sequence[Operand]) -> None:
         """Emit an exit of the graph; ends the current block."""
 

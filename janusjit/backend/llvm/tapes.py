@@ -1,0 +1,190 @@
+"""Tapes: the stacks on which loops keep what their backward pass needs.
+
+Owns `Tapes`, which lowers ``tape_new``, ``tape_push`` and ``tape_pop``. A tape is a ``bytearray`` that the entry holds,
+and a token is how many bytes of it are in use. Invariant: a tape grows by doubling, so pushing costs a copy of what is
+pushed and popping costs nothing: arrays popped lie where they were pushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from llvmlite import ir
+
+from janusjit.backend.address import Address
+from janusjit.backend.layout import contiguous
+from janusjit.backend.llvm.memory import Extents, Memory
+from janusjit.backend.llvm.python_api import NULL, PythonApi
+from janusjit.backend.llvm.python_api_shared import shared
+from janusjit.backend.llvm.values import (
+    I32,
+    I64,
+    POINTER,
+    Extent,
+    PythonEmitter,
+    Scalar,
+    as_i64,
+    item_size,
+    load,
+    offset_pointer,
+    store,
+)
+from janusjit.backend.storage import Placement, Storage
+from janusjit.ir.graph import Node, Value
+from janusjit.ir.types import TensorType
+
+#: what is on a tape begins at multiples of this
+ALIGNMENT = 16
+SMALLEST = 4096
+
+
+class Lowering(Protocol):
+    """What tapes ask of the lowering of the graph around them."""
+
+    builder: ir.IRBuilder
+    placement: Placement
+    scalars: dict[Value, Scalar]
+    extents: Extents
+    memory: Memory
+    python: PythonEmitter
+
+    def copy(self, source: Address, target: Address) -> None:
+        """Emit the copy of one array to another."""
+
+    def fail_unless(self, condition: ir.Value, node: Node) -> None:
+        """Emit: deoptimize for want of memory unless ``condition`` holds."""
+
+
+@dataclass
+class _Tape:
+    """Stack slots: the ``bytearray``, the address of its data, and how many bytes it has."""
+
+    holder: ir.Value
+    data: ir.Value
+    capacity: ir.Value
+
+
+class Tapes:
+    """Emits the operations on the tapes of a graph for its lowering."""
+
+    def __init__(self, lowering: Lowering) -> None:
+        self._lowering = lowering
+        self._tapes: dict[int, _Tape] = {}
+
+    def lower(self, node: Node) -> bool:
+        """Emit an operation on a tape; return whether the node is one."""
+        if node.op == "tape_new":
+            self._lowering.scalars[node.result] = Scalar("i64", ir.Constant(I64, 0))
+        elif node.op == "tape_push":
+            self._push(node)
+        elif node.op == "tape_pop":
+            self._pop(node)
+        else:
+            return False
+        return True
+
+    def _of(self, node: Node) -> _Tape:
+        number = node.attributes["tape"]
+        if number not in self._tapes:
+            builder, memory = self._lowering.builder, self._lowering.memory
+            tape = _Tape(self._lowering.python.hold_slot(), memory.stack_slot(POINTER), memory.stack_slot(I64))
+            with builder.goto_entry_block():
+                builder.store(NULL, tape.data)
+                builder.store(ir.Constant(I64, 0), tape.capacity)
+            self._tapes[number] = tape
+        return self._tapes[number]
+
+    def _push(self, node: Node) -> None:
+        token, *values = node.inputs
+        builder, tape = self._lowering.builder, self._of(node)
+        height = self._lowering.scalars[token].value
+        offsets, size = self._offsets([value.type for value in values])
+        above = builder.add(height, as_i64(size))
+        self._make_room(tape, above, node)
+        start = offset_pointer(builder, builder.load(tape.data, typ=POINTER), height)
+        for value, offset in zip(values, offsets, strict=True):
+            place = offset_pointer(builder, start, offset)
+            if value.type.rank == 0:
+                store(builder, self._lowering.scalars[value], place)
+                continue
+            target = Storage(contiguous(value.type), "tape")
+            self._lowering.memory.set_pointer(target, place)
+            self._lowering.copy(self._lowering.memory.addresses.of(value), Address(target, target.layout))
+        self._lowering.scalars[node.result] = Scalar("i64", above)
+
+    def _make_room(self, tape: _Tape, size: ir.Value, node: Node) -> None:
+        """Emit the growth of a tape to twice ``size`` if it is smaller than that."""
+        builder = self._lowering.builder
+        enough = builder.icmp_signed("<=", size, builder.load(tape.capacity, typ=I64))
+        grow, there = builder.append_basic_block("grow"), builder.append_basic_block("room")
+        builder.cbranch(enough, there, grow).set_weights([1_000_000, 1])
+        builder.position_at_end(grow)
+        capacity = builder.add(builder.shl(size, ir.Constant(I64, 1)), ir.Constant(I64, SMALLEST))
+        data = tape_reserve(self._lowering.python.api, builder, tape.holder, capacity)
+        self._lowering.fail_unless(builder.icmp_unsigned("!=", data, NULL), node)
+        builder.store(data, tape.data)
+        builder.store(capacity, tape.capacity)
+        builder.branch(there)
+        builder.position_at_end(there)
+
+    def _pop(self, node: Node) -> None:
+        before, *values = node.results
+        builder, tape = self._lowering.builder, self._of(node)
+        offsets, size = self._offsets([value.type for value in values])
+        height = builder.sub(self._lowering.scalars[node.inputs[0]].value, as_i64(size))
+        start = offset_pointer(builder, builder.load(tape.data, typ=POINTER), height)
+        for value, offset in zip(values, offsets, strict=True):
+            place = offset_pointer(builder, start, offset)
+            if value.type.rank == 0:
+                self._lowering.scalars[value] = load(builder, value.type.dtype, place)
+                continue
+            storage = self._lowering.placement.storage(value)
+            assert storage is not None
+            self._lowering.memory.set_pointer(storage, place)
+        self._lowering.scalars[before] = Scalar("i64", height)
+
+    def _offsets(self, types: Sequence[TensorType]) -> tuple[list[Extent], Extent]:
+        """Return where each value of a push begins, and how many bytes they take."""
+        builder = self._lowering.builder
+        offsets: list[Extent] = []
+        total: Extent = 0
+        for type_ in types:
+            offsets.append(total)
+            size = self._lowering.extents.of(type_.size * item_size(type_.dtype))
+            if isinstance(size, int):
+                rounded: Extent = -(-size // ALIGNMENT) * ALIGNMENT if type_.rank else 8
+            else:
+                up = builder.add(size, ir.Constant(I64, ALIGNMENT - 1))
+                rounded = builder.and_(up, ir.Constant(I64, -ALIGNMENT))
+            known = isinstance(total, int) and isinstance(rounded, int)
+            total = total + rounded if known else builder.add(as_i64(total), as_i64(rounded))
+        return offsets, total
+
+
+@shared(POINTER, POINTER, I64)
+def tape_reserve(api: PythonApi, function: ir.Function) -> None:
+    """Make the ``bytearray`` at the first argument, or a new one if that is null, as long as the second says.
+
+    Returns the address of its bytes; null, and no exception, if there is no memory.
+    """
+    holder, size = function.args
+    entry, new, longer, failed, done = (
+        function.append_basic_block(name) for name in ("entry", "new", "longer", "failed", "done")
+    )
+    builder = ir.IRBuilder(entry)
+    tape = builder.load(holder, typ=POINTER)
+    builder.cbranch(builder.icmp_unsigned("==", tape, NULL), new, longer)
+    builder.position_at_end(new)
+    made = api.call(builder, "PyByteArray_FromStringAndSize", NULL, size)
+    builder.store(made, holder)
+    builder.cbranch(builder.icmp_unsigned("==", made, NULL), failed, done)
+    builder.position_at_end(longer)
+    status = api.call(builder, "PyByteArray_Resize", tape, size)
+    builder.cbranch(builder.icmp_signed("<", status, ir.Constant(I32, 0)), failed, done)
+    builder.position_at_end(failed)
+    api.call(builder, "PyErr_Clear")
+    builder.ret(NULL)
+    builder.position_at_end(done)
+    builder.ret(api.call(builder, "PyByteArray_AsString", builder.load(holder, typ=POINTER)))
