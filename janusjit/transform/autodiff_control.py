@@ -255,11 +255,11 @@ class Reverse:
         made = self.builder.loop(initial, region, [p.type for p in region.parameters[1:]], node.span)
         self.cotangents, self._token = around, made.results[0]
         results = [Term(Emit(self.builder), result) for result in made.results[1:]]
+        for value, term in zip(cotangents.carried, results[len(carried) :], strict=True):
+            around.set(value, term)
         for i, term in zip(carried, results, strict=False):
             if node.inputs[i] in self.activity:
                 self._add(node.inputs[i], term, node)
-        for value, term in zip(cotangents.carried, results[len(carried) :], strict=True):
-            around.set(value, term)
 
     def _unless_done(self, left: Value) -> Node:
         """Emit the way out of the backward loop; return its ``break``, whose values are yet to be given."""
