@@ -126,12 +126,15 @@ class Overwriting:
         return False
 
     def _is_replaced(self, step: Step, value: Value, own: Storage) -> bool:
-        """Return whether ``step``, which begins ``own``, reads elements of ``value`` only to compute those of
-        ``own``.
+        """Return whether ``step``, which begins ``own``, reads elements of ``value`` only to compute those of ``own``.
+
+        An update of a part does not: its base is copied first, and its elements are written elsewhere than read.
         """
         if not isinstance(step, FusedStep) or is_view_value(value) or value.type.shape != step.shape:
             return False
-        return any(member in step.stores for member in own.members if self._placement.defined[member] == step.time)
+        begun = [member for member in own.members if self._placement.defined[member] == step.time]
+        partial = any(n.op in UPDATES and n.attributes.get("path") != () for n in step.nodes if n.result in begun)
+        return not partial and any(member in step.stores for member in begun)
 
 
 def written_places(exit_: Node) -> list[Place]:

@@ -209,3 +209,18 @@ def test_nested_loops_with_early_ends() -> None:
     graph = program.finish(total)
     for turns in (0, 1, 9):
         check(graph, turns)
+
+
+def test_an_update_of_a_part_elsewhere_does_not_overwrite_what_its_value_is_made_of() -> None:
+    program = Program()
+    x, count = program.input(normal(3, 2)), program.input(3)
+    zeros = program.emit("full", program.constant(0.0), shape=(3, 2))
+
+    def body(i: Value, a: Value) -> None:
+        program.branch(program.equal(i, 0), lambda: program.end("break", a), lambda: program.end("yield"))
+        value = program.multiply(a, 2.0)
+        turned = program.update(zeros, value, path=path(Range(2, 3, -1), Range(0, 2)))
+        program.end("continue", program.subtract(i, 1), turned)
+
+    (result,) = program.loop([count, x], body, [x.type])
+    check(program.finish(result), normal(3, 2), 3)
