@@ -20,7 +20,7 @@ from janusjit.ops.registry import NotDifferentiable, NotDifferentiableError, Zer
 from janusjit.transform.activity import BREAK, CONTINUE, Activity, terminators
 from janusjit.transform.autodiff_errors import AutodiffError
 from janusjit.transform.cotangents import ArmCotangents, Cotangents, LoopCotangents
-from janusjit.transform.residuals import Recording, unused_tape, way_to
+from janusjit.transform.residuals import Recording, tapes_of, unused_tape, way_to
 
 
 class Reverse:
@@ -69,19 +69,10 @@ class Reverse:
             self.cotangents.add(value, contribution)
 
     def _pulled_back(self, node: Node, cotangents: tuple[Term | None, ...]) -> Sequence[Cotangent]:
-        gradient = OPS[node.op].gradient
-        if isinstance(gradient, NotDifferentiable):
-            raise AutodiffError("autodiff.not_differentiable", f"{node.op} has no gradient: {gradient.reason}", node)
-        if isinstance(gradient, ZeroGradient):
-            return [None] * len(node.inputs)
         emit = Emit(self.builder, node.span, node.guard)
         inputs, results = (tuple(map(emit.term, values)) for values in (node.inputs, node.results))
         wanted = tuple(value in self.activity for value in node.inputs)
-        try:
-            found: Sequence[Cotangent] = gradient(Pullback(emit, node, inputs, results, cotangents, wanted))
-        except NotDifferentiableError as error:
-            raise AutodiffError("autodiff.not_differentiable", f"{error} has no gradient", node) from error
-        return found
+        return pull_back(Pullback(emit, node, inputs, results, cotangents, wanted))
 
     def _zero(self, value: Value) -> Term:
         """Emit a zero cotangent: of a token, that of an empty tape."""
@@ -94,7 +85,9 @@ class Reverse:
 
     def _adjoint(self, tape: int) -> int:
         if tape not in self._adjoint_tapes:
-            self._adjoint_tapes[tape] = unused_tape(self.builder.graph, self._adjoint_tapes.values())
+            self._adjoint_tapes[tape] = unused_tape(
+                self.builder.graph, (*tapes_of(self.builder), *self._adjoint_tapes.values())
+            )
         return self._adjoint_tapes[tape]
 
     def _new_tape(self, tape: int) -> Value:
@@ -317,6 +310,26 @@ class Reverse:
             elif isinstance(value.definition, Region):
                 pending += _initial_values(body, value)
         return sorted(i for i in found if body.parameters[i] in self.activity)
+
+
+def pull_back(pullback: Pullback) -> Sequence[Cotangent]:
+    """Return what the op's rule gives for each input.
+
+    Raises
+    ------
+    AutodiffError
+        The op has no gradient.
+    """
+    node, gradient = pullback.node, OPS[pullback.node.op].gradient
+    if isinstance(gradient, NotDifferentiable):
+        raise AutodiffError("autodiff.not_differentiable", f"{node.op} has no gradient: {gradient.reason}", node)
+    if isinstance(gradient, ZeroGradient):
+        return [None] * len(node.inputs)
+    try:
+        found: Sequence[Cotangent] = gradient(pullback)
+    except NotDifferentiableError as error:
+        raise AutodiffError("autodiff.not_differentiable", f"{error} has no gradient", node) from error
+    return found
 
 
 def _initial_values(body: Region, parameter: Value) -> list[Value]:

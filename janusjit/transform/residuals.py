@@ -98,7 +98,7 @@ class Recording:
 
     def __init__(self, builder: GraphBuilder, root: Node) -> None:
         self._builder, self._root = builder, root
-        self._tape = {"tape": unused_tape(builder.graph, _tapes_of(builder))}
+        self._tape = {"tape": unused_tape(builder.graph, tapes_of(builder))}
         self.token = Value(INT)
         self.visited: set[Node] = set()
         self._frames: dict[Node, Frame] = {}
@@ -268,7 +268,7 @@ def _add_result(node: Node, like: Value | None = None) -> Value:
     return result
 
 
-def _tapes_of(builder: GraphBuilder) -> list[int]:
+def tapes_of(builder: GraphBuilder) -> list[int]:
     """Return the tapes used in the open regions, which may belong to no node of the graph yet."""
     nodes = (node for region in builder.open_regions for node in walk(region))
     return [node.attributes["tape"] for node in nodes if "tape" in node.attributes]

@@ -9,8 +9,9 @@ import pytest
 
 from janusjit.backend.llvm.compile import compile_graph
 from janusjit.backend.reference import interpret
-from janusjit.ir.graph import Graph
+from janusjit.ir.graph import Graph, Value
 from janusjit.transform.autodiff import gradients
+from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.passes import optimize
 from janusjit.transform.typed import verify_graph
 from tests.transform.random_differentiable import SHAPE, Generator
@@ -63,3 +64,75 @@ def check(seed: int) -> bool:
 @pytest.mark.parametrize("seed", range(40))
 def test_random_graphs_have_the_derivative(seed: int) -> None:
     check(seed)
+
+
+class SecondOrder:
+    """A random graph with directions ``u, v`` as further parameters: its gradient along them, differentiated again."""
+
+    def __init__(self, seed: int) -> None:
+        generator = Generator(seed)
+        self.directions = [generator.program.input(np.zeros(SHAPE)) for _ in range(2)]
+        self.program, self.inputs, self.result = generator.build()
+
+    def or_zero(self, found: Value | None, like: Value) -> Value:
+        return self.program.multiply(like, 0.0) if found is None else found
+
+    def gradients(self) -> list[Value]:
+        p = self.program
+        found = gradients(p.builder, [self.result], [p.constant(1.0)], self.inputs)
+        return [self.or_zero(g, x) for g, x in zip(found, self.inputs, strict=True)]
+
+    def reverse_over_reverse(self) -> Graph:
+        p = self.program
+        parts = [p.multiply(g, d) for g, d in zip(self.gradients(), self.directions, strict=True)]
+        along = p.reduce("sum", p.add(*parts))
+        found = gradients(p.builder, [along], [p.constant(1.0)], self.inputs)
+        return p.finish(*[self.or_zero(g, x) for g, x in zip(found, self.inputs, strict=True)])
+
+    def forward_over_reverse(self) -> Graph:
+        found = tangents(self.program.builder, outputs := self.gradients(), self.inputs, self.directions)
+        return self.program.finish(*[self.or_zero(t, g) for t, g in zip(found, outputs, strict=True)])
+
+    def forward(self) -> Graph:
+        (found,) = tangents(self.program.builder, [self.result], self.inputs, self.directions)
+        return self.program.finish(self.or_zero(found, self.result))
+
+
+def arguments_of(seed: int) -> tuple[Any, ...]:
+    """Two directions, two arrays and a number of turns."""
+    random = np.random.default_rng(seed)
+    return *random.uniform(-1, 1, (4, *SHAPE)), int(random.integers(0, 5))
+
+
+def compiled_and_interpreted(graph: Graph, arguments: tuple[Any, ...]) -> list[np.ndarray]:
+    verify_graph(graph)
+    found: list[np.ndarray] = list(interpret(graph, arguments))
+    for got, wanted in zip(compile_graph(optimize(graph).graph).entry(*arguments), found, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-10)  # 2 ULP an operation, sums in another order
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_forward_mode_agrees_with_reverse_mode(seed: int) -> None:
+    arguments = arguments_of(seed)
+    (found,) = compiled_and_interpreted(SecondOrder(seed).forward(), arguments)
+    u, v, x, y, n = arguments
+    _, of_x, of_y = interpret(gradient_graph(seed), (x, y, n))
+    np.testing.assert_allclose(found, (of_x * u).sum() + (of_y * v).sum(), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_second_order_by_both_ways_and_by_differences(seed: int) -> None:
+    arguments = arguments_of(seed)
+    reverse = compiled_and_interpreted(SecondOrder(seed).reverse_over_reverse(), arguments)
+    forward = compiled_and_interpreted(SecondOrder(seed).forward_over_reverse(), arguments)
+    np.testing.assert_allclose(forward, reverse, rtol=1e-9, atol=1e-10)
+    u, v, x, y, n = arguments
+    graph = gradient_graph(seed)
+
+    def gradient(h: float) -> np.ndarray:
+        return np.array(interpret(graph, (x + h * u, y + h * v, n))[1:])
+
+    wide, narrow = ((gradient(h) - gradient(-h)) / (2 * h) for h in (1e-5, 5e-6))
+    if np.abs(wide - narrow).max() < 1e-6 * max(1, np.abs(wide).max()):  # else it is not smooth there
+        np.testing.assert_allclose(reverse, narrow, rtol=1e-4, atol=1e-5)
