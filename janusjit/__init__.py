@@ -3,7 +3,7 @@
 Owns the public names. Invariant: what is not named here or documented as public may change without notice.
 """
 
-from janusjit.api import Jitted, jit, on_event, report, save_events
+from janusjit.api import Jitted, jit, on_event, report, save_events, wait
 from janusjit.compare import compare
 from janusjit.errors import (
     CaptureFailure,
@@ -32,4 +32,5 @@ __all__ = [
     "on_event",
     "report",
     "save_events",
+    "wait",
 ]

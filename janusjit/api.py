@@ -17,7 +17,7 @@ from janusjit.config import current
 from janusjit.errors import ConfigurationError
 from janusjit.report.model import Report, build_report
 from janusjit.runtime.call import Options, Policy
-from janusjit.runtime.dispatch import FUNCTIONS, JitFunction
+from janusjit.runtime.dispatch import FUNCTIONS, JitFunction, wait_for
 from janusjit.runtime.events import STREAM, Cause, Counted, Event, environment
 from janusjit.runtime.journal import follow, write_journal
 from janusjit.runtime.logs import log_events
@@ -49,7 +49,7 @@ def jit(
     *,
     warmup: int = ...,
     policy: Policy = ...,
-    background: bool = ...,
+    background: bool | None = ...,
     static: Iterable[str] = ...,
     exact: bool = ...,
 ) -> Callable[[Callable[Parameters, Result]], Jitted[Parameters, Result]]: ...
@@ -61,7 +61,7 @@ def jit(
     *,
     warmup: int = 2,
     policy: Policy = "fallback",
-    background: bool = False,
+    background: bool | None = None,
     static: Iterable[str] = (),
     exact: bool = True,
 ) -> Any:
@@ -83,7 +83,8 @@ def jit(
         An exception that the function itself raises is raised whatever the policy.
     background : bool
         Compile on another thread while calls go on in Python, instead of within the call that needs it. Which calls
-        then run where depends on timing, and with it the last bits of results.
+        then run where depends on timing, and with it the last bits of results; `wait` waits for the compiler. True
+        unless ``JANUSJIT_BACKGROUND=0``, and False under ``policy="raise"``, which would refuse the calls meanwhile.
     static : iterable of str
         Parameters whose values are constants of a specialization.
     exact : bool
@@ -117,7 +118,8 @@ def jit(
     if policy not in ("fallback", "warn", "raise"):
         raise ConfigurationError(f"policy={policy!r}: one of 'fallback', 'warn', 'raise'")
     names = frozenset([static] if isinstance(static, str) else static)
-    options = Options(warmup, policy, background, names, exact)
+    beside = current().background if background is None else background
+    options = Options(warmup, policy, beside and policy != "raise", names, exact)
 
     def decorate(target: Callable[..., Any]) -> Any:
         if isinstance(target, classmethod | staticmethod):
@@ -129,6 +131,28 @@ def jit(
         return Jitted(target, options, _PIPELINE)
 
     return decorate if function is None else decorate(function)
+
+
+def wait(timeout: float | None = None) -> bool:
+    """Wait until the background compilations that are under way are done.
+
+    Parameters
+    ----------
+    timeout : float, optional
+        Seconds to wait at most.
+
+    Returns
+    -------
+    bool
+        Whether they are done.
+
+    Examples
+    --------
+    >>> import janusjit as jj
+    >>> jj.wait()
+    True
+    """
+    return wait_for(list(FUNCTIONS), timeout)
 
 
 def report() -> Report:

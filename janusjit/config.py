@@ -53,6 +53,10 @@ class Config:
         How many events are kept in memory.
     specialization_limit : int
         How many specializations a function keeps alive.
+    background : bool
+        Compile on another thread while calls go on in Python, unless `janusjit.jit` is told otherwise.
+    trials : bool
+        Time functions that Python interrupts against plain Python, and leave those that do not gain to it.
     """
 
     disable: bool = False
@@ -64,6 +68,8 @@ class Config:
     quiet: bool = False
     history: int = 10_000
     specialization_limit: int = 8
+    background: bool = True
+    trials: bool = True
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
@@ -74,7 +80,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     ConfigurationError
         If a variable of that prefix is unknown or its value has no meaning.
     """
-    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND"}
+    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS"}
     given = {name.removeprefix("JANUSJIT_"): text for name, text in environment.items() if name.startswith("JANUSJIT_")}
     if unknown := sorted(given.keys() - known):
         choices = ", ".join(f"JANUSJIT_{name}" for name in sorted(known))
@@ -87,12 +93,16 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         events=Path(given["EVENTS"]) if given.get("EVENTS") else None,
         backend=_backend(given.get("BACKEND") or "llvm"),
         quiet=_flag(given, "QUIET"),
+        background=_flag(given, "BACKGROUND", True),
+        trials=_flag(given, "TRIALS", True),
     )
 
 
-def _flag(given: Mapping[str, str], name: str) -> bool:
+def _flag(given: Mapping[str, str], name: str, default: bool = False) -> bool:
     text = given.get(name, "").strip().lower()
-    if text in ("", "0", "false", "no", "off"):
+    if not text:
+        return default
+    if text in ("0", "false", "no", "off"):
         return False
     if text in ("1", "true", "yes", "on"):
         return True

@@ -57,7 +57,7 @@ def _weighted(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
 
 
 def _trial() -> Finding:
-    function = jit(_weighted)
+    function = jit(background=False)(_weighted)
     weights, inputs = np.linspace(0, 1, 12).reshape(4, 3), np.ones((2, 4))
     expected = _weighted(weights, inputs)
     for _ in range(30):

@@ -12,13 +12,14 @@ from typing import Any, Literal
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 #: who would have to change something for a construct to be captured
-Category = Literal["user", "supportable", "fundamental", "bug"]
+Category = Literal["user", "supportable", "fundamental", "cost", "bug"]
 
 #: each category in words, as the report prints it
 CATEGORY_TEXT: dict[str, str] = {
     "user": "your code",
     "supportable": "not supported yet",
     "fundamental": "cannot be compiled",
+    "cost": "does not pay",
     "bug": "a bug of janusjit",
 }
 
@@ -67,7 +68,7 @@ class CaptureFailure(JanusError):
     ----------
     code : str
         Stable identifier, as ``"capture.yield"``.
-    category : {"user", "supportable", "fundamental", "bug"}
+    category : {"user", "supportable", "fundamental", "cost", "bug"}
         Who would have to change something.
     span : Span
         The construct's place in the user's source.

@@ -76,7 +76,7 @@ def run_demo(epochs: int = 10, file: TextIO | None = None) -> bool:
         return steps[-1]
 
     eager_run = program.run(timed, epochs)
-    graph_run = program.run(lambda function: timed(jit(function)), epochs)
+    graph_run = program.run(lambda function: timed(jit(background=False)(function)), epochs)
     eager, graph = steps
     step = graph.function
     assert isinstance(step, Jitted)

@@ -6,13 +6,14 @@ which checks every guard itself; everything else is `Lifecycle`'s.
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import inspect
 import os
 import sys
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from janusjit.runtime.binding import Binder
@@ -191,6 +192,10 @@ class JitFunction(Generic[Parameters, Result]):
         """Why the function runs in plain Python for good; None while it does not."""
         return self._lifecycle.refusal
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until this function's background compilation, if one is under way, is done; return whether it is."""
+        return wait_for([self], timeout)
+
     @property
     def identity(self) -> str:
         """The name under which events speak of the function."""
@@ -261,6 +266,13 @@ class JitFunction(Generic[Parameters, Result]):
     @property
     def __closure__(self) -> tuple[types.CellType, ...] | None:
         return self._function.__closure__
+
+
+def wait_for(functions: Iterable[JitFunction[..., Any]], timeout: float | None) -> bool:
+    """Wait until the background compilations of functions are done; return whether they are."""
+    pending = [function._lifecycle.pending for function in functions]
+    _, unfinished = concurrent.futures.wait([future for future in pending if future is not None], timeout)
+    return not unfinished
 
 
 def _after_fork() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -60,6 +61,8 @@ class Lifecycle:
         Whether all calls go straight to plain Python.
     refusal : Cause or None
         Why the function can run in plain Python only.
+    pending : Future or None
+        The last compilation that was begun in the background.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Lifecycle:
         self._backoff = Backoff(limit)
         self._owed: tuple[Difference, frozenset[Any]] | None = None
         self._handed_over = False
+        self.pending: Future[None] | None = None
         self._made = 0
         self._failures = 0
         self._compiling = threading.Lock()
@@ -190,6 +194,7 @@ class Lifecycle:
     def forget_threads(self) -> None:
         """Forget what other threads were doing, in a forked child."""
         self._compiling = threading.Lock()
+        self.pending = None
         self._profiling &= {threading.get_ident()}
 
     # ------------------------------------------------------------------ specialization
@@ -251,7 +256,9 @@ class Lifecycle:
         assert attempt.graph is not None
         if attempt.compiled is None:
             self._handed_over = True
-            self._builder.compile_later(attempt, lambda done: self._finish_later(done, number, trigger, new))
+            self.pending = self._builder.compile_later(
+                attempt, lambda done: self._finish_later(done, number, trigger, new)
+            )
             return None
         self._refused |= new - attempt.relaxations.keys
         self.relaxations = attempt.relaxations

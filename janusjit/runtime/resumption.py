@@ -7,6 +7,7 @@ program order, when everything before it is real; a guard that fails after it co
 
 from __future__ import annotations
 
+import time
 import types
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -14,12 +15,13 @@ from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
 from janusjit.analysis.generate import Generated
+from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
 from janusjit.runtime.building import Builder, Failure, SpecializationBuilder
-from janusjit.runtime.call import Entry, Options
+from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
 from janusjit.runtime.lifecycle import Lifecycle
@@ -28,6 +30,8 @@ from janusjit.runtime.python_frames import HostFunction, PythonContinuation, rai
 from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics
+from janusjit.runtime.trial import Trial
+from janusjit.spans import UNKNOWN_SPAN
 
 
 class Resumptions:
@@ -118,6 +122,11 @@ class Resumptions:
         if found is None:
             found = self.continuations.setdefault(continuation.key, ContinuationLifecycle(self, continuation))
         return found
+
+
+def _suspends(specialization: Specialization) -> bool:
+    """Whether a graph may end before the function does, for Python to run something that every call runs."""
+    return any(point.kind != "guard" for point in points_of(specialization.captured))
 
 
 def _assumes(specialization: Specialization, guard: InGraphGuard) -> bool:
@@ -220,14 +229,46 @@ class FunctionLifecycle(Lifecycle):
         builder = _FunctionBuilder(function, compiler, options.exact)
         super().__init__(function, identify(function), builder, options, compiler, stream)
         self.resumptions = Resumptions(self, options, compiler, stream)
+        self.trial = Trial()
         self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
         builder.replacement = self.replacement
         builder.resumptions = self.resumptions
 
     def _entry_of(self, specialization: Specialization) -> Entry:
         entry = specialization.compiled.entry
-        suspends = next(points_of(specialization.captured), None) is not None
-        return self.resumptions.wrap(entry) if suspends else entry
+        ends_early = next(points_of(specialization.captured), None) is not None
+        return self.resumptions.wrap(entry) if ends_early else entry
+
+    def _hit(self, specialization: Specialization, seconds: float) -> None:
+        super()._hit(specialization, seconds)
+        if self.options.policy != "raise" and current().trials and _suspends(specialization):
+            self.trial.settled(specialization.timings, self.tally.eager_seconds)
+            if self.trial.wanted:
+                self.entries = ()
+
+    def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None
+    ) -> Any:
+        """Run one call that the fast path could not serve; see `Lifecycle.call`."""
+        if self.trial.wanted and tried is None and self.refusal is None:
+            return self._run_trial(Call(args, kwargs, bound, self.number))
+        return super().call(args, kwargs, bound, tried)
+
+    def _run_trial(self, call: Call) -> Any:
+        """Run a call in plain Python, to see whether graphs with Python between them pay."""
+        started = time.perf_counter()
+        try:
+            return self._run_python(call)
+        finally:
+            self.trial.ran_plain(time.perf_counter() - started)
+            if self.trial.verdict is False:
+                sites = (self.prepared.sites.instructions if self.prepared.sites is not None else {}).values()
+                first = next(iter(sites), None)
+                span, construct = (first.span, first.construct) if first is not None else (UNKNOWN_SPAN, "function")
+                reason = f"too fragmented to gain: {self.trial.text}"
+                self._give_up(Failure("cost.fragmented", "cost", reason, construct, span), call.number, Cost())
+            elif self.trial.verdict:
+                self.entries = self.cache.entries()
 
     def statistics(self) -> Statistics:
         """Return the counters of the function, what its continuations did included."""

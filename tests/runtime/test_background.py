@@ -1,0 +1,115 @@
+"""Compilation beside the program: the default, and how to wait for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+
+import janusjit as jj
+from janusjit.runtime import building
+
+PROGRAM = """
+import numpy as np
+import janusjit as jj
+
+@jj.jit
+def step(w, x):
+    return np.tanh(w @ x).sum()
+
+w, x = np.ones((3, 3)), np.ones(3)
+for _ in range(3):
+    step(w, x)
+assert step.stats.calls == 3
+{more}
+print("done", step.stats.graph_calls)
+"""
+
+
+def run(folder, more, **environment):
+    program = folder / "program.py"
+    program.write_text(PROGRAM.format(more=more))
+    result = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JANUSJIT_QUIET": "1", **environment},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def held_compiler(monkeypatch):
+    """Make compilations wait for the returned event."""
+    go_on = threading.Event()
+    compile_ = building.Builder.compile
+
+    def held(self, attempt):
+        assert go_on.wait(60)
+        return compile_(self, attempt)
+
+    monkeypatch.setattr(building.Builder, "compile", held)
+    return go_on
+
+
+def test_calls_go_on_in_python_meanwhile_and_waiting_settles(monkeypatch):
+    go_on = held_compiler(monkeypatch)
+
+    @jj.jit(background=True)
+    def step(w, x):
+        w += np.tanh(x)
+        return w.sum()
+
+    w = np.zeros(3)
+    for _ in range(10):
+        step(w, np.ones(3))
+    assert step.stats.graph_calls == 0 and step.stats.eager_calls == 10
+    assert not step.wait(0.01) and not jj.wait(0.01)
+    go_on.set()
+    assert step.wait(60) and jj.wait(60)
+    for _ in range(10):
+        step(w, np.ones(3))
+    assert step.stats.graph_calls == 10 and step.stats.calls == 20
+    np.testing.assert_allclose(w, 20 * np.tanh(1.0), rtol=1e-14)
+
+
+def test_a_guard_that_fails_while_the_compiler_is_busy(monkeypatch):
+    go_on = held_compiler(monkeypatch)
+
+    @jj.jit(background=True)
+    def double(x):
+        return x * 2.0
+
+    for _ in range(3):
+        double(np.ones(3))
+    np.testing.assert_array_equal(double(np.ones(5)), np.full(5, 2.0))
+    go_on.set()
+    assert double.wait(60)
+    for _ in range(3):
+        np.testing.assert_array_equal(double(np.ones(5)), np.full(5, 2.0))
+        double.wait(60)
+    np.testing.assert_array_equal(double(np.ones(3)), np.full(3, 2.0))
+    assert double.stats.graph_calls >= 2
+
+
+def test_it_is_the_default(tmp_path):
+    assert run(tmp_path, "assert step._options.background", JANUSJIT_BACKGROUND="").startswith("done")
+    assert run(tmp_path, "assert not step._options.background", JANUSJIT_BACKGROUND="0") == "done 1\n"
+    assert run(tmp_path, "jj.wait(); step(w, x)", JANUSJIT_BACKGROUND="1") == "done 1\n"
+
+
+def test_the_program_may_end_before_the_compiler_does(tmp_path):
+    assert run(tmp_path, "", JANUSJIT_BACKGROUND="1").startswith("done")
+
+
+def test_a_policy_that_refuses_python_compiles_at_once():
+    @jj.jit(policy="raise", background=True)
+    def double(x):
+        return x * 2.0
+
+    for _ in range(4):
+        double(np.ones(3))
+    assert double.stats.graph_calls == 2
