@@ -55,6 +55,8 @@ class Config:
         How many specializations a function keeps alive.
     background : bool
         Compile on another thread while calls go on in Python, unless `janusjit.jit` is told otherwise.
+    fail_guard : int or None
+        For tests: the guard inside graphs, by number, that fails in the first specialization of everything compiled.
     trials : bool
         Time functions that Python interrupts against plain Python, and leave those that do not gain to it.
     """
@@ -69,6 +71,7 @@ class Config:
     history: int = 10_000
     specialization_limit: int = 8
     background: bool = True
+    fail_guard: int | None = None
     trials: bool = True
 
 
@@ -80,7 +83,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     ConfigurationError
         If a variable of that prefix is unknown or its value has no meaning.
     """
-    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS"}
+    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"}
     given = {name.removeprefix("JANUSJIT_"): text for name, text in environment.items() if name.startswith("JANUSJIT_")}
     if unknown := sorted(given.keys() - known):
         choices = ", ".join(f"JANUSJIT_{name}" for name in sorted(known))
@@ -95,6 +98,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         quiet=_flag(given, "QUIET"),
         background=_flag(given, "BACKGROUND", True),
         trials=_flag(given, "TRIALS", True),
+        fail_guard=_number(given, "FAIL_GUARD"),
     )
 
 
@@ -107,6 +111,15 @@ def _flag(given: Mapping[str, str], name: str, default: bool = False) -> bool:
     if text in ("1", "true", "yes", "on"):
         return True
     raise ConfigurationError(f"JANUSJIT_{name}={text}: expected 0 or 1")
+
+
+def _number(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    if text.isdecimal():
+        return int(text)
+    raise ConfigurationError(f"JANUSJIT_{name}={text}: expected a number")
 
 
 def _backend(text: str) -> str:

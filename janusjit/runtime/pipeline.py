@@ -26,6 +26,7 @@ from janusjit.runtime.dump import dump
 from janusjit.runtime.probing import observations
 from janusjit.runtime.reference import ReferenceCompiled
 from janusjit.runtime.specialization import Compiled
+from janusjit.transform.forced_failure import force_failure
 from janusjit.transform.passes import optimize
 from janusjit.transform.typed import verify_graph
 
@@ -37,6 +38,7 @@ class Pipeline:
 
     def __init__(self) -> None:
         self._cores: dict[str, FunctionCore] = {}
+        self._forced: set[tuple[str, tuple[str, ...]]] = set()
 
     def prepare(self, function: types.FunctionType, replacement: Replacement | None = None) -> Prepared:
         """Load the source of a function and make its profiled twin; see `Compiler.prepare`."""
@@ -73,6 +75,7 @@ class Pipeline:
         directory = current().dump
         if directory is None:
             optimized = optimize(graph, exact).graph
+            self._force_failure(optimized)
             return Built(optimized, _translate(optimized, exact))
         forms: dict[str, str] = {}
 
@@ -84,6 +87,16 @@ class Pipeline:
         forms |= {".plan": compiled.plan, ".ll": compiled.llvm_ir, ".s": compiled.asm}
         dump(directory, graph.name, self._cores.pop(graph.name, None), forms)
         return Built(optimized, compiled)
+
+
+    def _force_failure(self, graph: Graph) -> None:
+        """Make the guard fail that the configuration names, in the first graph of each function or continuation."""
+        number, forced = current().fail_guard, (graph.name, graph.parameters)
+        if number is None:
+            self._forced.clear()
+        elif forced not in self._forced:
+            self._forced.add(forced)
+            force_failure(graph, number)
 
 
 def _translate(graph: Graph, exact: bool) -> Compiled:

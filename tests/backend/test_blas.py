@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
+import janusjit
+from janusjit.backend.llvm import blas_library
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.blas_library import blas_routine
 from janusjit.ir.types import DTYPES
@@ -143,3 +145,20 @@ def test_large_products_call_blas() -> None:
     out = np.empty((64, 64), np.float32)
     assert "janusjit_gemm_f32" in ArrayKernel(emit_matmul, (a, b, out)).module.assembly
     assert blas_routine(ir.Module(), "gemm", "f32") is not None
+
+
+def test_products_are_those_of_numpys_own_blas():
+    if blas_library._address_in_numpy("gemm", "f64") is None:
+        pytest.skip("NumPy is not linked to the OpenBLAS of its wheels")
+    step = janusjit.jit(background=False)(_product)
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        a, b = rng.normal(size=(65, 130)).astype(dtype), rng.normal(size=(130, 33)).astype(dtype)
+        for _ in range(4):
+            result = step(a, b)
+        np.testing.assert_array_equal(result, a @ b)
+    assert step.stats.graph_calls >= 4
+
+
+def _product(a, b):
+    return a @ b

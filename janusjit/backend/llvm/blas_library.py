@@ -1,14 +1,18 @@
-"""The BLAS that SciPy ships, as symbols of compiled code.
+"""BLAS routines as symbols of compiled code: NumPy's own where they can be found, else SciPy's.
 
-Owns `blas_routine`. Invariant: a routine is handed out only if SciPy's capsule says it has the very C signature that
-the declaration has (32-bit integers, Fortran conventions, Level 1 results by value).
+Owns `blas_routine`. Invariant: a routine is handed out only if it is known to have the C signature of its declaration
+(Fortran conventions, Level 1 results by value): SciPy's capsules say so, and the OpenBLAS in NumPy's wheels is built
+that way. Integers may be of 32 or 64 bits: callers pass the addresses of 64-bit integers that fit 32, which in
+little-endian memory are both.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import re
+import sys
 
 from llvmlite import ir
 from scipy.linalg import cython_blas
@@ -27,7 +31,7 @@ _SIGNATURES = {
 
 
 def blas_routine(module: ir.Module, routine: str, dtype: str) -> ir.Function | None:
-    """Return the declaration of a BLAS routine, or None if SciPy's BLAS has another interface than expected.
+    """Return the declaration of a BLAS routine, or None if no BLAS has the interface that is expected.
 
     Parameters
     ----------
@@ -48,6 +52,28 @@ def blas_routine(module: ir.Module, routine: str, dtype: str) -> ir.Function | N
 
 @functools.cache
 def _registered_symbol(routine: str, dtype: str) -> str | None:
+    symbol = f"janus.blas.{_PREFIX[dtype]}{routine}"
+    address = _address_in_numpy(routine, dtype) or _address_in_scipy(routine, dtype)
+    if address is None:
+        return None
+    engine.register_symbol(symbol, address)
+    return symbol
+
+
+def _address_in_numpy(routine: str, dtype: str) -> int | None:
+    """Return the address of the routine NumPy's products call, if NumPy has the OpenBLAS of its wheels."""
+    if sys.byteorder != "little":
+        return None
+    path = importlib.import_module("numpy._core._multiarray_umath").__file__
+    library = ctypes.CDLL(path)  # symbols of what it is linked to are found too
+    for name in (f"scipy_{_PREFIX[dtype]}{routine}_64_", f"scipy_{_PREFIX[dtype]}{routine}_"):
+        function = getattr(library, name, None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value
+    return None
+
+
+def _address_in_scipy(routine: str, dtype: str) -> int | None:
     capsule = cython_blas.__pyx_capi__.get(_PREFIX[dtype] + routine)
     if capsule is None:
         return None
@@ -60,6 +86,5 @@ def _registered_symbol(routine: str, dtype: str) -> str | None:
     spelled = re.sub(rf"__pyx_t_\w+_{_PREFIX[dtype]}\b", "R", signature.decode())
     if spelled != _SIGNATURES[routine]:
         return None
-    symbol = f"janus.blas.{_PREFIX[dtype]}{routine}"
-    engine.register_symbol(symbol, address_of(capsule, signature))
-    return symbol
+    address: int | None = address_of(capsule, signature)
+    return address

@@ -18,7 +18,6 @@ from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
     I1,
     I8,
-    I32,
     I64,
     POINTER,
     VOID,
@@ -241,7 +240,7 @@ def _by_address(context: KernelContext, value: ir.Value) -> ir.Value:
 
 
 def _integer(context: KernelContext, value: ir.Value) -> ir.Value:
-    return _by_address(context, context.builder.trunc(value, I32))
+    return _by_address(context, value)  # 64 bits: see `janusjit.backend.llvm.blas_library`
 
 
 def _real(context: KernelContext, dtype: str, value: float) -> ir.Value:

@@ -1,0 +1,133 @@
+"""Guards that fail, wherever they are: nothing a user can see is different."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit import config
+from janusjit.api import _PIPELINE
+from janusjit.runtime import replacement
+from janusjit.runtime.trial import PLAIN_CALLS, Trial
+from janusjit.transform.forced_failure import count_guards
+from tests.commit_points.programs import PROGRAMS, Host
+from tests.commit_points.test_programs import LOOPS, run, same
+
+
+def compare(function, calls=7, **options):
+    step = jj.jit(background=False, **options)(function)
+    mine, theirs = Host(), Host()
+    for number in range(calls):
+        same(run(step, mine, number), run(function, theirs, number))
+    return step
+
+
+@pytest.mark.parametrize("function", PROGRAMS, ids=lambda function: function.__name__)
+def test_every_guard_forced_to_fail(function):
+    step = compare(function)
+    most = max((count_guards(found.captured) for found in step.specializations), default=0)
+    deoptimized = 0
+    for number in range(most):
+        _PIPELINE._forced.clear()
+        with config.override(fail_guard=number):
+            deoptimized += compare(function).stats.deopts
+    assert deoptimized >= most
+
+
+@pytest.fixture
+def eager_replacement(monkeypatch):
+    monkeypatch.setattr(replacement, "MINIMUM_TRIPS", 1)
+    monkeypatch.setattr(replacement, "HOT_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("eager_replacement")
+@pytest.mark.parametrize("function", LOOPS, ids=lambda function: function.__name__)
+def test_every_guard_forced_to_fail_in_loops_that_were_taken_over(function):
+    for number in range(3):
+        _PIPELINE._forced.clear()
+        with config.override(fail_guard=number):
+            assert compare(function, calls=4, warmup=9).stats.loop_entries > 0
+
+
+def train(x, w, epochs, odd):
+    """A whole training loop in one call, whose branch goes the other way late."""
+    count = 0
+    for epoch in range(epochs):
+        gradient = x.T @ np.tanh(x @ w)
+        if epoch == odd:
+            w *= 0.5
+            count += 1
+        w -= 0.001 * gradient
+    return count
+
+
+@pytest.mark.usefixtures("eager_replacement")
+def test_a_late_failure_costs_one_turn():
+    step = jj.jit(background=False)(train)
+    rng = np.random.default_rng(0)
+    x, mine = rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
+    theirs = mine.copy()
+    turns = []
+    jj_on = jj.on_event(lambda event: turns.append(event) if event.kind == "guard_failed" else None)
+    try:
+        assert step(x, mine, 2000, 1990) == train(x, theirs, 2000, 1990) == 1
+    finally:
+        jj_on()
+    np.testing.assert_allclose(mine, theirs, rtol=1e-11)
+    stats = step.stats
+    assert stats.loop_entries == 1 and stats.deopts == 1
+    (event,) = turns
+    assert event.resumed == "graph" and event.cause.code == "branch"  # not a turn more in Python
+    assert step(x, mine, 50, 7) == train(x, theirs, 50, 7) == 1
+    np.testing.assert_allclose(mine, theirs, rtol=1e-11)
+    assert step.stats.deopts == 1
+
+
+def test_a_policy_that_refuses_python_discards_the_whole_loop():
+    step = jj.jit(policy="raise")(train)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
+    for _ in range(4):
+        step(x, w, 100, -1)
+    before = w.copy()
+    with pytest.raises(jj.GuardError):
+        step(x, w, 100, 90)
+    np.testing.assert_array_equal(w, before)
+
+
+# ---------------------------------------------------------------------- does it pay?
+
+
+def test_a_trial_is_decided_by_medians():
+    trial = Trial()
+    trial.settled([1.0, 1.0, 1.0, 1.0, 0.2, 0.2, 0.2, 9.0], estimate=1.0)
+    assert trial.verdict is True and not trial.wanted
+    trial = Trial()
+    trial.settled([0.2] * 8, estimate=None)
+    assert trial.wanted == PLAIN_CALLS
+    for seconds in (0.1, 0.1, 5.0):
+        trial.ran_plain(seconds)
+    assert trial.verdict is False and not trial.wanted
+
+
+@pytest.mark.parametrize("plain_seconds", [0.0, 1e6])
+def test_a_function_that_does_not_gain_stays_in_python(monkeypatch, plain_seconds):
+    ran_plain = Trial.ran_plain
+    monkeypatch.setattr(Trial, "ran_plain", lambda self, seconds: ran_plain(self, plain_seconds))
+    host = Host()
+
+    def fragmented(x):
+        for _ in range(3):
+            x = x + host.total(x)
+        return x
+
+    with config.override(trials=True):
+        step = jj.jit(background=False)(fragmented)
+        for _ in range(30):
+            np.testing.assert_array_equal(step(np.ones(3)), fragmented(np.ones(3)))
+    if plain_seconds:
+        assert step.reason is None and step.stats.eager_calls <= 2 + PLAIN_CALLS
+    else:
+        assert step.reason.code == "cost.fragmented" and step.reason.category == "cost"
+        assert "too fragmented" in step.reason.text
