@@ -15,6 +15,7 @@ from janusjit.ir.graph import Graph, Value
 from janusjit.ops import Op
 from janusjit.ops.samples import Sample
 from janusjit.transform.autodiff import gradients
+from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import verify_graph
 from tests.backend.lowering import Program
 
@@ -119,3 +120,76 @@ def check_first_order(op: Op, arguments: list[np.ndarray], attributes: dict[str,
     )
     np.testing.assert_allclose(along, (after - before) / (2 * STEP), rtol=rtol, atol=1e-7)
     return graph
+
+
+class Twice:
+    """The graph of an op's gradient of its weighted results, open for more.
+
+    Parameters are the arguments, the weights, and one direction for each float argument.
+    """
+
+    def __init__(self, op: Op, arguments: list[np.ndarray], attributes: dict[str, Any]) -> None:
+        self.arguments = arguments
+        self.weights = weights_of(results_of(op, arguments, attributes))
+        self.program = program = Program(op.name)
+        inputs = [program.input(scalar(x)) for x in arguments]
+        weights = [program.input(scalar(w)) for w in self.weights]
+        self.floats = [x for x in arguments if is_float(x)]
+        self.directions = [d for d in directions_of(arguments) if is_float(d)]
+        if op.name == "linalg.cholesky":
+            self.directions = [d + d.swapaxes(-1, -2) for d in self.directions]
+        self.given = [program.input(scalar(d)) for d in self.directions]
+        results = program.emit(op.name, *inputs, **attributes)
+        self.results = [y for y in (results if isinstance(results, tuple) else (results,)) if y.type.is_float]
+        self.cotangents = [_typed(program, c, y) for c, y in zip(weights, self.results, strict=True)]
+        self.wrt = [x for x in inputs if x.type.is_float]
+
+    def gradients(self) -> list[Value]:
+        found = gradients(self.program.builder, self.results, self.cotangents, self.wrt)
+        return [_or_zero(self.program, g, x) for g, x in zip(found, self.wrt, strict=True)]
+
+    def along(self, values: list[Value]) -> Value:
+        """The sum of products with the directions."""
+        p = self.program
+        return self.total([p.multiply(g, d) for g, d in zip(values, self.given, strict=True)])
+
+    def total(self, values: list[Value]) -> Value:
+        p = self.program
+        sums = [p.reduce("sum", v) if v.type.rank else v for v in values]
+        found = sums[0]
+        for one in sums[1:]:
+            found = p.add(found, one)
+        return found
+
+    def run(self, *values: Value) -> tuple[Any, ...]:
+        graph = self.program.finish(*values)
+        verify_graph(graph)
+        return interpret(graph, scalars([*self.arguments, *self.weights, *self.directions]))
+
+
+def check_second_order(op: Op, arguments: list[np.ndarray], attributes: dict[str, Any]) -> None:
+    """Assert that the gradient of the derivative along a direction is the difference of gradients."""
+    twice = Twice(op, arguments, attributes)
+    along = twice.along(twice.gradients())
+    found = gradients(twice.program.builder, [along], [twice.program.constant(1.0)], twice.wrt)
+    seconds = twice.run(*[_or_zero(twice.program, g, x) for g, x in zip(found, twice.wrt, strict=True)])
+    graph = gradient_graph(op.name, arguments, attributes, twice.weights)
+    directions = iter(twice.directions)
+    every = [next(directions) if is_float(x) else np.zeros_like(x) for x in arguments]
+
+    def first(step: float) -> Any:
+        return interpret(graph, scalars([*moved(arguments, every, step), *twice.weights]))
+
+    for second, after, before in zip(seconds, first(STEP), first(-STEP), strict=True):
+        np.testing.assert_allclose(second, (after - before) / (2 * STEP), rtol=1e-4, atol=1e-5)
+
+
+def check_forward(op: Op, arguments: list[np.ndarray], attributes: dict[str, Any]) -> None:
+    """Assert that forward and reverse mode give one derivative."""
+    twice = Twice(op, arguments, attributes)
+    p = twice.program
+    found = tangents(p.builder, twice.results, twice.wrt, twice.given)
+    parts = [p.multiply(_or_zero(p, t, y), c) for t, y, c in zip(found, twice.results, twice.cotangents, strict=True)]
+    reverse = twice.along(twice.gradients())
+    forward, backward = twice.run(twice.total(parts), reverse)
+    np.testing.assert_allclose(forward, backward, rtol=1e-9, atol=1e-10)
