@@ -180,10 +180,10 @@ def _class_attribute(machine: Machine, type_: type, name: str) -> AbstractValue 
         return Known(found.__func__)
     if isinstance(found, classmethod):
         return MethodValue(Known(type_), Known(found.__func__))
-    if type_.__flags__ & (1 << 9) and not isinstance(found, types.FunctionType):
-        holder = next(base for base in type_.__mro__ if name in base.__dict__)
-        place = machine.externals.attribute_place(machine.externals.constant_place(holder, holder.__qualname__), name)
-        return machine.externals.read(place, found)
+    if isinstance(found, types.ClassMethodDescriptorType):
+        return Known(getattr(type_, name))
+    if getattr(type_, name, found) is not found:
+        raise machine.unsupported("python.attribute", f".{name}", "a descriptor computes what the class has there")
     if type_.__flags__ & (1 << 9):
         holder = next(base for base in type_.__mro__ if name in base.__dict__)
         place = machine.externals.attribute_place(machine.externals.constant_place(holder, holder.__qualname__), name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import INVOKE, python_type, special_method
 from janusjit.analysis.capture.python_builtins import WRITTEN
+from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -158,11 +159,14 @@ def call_known(
     machine: Machine, value: Any, arguments: list[AbstractValue], keywords: Keywords, target: str | None
 ) -> AbstractValue | None:
     """Call a function or class known at capture."""
-    model = _find_model(value)
+    model: Model | None = _find(MODELS, value)
     if model is not None:
         if value in WRITTEN and len(arguments) > 1 and not keywords and _number_types(machine, arguments) > 1:
             return _call_function(machine, WRITTEN[value], arguments, keywords, target)
         return model(machine, arguments, dict(keywords))
+    equivalent: types.FunctionType | None = _find(EQUIVALENTS, value)
+    if equivalent is not None:
+        return _call_function(machine, equivalent, arguments, keywords, target)
     if isinstance(value, np.ufunc):
         return ufuncs.call(machine, value, arguments, dict(keywords))
     if isinstance(value, functools.partial):
@@ -202,9 +206,9 @@ def _numpy_implementation(
     return implementation
 
 
-def _find_model(value: Any) -> Model | None:
+def _find(table: Mapping[Any, Any], value: Any) -> Any:
     try:
-        return MODELS.get(value)
+        return table.get(value)
     except TypeError:  # unhashable
         return None
 

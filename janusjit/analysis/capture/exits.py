@@ -6,6 +6,7 @@ outside containers, attributes, globals, cells, arrays) is what eager would have
 
 from __future__ import annotations
 
+import collections
 import itertools
 import types
 from collections.abc import Callable, Collection
@@ -29,6 +30,7 @@ from janusjit.analysis.capture.state import (
     Storage,
 )
 from janusjit.analysis.capture.values import (
+    NONE,
     AbstractValue,
     ArrayValue,
     BuiltinMethod,
@@ -295,9 +297,14 @@ class Boxer:
         return SequenceBox(list, items, key)
 
     def _dict(self, item: DictObject, index: int, key: int) -> Box:
-        if item.type_ is not dict:
-            raise self.machine.unsupported("python.result", item.type_.__name__, "it leaves the function")
-        return DictBox(tuple((self.key(k), self._part(index, key, k, v)) for k, v in item.items.items()), key)
+        if item.type_ is dict:
+            return DictBox(tuple((self.key(k), self._part(index, key, k, v)) for k, v in item.items.items()), key)
+        items = DictBox(tuple((self.key(k), self.box(v)) for k, v in item.items.items()))
+        if item.type_ is collections.defaultdict:
+            return CallBox(collections.defaultdict, (self.box(item.default_factory or NONE), items), key)
+        if item.type_ in (collections.OrderedDict, collections.Counter):
+            return CallBox(item.type_, (items,), key)
+        raise self.machine.unsupported("python.result", item.type_.__name__, "it leaves the function")
 
     def key(self, key: Any) -> Box:
         """Return the recipe for a dict key or set item."""

@@ -14,7 +14,7 @@ from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import GENERATOR_METHOD
 from janusjit.analysis.capture.protocols import iterator_over
 from janusjit.analysis.capture.signals import PythonRaise, Unwinding
-from janusjit.analysis.capture.state import GeneratorObject, Instance
+from janusjit.analysis.capture.state import GeneratorObject, GraphLoopEntry, Instance
 from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference, TupleValue
 from janusjit.analysis.core import Yield, YieldFrom
 
@@ -63,6 +63,9 @@ def suspend(machine: Machine, target: str, value: AbstractValue) -> None:
     frame = machine.state.frames.pop()
     if frame.generator is None:
         raise machine.unsupported("python.construct", "yield", "the jitted function itself is a generator")
+    if any(isinstance(entry, GraphLoopEntry) for entry in frame.blocks):
+        # what resumes the generator goes on after this turn of the loop, which the graph would not know
+        raise machine.unsupported("python.generator", "yield", "a loop kept in the graph yields")
     generator: GeneratorObject = machine.state.at(frame.generator)
     frame.target = target
     generator.frame, generator.running = frame, False

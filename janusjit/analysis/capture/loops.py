@@ -172,6 +172,8 @@ def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
 def _keep_known_loop(machine: Machine, entry: LoopEntry) -> bool:
     """Whether a loop whose trip count is known is better kept as a loop than unrolled."""
     instruction = entry.instruction
+    if suspends(instruction.body):  # type: ignore[attr-defined]
+        return False
     if entry.iterations == 1:
         entry.forks = machine.forks
     elif entry.iterations == 2 and machine.forks > entry.forks and entry.attempts == 0:

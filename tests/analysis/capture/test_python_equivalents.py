@@ -1,0 +1,78 @@
+"""The standard library's iterators, followed as Python code."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+
+PROGRAMS = [
+    lambda x: [a * b for a, b in itertools.product(range(2), [x, x + 1.0])],
+    lambda x: sum(itertools.chain([x], (x * 2.0, x * 3.0))),
+    lambda x: list(itertools.chain.from_iterable([[x], [x + 1.0]])),
+    lambda x: [a for a, _ in zip(itertools.count(2, 3), range(4))] + [x],
+    lambda x: [x * k for k in itertools.repeat(2.0, 3)],
+    lambda x: [x * k for k in itertools.islice(range(10), 1, 8, 3)],
+    lambda x: list(itertools.islice(iter([x, 1, 2, 3]), 2)),
+    lambda x: list(itertools.accumulate([x, x, x])),
+    lambda x: [*itertools.accumulate([1, 2, 3], lambda a, b: a * b, initial=2), x],
+    lambda x: list(itertools.starmap(lambda a, b: a * b, [(x, 2.0), (x, 3.0)])),
+    lambda x: [x * k for k in itertools.takewhile(lambda k: k < 3, range(6))],
+    lambda x: [x * k for k in itertools.dropwhile(lambda k: k < 3, range(6))],
+    lambda x: [b - a for a, b in itertools.pairwise([x, x * 2.0, x * 5.0])],
+    lambda x: [a * b for a, b in itertools.combinations([x, x + 1.0, x + 2.0], 2)],
+    lambda x: [x * k for k, _ in zip(itertools.cycle([1, 2]), range(5))],
+]
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_equivalent(number):
+    function = PROGRAMS[number]
+    step = jj.jit(background=False)(function)
+    for count in range(5):
+        x = np.arange(3.0) + count
+        found, wanted = step(x), function(x)
+        assert type(found) is type(wanted)
+        np.testing.assert_equal(found, wanted)
+    assert step.stats.graph_calls == 3 and step.stats.host_calls == 0
+
+
+def skipping(limit):
+    """Yield from inside a loop that ends by ``break`` in a loop that goes on."""
+    wanted, position, numbers = 1, 0, iter(range(10))
+    while wanted < limit:
+        for number in numbers:
+            position += 1
+            if position > wanted:
+                yield number
+                break
+        else:
+            return
+        wanted += 3
+
+
+def test_a_generator_yields_out_of_a_loop_that_breaks():
+    step = jj.jit(background=False)(lambda x: [x * number for number in skipping(8)])
+    for _ in range(5):
+        found = step(np.ones(1))
+    np.testing.assert_array_equal(found, [[1.0], [4.0], [7.0]])
+    assert step.stats.graph_calls == 3
+
+
+class Computed:
+    def __get__(self, owner, type_):
+        return 3.0 if owner is None else 4.0
+
+
+class Holder:
+    value = Computed()
+
+
+def test_a_descriptor_on_a_class_computes():
+    step = jj.jit(background=False)(lambda x: x * Holder.value)
+    for _ in range(5):
+        assert step(2.0) == 6.0
+    assert step.stats.graph_calls == 3
