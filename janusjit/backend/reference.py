@@ -22,8 +22,8 @@ from janusjit.ops import OPS
 from janusjit.ops.generators import ObjectAddress, restore_state, save_state
 from janusjit.ops.indexing import evaluate_attributes
 
-#: what eager functions raise for operations that cannot be done
-FAILURES = (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError, MemoryError)
+#: what eager functions raise for operations that cannot be done, or that Python has to warn of
+FAILURES = (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError, MemoryError, Warning)
 
 
 class DeoptimizationSignal(JanusError):

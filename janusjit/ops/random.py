@@ -10,6 +10,7 @@ numbers or arrays; all others are attributes, under the parameters' names.
 
 from __future__ import annotations
 
+import inspect
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -44,9 +45,10 @@ class Parameter:
     name : str
         As in the method's signature.
     kind : str
-        ``float`` and ``int``: numbers or arrays, which broadcast together; ``number``: a Python number, passed as it
-        is; ``count``: an int; ``vector``: an array whose last axis is the result's; ``array``: any array; ``size``:
-        the result's shape; ``length``: an int that is the result's only dimension; ``option``: a constant.
+        ``float`` and ``int``: numbers or arrays, which broadcast together; ``number``: a Python int or float, passed
+        as it is; ``integer``: a Python int; ``count``: an int; ``vector``: an array whose last axis is the result's;
+        ``array``: any array; ``size``: the result's shape; ``length``: an int that is the result's only dimension;
+        ``option``: a constant.
     default : object
         `REQUIRED` if there is none.
     keyword_only : bool
@@ -81,6 +83,8 @@ class Method:
         ``value``; ``argument``: the first array is changed in place; ``object``: a new generator; ``nothing``.
     sample : tuple
         Arguments for which it is defined, by position.
+    makes : type or None
+        Of the new generator.
     """
 
     owner: type | None
@@ -91,6 +95,7 @@ class Method:
     function: Callable[..., Any]
     returns: str = "value"
     sample: tuple[Any, ...] = ()
+    makes: type | None = None
 
     @property
     def op(self) -> str:
@@ -362,7 +367,7 @@ _method(_NEW, "standard_gamma", (*_numbers("shape"), SIZE, _FLOAT), (2.0,))
 _method(_NEW, "integers", (*_INTERVAL, _option("endpoint", False)), (3,), scalar="numpy")
 _method(_NEW, "choice", (*_CHOICE, _option("axis", 0), _option("shuffle", True)), (5,), "i64", "int")
 _method(_NEW, "shuffle", (_X, _option("axis", 0)), (Draw((4,)),), returns="argument")
-_method(_NEW, "permuted", (_X, _option("axis", None, keyword_only=True)), (Draw((2, 3)),))
+_method(_NEW, "permuted", (_X, _option("axis", None, keyword_only=True)), (Draw((6,)),))
 
 # ---------------------------------------------------------------------- both, of an int
 
@@ -373,26 +378,33 @@ _method(_NEW, "permutation_of_range", (_ARANGE,), (5,), "i64", function=_NEW.per
 # ---------------------------------------------------------------------- Python's random
 
 
-def _plain(*names: str) -> tuple[Parameter, ...]:
-    return tuple(Parameter(name, "number") for name in names)
+#: Python's class as it was when this module was imported: a method given to it later is the user's code
+PYTHON_METHODS = {name: getattr(random.Random, name) for name in dir(random.Random)}
+
+
+def _plain(name: str, kind: str) -> tuple[Parameter, ...]:
+    """Return the parameters of a method of Python's, which differ from version to version in their defaults."""
+    parameters = list(inspect.signature(getattr(random.Random, name)).parameters.values())[1:]
+    empty = inspect.Parameter.empty
+    return tuple(Parameter(p.name, kind, REQUIRED if p.default is empty else p.default) for p in parameters)
 
 
 def _declare_python() -> None:
     owner = random.Random
     _method(owner, "random", ())
-    for name in ("gauss", "normalvariate", "lognormvariate", "vonmisesvariate"):
-        _method(owner, name, _plain("mu", "sigma"), (0.5, 1.5))
-    for name in ("gammavariate", "betavariate", "weibullvariate"):
-        _method(owner, name, _plain("alpha", "beta"), (1.5, 2.5))
-    _method(owner, "paretovariate", _plain("alpha"), (1.5,))
-    _method(owner, "expovariate", _plain("lambd"), (1.5,))
-    _method(owner, "uniform", _plain("a", "b"), (1.0, 2.0))
-    _method(owner, "triangular", _plain("low", "high"), (0.0, 1.0))
-    _method(owner, "randint", _plain("a", "b"), (1, 6), "i64", "int")
-    _method(owner, "randrange", _plain("start", "stop", "step"), (1, 6, 2), "i64", "int")
-    _method(owner, "getrandbits", _plain("k"), (8,), "i64", "int")
-    _method(owner, "seed", _plain("a"), (7,), returns="nothing")
-    _method(owner, "_randbelow", _plain("n"), (8,), "i64", "int")
+    floats: dict[str, tuple[Any, ...]] = {
+        **dict.fromkeys(("gauss", "normalvariate", "lognormvariate", "vonmisesvariate"), (0.5, 1.5)),
+        **dict.fromkeys(("gammavariate", "betavariate", "weibullvariate", "uniform"), (1.5, 2.5)),
+        **dict.fromkeys(("paretovariate", "expovariate"), (1.5,)),
+        "triangular": (0.0, 1.0, 0.25),
+    }
+    for name, sample in floats.items():
+        _method(owner, name, _plain(name, "number"), sample)
+    integers: dict[str, tuple[Any, ...]] = {"randint": (1, 6), "randrange": (1, 6, 2), "_randbelow": (8,)}
+    for name, sample in integers.items():
+        _method(owner, name, _plain(name, "integer"), sample, "i64", "int")
+    _method(owner, "getrandbits", (Parameter("k", "integer"),), (8,), "i64", "int")
+    _method(owner, "seed", (Parameter("a", "number"),), (7,), returns="nothing")
     length = (Parameter("n", "count"), Parameter("k", "length"))
     _method(owner, "sample_range", length, (9, 4), "i64", function=_sampled_indices)
     _method(owner, "choices_of_range", length, (9, 4), "i64", function=_chosen_indices)
@@ -411,5 +423,7 @@ _declare_python()
 
 # ---------------------------------------------------------------------- new generators
 
-for _maker in (np.random.default_rng, np.random.RandomState, random.Random):
-    _method(None, _maker.__name__, (_SEED,), (7,), function=_maker, returns="object")
+#: the functions that make generators, and the types of these
+MAKERS: dict[Callable[..., Any], type] = {np.random.default_rng: _NEW, _OLD: _OLD, random.Random: random.Random}
+for _maker, _made in MAKERS.items():
+    _method(None, _maker.__name__, (_SEED,), (7,), function=_maker, returns="object", makes=_made)

@@ -99,7 +99,7 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     if isinstance(owner, DictView):
         return _builtin_method(owner, name, dict)
     if isinstance(owner, GeneratorValue):
-        return _builtin_method(owner, name, owner.type_)
+        return _generator_method(machine, owner, name)
     if isinstance(owner, HostValue):
         raise machine.unsupported(
             "python.host_object",
@@ -122,6 +122,17 @@ def _container_type(item: Any) -> type:
 
 def _builtin_method(owner: AbstractValue, name: str, type_: type) -> AbstractValue | None:
     return BuiltinMethod(owner, name) if hasattr(type_, name) else None
+
+
+def _generator_method(machine: Machine, owner: GeneratorValue, name: str) -> AbstractValue | None:
+    """Return a method of a random number generator, which its type has; other attributes are Python's to read."""
+    found = find_on_type(owner.type_, name)
+    own = getattr(owner.live, "__dict__", {})
+    if name.startswith("__") or name in own or not (found is MISSING or callable(found)):
+        raise machine.unsupported("python.host_object", f".{name}", f"it is an attribute of a {owner.type_.__name__}")
+    if found is MISSING and owner.place is not None:
+        machine.externals.guard_not_own(owner.place, owner.live, name)
+    return None if found is MISSING else BuiltinMethod(owner, name)
 
 
 def _tuple_attribute(owner: TupleValue, name: str) -> AbstractValue | None:

@@ -234,6 +234,9 @@ def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bo
             raise machine.unsupported("python.identity", "is", "whether the array is the caller's own varies")
         _guard_distinct(machine, left.place, right.place)
         return left.identity == right.identity
+    if isinstance(left, GeneratorValue) and isinstance(right, GeneratorValue):
+        _guard_distinct(machine, left.place, right.place)
+        return left.identity == right.identity
     if isinstance(left, FunctionValue) and isinstance(right, FunctionValue):
         return left.identity == right.identity
     if isinstance(left, TupleValue) and isinstance(right, TupleValue) and left.place is not None:
@@ -310,7 +313,7 @@ def python_type(machine: Machine, value: AbstractValue) -> type | None:
     if isinstance(value, HostValue):
         return type(value.value)
     if isinstance(value, GeneratorValue):
-        return value.type_ if isinstance(value.type_, type) else np.random.Generator
+        return value.type_
     if isinstance(value, TupleValue):
         return value.type_
     if isinstance(value, Reference):

@@ -85,7 +85,8 @@ def draw(
     if method.returns == "nothing":
         return NONE
     if method.returns == "object":
-        return GeneratorValue(method.function, None, None, results[0])
+        assert method.makes is not None
+        return GeneratorValue(method.makes, None, None, results[0])
     (result,) = results
     if result.type.shape or attributes.get("size") is not None:
         return new_array(machine, result)
@@ -120,19 +121,23 @@ def _convert(
         attributes[name] = None
     elif kind == "size":
         attributes[name] = shape_of(machine, value, f"the size of {method.name}()")
+        if any(isinstance(dim, int) and dim < 0 for dim in attributes[name]):
+            raise refusal(machine, method.op, "its size is negative")
     elif kind == "length":
-        attributes[name] = as_dim(machine, value, f"the argument of {method.name}()")
-    elif kind == "number":
-        inputs[name] = python_number(machine, method, value)
+        attributes[name] = length = as_dim(machine, value, f"the argument of {method.name}()")
+        if isinstance(length, int) and length < 0:
+            raise refusal(machine, method.op, "its argument is negative")
+    elif kind in ("number", "integer"):
+        inputs[name] = _python_number(machine, method, value, (int, float) if kind == "number" else (int,))
     else:
         inputs[name] = _numbers(machine, method, parameter, array(machine, value, f"{name} of {method.name}()"))
 
 
-def python_number(machine: Machine, method: Method, value: AbstractValue) -> Value:
-    """Return a Python int or float as it is: what the method does with it depends on its type."""
-    plain = isinstance(value, Scalar) and value.kind in ("int", "float")
-    if not plain and not (isinstance(value, Known) and type(value.value) in (int, float)):
-        raise refusal(machine, method.op, "an argument is no Python int or float")
+def _python_number(machine: Machine, method: Method, value: AbstractValue, types: tuple[type, ...]) -> Value:
+    """Return a Python number as it is: what the method does with it depends on its type."""
+    plain = isinstance(value, Scalar) and value.kind in [type_.__name__ for type_ in types]
+    if not plain and not (isinstance(value, Known) and type(value.value) in types):
+        raise refusal(machine, method.op, f"an argument is no Python {' or '.join(t.__name__ for t in types)}")
     found = scalar_value(machine, value)
     if found is None:
         raise refusal(machine, method.op, "an argument does not fit into 64 bits")

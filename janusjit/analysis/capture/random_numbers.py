@@ -52,14 +52,14 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import Pick
-from janusjit.ops.random import find
+from janusjit.ops.random import MAKERS, PYTHON_METHODS, find
 
 _OLD, _NEW, _PYTHON = np.random.RandomState, np.random.Generator, random.Random
 
 #: other names of methods, whose arguments are those of the method
-_ALIASES = {(_OLD, "random"): "random_sample"}
+_ALIASES: dict[tuple[type, str], str] = {(_OLD, "random"): "random_sample"}
 #: methods that take the size as positional arguments
-_SIZES = {(_OLD, "rand"): "random_sample", (_OLD, "randn"): "standard_normal"}
+_SIZES: dict[tuple[type, str], str] = {(_OLD, "rand"): "random_sample", (_OLD, "randn"): "standard_normal"}
 #: longest list that a permutation takes apart
 _LONGEST_LIST = 256
 
@@ -89,6 +89,8 @@ class _Call:
         method = find(self.owner.type_, name)
         if method is None:
             raise self.refusal("the method has no rule yet")
+        if self.owner.type_ is _PYTHON and name in PYTHON_METHODS:
+            _assume_unchanged(self, name)
         return draw(self.machine, method, self.owner, bound, kind)
 
 
@@ -111,7 +113,7 @@ def call_generator_method(
     """Call a method of a generator."""
     called = _Call(machine, owner, name, arguments, keywords)
     if owner.type_ is _PYTHON:
-        _assume_unchanged(called)
+        _assume_unchanged(called, name)
     rule = _RULES.get((owner.type_, name))
     if rule is not None:
         return rule(called)
@@ -129,16 +131,14 @@ def call_generator_method(
 RANDOM_METHOD.append(call_generator_method)
 
 
-def _assume_unchanged(called: _Call) -> None:
+def _assume_unchanged(called: _Call, name: str) -> None:
     """Assume that Python's class has its method unchanged, and that the generator has no attribute that hides it."""
-    externals, name = called.machine.externals, called.name
-    method = find(_PYTHON, name)
+    externals, owner = called.machine.externals, called.owner
     found = getattr(_PYTHON, name, None)
-    if method is not None and method.function is not found and getattr(method.function, "__name__", "") == name:
+    if found is not PYTHON_METHODS.get(name):
         raise called.refusal("the class was given another method")
     class_place = externals.constant_place(_PYTHON, "random.Random")
     externals.read(externals.attribute_place(class_place, name), found)
-    owner = called.owner
     if owner.place is not None:
         if name in vars(owner.live):
             raise called.refusal("the generator was given another method")
@@ -200,6 +200,17 @@ def _as_array(called: _Call, value: AbstractValue) -> ArrayValue:
     if found is None:
         raise called.refusal("an argument is no array of numbers")
     return new_array(called.machine, found)
+
+
+@_rule((_NEW, "permuted"))
+def _permuted(called: _Call) -> AbstractValue:
+    method = find(_NEW, "permuted")
+    assert method is not None
+    bound = bind(called.machine, method, called.arguments, called.keywords)
+    items = _as_array(called, called.machine.resolve(bound["x"]))
+    if items.type.rank > 1 and not given(bound.get("axis", NONE)):
+        raise called.refusal("it permutes all elements, in an order that depends on how they lie in memory")
+    return called.draw("permuted", {**bound, "x": items})
 
 
 @_rule((_PYTHON, "choice"))
@@ -334,7 +345,7 @@ def _maker(function: Any) -> None:
         return made
 
 
-for _function in (np.random.default_rng, _OLD, _PYTHON):
+for _function in MAKERS:
     _maker(_function)
 
 

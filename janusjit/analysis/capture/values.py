@@ -176,7 +176,7 @@ class GeneratorValue(AbstractValue):
     drawn from it is ordered by the state's `RandomOrder`.
     """
 
-    type_: Any
+    type_: type
     place: Place | None
     live: Any = None
     address: Value | None = None
