@@ -118,6 +118,24 @@ def test_states_are_restored_when_a_guard_fails_in_a_loop():
     assert jitted.stats.deopts >= 4 and jitted.stats.graph_calls > 8 and jitted.stats.host_calls == 0
 
 
+def test_a_guard_that_fails_late_in_a_long_loop():
+    def step(g, x, index, n):
+        made, total = np.random.default_rng(5), 0.0
+        for i in range(n):
+            total = total + np.random.randn() + g["new"].random() + random.gauss(0.0, 1.0) + made.normal()
+            total = total * 0.5 + x[index[i]]
+        return total, made.random()
+
+    def arguments(n):
+        index = np.zeros(200, int)
+        if n > 4 and n % 2:
+            index[150 + n] = -9 if n % 4 == 1 else -1
+        return np.arange(4.0), index, 200
+
+    jitted = check(step, arguments, calls=16, in_graph=False)
+    assert jitted.stats.deopts >= 2 and jitted.stats.graph_calls >= 10 and jitted.stats.host_calls == 0
+
+
 def test_states_are_restored_when_a_draw_raises():
     def step(g, scale, p):
         first = g["new"].random(2)

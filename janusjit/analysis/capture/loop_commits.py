@@ -15,7 +15,8 @@ from janusjit.analysis.capture.state import State
 from janusjit.analysis.capture.suspension import suspend
 from janusjit.analysis.core import Instruction
 from janusjit.errors import CaptureFailure
-from janusjit.ir.graph import Node, Region
+from janusjit.ir.graph import Node, Region, walk
+from janusjit.ops import OPS
 
 #: loops that made at least this many trips are long
 LONG = 64
@@ -39,6 +40,8 @@ def commit_turns(machine: Machine, instruction: Instruction, region: Region, hea
     """
     if machine.nested or not machine.hosts.commits_turns or not _is_long(machine, instruction):
         return
+    if any(node.op in OPS and OPS[node.op].stateful for node in walk(region)):
+        return  # what a turn has drawn until a guard fails could not be drawn again by the turn in Python
     guards = list(_guards(region))
     if len(guards) * (1 + len(region.parameters)) > _BUDGET:
         return
