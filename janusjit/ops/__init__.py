@@ -9,6 +9,7 @@ from janusjit.ops import (
     elementwise,
     functions,
     gather,
+    identities,
     join,
     linalg,
     logic,
@@ -34,6 +35,7 @@ FAMILIES = (
     contract,
     linalg,
     random,
+    identities,
 )
 """The modules that declare ops, in the order of the documentation."""
 

@@ -20,6 +20,7 @@ from janusjit.ops.registry import NotDifferentiable, NotDifferentiableError, Zer
 from janusjit.transform.activity import BREAK, CONTINUE, Activity, terminators
 from janusjit.transform.autodiff_errors import AutodiffError
 from janusjit.transform.cotangents import ArmCotangents, Cotangents, LoopCotangents
+from janusjit.transform.recomputation import computed_again
 from janusjit.transform.residuals import Recording, tapes_of, unused_tape, way_to
 
 
@@ -38,12 +39,36 @@ class Reverse:
         self._recording: Recording | None = None
         self._token: Value | None = None
         self._adjoint_tapes: dict[int, int] = {}
+        self._copies: set[Node] = set()
 
     def nodes(self, nodes: Sequence[Node]) -> None:
         """Go back through nodes that stand in program order."""
-        for node in reversed(nodes):
-            if any(value in self.activity for value in node.results):
+        behind = len(nodes)
+        while behind:
+            behind -= 1
+            node = nodes[behind]
+            if node.op == "checkpoint_leave":
+                begin = _entrance(nodes, node)
+                self._again(nodes[begin : behind + 1])
+                behind = begin
+            elif any(value in self.activity for value in node.results):
                 self.node(node)
+
+    def _again(self, nodes: Sequence[Node]) -> None:
+        """Compute what stands between the marks of a checkpoint again, and go back through that."""
+        if not any(self.cotangents.get(result) is not None for node in nodes for result in node.results):
+            return
+        copies = computed_again(self.builder, nodes)
+        self._copies.update(copies.values())
+        for copy in copies.values():
+            self.cotangents.keep([*copy.results, *(value for region in copy.regions for value in _values_in(region))])
+        self.activity.spread(list(copies.values()))
+        for node, copy in copies.items():
+            for original, result in zip(node.results, copy.results, strict=True):
+                term = self.cotangents.get(original)
+                if term is not None and result in self.activity:
+                    self._add(result, term, node)
+        self.nodes(list(copies.values()))
 
     def node(self, node: Node) -> None:
         """Go back through a node."""
@@ -116,14 +141,15 @@ class Reverse:
     # -- structured control flow
 
     def _structured(self, node: Node) -> None:
-        if self._recording is not None:
+        if self._recording is not None and node not in self._copies:
             self._through(node)
             return
+        around = self._recording, self._token
         self._recording = Recording(self.builder, node)
         self._token = self._recording.token
         self._through(node)
         self._recording.finish()
-        self._recording = self._token = None
+        self._recording, self._token = around
 
     def _through(self, node: Node) -> None:
         assert self._recording is not None
@@ -310,6 +336,16 @@ class Reverse:
             elif isinstance(value.definition, Region):
                 pending += _initial_values(body, value)
         return sorted(i for i in found if body.parameters[i] in self.activity)
+
+
+def _entrance(nodes: Sequence[Node], leaving: Node) -> int:
+    """Return where the checkpoint that ``leaving`` leaves is entered."""
+    number = leaving.attributes["number"]
+    marks = (i for i, n in enumerate(nodes) if n.op == "checkpoint_enter" and n.attributes["number"] == number)
+    begin = next(marks, None)
+    if begin is None:
+        raise AutodiffError("autodiff.checkpoint", "a checkpoint is left that has not been entered here", leaving)
+    return begin
 
 
 def pull_back(pullback: Pullback) -> Sequence[Cotangent]:

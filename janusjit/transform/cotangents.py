@@ -7,7 +7,7 @@ and are handed out in the end, so that adding to them happens in one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 
 from janusjit.ir.graph import Region, Value
 from janusjit.ops.gradient import Emit, Part, Term, fitted
@@ -35,6 +35,9 @@ class Cotangents:
         """Let a value have a cotangent, instead of the one it has."""
         self.terms[value] = term
 
+    def keep(self, values: Iterable[Value]) -> None:
+        """Note that values made meanwhile belong to this region."""
+
     def add(self, value: Value, contribution: Term | Part) -> None:
         """Add to the cotangent of a value."""
         self.set(value, added(self.get(value), contribution, value))
@@ -53,7 +56,11 @@ class ArmCotangents(Cotangents):
 
     def __init__(self, around: Cotangents, inside: Set[Value]) -> None:
         super().__init__()
-        self._around, self._inside = around, inside
+        self._around, self._inside = around, set(inside)
+
+    def keep(self, values: Iterable[Value]) -> None:
+        """Note that values made meanwhile belong to this region."""
+        self._inside.update(values)
 
     def get(self, value: Value) -> Term | None:
         """Return the cotangent of a value; None if it is zero."""
@@ -82,8 +89,12 @@ class LoopCotangents(Cotangents):
 
     def __init__(self, around: Cotangents, inside: Set[Value], region: Region, zero: Callable[[Value], Term]) -> None:
         super().__init__()
-        self._around, self._inside, self._region, self._zero = around, inside, region, zero
+        self._around, self._inside, self._region, self._zero = around, set(inside), region, zero
         self.carried: dict[Value, Term] = {}
+
+    def keep(self, values: Iterable[Value]) -> None:
+        """Note that values made meanwhile belong to this region."""
+        self._inside.update(values)
 
     def get(self, value: Value) -> Term | None:
         """Return the cotangent of a value; None if it is zero."""

@@ -21,6 +21,7 @@ from janusjit.transform.common_subexpressions import merge_common_subexpressions
 from janusjit.transform.dead_code import remove_dead_code
 from janusjit.transform.fold import fold_constants
 from janusjit.transform.guards import hoist_guards
+from janusjit.transform.identities import remove_barriers, remove_marks
 from janusjit.transform.loop_invariants import hoist_loop_invariants
 from janusjit.transform.rewrite import rewrite, rules_for
 from janusjit.transform.typed import verify_graph
@@ -66,12 +67,14 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
     """
     rules = rules_for(exact)
     return (
+        Pass("marks", remove_marks),
         Pass("fold", fold_constants),
         Pass("common_subexpressions", merge_common_subexpressions),  # so that rules see one value as one
         Pass("rewrite", lambda graph: rewrite(graph, rules)),
         Pass("fold_rewritten", fold_constants),
         Pass("loop_invariants", hoist_loop_invariants),
         Pass("common_subexpressions_again", merge_common_subexpressions),
+        Pass("barriers", remove_barriers),
         Pass("guards", hoist_guards),
         Pass("dead_code", remove_dead_code),
     )

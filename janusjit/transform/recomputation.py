@@ -1,8 +1,9 @@
 """Keep or compute again: what a backward region does to have the values of the forward region.
 
-Owns `choose`. A value is computed again if that is cheap, and what it is computed from takes no more memory than the
-value itself. Invariant: what is computed again has the bits it had, because the same operations are done on the same
-values; nothing that can fail is done again.
+Owns `choose`, and `computed_again`, which does what the user asks for with a checkpoint. A value is computed again if
+that is cheap, and what it is computed from takes no more memory than the value itself. Invariant: what is computed
+again has the bits it had, because the same operations are done on the same values; of what can fail, only what a
+checkpoint holds is done again, on what it did not fail on.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from janusjit.ir.builder import GraphBuilder, clone_region
 from janusjit.ir.dims import Dim, DimExpr, evaluate
-from janusjit.ir.graph import Node, Value
+from janusjit.ir.graph import Node, Value, walk
 from janusjit.ops import OPS
-from janusjit.ops.registry import Elementwise, View
+from janusjit.ops.registry import Elementwise, ObjectCall, View
+from janusjit.transform.autodiff_errors import AutodiffError
 
 #: elementwise functions that take longer than the memory traffic of keeping their result
 _COSTLY = frozenset(
@@ -108,3 +111,50 @@ def _bytes(value: Value) -> int:
     if isinstance(total, DimExpr):
         total = evaluate(total, dict.fromkeys(total.symbols(), TYPICAL))
     return total * value.type.numpy_dtype.itemsize
+
+
+def computed_again(builder: GraphBuilder, nodes: Sequence[Node]) -> dict[Node, Node]:
+    """Append copies of the nodes of a checkpoint, its marks included, behind barriers.
+
+    Returns
+    -------
+    dict
+        The copy of each node. Calls of Python objects, which may not give the same twice, have none: their results are
+        kept.
+
+    Raises
+    ------
+    AutodiffError
+        There is such a call inside a branch or loop.
+    """
+    number = nodes[0].attributes["number"]
+    next_barrier = _barriers(builder)
+    stands_for: dict[Value, Value] = {}
+    copies: dict[Node, Node] = {}
+    for node in nodes:
+        if any(map(_calls_object, (inner for region in node.regions for inner in walk(region)))):
+            what = "a checkpoint holds a call that cannot be made again inside a branch or loop"
+            raise AutodiffError("autodiff.checkpoint", what, node)
+        if _calls_object(node):
+            continue
+        inputs = tuple(stands_for.get(value, value) for value in node.inputs)
+        types = tuple(result.type for result in node.results)
+        op, attributes = node.op, dict(node.attributes)
+        if op in ("checkpoint_enter", "checkpoint_leave") and attributes["number"] == number:
+            op, attributes = "barrier", {"number": next_barrier}
+            next_barrier += 1
+        regions = tuple(clone_region(region, stands_for) for region in node.regions)
+        copy = copies[node] = Node(op, inputs, types, attributes, node.span, regions, node.guard)
+        stands_for.update(zip(node.results, copy.results, strict=True))
+        builder.append(copy)
+    return copies
+
+
+def _calls_object(node: Node) -> bool:
+    return node.op in OPS and isinstance(OPS[node.op].lowering, ObjectCall)
+
+
+def _barriers(builder: GraphBuilder) -> int:
+    """Return a number above those of all barriers so far."""
+    nodes = (node for region in builder.open_regions for node in walk(region) if node.op == "barrier")
+    return max((node.attributes["number"] for node in nodes), default=0) + 1
