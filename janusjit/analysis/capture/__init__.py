@@ -34,6 +34,7 @@ from janusjit.analysis.capture.calls import function_cells
 from janusjit.analysis.capture.externals import Externals
 from janusjit.analysis.capture.machine import HostSites, Machine
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
+from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.suspension import enter_continuation
 from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
@@ -215,6 +216,8 @@ def _attempt(
     if last.op == "fail":
         raise CaptureFailure("python.exception", "user", last.span, last.guard.subject, "the call always raises")
     externals.close(sorted(machine.written), core.span)
+    if not any(isinstance(externals.templates[index], Storage) for index in machine.written):
+        externals.promise_warnings(core.span)  # with arrays written in place, nothing can fail at the end
     _prune_guards(graph)
     return graph
 
@@ -231,5 +234,6 @@ def _parameter_names(core: FunctionCore) -> tuple[str, ...]:
 
 
 def _prune_guards(graph: Graph) -> None:
-    """Drop in-graph guards of attempts that were given up."""
-    graph.guards.in_graph = [node.guard for node in graph.walk() if node.guard is not None]
+    """Drop in-graph guards of attempts that were given up; the one of the floating-point flags has no node."""
+    flags = [guard for guard in graph.guards.in_graph if guard.code == "fp.flags"]
+    graph.guards.in_graph = [*flags, *(node.guard for node in graph.walk() if node.guard is not None)]

@@ -49,6 +49,7 @@ from janusjit.ir.guards import (
     DistinctObjects,
     ErrorStateDefault,
     IdentityIs,
+    InGraphGuard,
     IsMissing,
     NoOverlap,
     SameObject,
@@ -391,25 +392,29 @@ class Externals(EntryGuards):
         return found[1] if found else None
 
     def assume_error_modes(self, span: Span) -> None:
-        """Assume that NumPy's floating-point errors are ignored or warned of, as they are now.
+        """Assume that NumPy treats floating-point errors as it does now.
 
-        Raises
-        ------
-        CaptureFailure
-            If they raise or call something: then Python must see each of them.
+        Where it is to raise or to call something, a graph that meets such an error is discarded: Python does it.
         """
         modes = tuple((name, str(mode)) for name, mode in np.geterr().items())
+        self.guard("errstate", ErrorStateDefault(modes, span=span))
         strict = [name for name, mode in modes if mode not in ("ignore", "warn")]
         if strict:
-            raise CaptureFailure(
-                "environment.errstate",
-                "supportable",
-                span,
-                "np.seterr",
-                f"NumPy is told to act on floating-point errors ({', '.join(strict)})",
-                "call the function under NumPy's default error state",
-            )
-        self.guard("errstate", ErrorStateDefault(modes, span=span))
+            text = f"no floating-point error: {', '.join(strict)}"
+            self.graph.guards.in_graph.append(InGraphGuard("fp.flags", "np.geterr()", text, span=span))
+
+    def promise_warnings(self, span: Span) -> None:
+        """Assume that there is nothing to warn of, where NumPy is to warn of floating-point errors.
+
+        The first call that breaks this is done by Python, which warns; the assumption is not made again, as Python by
+        default does not warn again either.
+        """
+        warned = [name for name, mode in np.geterr().items() if mode == "warn"]
+        key = ("warnings", span.file, span.line)
+        strict = any(guard.code == "fp.flags" for guard in self.graph.guards.in_graph)
+        if warned and not strict and key not in self.relaxations:
+            text = f"no floating-point warning: {', '.join(warned)}"
+            self.graph.guards.in_graph.append(InGraphGuard("fp.flags", "np.geterr()", text, span=span, relaxation=key))
 
     # ------------------------------------------------------------------ closing
 

@@ -6,6 +6,7 @@ graph that divides by zero, overflows or computes an invalid value deoptimizes, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from llvmlite import ir
@@ -19,8 +20,10 @@ from janusjit.ir.graph import Graph
 FLAGS_GUARD = "fp.flags"
 
 _X86_FLAGS = 0x3F  # MXCSR: the six sticky exception flags
-_X86_WATCHED = 0x01 | 0x04 | 0x08  # invalid, divide by zero, overflow
-_ARM_WATCHED = 0x01 | 0x02 | 0x04  # FE_INVALID, FE_DIVBYZERO, FE_OVERFLOW of AArch64
+#: the bit of each exception, by NumPy's name for it
+_X86_BITS = {"invalid": 0x01, "divide": 0x04, "over": 0x08, "under": 0x10}
+_ARM_BITS = {"invalid": 0x01, "divide": 0x02, "over": 0x04, "under": 0x08}
+_USUAL = ("invalid", "divide", "over")
 
 
 class FloatingPointFlags:
@@ -37,6 +40,7 @@ class FloatingPointFlags:
     def __init__(self, graph: Graph, frame: EntryFrame) -> None:
         codes = [guard.code for guard in graph.guards.in_graph]
         self._guard_number = codes.index(FLAGS_GUARD) if FLAGS_GUARD in codes else None
+        self._watched = _watched(graph, self._guard_number)
         self._frame = frame
         triple = engine.host_target()[0]
         self._on_x86 = triple.startswith(("x86_64", "amd64", "i686"))
@@ -58,7 +62,7 @@ class FloatingPointFlags:
         builder = self._frame.builder
         if not self._on_x86:
             clear = _declare(self._frame.api.module, "feclearexcept", I32, [I32])
-            builder.call(clear, [ir.Constant(I32, _ARM_WATCHED)])
+            builder.call(clear, [ir.Constant(I32, self._mask(_ARM_BITS))])
             return
         slot = self._frame.scratch(I32)
         builder.call(self._intrinsic("stmxcsr"), [slot])
@@ -67,7 +71,7 @@ class FloatingPointFlags:
         builder.call(self._intrinsic("ldmxcsr"), [slot])
 
     def emit_check(self, operands: Sequence[Operand]) -> list[Operand]:
-        """Emit: fail the guard if invalid, divide-by-zero or overflow has been raised since the clearing.
+        """Emit: fail the guard if an exception that is watched for has been raised since the clearing.
 
         Returns the exit's operands as the exit must use them.
         """
@@ -78,12 +82,15 @@ class FloatingPointFlags:
         if self._on_x86:
             slot = self._frame.scratch(I32)
             builder.call(self._intrinsic("stmxcsr"), [slot])
-            raised = builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, _X86_WATCHED))
+            raised = builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, self._mask(_X86_BITS)))
         else:
             test = _declare(self._frame.api.module, "fetestexcept", I32, [I32])
-            raised = builder.call(test, [ir.Constant(I32, _ARM_WATCHED)])
+            raised = builder.call(test, [ir.Constant(I32, self._mask(_ARM_BITS))])
         self._frame.fail_if(builder.icmp_signed("!=", raised, ir.Constant(I32, 0)), IN_GRAPH + self._guard_number)
         return pinned
+
+    def _mask(self, bits: dict[str, int]) -> int:
+        return sum(bits[name] for name in self._watched)
 
     def _pinned(self, operand: Operand) -> Operand:
         """Emit an empty instruction that takes a number in and gives it out.
@@ -99,6 +106,12 @@ class FloatingPointFlags:
 
     def _intrinsic(self, name: str) -> ir.Function:
         return _declare(self._frame.api.module, f"llvm.x86.sse.{name}", VOID, [POINTER])
+
+
+def _watched(graph: Graph, number: int | None) -> tuple[str, ...]:
+    """Return the exceptions the guard speaks of; those NumPy warns of where it names none."""
+    text = "" if number is None else graph.guards.in_graph[number].expected
+    return tuple(name for name in _X86_BITS if re.search(rf"\b{name}\b", text)) or _USUAL
 
 
 def _declare(module: ir.Module, name: str, result: ir.Type, parameters: list[ir.Type]) -> ir.Function:
