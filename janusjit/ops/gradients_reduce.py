@@ -23,6 +23,8 @@ def _restored(p: Pullback, x: Term) -> Term:
 
 
 def _sum(p: Pullback) -> list[Cotangent]:
+    if p.cotangent.rank == 0:
+        return [p.cotangent.broadcast(p.inputs[0].shape)]
     return [_restored(p, p.cotangent).broadcast(p.inputs[0].shape)]
 
 

@@ -80,7 +80,8 @@ def _check_parameters(builder: GraphBuilder, needed: set[Value], wrt: set[Value]
     """Raise if outputs depend on what an open loop carries, which may depend on a value from before the loop."""
     outside: set[Value] = {given.value for given in builder.graph.inputs}
     for region in builder.open_regions:
-        if wrt & outside and any(parameter in needed and parameter not in wrt for parameter in region.parameters):
+        carried = [p for p in region.parameters if p in needed and p not in wrt and p.type.is_float]
+        if carried and wrt & outside:
             raise AutodiffError("autodiff.open_loop", "a gradient by a value from outside the loop is taken inside it")
         outside.update(region.parameters)
         outside.update(result for node in region.nodes for result in node.results)

@@ -179,6 +179,12 @@ RULES: tuple[Rule, ...] = (
         ALL,
         {"a": (2, 3), "b": (4, 2, 3), "x": (3,)},
     ),
+    _exact(  # a cotangent that is one number all over
+        "product with a broadcast",
+        "multiply(broadcast(x, shape=a), y) -> multiply(x, y)",
+        FLOATS,
+        {"a": (2, 3), "x": (), "y": (2, 3)},
+    ),
     _exact(
         "view of the whole",
         "view(x, index=a) -> x if is_whole(a)",

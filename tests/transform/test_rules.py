@@ -77,8 +77,8 @@ def operands(rule: Rule, dtype: str, sample: Mapping[str, Any]) -> dict[str, np.
     names = value_names(rule.left)
     dtypes = {name: str(sample.get(name)) if sample.get(name) in DTYPES else dtype for name in names}
     if isinstance(shape := sample.get("x"), tuple):
-        count = int(np.prod(shape))
-        return {name: np.resize(specials(dtypes[name]), count).reshape(shape) for name in names}
+        shapes = {name: s if isinstance(s := sample.get(name), tuple) else shape for name in names}
+        return {name: np.resize(specials(dtypes[name]), shapes[name]) for name in names}
     columns = list(zip(*itertools.product(*(specials(dtypes[name]) for name in names)), strict=True))
     generator = np.random.default_rng(3)
     return {
