@@ -375,9 +375,7 @@ class Boxer:
         if isinstance(item, DictObject):
             return SetItem(owner, self.key(slot), self.box(value))
         assert isinstance(item, Instance)
-        if find_on_type(item.type_, "__setattr__") is not object.__setattr__:
-            raise self.machine.unsupported("python.result", "cycle", "an object made inside contains itself")
-        return SetAttribute(owner, slot, self.box(value))
+        return self._attribute_effect(owner, item.type_, slot, value)
 
     def _object_effects(self, item: Any) -> list[Effect]:
         if isinstance(item, Storage):
@@ -438,13 +436,16 @@ class Boxer:
     def _instance_effects(self, item: Instance) -> list[Effect]:
         assert item.place is not None
         owner = PlaceBox(item.place)
-        return [
-            DeleteAttribute(owner, name)
-            if isinstance(value, Known) and value.value is MISSING
-            else SetAttribute(owner, name, self.box(value))
-            for name in item.changed
-            for value in (item.attributes[name],)
-        ]
+        return [self._attribute_effect(owner, item.type_, name, item.attributes[name]) for name in item.changed]
+
+    def _attribute_effect(self, owner: Box, type_: type, name: str, value: AbstractValue) -> Effect:
+        """Return the write of an attribute; a class's own ``__setattr__`` has been followed, and is not run again."""
+        removed = isinstance(value, Known) and value.value is MISSING
+        method = "__delattr__" if removed else "__setattr__"
+        made = () if removed else (self.box(value),)
+        if find_on_type(type_, method) is not object.__dict__[method]:
+            return CallFunction(ConstantBox(object.__dict__[method]), (owner, ConstantBox(name), *made))
+        return SetAttribute(owner, name, *made) if made else DeleteAttribute(owner, name)
 
 
 def _make_read_only(array: Any) -> Any:

@@ -70,6 +70,8 @@ def apply(
     CaptureFailure
         If the ufunc is not among the ops, or an operand is no array, number or sequence of them.
     """
+    if len(arguments) > ufunc.nargs or (len(arguments) > ufunc.nin and out is not None):
+        raise machine.python_error(TypeError, f"{ufunc.__name__}() takes at most {ufunc.nargs} positional arguments")
     if len(arguments) > ufunc.nin:
         out, arguments = arguments[ufunc.nin], arguments[: ufunc.nin]
     if len(arguments) < ufunc.nin:
