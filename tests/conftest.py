@@ -1,5 +1,6 @@
 """Every test runs with the verifier on: a bug of the compiler is an error here, not a quiet fallback."""
 
+import math
 import os
 
 os.environ.setdefault("JANUSJIT_VERIFY", "1")
@@ -29,6 +30,14 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     # not in pyproject.toml: to name the class, pytest imports the package, and the variables above have to be set first
     config.addinivalue_line("filterwarnings", "error::janusjit.errors.DegradedWarning")
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a loop is taken over must not depend on how busy the machine is; tests of that say when."""
+    from janusjit.runtime import replacement
+
+    monkeypatch.setattr(replacement, "HOT_SECONDS", math.inf)
 
 
 @pytest.fixture(autouse=True)
