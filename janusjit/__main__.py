@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from janusjit.api import jit
+from janusjit.backend.llvm import engine_cache
 from janusjit.compare import compare
 from janusjit.demo import run_demo
-from janusjit.doctor import examine
+from janusjit.doctor import cache_finding, examine
 from janusjit.errors import JanusError
 from janusjit.report.model import build_report
 from janusjit.runtime.dispatch import JitFunction
@@ -69,7 +70,21 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="say what this machine has, and whether compiled code runs on it")
     doctor.set_defaults(command=_doctor)
+
+    cache = commands.add_parser("cache", help="say what is in the cache of compiled code, or remove it")
+    cache.add_argument("action", nargs="?", choices=("show", "clear"), default="show")
+    cache.set_defaults(command=_cache)
     return parser
+
+
+def _cache(options: argparse.Namespace) -> int:
+    if options.action == "clear":
+        removed = engine_cache.clear()
+        print(f"{removed} file{'' if removed == 1 else 's'} removed")
+        return 0
+    finding = cache_finding()
+    print(finding.text)
+    return 0 if finding.good else 1
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -11,12 +11,15 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_VERIFY`` | ``1``: verify the graph after each pass, and raise janusjit's own bugs instead of falling back |
 | ``JANUSJIT_BACKEND`` | ``llvm``, or ``reference`` to interpret graphs op by op with NumPy |
 | ``JANUSJIT_EVENTS`` | a file to append every event to, as JSON Lines |
+| ``JANUSJIT_CACHE`` | ``0``: keep no compiled code on disk |
+| ``JANUSJIT_CACHE_DIR`` | where compiled code is kept; the user's cache directory when not given |
 | ``JANUSJIT_QUIET`` | ``1``: no line at exit about functions that ran in plain Python |
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +30,14 @@ from janusjit.errors import ConfigurationError
 
 #: what ``JANUSJIT_LOG`` can name
 TOPICS = frozenset({"profile", "capture", "pass", "guard", "deopt", "compile"})
+
+
+_KNOWN = frozenset(
+    {
+        *("DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"),
+        *("CACHE", "CACHE_DIR"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,8 @@ class Config:
         For tests: the guard inside graphs, by number, that fails in the first specialization of everything compiled.
     trials : bool
         Time functions that Python interrupts against plain Python, and leave those that do not gain to it.
+    cache : Path or None
+        Directory in which compiled code outlives the process; None: nowhere.
     """
 
     disable: bool = False
@@ -73,6 +86,7 @@ class Config:
     background: bool = True
     fail_guard: int | None = None
     trials: bool = True
+    cache: Path | None = None
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
@@ -83,10 +97,9 @@ def from_environment(environment: Mapping[str, str]) -> Config:
     ConfigurationError
         If a variable of that prefix is unknown or its value has no meaning.
     """
-    known = {"DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"}
     given = {name.removeprefix("JANUSJIT_"): text for name, text in environment.items() if name.startswith("JANUSJIT_")}
-    if unknown := sorted(given.keys() - known):
-        choices = ", ".join(f"JANUSJIT_{name}" for name in sorted(known))
+    if unknown := sorted(given.keys() - _KNOWN):
+        choices = ", ".join(f"JANUSJIT_{name}" for name in sorted(_KNOWN))
         raise ConfigurationError(f"JANUSJIT_{unknown[0]} is not a setting; the settings are {choices}")
     return Config(
         disable=_flag(given, "DISABLE"),
@@ -99,7 +112,26 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         background=_flag(given, "BACKGROUND", True),
         trials=_flag(given, "TRIALS", True),
         fail_guard=_number(given, "FAIL_GUARD"),
+        cache=_cache(given, environment),
     )
+
+
+def _cache(given: Mapping[str, str], environment: Mapping[str, str]) -> Path | None:
+    """Return the directory of compiled code, which other processes of the user share."""
+    if not _flag(given, "CACHE", True):
+        return None
+    if given.get("CACHE_DIR"):
+        return Path(given["CACHE_DIR"]).absolute()
+    home = environment.get("HOME") or environment.get("USERPROFILE")
+    if sys.platform == "win32":
+        base = environment.get("LOCALAPPDATA")
+    elif sys.platform == "darwin":
+        base = f"{home}/Library/Caches" if home else None
+    else:
+        base = environment.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else None)
+    if not base or not Path(base).is_absolute():  # where there is no place of the user's, nothing is kept
+        return None
+    return Path(base) / "janusjit"
 
 
 def _flag(given: Mapping[str, str], name: str, default: bool = False) -> bool:

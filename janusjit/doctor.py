@@ -13,6 +13,7 @@ import numpy as np
 import scipy
 
 from janusjit.api import jit
+from janusjit.backend.llvm import engine_cache
 from janusjit.config import current
 from janusjit.report.text import duration
 from janusjit.runtime.events import environment
@@ -46,9 +47,23 @@ def examine() -> list[Finding]:
         Finding("processor", f"{found['cpu']} with {', '.join(vectors) or 'no vector extension known here'}"),
         Finding("settings", found["flags"] or "none set"),
         Finding("events", str(current().events or "kept in memory")),
+        cache_finding(),
         Finding("active", "yes" if active is None else f"no: {active.text}", active is None),
         _trial(),
     ]
+
+
+def cache_finding() -> Finding:
+    """Return where compiled code is kept, how much of it there is, and why it is not used if it is not."""
+    directory = current().cache
+    if directory is None:
+        return Finding("cache", "off: compiled code is not kept on disk")
+    if reason := engine_cache.refusal():
+        return Finding("cache", reason, good=False)
+    files = engine_cache.contents()
+    size = sum(status.st_size for _, status in files)
+    text = f"{directory}: {len(files)} files, {size / 1e6:.1f} of at most {engine_cache.SIZE_LIMIT_BYTES / 1e6:.0f} MB"
+    return Finding("cache", text)
 
 
 def _weighted(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:

@@ -83,11 +83,6 @@ class KernelPython:
 
     def __init__(self, module: ir.Module) -> None:
         self.api = PythonApi(module)
-        self.kept: list[Any] = []
-
-    def keep(self, value: Any) -> int:
-        self.kept.append(value)
-        return id(value)
 
 
 class ArrayKernel:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from janusjit.backend.llvm import engine, engine_cache
+from janusjit.config import override
 from janusjit.ir.boxes import ScalarBox
 from janusjit.ir.guards import ScalarTypeIs
 from tests.backend.entry_only import arguments, compile_entry, entry_graph
@@ -22,9 +23,8 @@ SOURCE = "define i64 @f(i64 %x) {{ %y = add i64 %x, {} ret i64 %y }}"
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    engine_cache.keep_objects_in(tmp_path / "objects")
-    yield tmp_path / "objects"
-    engine_cache.keep_objects_in(None)
+    with override(cache=tmp_path / "objects"):
+        yield tmp_path / "objects"
 
 
 def call(loaded: engine.LoadedModule, value: int) -> int:
@@ -72,29 +72,28 @@ def test_a_directory_others_can_write_to_is_not_trusted(directory: Path) -> None
     engine.load(SOURCE.format(5))
     directory.chmod(0o777)
     assert was_compiled(engine.load(SOURCE.format(5)))
+    assert "other users can write to it" in engine_cache.refusal()
+    assert engine_cache.refusal() in engine_cache.usage().problems
 
 
 def test_a_directory_that_cannot_be_made_costs_nothing_but_time(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    engine_cache.keep_objects_in(tmp_path / "file" / "objects")
-    assert call(engine.load(SOURCE.format(5)), 1) == 6
-    engine_cache.keep_objects_in(None)
+    with override(cache=tmp_path / "file" / "objects"):
+        assert call(engine.load(SOURCE.format(5)), 1) == 6
+        assert any("file" in problem for problem in engine_cache.usage().problems)
 
 
 def test_the_oldest_objects_go_first(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_cache, "SIZE_LIMIT_BYTES", 4000)
+    monkeypatch.setattr(engine_cache, "_WRITES_BETWEEN_PRUNINGS", 1)
     for number in range(4):
         engine_cache.write(f"{number}", bytes(1000))
         if number < 3:
-            os.utime(directory / f"{number}", (number, number))
-    assert {path.name for path in directory.iterdir()} == {"3"}
+            os.utime(directory / f"{number}.code", (number, number))
+    assert {path.name for path in directory.iterdir()} == {"3.code"}
 
 
 SCRIPT = """
-import sys
-from pathlib import Path
-from janusjit.backend.llvm import engine_cache
-engine_cache.keep_objects_in(Path(sys.argv[1]))
 from tests.backend.test_engine_cache import entry_of_an_int
 native = entry_of_an_int()
 assert native.entry(41) == 41 and native.entry("x") is native.DEOPTIMIZED
@@ -111,8 +110,9 @@ def test_entries_are_loaded_by_another_process(tmp_path: Path) -> None:
     """Objects live at other addresses there, and strings hash differently."""
     found = [
         subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "objects")],
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            [sys.executable, "-c", SCRIPT],
+            env=os.environ
+            | {"PYTHONHASHSEED": seed, "JANUSJIT_CACHE": "1", "JANUSJIT_CACHE_DIR": str(tmp_path / "objects")},
             cwd=Path(__file__).parents[2],
             check=True,
             capture_output=True,
@@ -127,4 +127,19 @@ def test_objects_carry_their_digest(directory: Path) -> None:
     engine.load(SOURCE.format(5))
     (path,) = directory.iterdir()
     content = path.read_bytes()
-    assert hashlib.sha256(content[32:]).digest() == content[:32]
+    assert hashlib.sha256(path.stem.encode() + b"\0" + content[32:]).digest() == content[:32]
+
+
+def test_code_under_another_name_is_not_used(directory: Path) -> None:
+    engine.load(SOURCE.format(5))
+    (path,) = directory.iterdir()
+    engine_cache.write("other", b"code")
+    path.write_bytes((directory / "other.code").read_bytes())
+    assert was_compiled(engine.load(SOURCE.format(5)))
+
+
+def test_clearing_removes_nothing_else(directory: Path) -> None:
+    engine.load(SOURCE.format(5))
+    (directory / "notes.txt").write_text("mine")
+    assert engine_cache.clear() == 1
+    assert [path.name for path in directory.iterdir()] == ["notes.txt"]

@@ -66,7 +66,6 @@ class EntryEmitter:
         self.graph = graph
         self.api = PythonApi(module)
         self.frame = EntryFrame(self.api, name, deoptimized)
-        self.kept: list[Any] = []
         self.inputs: list[Operand] = []
         self.symbols: dict[Symbol, ir.Value] = {}
         self._exits = {id(node.attributes["recipe"]): node for node in graph.walk() if node.op == "exit"}
@@ -173,11 +172,6 @@ class EntryEmitter:
             if self._writes_arrays:
                 self.api.call(builder, "PyErr_NoMemory")
             self.frame.fail(RAISED if self._writes_arrays else FAILED_MEMORY)
-
-    def keep(self, value: Any) -> int:
-        """Keep a Python object alive as long as the code; return its address."""
-        self.kept.append(value)
-        return id(value)
 
     def object(self, builder: ir.IRBuilder, value: Any) -> ir.Value:
         """Emit a borrowed reference to a Python object, which is kept alive as long as the code.

@@ -103,7 +103,7 @@ def link(emitter: EntryEmitter, plan: str, started: float) -> Compiled:
     """
     load_shared()
     loaded = engine.load(emitter.api.module)
-    payload = _Payload(loaded, [*emitter.api.objects, *emitter.kept])
+    payload = _Payload(loaded, emitter.api.objects)
     fill_table(loaded.global_address(OBJECT_TABLE), emitter.api.objects)
     entry = _make_builtin(emitter.graph.name, payload)
     status = Status.from_address(loaded.global_address(STATUS_BLOCK))

@@ -8,6 +8,7 @@ dominates its uses.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from llvmlite import ir
 
@@ -182,12 +183,16 @@ class GraphLowering:
             storage = self.placement.storage(node.result)
             assert storage is not None
             array = node.attributes["value"].value
-            self.python.keep(array)
-            self.memory.set_pointer(storage, ir.Constant(I64, array.ctypes.data).inttoptr(ir.PointerType()))
+            self.memory.set_pointer(storage, self._constant_data(array))
         elif is_scalar(node):
             self._lower_scalar(node)
         else:
             self._lower_call(node)
+
+    def _constant_data(self, array: Any) -> ir.Value:
+        """Emit the address of a constant array's elements: by way of the object, since code names no address."""
+        with self.builder.goto_entry_block():
+            return self.python.api.field(self.builder, self.python.api.object(self.builder, array), ARRAY_DATA, POINTER)
 
     def _lower_scalar(self, node: Node) -> None:
         if is_view_of_array(node):

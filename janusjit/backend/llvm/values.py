@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, Union
+from typing import Protocol, Union
 
 from llvmlite import ir
 
@@ -184,9 +184,6 @@ class PythonEmitter(Protocol):
     def emit_out_of_memory(self, builder: ir.IRBuilder) -> None:
         """Emit the deoptimization for a failed allocation; ends the current block."""
 
-    def keep(self, value: Any) -> int:
-        """Keep a Python object alive as long as the code; return its address."""
-
 
 class KernelContext:
     """An LLVM function under construction in which one operation, or the whole graph, is computed.
@@ -216,10 +213,6 @@ class KernelContext:
     def declare(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
         """Return the module's declaration of an external function, made at its first use."""
         return declare(self.module, name, result, arguments)
-
-    def keep(self, value: Any) -> ir.Value:
-        """Return the address of a Python object, kept alive as long as the code, as a constant pointer."""
-        return ir.Constant(I64, self.python.keep(value)).inttoptr(POINTER)
 
     def stack_slot(self, type_: ir.Type, count: int = 1, align: int = 64) -> ir.Value:
         """Return the address of ``count`` uninitialised elements on the function's stack."""
