@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from janusjit.ir.builder import GraphBuilder, Substitution
-from janusjit.ir.dims import symbols_of
+from janusjit.ir.dims import DimExpr, Symbol, symbols_of
 from janusjit.ir.graph import Graph, Node, Region, Value, walk
 from janusjit.ir.types import INT
+from janusjit.ir.verify import symbols_in
 from janusjit.transform.activity import BREAK, CONTINUE, ENDS, terminators
 from janusjit.transform.autodiff_errors import AutodiffError
-from janusjit.transform.facts import bound_symbols
 from janusjit.transform.recomputation import Choice, choose
 
 
@@ -46,10 +47,14 @@ def _way(region: Region, end: Node) -> list[Node] | None:
 
 @dataclass(eq=False)
 class Pop:
-    """A pop of a frame in a region of the backward pass, and the nodes that go back through the frame's way."""
+    """A pop of a frame in a region of the backward pass, and the nodes that go back through the frame's way.
+
+    ``around`` are the regions it lies in, ``region`` among them.
+    """
 
     node: Node
     region: Region
+    around: tuple[Region, ...]
     users: list[Node] = field(default_factory=list)
 
 
@@ -58,6 +63,7 @@ class Frame:
     """What is pushed at ``end``, the terminator of an arm or of a way through a loop's body.
 
     ``way`` are the nodes control came by; ``pops`` take the frame from the tape.
+    ``counts`` are the dimensions bound on the way that the backward region speaks of; their values are pushed on top.
     """
 
     end: Node
@@ -65,6 +71,7 @@ class Frame:
     parameters: Sequence[Value]
     pops: list[Pop] = field(default_factory=list)
     choice: Choice = field(default_factory=Choice)
+    counts: list[Symbol] = field(default_factory=list)
 
     def defined(self) -> set[Value]:
         return {*self.parameters, *(result for node in self.way for result in node.results)}
@@ -107,7 +114,7 @@ class Recording:
         self._begin = len(builder.region.nodes)
         self._home = builder.region
         self._substitution = Substitution()
-        self._symbols = {symbol for region in root.regions for symbol in bound_symbols(region)}
+        self._known = {*builder.graph.symbols, *(s for r in builder.open_regions for s in _bound_by(r.nodes))}
         self._start = Node("tape_new", (), (INT,), dict(self._tape), root.span)
         region = next(region for region in builder.open_regions if root in region.nodes)
         region.nodes.insert(region.nodes.index(root), self._start)
@@ -118,7 +125,7 @@ class Recording:
         """Emit the pop of what is needed of a way to ``end``; `close` it when the way has been gone back through."""
         frame = self._frames.setdefault(end, Frame(end, way, parameters))
         node = self._builder.emit("tape_pop", (token,), self._tape, span=end.span, result_types=(INT,))
-        pop = Pop(node, self._builder.region)
+        pop = Pop(node, self._builder.region, self._builder.open_regions)
         frame.pops.append(pop)
         return pop
 
@@ -197,14 +204,35 @@ class Recording:
         wanted = [_used_by(pop.users, defined) for pop in frame.pops]
         everything = list(dict.fromkeys(value for values in wanted for value in values))
         frame.choice = choose(everything, frame.way, defined)
-        for value in frame.choice.kept:
-            if symbols_of(value.type.shape) & self._symbols:
-                what = "an array of a length known at run time only, inside a branch or loop"
-                raise AutodiffError("autodiff.run_time_length", f"{what}, is needed for the gradient", value.node)
+        spoken_of = symbols_of(dim for value in frame.choice.kept for dim in value.type.shape)
+        spoken_of |= {symbol for pop in frame.pops for node in pop.users for symbol in _mentioned(node)}
+        frame.counts = [s for s in _bound_by(frame.way) if s in spoken_of and s not in self._known]
+        self._check_counts(frame)
         for pop, values in zip(frame.pops, wanted, strict=True):
             self._complete(frame, pop, values)
 
+    def _check_counts(self, frame: Frame) -> None:
+        """Raise if a dimension would be bound where it is bound already."""
+        for one, other in combinations(frame.pops, 2):
+            if frame.counts and (one.region in other.around or other.region in one.around):
+                what = "an array of a length known at run time only is needed by two gradients at once"
+                raise AutodiffError("autodiff.run_time_length", what, frame.end)
+
+    def _bind_counts(self, frame: Frame, pop: Pop) -> None:
+        """Put the pop of the dimensions before that of the values that have them."""
+        types = (INT, *[INT] * len(frame.counts))
+        counts = Node("tape_pop", pop.node.inputs, types, dict(self._tape), pop.node.span)
+        pop.node.inputs = counts.results[:1]
+        binding = [
+            Node("bind_dim", (value,), (), {"symbol": symbol}, pop.node.span)
+            for symbol, value in zip(frame.counts, counts.results[1:], strict=True)
+        ]
+        here = pop.region.nodes.index(pop.node)
+        pop.region.nodes[here:here] = [counts, *binding]
+
     def _complete(self, frame: Frame, pop: Pop, values: Sequence[Value]) -> None:
+        if frame.counts:
+            self._bind_counts(frame, pop)
         nodes = pop.region.nodes
         behind = nodes.index(pop.node) + 1
         if not frame.choice.kept:
@@ -242,7 +270,11 @@ class Recording:
         if end.op != "yield" and not (in_loop and end.op in ENDS):
             return
         frame = self._frames.get(end)
-        token = self._push(region, frame.choice.kept if frame is not None else (), token)
+        if frame is not None:
+            token = self._push(region, frame.choice.kept, token)
+            dims = [Node("dim", (), (INT,), {"dim": DimExpr((((s,), 1),))}, end.span) for s in frame.counts]
+            region.nodes[-1:-1] = dims
+            token = self._push(region, [node.result for node in dims], token)
         if end in self._numbers:
             number = Node("constant", (), (INT,), {"value": self._numbers[end], "dtype": "i64"}, end.span)
             region.nodes.insert(-1, number)
@@ -255,6 +287,20 @@ class Recording:
         push = Node("tape_push", (token, *values), (INT,), dict(self._tape), region.terminator.span)
         region.nodes.insert(-1, push)
         return push.result
+
+
+def _bound_by(nodes: Sequence[Node]) -> list[Symbol]:
+    """Return the dimensions that nodes bind, in order."""
+    found = (node.attributes.get("symbol") for node in nodes)
+    return list(dict.fromkeys(symbol for symbol in found if isinstance(symbol, Symbol)))
+
+
+def _mentioned(node: Node) -> Iterable[Symbol]:
+    """Yield the dimensions that a node and those nested in it speak of."""
+    for one in (node, *(inner for region in node.regions for inner in walk(region))):
+        yield from symbols_in(tuple(one.attributes.values()))
+        yield from symbols_of(dim for value in one.results for dim in value.type.shape)
+        yield from symbols_of(dim for region in one.regions for p in region.parameters for dim in p.type.shape)
 
 
 def _leads_on(node: Node) -> bool:

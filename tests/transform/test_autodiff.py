@@ -9,11 +9,13 @@ import pytest
 
 from janusjit.backend.llvm.compile import compile_graph
 from janusjit.backend.reference import interpret
+from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, Value
 from janusjit.transform.autodiff import gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.passes import optimize
 from janusjit.transform.typed import verify_graph
+from tests.backend.lowering import Program
 from tests.transform.random_differentiable import SHAPE, Generator
 
 STEP = 1e-6
@@ -136,3 +138,49 @@ def test_second_order_by_both_ways_and_by_differences(seed: int) -> None:
     wide, narrow = ((gradient(h) - gradient(-h)) / (2 * h) for h in (1e-5, 5e-6))
     if np.abs(wide - narrow).max() < 1e-6 * max(1, np.abs(wide).max()):  # else it is not smooth there
         np.testing.assert_allclose(reverse, narrow, rtol=1e-4, atol=1e-5)
+
+
+def masked_sum(program: Program, x: Value) -> Value:
+    """The sum of cubes of what is positive: an array of a length that only the data tell."""
+    count = Symbol("count", 0)
+    picked = program.emit("compress", x, program.emit("greater", x, 0.0), symbol=count)
+    return program.reduce("sum", program.multiply(program.emit("sin", picked), program.square(picked)))
+
+
+@pytest.mark.parametrize("place", ["straight", "branch", "loop", "loop in loop"])
+def test_lengths_known_at_run_time_only(place: str) -> None:
+    program = Program()
+    x = program.input(np.zeros(5))
+
+    def turns(count: int, body: Any) -> Value:
+        def turn(i: Value, h: Value) -> None:
+            program.branch(program.equal(i, 0), lambda: program.end("break", h), lambda: program.end("yield"))
+            program.end("continue", program.subtract(i, 1), body(h))
+
+        (result,) = program.loop([program.constant(count, "i64"), x], turn, [x.type])
+        return result
+
+    def step(h: Value) -> Value:
+        return program.add(program.multiply(h, 0.9), program.multiply(program.tanh(masked_sum(program, h)), 0.1))
+
+    if place == "straight":
+        result = step(x)
+    elif place == "branch":
+        condition = program.emit("greater", program.reduce("sum", x), 0.0)
+        (result,) = program.branch(
+            condition, lambda: program.end("yield", step(x)), lambda: program.end("yield", program.sin(step(x)))
+        )
+    elif place == "loop":
+        result = turns(3, step)
+    else:
+        result = turns(2, lambda h: program.multiply(turns(2, step), h))
+    total = program.reduce("sum", program.square(result))
+    (found,) = gradients(program.builder, [total], [program.constant(1.0)], [x])
+    assert found is not None
+    graph = program.finish(total, found)
+    given = np.array([0.5, -0.3, 1.2, -2.0, 0.1])
+    value, gradient = compiled_and_interpreted(graph, (given,))
+    for axis in range(5):
+        after, before = (float(interpret(graph, (given + h * np.eye(5)[axis],))[0]) for h in (STEP, -STEP))
+        np.testing.assert_allclose(gradient[axis], (after - before) / (2 * STEP), rtol=1e-6, atol=1e-8)
+    assert np.isfinite(value)
