@@ -24,6 +24,10 @@ BIT_GENERATORS = (
 )
 
 
+#: both by name, as attributes of nodes say them
+TYPES_BY_NAME: dict[str, type] = {type_.__name__: type_ for type_ in (*GENERATOR_TYPES, *BIT_GENERATORS)}
+
+
 class ObjectAddress(np.int64):
     """The address of a Python object as a graph holds it (an ``i64[]``); in Python it keeps the object alive."""
 

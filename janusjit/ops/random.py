@@ -21,8 +21,8 @@ import numpy as np
 
 from janusjit.ir.dims import Dim
 from janusjit.ir.types import INT, TensorType, dtype_name
-from janusjit.ops.generators import ObjectAddress
-from janusjit.ops.registry import Attributes, NotDifferentiable, ObjectCall, Op, TypeRule, declare
+from janusjit.ops.generators import ObjectAddress, restore_state, save_state
+from janusjit.ops.registry import ZERO, Attributes, NotDifferentiable, ObjectCall, Op, StateCopy, TypeRule, declare
 from janusjit.ops.samples import Draw, Exactly, Made, Sample
 from janusjit.ops.type_rules import TypeRuleError, broadcast_shapes
 
@@ -427,3 +427,56 @@ _declare_python()
 MAKERS: dict[Callable[..., Any], type] = {np.random.default_rng: _NEW, _OLD: _OLD, random.Random: random.Random}
 for _maker, _made in MAKERS.items():
     _method(None, _maker.__name__, (_SEED,), (7,), function=_maker, returns="object", makes=_made)
+
+#: the bit generators that makers give their generators
+MAKER_BITS: dict[str, type | None] = {
+    "random.default_rng": np.random.PCG64,
+    "random.RandomState": np.random.MT19937,
+    "random.Random": None,
+}
+
+# ---------------------------------------------------------------------- states
+
+
+def _save(address: Any, owner: str, bits: str | None) -> ObjectAddress:
+    return ObjectAddress.of(save_state(address.object))
+
+
+def _restore(address: Any, copy: Any, owner: str, bits: str | None) -> tuple[()]:
+    restore_state(address.object, copy.object)
+    return ()
+
+
+def _declare_state_copies() -> None:
+    """Declare ``random.save`` and ``random.restore``, by which a turn of a loop is taken back."""
+    attributes = {"owner": "Generator", "bits": "PCG64"}
+    address = Made(lambda generator: ObjectAddress.of(np.random.default_rng(1)))
+    copy = Made(lambda generator: ObjectAddress.of(save_state(np.random.default_rng(2))))
+    for name, eager, inputs, results in (
+        ("random.save", _save, (address,), (INT,)),
+        ("random.restore", _restore, (address, copy), ()),
+    ):
+        declare(
+            Op(
+                name=name,
+                family="random",
+                eager=eager,
+                infer=_ints(name, len(inputs), results),
+                lowering=StateCopy(restores=not results),
+                samples=(Sample(inputs, attributes),),
+                stateful=True,
+                gradient=ZERO,
+            )
+        )
+
+
+def _ints(name: str, count: int, results: tuple[TensorType, ...]) -> TypeRule:
+    def infer(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+        if inputs != (INT,) * count or {*attributes} != {"owner", "bits"}:
+            raise TypeRuleError(f"{name} of {len(inputs)} inputs")
+        return results
+
+    return infer
+
+
+_declare_state_copies()

@@ -107,6 +107,13 @@ class ObjectCall(Lowering):
 
 
 @dataclass(frozen=True)
+class StateCopy(Lowering):
+    """Compiled code copies the state of the generator at an address, or if ``restores`` copies it back."""
+
+    restores: bool
+
+
+@dataclass(frozen=True)
 class NotDifferentiable:
     """There is no gradient, and asking for one is an error with this reason."""
 

@@ -18,6 +18,7 @@ from janusjit.api import _PIPELINE
 from janusjit.ir.equality import difference
 from janusjit.ir.parse import parse_graph
 from janusjit.ir.text import GraphPrinter, format_graph
+from janusjit.runtime import replacement
 from janusjit.transform import typed
 from janusjit.transform.forced_failure import count_guards
 from janusjit.transform.passes import optimize
@@ -120,6 +121,39 @@ def test_every_guard_forced_to_fail():
         with config.override(fail_guard=number):
             deoptimized += check(guarded, arguments, calls=6, in_graph=False).stats.deopts > 0
     assert deoptimized >= most - 3  # some stand where these calls do not come by
+
+
+def train(rng, x, epochs, odd):
+    """A whole loop in one call, whose branch goes the other way late, after draws of that turn."""
+    made, total = np.random.RandomState(4), 0.0
+    for epoch in range(epochs):
+        noise = rng.normal(size=2) + np.random.randn(2) + made.standard_normal()
+        total += random.gauss(0.0, 1.0) + random.random()
+        x += noise * 0.01
+        if epoch == odd:
+            x *= 0.5
+            total += rng.random()
+        x *= 0.9
+    return total, made.random()
+
+
+def test_a_late_failure_costs_one_turn(monkeypatch):
+    monkeypatch.setattr(replacement, "MINIMUM_TRIPS", 1)
+    monkeypatch.setattr(replacement, "HOT_SECONDS", -1.0)
+    step = janusjit.jit(train, background=False)
+    events, found = [], []
+    stop = janusjit.on_event(lambda event: events.append(event) if event.kind == "guard_failed" else None)
+    for function in (train, step):
+        rng, x = np.random.default_rng(1), np.zeros(2)
+        np.random.seed(2)
+        random.seed(3)
+        results = [function(rng, x, 600, 590), function(rng, x, 100, 7), function(rng, x, 100, -1)]
+        found.append((repr(results), x.tolist(), repr([state_of(one) for one in (rng, np.random, random)])))
+    stop()
+    assert found[0] == found[1]
+    assert step.stats.loop_entries >= 1 and step.stats.deopts == 1
+    (event,) = events
+    assert event.resumed == "graph"  # not a turn more in Python
 
 
 # ---------------------------------------------------------------------- Python in the middle

@@ -124,6 +124,7 @@ class Externals(EntryGuards):
         self._objects: dict[int, tuple[Any, AbstractValue, Place]] = {}
         self._memo: dict[Any, AbstractValue] = {}
         self._addresses: dict[Any, Value] = {}
+        self.bit_generators: dict[Value, type | None] = {}
         self._symbols: dict[Any, Dim] = {}
         self._arrays: dict[int, tuple[Place, np.ndarray]] = {}
         self._held_cells: list[Place] = []
@@ -343,6 +344,8 @@ class Externals(EntryGuards):
             if generator.type_ is not random.Random:
                 self.guard_bit_generator(place, generator.live)
             found = self._addresses[key] = self._input(place, INT, "generator", "C")
+            bits = getattr(generator.live, "_bit_generator", None)
+            self.bit_generators[found] = None if bits is None else type(bits)
         return found
 
     # ------------------------------------------------------------------ arrays

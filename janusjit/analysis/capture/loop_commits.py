@@ -2,7 +2,7 @@
 
 Owns `commit_turns`, which makes a guard that fails inside a long loop leave the graph with the state at the begin of
 the present turn, instead of discarding all turns. Invariant: the state at a turn's begin is what the loop carries, so
-it is there unchanged until the turn's last guard has held.
+it is there unchanged until the turn's last guard has held; but for random number generators, which are put back.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.random_states import drawn_states
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import State
 from janusjit.analysis.capture.suspension import suspend
 from janusjit.analysis.core import Instruction
 from janusjit.errors import CaptureFailure
-from janusjit.ir.graph import Node, Region, walk
-from janusjit.ops import OPS
+from janusjit.ir.graph import Node, Region
+from janusjit.ir.types import INT
 
 #: loops that made at least this many trips are long
 LONG = 64
@@ -40,15 +41,17 @@ def commit_turns(machine: Machine, instruction: Instruction, region: Region, hea
     """
     if machine.nested or not machine.hosts.commits_turns or not _is_long(machine, instruction):
         return
-    if any(node.op in OPS and OPS[node.op].stateful for node in walk(region)):
-        return  # what a turn has drawn until a guard fails could not be drawn again by the turn in Python
+    states = drawn_states(machine, region)
     guards = list(_guards(region))
-    if len(guards) * (1 + len(region.parameters)) > _BUDGET:
+    if states is None or not guards or len(guards) * (1 + len(region.parameters)) > _BUDGET:
         return
+    region.nodes[:0] = saves = [Node("random.save", (a,), (INT,), dict(t), instruction.span) for a, t in states]
+    restores = [Node("random.restore", (s.inputs[0], s.result), (), dict(s.attributes), s.span) for s in saves]
     kept = machine.state, machine.region, machine.span, machine.site
     try:
         for inside, node in guards:
             machine.state, machine.region = header.fork(), Region()
+            machine.region.nodes += [Node(r.op, r.inputs, (), dict(r.attributes), r.span) for r in restores]
             machine.span, machine.site = instruction.span, instruction.site
             _leave(machine, instruction, inside, node)
     except CaptureFailure:

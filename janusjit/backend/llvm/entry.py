@@ -7,7 +7,7 @@ effect deoptimizes, what fails after it raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -76,6 +76,7 @@ class EntryEmitter:
         guarded = (place for guard in graph.guards.entry for place in guard.places)
         self._places = PlaceReader(self.frame, guarded, pinned)
         self._flags = FloatingPointFlags(graph, self.frame)
+        self._states = GeneratorStates(self.frame, self._places)
 
     @property
     def builder(self) -> ir.IRBuilder:
@@ -100,10 +101,9 @@ class EntryEmitter:
         self.inputs = [self._unbox(guards, input_, index) for index, input_ in enumerate(self.graph.inputs)]
         self.symbols = dict(guards.established.symbols)
         frame.begin_body()
-        states = GeneratorStates(frame, self._places)
         for input_ in self.graph.inputs:
             if input_.kind == "generator":
-                states.save(input_.place)
+                self._states.save(input_.place)
         self.inputs = self._flags.emit_clear(self.inputs)
 
     def _unbox(self, guards: GuardEmitter, input_: GraphInput, index: int) -> Operand:
@@ -158,6 +158,13 @@ class EntryEmitter:
     def hold_slot(self) -> ir.Value:
         """Return the address of a reference, null at first, that is released on every way out."""
         return self.frame.hold_in_body()
+
+    def copy_state(
+        self, builder: ir.IRBuilder, generator: ir.Value, types: tuple[type, type | None]
+    ) -> list[Callable[[ir.IRBuilder], None]]:
+        """Emit a copy of the state of a generator; return what emits copying it back."""
+        with self.frame.at(builder):
+            return self._states.copy(generator, types)
 
     def emit_fail(self, builder: ir.IRBuilder, guard_number: int) -> None:
         """Emit the deoptimization for in-graph guard ``guard_number``; ends the current block."""

@@ -8,6 +8,7 @@ were, and draws the numbers the graph drew.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from llvmlite import ir
 
@@ -18,6 +19,8 @@ from janusjit.backend.llvm.python_api import I8, I64, NULL, POINTER
 from janusjit.backend.llvm.values import declare
 from janusjit.errors import CompileError
 from janusjit.ir.places import AttributePlace, Place
+
+Restore = Callable[[ir.IRBuilder], None]
 
 _GAUSS = "gauss_next"  # of ``random.Random``, an attribute
 
@@ -38,19 +41,36 @@ class GeneratorStates:
         self._places = places
 
     def save(self, place: Place) -> None:
-        """Emit the saving of the generator at a place."""
+        """Emit the saving of the generator at a place, and the restoring of it when the call is given up."""
         owner = self._places.read(place)
         bits = self._places.known(AttributePlace(place, BIT_GENERATOR))
         if owner.type_ is None:
             raise CompileError("backend.input", f"no guard vouches for the generator at {place}")
-        api, builder = self._frame.api, self._frame.builder
-        for region in state_regions(owner.type_, None if bits is None else bits.type_):
-            holder = bits.value if region.in_bits and bits is not None else owner.value
-            self._save_bytes(api.address(builder, holder, region.offset), region.size)
-        if owner.type_ is random.Random:
-            self._save_attribute(owner.value)
+        types = owner.type_, None if bits is None else bits.type_
+        for restore in self._copies(owner.value, NULL if bits is None else bits.value, *types):
+            self._frame.on_failure(restore)
 
-    def _save_bytes(self, memory: ir.Value, size: int) -> None:
+    def copy(self, owner: ir.Value, types: tuple[type, type | None]) -> list[Restore]:
+        """Emit a copy of the state of a generator; return what emits the restoring, where the copy dominates."""
+        frame = self._frame
+        bits = NULL
+        if types[1] is not None:
+            bits = attribute(frame.api, frame.builder, owner, frame.api.object(frame.builder, BIT_GENERATOR))
+        made = self._copies(owner, bits, *types)
+        frame.api.decref_unless_null(frame.builder, bits)  # the generator keeps it
+        return made
+
+    def _copies(self, owner: ir.Value, bits: ir.Value, type_: type, bits_type: type | None) -> list[Restore]:
+        api, builder = self._frame.api, self._frame.builder
+        made = []
+        for region in state_regions(type_, bits_type):
+            holder = bits if region.in_bits else owner
+            made.append(self._copy_bytes(api.address(builder, holder, region.offset), region.size))
+        if type_ is random.Random:
+            made.append(self._copy_attribute(owner))
+        return made
+
+    def _copy_bytes(self, memory: ir.Value, size: int) -> Restore:
         frame = self._frame
         where = self._pointer()
         copy = frame.scratch(ir.ArrayType(I8, size))
@@ -63,11 +83,12 @@ class GeneratorStates:
             with builder.if_then(builder.icmp_unsigned("!=", target, NULL)):
                 builder.call(move, [target, copy, ir.Constant(I64, size)])
 
-        frame.on_failure(restore)
+        return restore
 
-    def _save_attribute(self, owner: ir.Value) -> None:
+    def _copy_attribute(self, owner: ir.Value) -> Restore:
         frame = self._frame
         api, where, kept = frame.api, self._pointer(), frame.hold_in_body()
+        api.decref_unless_null(frame.builder, frame.builder.load(kept, typ=POINTER))  # of the previous turn of a loop
         frame.builder.store(attribute(api, frame.builder, owner, api.object(frame.builder, _GAUSS)), kept)
         frame.builder.store(owner, where)
 
@@ -79,7 +100,7 @@ class GeneratorStates:
                 with builder.if_then(api.error(builder, status), likely=False):
                     api.call(builder, "PyErr_Clear")
 
-        frame.on_failure(restore)
+        return restore
 
     def _pointer(self) -> ir.Value:
         """Return a slot that is null until something was saved."""

@@ -7,7 +7,7 @@ dominates its uses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -36,10 +36,12 @@ from janusjit.backend.llvm.values import (
     load,
     memory_type,
 )
-from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brings_array, makes_object
+from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brings_array, lowering_of, makes_object
 from janusjit.backend.storage import Transfer
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, Node, Value
+from janusjit.ops.generators import TYPES_BY_NAME
+from janusjit.ops.registry import StateCopy
 
 _UPDATES_BY_KERNEL = frozenset({"update_take", "update_mask"})
 
@@ -81,6 +83,7 @@ class GraphLowering:
         self._nodes = NodeFunctions(module, python)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
+        self._states: dict[Value, list[Callable[[ir.IRBuilder], None]]] = {}
 
     def lower(self) -> None:
         """Emit the body."""
@@ -184,6 +187,8 @@ class GraphLowering:
             assert storage is not None
             array = node.attributes["value"].value
             self.memory.set_pointer(storage, self._constant_data(array))
+        elif isinstance(lowering := lowering_of(node), StateCopy):
+            self._lower_state_copy(node, lowering.restores)
         elif is_scalar(node):
             self._lower_scalar(node)
         else:
@@ -193,6 +198,17 @@ class GraphLowering:
         """Emit the address of a constant array's elements: by way of the object, since code names no address."""
         with self.builder.goto_entry_block():
             return self.python.api.field(self.builder, self.python.api.object(self.builder, array), ARRAY_DATA, POINTER)
+
+    def _lower_state_copy(self, node: Node, restores: bool) -> None:
+        if restores:
+            for restore in self._states[node.inputs[1]]:
+                restore(self.builder)
+            return
+        owner, bits = node.attributes["owner"], node.attributes["bits"]
+        types = TYPES_BY_NAME[owner], None if bits is None else TYPES_BY_NAME[bits]
+        generator = self.builder.inttoptr(self.scalars[node.inputs[0]].value, POINTER)
+        self._states[node.result] = self.python.copy_state(self.builder, generator, types)
+        self.scalars[node.result] = Scalar("i64", ir.Constant(I64, 0))
 
     def _lower_scalar(self, node: Node) -> None:
         if is_view_of_array(node):

@@ -7,7 +7,7 @@ same in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, Union
@@ -174,6 +174,14 @@ class PythonEmitter(Protocol):
 
     def hold_slot(self) -> ir.Value:
         """Return the address of a reference, null at first, that is released on every way out."""
+
+    def copy_state(
+        self, builder: ir.IRBuilder, generator: ir.Value, types: tuple[type, type | None]
+    ) -> list[Callable[[ir.IRBuilder], None]]:
+        """Emit a copy of the state of a random number generator (and its bit generator) of these types.
+
+        Returns what emits copying it back, at places that the copy dominates.
+        """
 
     def emit_exit(self, builder: ir.IRBuilder, recipe: ExitRecipe, operands: Sequence[Operand]) -> None:
         """Emit an exit of the graph; ends the current block."""
