@@ -26,6 +26,7 @@ from janusjit.runtime.events import (
     FunctionIdentity,
     GuardFailed,
     Hint,
+    Interrupted,
     Profiled,
     Raised,
     Specialized,
@@ -207,6 +208,8 @@ class _Builder:
         elif isinstance(event, FellBack):
             if not isinstance(event, BackedOff):
                 report.plain = event
+            self._add_reason(event, event.construct, event.where, event.hint)
+        elif isinstance(event, Interrupted):
             self._add_reason(event, event.construct, event.where, event.hint)
         elif isinstance(event, Suspended | Raised):
             self._add_reason(event, "", UNKNOWN_SPAN, None)

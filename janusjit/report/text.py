@@ -108,6 +108,10 @@ def summary_text(function: FunctionReport) -> str:
     else:
         parts.append(f"{function.profiled} profiled calls")
     parts.append(f"{function.deopts} deopt{'s' if function.deopts != 1 else ''}")
+    if counted is not None and counted.host_calls:
+        parts.append(f"{counted.host_calls} host call{'s' if counted.host_calls != 1 else ''}")
+    if counted is not None and counted.loop_entries:
+        parts.append(f"{counted.loop_entries} running loop{'s' if counted.loop_entries != 1 else ''} taken over")
     alive = f", {counted.specializations} alive" if counted is not None else ""
     parts.append(f"{function.compiled} specialization{'s' if function.compiled != 1 else ''} compiled{alive}")
     parts.append(f"capture and compilation {duration(function.compile_seconds)}")

@@ -222,6 +222,18 @@ class BackedOff(FellBack):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted(Event):
+    """A graph ended where Python has to run something, for the first time; the call goes on in another graph."""
+
+    kind: ClassVar[str] = "interrupted"
+    outcome: ClassVar[str] = "run by Python between graphs"
+    construct: str = ""
+    where: Span = UNKNOWN_SPAN
+    hint: Hint | None = None
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evicted(Event):
     """A specialization was dropped: superseded by a more general one, or the least recently hit over the limit."""
 
@@ -277,7 +289,8 @@ class Started(Event):
 KINDS: dict[str, type[Event]] = {
     kind.kind: kind
     for kind in (
-        Started, Profiled, Specialized, GuardFailed, FellBack, BackedOff, Evicted, Suspended, Raised, Counted
+        Started, Profiled, Specialized, GuardFailed, FellBack, BackedOff, Interrupted, Evicted, Suspended, Raised,
+        Counted,
     )
 }  # fmt: skip
 

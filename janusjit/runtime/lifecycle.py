@@ -65,6 +65,8 @@ class Lifecycle:
         The last compilation that was begun in the background.
     """
 
+    publisher_type = Publisher
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -83,7 +85,7 @@ class Lifecycle:
         self.cache = SpecializationCache(limit)
         self.tally = Tally()
         self.relaxations = Relaxations(static=options.static)
-        self.publisher = Publisher(identity, options.policy, stream, self.tally)
+        self.publisher = self.publisher_type(identity, options.policy, stream, self.tally)
         self._deoptimized = compiler.deoptimized
         self._builder = builder
         self._prepared: Prepared | None = None

@@ -27,6 +27,7 @@ from janusjit.runtime.events import (
     FunctionIdentity,
     GuardFailed,
     Hint,
+    Interrupted,
     Profiled,
     Raised,
     Specialized,
@@ -162,6 +163,14 @@ class Publisher:
         self._publish(event)
         self._warn(event)
 
+    def interrupted(self, failure: Failure, call: int, cost: Cost, rest: bool) -> Cause:
+        """Python runs something between graphs, or the ``rest`` of the calls from there on; return why."""
+        told = _told(failure)
+        del told["details"]
+        event = Interrupted(function=self.identity, call=call, cost=cost, call_site=call_site(), rest=rest, **told)
+        self._publish(event)
+        return event.cause
+
     def suspended(self, cause: Cause, call: int) -> None:
         """Calls run in plain Python while something lasts."""
         self._publish(Suspended(function=self.identity, cause=cause, call=call, call_site=call_site()))
@@ -175,6 +184,18 @@ class Publisher:
     def _publish(self, event: Event) -> None:
         self.tally.observe(event)
         self.stream.publish(event)
+
+
+class ContinuationPublisher(Publisher):
+    """Publishes the events of one continuation, in the name of its function."""
+
+    def fell_back(self, failure: Failure, call: int, cost: Cost) -> Cause:
+        """What is left of the calls from here on is Python's; return why."""
+        return self.interrupted(failure, call, cost, rest=True)
+
+    def backed_off(self, failure: Failure, call: int, cost: Cost, retry_after: int) -> None:
+        """What is left of a call, that no specialization fits, is Python's for a while."""
+        self.interrupted(failure, call, cost, rest=True)
 
 
 def identify(function: types.FunctionType) -> FunctionIdentity:

@@ -25,7 +25,7 @@ from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
 from janusjit.runtime.lifecycle import Lifecycle
-from janusjit.runtime.publishing import identify
+from janusjit.runtime.publishing import ContinuationPublisher, identify
 from janusjit.runtime.python_frames import HostFunction, PythonContinuation, raising
 from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.specialization import Specialization
@@ -82,8 +82,16 @@ class Resumptions:
             runner = point.runner
             if runner is None:
                 runner = point.runner = _RUNNERS[point.kind](self, point)
+                self._first_time(point)
             result = runner(result)
         return result
+
+    def _first_time(self, point: CommitPoint) -> None:
+        """Say what Python runs between graphs."""
+        if point.guard is None:
+            construct = "" if point.kind == "commit" else point.span.text
+            failure = Failure(point.code, "supportable", point.reason, construct, point.span)
+            self.owner.publisher.interrupted(failure, self.owner.number(), Cost(), rest=point.kind == "python")
 
     def run(self, continuation: Continuation, arguments: tuple[Any, ...]) -> Any:
         """Run the rest of a frame."""
@@ -299,6 +307,8 @@ class FunctionLifecycle(Lifecycle):
 
 class ContinuationLifecycle(Lifecycle):
     """The life of one continuation: specialized at once, since the function's profile covers it."""
+
+    publisher_type = ContinuationPublisher
 
     def __init__(self, resumptions: Resumptions, continuation: Continuation) -> None:
         self.owner = resumptions.owner

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 
@@ -131,3 +133,24 @@ def test_a_function_that_does_not_gain_stays_in_python(monkeypatch, plain_second
     else:
         assert step.reason.code == "cost.fragmented" and step.reason.category == "cost"
         assert "too fragmented" in step.reason.text
+
+
+def test_the_report_names_what_python_runs():
+    host = Host()
+
+    def interrupted(x):
+        y = x * 2.0
+        noted = host.total(y)
+        return y + noted
+
+    step = jj.jit(background=False)(interrupted)
+    for _ in range(10):
+        step(np.ones(3))
+    (function,) = step.report().functions
+    (row,) = (row for row in function.rows if row.reason)
+    assert row.code == "python.source" and "host.total(y)" in row.text
+    assert row.where.line == interrupted.__code__.co_firstlineno + 2
+    assert function.plain is None and function.counted.host_calls == 8
+    printed = io.StringIO()
+    step.report().print(printed, width=200)
+    assert "8 host calls" in printed.getvalue()
