@@ -21,7 +21,7 @@ from janusjit.transform.activity import BREAK, CONTINUE, Activity, terminators
 from janusjit.transform.autodiff_errors import AutodiffError
 from janusjit.transform.cotangents import ArmCotangents, Cotangents, LoopCotangents
 from janusjit.transform.recomputation import computed_again
-from janusjit.transform.residuals import Recording, tapes_of, unused_tape, way_to
+from janusjit.transform.residuals import Recording, unused_tape, way_to
 
 
 class Reverse:
@@ -40,6 +40,7 @@ class Reverse:
         self._token: Value | None = None
         self._adjoint_tapes: dict[int, int] = {}
         self._copies: set[Node] = set()
+        self._next_tape = 0
 
     def nodes(self, nodes: Sequence[Node]) -> None:
         """Go back through nodes that stand in program order."""
@@ -110,10 +111,14 @@ class Reverse:
 
     def _adjoint(self, tape: int) -> int:
         if tape not in self._adjoint_tapes:
-            self._adjoint_tapes[tape] = unused_tape(
-                self.builder.graph, (*tapes_of(self.builder), *self._adjoint_tapes.values())
-            )
+            self._adjoint_tapes[tape] = self._unused_tape()
         return self._adjoint_tapes[tape]
+
+    def _unused_tape(self) -> int:
+        if not self._next_tape:
+            self._next_tape = unused_tape(self.builder)
+        self._next_tape += 1
+        return self._next_tape - 1
 
     def _new_tape(self, tape: int) -> Value:
         return self.builder.emit("tape_new", (), {"tape": tape}, result_types=(INT,)).result
@@ -145,7 +150,7 @@ class Reverse:
             self._through(node)
             return
         around = self._recording, self._token
-        self._recording = Recording(self.builder, node)
+        self._recording = Recording(self.builder, node, self._unused_tape())
         self._token = self._recording.token
         self._through(node)
         self._recording.finish()

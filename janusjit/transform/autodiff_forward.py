@@ -18,7 +18,7 @@ from janusjit.transform.activity import ENDS, Activity
 from janusjit.transform.autodiff import needed_nodes
 from janusjit.transform.autodiff_control import Reverse, pull_back
 from janusjit.transform.cotangents import added
-from janusjit.transform.residuals import tapes_of, unused_tape
+from janusjit.transform.residuals import unused_tape
 
 
 def tangents(
@@ -77,7 +77,7 @@ class Forward:
         self._tangents: dict[Value, Value] = dict(known)
         self._sources = frozenset(known)
         self._tapes: dict[int, int] = {}
-        self._unused = unused_tape(builder.graph, tapes_of(builder))
+        self._unused = unused_tape(builder)
 
     def tangent(self, value: Value) -> Value | None:
         """Return the tangent of a value; None if it is zero."""

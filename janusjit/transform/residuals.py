@@ -13,7 +13,7 @@ from itertools import combinations
 
 from janusjit.ir.builder import GraphBuilder, Substitution
 from janusjit.ir.dims import DimExpr, Symbol, symbols_of
-from janusjit.ir.graph import Graph, Node, Region, Value, walk
+from janusjit.ir.graph import Node, Region, Value, walk
 from janusjit.ir.types import INT
 from janusjit.ir.verify import symbols_in
 from janusjit.transform.activity import BREAK, CONTINUE, ENDS, terminators
@@ -21,10 +21,12 @@ from janusjit.transform.autodiff_errors import AutodiffError
 from janusjit.transform.recomputation import Choice, choose
 
 
-def unused_tape(graph: Graph, others: Iterable[int] = ()) -> int:
-    """Return the number of a tape that no operation of the graph is on."""
-    used: set[int] = {node.attributes["tape"] for node in graph.walk() if "tape" in node.attributes}
-    return max([*used, *others, 0]) + 1
+def unused_tape(builder: GraphBuilder) -> int:
+    """Return a number above those of all tapes in the graph and in the open regions, which may be no part of it yet."""
+    regions = (builder.graph.body, *builder.open_regions)
+    nodes = (node for region in regions for node in walk(region))
+    used: Iterable[int] = (node.attributes["tape"] for node in nodes if "tape" in node.attributes)
+    return max(used, default=0) + 1
 
 
 def way_to(region: Region, end: Node) -> list[Node]:
@@ -94,6 +96,8 @@ class Recording:
         Appends the backward pass; ``root`` stands in one of its open regions.
     root : Node
         The branch or loop.
+    tape : int
+        The number of a tape that nothing is on yet.
 
     Attributes
     ----------
@@ -103,9 +107,9 @@ class Recording:
         The branches and loops, ``root`` among them, that are gone back through.
     """
 
-    def __init__(self, builder: GraphBuilder, root: Node) -> None:
+    def __init__(self, builder: GraphBuilder, root: Node, tape: int) -> None:
         self._builder, self._root = builder, root
-        self._tape = {"tape": unused_tape(builder.graph, tapes_of(builder))}
+        self._tape = {"tape": tape}
         self.token = Value(INT)
         self.visited: set[Node] = set()
         self._frames: dict[Node, Frame] = {}
@@ -114,7 +118,6 @@ class Recording:
         self._begin = len(builder.region.nodes)
         self._home = builder.region
         self._substitution = Substitution()
-        self._known = {*builder.graph.symbols, *(s for r in builder.open_regions for s in _bound_by(r.nodes))}
         self._start = Node("tape_new", (), (INT,), dict(self._tape), root.span)
         region = next(region for region in builder.open_regions if root in region.nodes)
         region.nodes.insert(region.nodes.index(root), self._start)
@@ -204,17 +207,26 @@ class Recording:
         wanted = [_used_by(pop.users, defined) for pop in frame.pops]
         everything = list(dict.fromkeys(value for values in wanted for value in values))
         frame.choice = choose(everything, frame.way, defined)
-        spoken_of = symbols_of(dim for value in frame.choice.kept for dim in value.type.shape)
-        spoken_of |= {symbol for pop in frame.pops for node in pop.users for symbol in _mentioned(node)}
-        frame.counts = [s for s in _bound_by(frame.way) if s in spoken_of and s not in self._known]
-        self._check_counts(frame)
+        frame.counts = self._counts(frame)
         for pop, values in zip(frame.pops, wanted, strict=True):
             self._complete(frame, pop, values)
 
-    def _check_counts(self, frame: Frame) -> None:
+    def _counts(self, frame: Frame) -> list[Symbol]:
+        """Return the dimensions bound on a frame's way that are spoken of behind its pops, and not known there."""
+        bound = _bound_by(frame.way)
+        if not bound:
+            return []
+        known = {*self._builder.graph.symbols, *(s for r in self._builder.open_regions for s in _bound_by(r.nodes))}
+        spoken_of = symbols_of(dim for value in frame.choice.kept for dim in value.type.shape)
+        spoken_of |= {symbol for pop in frame.pops for node in pop.users for symbol in _mentioned(node)}
+        counts = [symbol for symbol in bound if symbol in spoken_of and symbol not in known]
+        self._check_bound_once(frame, counts)
+        return counts
+
+    def _check_bound_once(self, frame: Frame, counts: Sequence[Symbol]) -> None:
         """Raise if a dimension would be bound where it is bound already."""
         for one, other in combinations(frame.pops, 2):
-            if frame.counts and (one.region in other.around or other.region in one.around):
+            if counts and (one.region in other.around or other.region in one.around):
                 what = "an array of a length known at run time only is needed by two gradients at once"
                 raise AutodiffError("autodiff.run_time_length", what, frame.end)
 
@@ -312,12 +324,6 @@ def _add_result(node: Node, like: Value | None = None) -> Value:
     result = Value(INT if like is None else like.type, node, len(node.results))
     node.results += (result,)
     return result
-
-
-def tapes_of(builder: GraphBuilder) -> list[int]:
-    """Return the tapes used in the open regions, which may belong to no node of the graph yet."""
-    nodes = (node for region in builder.open_regions for node in walk(region))
-    return [node.attributes["tape"] for node in nodes if "tape" in node.attributes]
 
 
 def _regions_in(node: Node) -> Iterable[Region]:
