@@ -9,9 +9,10 @@ import pytest
 
 from janusjit.backend.llvm.compile import compile_graph
 from janusjit.backend.reference import interpret
+from janusjit.ir.boxes import ArrayBox, ExitRecipe, ScalarBox, SequenceBox
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, Value
-from janusjit.transform.autodiff import gradients
+from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.passes import optimize
 from janusjit.transform.typed import verify_graph
@@ -184,3 +185,66 @@ def test_lengths_known_at_run_time_only(place: str) -> None:
         after, before = (float(interpret(graph, (given + h * np.eye(5)[axis],))[0]) for h in (STEP, -STEP))
         np.testing.assert_allclose(gradient[axis], (after - before) / (2 * STEP), rtol=1e-6, atol=1e-8)
     assert np.isfinite(value)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_ways_out_of_the_graph_have_no_gradient(leaves: bool) -> None:
+    """An arm that returns is not gone back through: what comes behind it runs only if it was not taken."""
+    program = Program()
+    x, limit = program.input(np.zeros(3)), program.input(np.float64(0))
+
+    def leave(value: Value) -> None:
+        box = SequenceBox(tuple, (ScalarBox(0, "numpy.f64"), ArrayBox(1, 1)))
+        program.builder.exit((program.reduce("sum", value), value), ExitRecipe(box))
+
+    def turn(i: Value, h: Value) -> None:
+        program.branch(program.equal(i, 0), lambda: program.end("break", h), lambda: program.end("yield"))
+        large = program.emit("greater", program.reduce("sum", h), limit)
+        (following,) = program.branch(large, lambda: leave(h), lambda: program.end("yield", program.sin(h)))
+        program.end("continue", program.subtract(i, 1), program.multiply(following, h))
+
+    (result,) = program.loop([program.constant(2, "i64"), x], turn, [x.type])
+    small = program.emit("less", program.reduce("sum", result), limit)
+    (after,) = program.branch(small, lambda: program.end("yield", program.exp(result)), lambda: leave(result))
+    total = program.reduce("sum", after)
+    (found,) = gradients(program.builder, [total], [program.constant(1.0)], [x])
+    assert found is not None
+    graph = program.finish(total, found)
+    given = np.array([0.5, -0.3, 1.2])
+    value, gradient = compiled_and_interpreted(graph, (given, np.float64(0.0 if leaves else 9.0)))
+    if leaves:
+        np.testing.assert_array_equal(gradient, given)
+        return
+    u = np.sin(given) * given
+    du = np.cos(given) * given + np.sin(given)
+    v = np.sin(u) * u
+    np.testing.assert_allclose(value, np.exp(v).sum())
+    np.testing.assert_allclose(gradient, np.exp(v) * (np.cos(u) * u + np.sin(u)) * du, rtol=1e-12)
+
+
+def test_zeros_stay_symbolic() -> None:
+    program = Program()
+    x = program.input(np.zeros(3))
+    y = program.exp(x)
+    (found,) = gradients(program.builder, [program.reduce("sum", y)], [program.constant(1.0)], [x])
+    assert found is not None and gradients(program.builder, [y], [None], [x]) == [None]
+    assert gradients(program.builder, [program.emit("floor", y)], [y], [x]) == [None]
+
+
+def test_what_has_no_gradient_says_so() -> None:
+    program = Program()
+    x = program.input(np.zeros(3))
+    unique = program.emit("unique", x, symbol=Symbol("n", 0))
+    with pytest.raises(AutodiffError, match="unique has no gradient: which elements are left") as raised:
+        gradients(program.builder, [program.reduce("sum", unique)], [program.constant(1.0)], [x])
+    assert raised.value.code == "autodiff.not_differentiable"
+
+
+def test_a_gradient_across_an_open_loop_is_refused() -> None:
+    program = Program()
+    x = program.input(np.zeros(3))
+    with program.builder.nested((x.type,)) as body:
+        y = program.sin(body.parameters[0])
+        with pytest.raises(AutodiffError, match="outside the loop"):
+            gradients(program.builder, [y], [y], [x])
+        program.end("break", y)
