@@ -8,9 +8,11 @@ RUN = $(VENV)/bin/python
 WORKERS ?= 2
 # further arguments of pytest, as SELECT='tests/api -k explain'
 SELECT ?=
+# what `make peers` compares with
+PEERS ?= jax numba pytensor torch
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench readme lint typecheck check install clean
+.PHONY: help demo test bench peers readme lint typecheck check install clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +33,10 @@ test: $(VENV)/.installed ## run the tests
 
 bench: $(VENV)/.installed ## time the examples and the micro cases against NumPy
 	$(RUN) -m benchmarks
+
+peers: $(VENV)/.installed ## time janusjit beside JAX, PyTorch, Numba and PyTensor, as far as PEERS installs them
+	$(RUN) -m pip install --quiet $(PEERS)
+	$(RUN) -m benchmarks peers
 
 readme: $(VENV)/.installed ## put what the demonstration prints into README.md
 	$(RUN) docs/refresh_readme.py

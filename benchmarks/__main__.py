@@ -17,35 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 
 import janusjit
+from benchmarks.blas import blas_settings, processor_name
 from benchmarks.cases import OVERHEAD
+from benchmarks.peers.__main__ import main as compare_peers
 from benchmarks.plot import write_plot
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def blas_settings() -> dict[str, str | None]:
-    """Return the two settings: a name, and the value of ``OPENBLAS_CORETYPE`` (None: unset)."""
-    pools = threadpoolctl.threadpool_info()
-    chosen = next((pool["architecture"] for pool in pools if pool["internal_api"] == "openblas"), "")
-    other = "Haswell" if chosen in ("SkylakeX", "Cooperlake", "SapphireRapids") else "SkylakeX"
-    if other == "SkylakeX" and "avx512f" not in _processor_flags():
-        other = "Nehalem"
-    return {f"default ({chosen or 'unknown'})": None, other: other}
-
-
-def _processor_flags() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
-
-
-def _processor_name() -> str:
-    for line in _processor_flags().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def run_worker(core_type: str | None, threads: int, extra: list[str]) -> dict[str, Any]:
@@ -105,6 +84,8 @@ def print_tables(rows: list[dict[str, Any]], settings: list[str]) -> None:
 
 def main() -> int:
     """Run the benchmarks from the command line; return 1 if a result differed."""
+    if sys.argv[1:2] == ["peers"]:
+        return compare_peers(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repeats: rough figures in a minute")
     parser.add_argument("--threads", type=int, default=1, help="BLAS threads, the same for both sides")
@@ -125,7 +106,7 @@ def main() -> int:
 def write_results(rows: list[dict[str, Any]], threads: int) -> None:
     """Write the figures and the plot."""
     environment = {
-        "processor": _processor_name(),
+        "processor": processor_name(),
         "threads": threads,
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -1,0 +1,129 @@
+"""The rows of the comparison: a program and the sizes it runs at.
+
+Owns `Row` and `ROWS`. Invariant: `Row.arguments` gives every contestant equal arrays of one dtype, the state first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    name, program : str
+        What the table calls it, and the function it runs in each contestant's modules.
+    state : int
+        How many leading arguments a step replaces.
+    make : callable
+        Returns the arguments, given a random generator; they are cast to the dtype.
+    dtypes : tuple of str
+        What it is run in.
+    """
+
+    name: str
+    program: str
+    state: int
+    make: Callable[[np.random.Generator], tuple[np.ndarray[Any, Any], ...]]
+    dtypes: tuple[str, ...] = ("float64", "float32")
+
+    def arguments(self, dtype: str) -> list[np.ndarray[Any, Any]]:
+        """Return fresh arguments, the same at each call."""
+        return [np.ascontiguousarray(array, dtype) for array in self.make(np.random.default_rng(0))]
+
+
+def _one_hot(rng: np.random.Generator, count: int, classes: int) -> np.ndarray[Any, Any]:
+    return np.eye(classes)[rng.integers(0, classes, count)]
+
+
+def _mlp(inputs: int, hidden: int, outputs: int, batch: int) -> Callable[[np.random.Generator], tuple[Any, ...]]:
+    def make(rng: np.random.Generator) -> tuple[Any, ...]:
+        shapes = ((inputs, hidden), (hidden,), (hidden, outputs), (outputs,))
+        weights = [rng.standard_normal(shape) / np.sqrt(inputs) for shape in shapes]
+        zeros = [np.zeros(shape) for shape in shapes * 2]
+        x, y = rng.standard_normal((batch, inputs)), _one_hot(rng, batch, outputs)
+        return (*weights, *zeros, np.zeros(1), x, y)
+
+    return make
+
+
+def _char_rnn(rng: np.random.Generator) -> tuple[Any, ...]:
+    words, hidden, steps = 60, 64, 25
+    shapes = ((words, hidden), (hidden, hidden), (hidden, words), (hidden,), (words,))
+    weights = [rng.standard_normal(shape) * 0.1 for shape in shapes]
+    return (*weights, _one_hot(rng, steps, words), _one_hot(rng, steps, words))
+
+
+def _lstm(rng: np.random.Generator) -> tuple[Any, ...]:
+    inputs, hidden, outputs, batch, steps = 32, 64, 8, 32, 35
+    shapes = ((inputs, 4 * hidden), (hidden, 4 * hidden), (4 * hidden,), (hidden, outputs))
+    weights = [rng.standard_normal(shape) * 0.1 for shape in shapes]
+    return (*weights, rng.standard_normal((steps, batch, inputs)), rng.standard_normal((batch, outputs)))
+
+
+def _normal(*shapes: tuple[int, ...]) -> Callable[[np.random.Generator], tuple[Any, ...]]:
+    return lambda rng: tuple(rng.standard_normal(shape) for shape in shapes)
+
+
+def _logistic(rng: np.random.Generator) -> tuple[Any, ...]:
+    return np.zeros(50), rng.standard_normal((10_000, 50)), rng.integers(0, 2, 10_000)
+
+
+def _kmeans(rng: np.random.Generator) -> tuple[Any, ...]:
+    points = rng.standard_normal((5000, 16))
+    return points[:10].copy(), points
+
+
+def _als(rng: np.random.Generator) -> tuple[Any, ...]:
+    x, w = rng.uniform(1.0, 5.0, (400, 64)), rng.uniform(size=(400, 64)) < 0.5
+    return rng.uniform(-1, 1, (400, 8)), rng.uniform(-1, 1, (8, 64)), x * w, w
+
+
+def _black_scholes(rng: np.random.Generator) -> tuple[Any, ...]:
+    return tuple(rng.uniform(low, high, 1_000_000) for low, high in ((50, 150), (50, 150), (0.2, 2.0)))
+
+
+def _cross_entropy(rng: np.random.Generator) -> tuple[Any, ...]:
+    return rng.standard_normal((128, 10_000)), _one_hot(rng, 128, 10_000)
+
+
+def _nbody(rng: np.random.Generator) -> tuple[Any, ...]:
+    return rng.standard_normal((256, 3)), np.zeros((256, 3)), rng.uniform(0.5, 1.5, 256)
+
+
+def _adam(rng: np.random.Generator) -> tuple[Any, ...]:
+    n = 1_000_000
+    return rng.standard_normal(n), np.zeros(n), np.zeros(n), np.zeros(1), rng.standard_normal(n)
+
+
+def _rows() -> Iterator[Row]:
+    yield Row("MLP 64-32-10, batch 32, Adam", "mlp_step", 13, _mlp(64, 32, 10, 32))
+    yield Row("MLP 256-256-10, batch 64, Adam", "mlp_step", 13, _mlp(256, 256, 10, 64))
+    yield Row("MLP 784-1024-10, batch 128, Adam", "mlp_step", 13, _mlp(784, 1024, 10, 128))
+    yield Row("character RNN, 25 steps", "char_rnn_step", 5, _char_rnn)
+    yield Row("LSTM, 35 steps", "lstm_step", 4, _lstm)
+    yield Row("logistic regression, full batch", "logistic_step", 1, _logistic)
+    yield Row("k-means iteration", "kmeans_iteration", 1, _kmeans)
+    yield Row("ALS-CG, whole loop", "als_cg", 0, _als)
+    yield Row("Black–Scholes, 1M options", "black_scholes", 0, _black_scholes)
+    yield Row("softmax cross-entropy 128×10000", "softmax_cross_entropy", 0, _cross_entropy)
+    yield Row("layer norm 4096×1024", "layer_norm", 0, _normal((4096, 1024), (1024,), (1024,)))
+    yield Row("Jacobi 512×512, 20 sweeps", "jacobi", 1, _normal((512, 512)))
+    yield Row("N-body, 256 bodies", "nbody_step", 2, _nbody)
+    yield Row("Adam, 1M parameters", "adam_step", 4, _adam)
+    for n in (16, 32, 64, 128, 256, 512, 1024, 2048):
+        yield Row(f"product {n}×{n}×{n}", "matmul", 0, _normal((n, n), (n, n)))
+    for m, k, n in ((1, 512, 512), (512, 512, 1), (32, 784, 64), (2048, 64, 8), (8, 2048, 8)):
+        yield Row(f"product {m}×{k}×{n}", "matmul", 0, _normal((m, k), (k, n)))
+    for n in (10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000):
+        yield Row(f"chain of 8, {n}", "chain", 0, _normal((n,), (n,)))
+
+
+ROWS = list(_rows())

@@ -1,0 +1,143 @@
+"""Times rows in one process, that is under one BLAS setting and one number of threads; prints one JSON object.
+
+Owns the method: every contestant is warmed up, then blocks of calls are timed in turn, contestant after contestant, so
+that what else the machine does meets all of them. The figure is the least of the medians over the rounds. Invariant:
+the process is bound to as many processors as it has threads, so no contestant has more of them than another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.contestants import CONTESTANTS, NotExpressed, Step
+from benchmarks.peers.rows import ROWS, Row
+
+#: calls before timing; under @jit they include profiling and compilation
+WARM_UP_CALLS = 6
+#: what `torch.compile` or PyTensor may take for one program before it counts as not expressed
+PREPARATION_SECONDS = 120
+
+
+def prepare(name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
+    """Return a contestant's step, warmed up, and its results after the warm-up."""
+    step = CONTESTANTS[name](row, row.arguments(dtype))
+    results: list[Any] = []
+    for _ in range(WARM_UP_CALLS):
+        results = step.results()
+    return step, results
+
+
+def prepare_within(seconds: int, name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
+    """Return `prepare`, or raise TimeoutError."""
+
+    def give_up(number: int, frame: Any) -> None:
+        raise TimeoutError(f"more than {seconds} s to prepare")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        return prepare(name, row, dtype)
+    finally:
+        signal.alarm(0)
+
+
+def measure(row: Row, dtype: str, names: list[str], rounds: int, block_seconds: float) -> dict[str, Any]:
+    """Time one row."""
+    steps: dict[str, Step] = {}
+    expected: list[Any] = []
+    absent: dict[str, str] = {}
+    different: list[str] = []
+    for name in names:
+        try:
+            steps[name], results = prepare_within(PREPARATION_SECONDS, name, row, dtype)
+        except (ImportError, NotExpressed, TimeoutError) as reason:
+            absent[name] = f"{type(reason).__name__}: {reason}"
+        except Exception as failure:  # noqa: BLE001 - a peer that fails is a gap in the table, not the end of it
+            absent[name] = f"fails: {type(failure).__name__}: {str(failure)[:200]}"
+        else:
+            expected = expected or results
+            if not _agree(expected, results, dtype):
+                different.append(name)
+    seconds = _time_in_turn(steps, rounds, block_seconds)
+    jitted = steps.get("janusjit")
+    in_graph = True
+    if jitted is not None and jitted.counts is not None:
+        before = jitted.counts()
+        jitted.run(3)
+        in_graph = jitted.counts() - before == 3
+    return {
+        "name": row.name,
+        "dtype": dtype,
+        "seconds": seconds,
+        "absent": absent,
+        "different": different,
+        "in_graph": in_graph,
+    }
+
+
+def _agree(expected: list[Any], results: list[Any], dtype: str) -> bool:
+    tolerance = 2e-2 if dtype == "float32" else 1e-5  # six steps amplify differences in the last place
+    return len(expected) == len(results) and all(
+        np.allclose(one, other, rtol=tolerance, atol=tolerance) for one, other in zip(expected, results, strict=True)
+    )
+
+
+def _time_in_turn(steps: dict[str, Step], rounds: int, block_seconds: float) -> dict[str, float]:
+    calls = {name: _calls_a_block(step, block_seconds) for name, step in steps.items()}
+    medians: dict[str, list[float]] = {name: [] for name in steps}
+    gc.disable()
+    for _ in range(rounds):
+        blocks: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(3):
+            for name, step in steps.items():
+                started = time.perf_counter()
+                step.run(calls[name])
+                blocks[name].append((time.perf_counter() - started) / calls[name])
+        for name, times in blocks.items():
+            medians[name].append(statistics.median(times))
+    gc.enable()
+    return {name: min(times) for name, times in medians.items()}
+
+
+def _calls_a_block(step: Step, block_seconds: float) -> int:
+    step.run(1)
+    started = time.perf_counter()
+    step.run(1)
+    return max(1, min(2000, int(block_seconds / (time.perf_counter() - started))))
+
+
+def main() -> None:
+    """Time the rows whose names contain ``--only`` and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--block-seconds", type=float, default=0.01)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--contestants", default=",".join(CONTESTANTS))
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.threads :])
+    rows = []
+    for row in ROWS:
+        for dtype in row.dtypes:
+            if any(part in f"{row.name} {dtype}" for part in options.only.split("|")):
+                rows.append(
+                    measure(row, dtype, options.contestants.split(","), options.rounds, options.block_seconds)
+                )
+                figures = "  ".join(f"{name} {1e6 * s:.4g}" for name, s in rows[-1]["seconds"].items())
+                print(f"  {row.name} {dtype}: {figures} µs", file=sys.stderr, flush=True)
+    json.dump({"rows": rows}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
