@@ -6,7 +6,7 @@ computed by a `FusedStep` inside itself; views are no steps, since they only say
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from janusjit.ir.dims import Dim
@@ -76,8 +76,12 @@ class Plan:
         """Yield every step, outer before inner, in execution order."""
         yield from walk(self.steps)
 
+    def text(self, chosen: Mapping[Node, str]) -> str:
+        """Return the steps as text, with how nodes are computed where there was a choice."""
+        return "\n".join(_lines(self.steps, "", chosen))
+
     def __str__(self) -> str:
-        return "\n".join(_lines(self.steps, ""))
+        return self.text({})
 
 
 def walk(steps: list[Step]) -> Iterator[Step]:
@@ -195,7 +199,7 @@ def root(value: Value) -> Value:
     return value
 
 
-def _lines(steps: list[Step], indent: str) -> Iterator[str]:
+def _lines(steps: list[Step], indent: str, chosen: Mapping[Node, str]) -> Iterator[str]:
     for step in steps:
         if isinstance(step, FusedStep):
             shape = ",".join(map(str, step.shape))
@@ -205,6 +209,7 @@ def _lines(steps: list[Step], indent: str) -> Iterator[str]:
             yield f"{indent}{step.time}: {step.node.op}"
             for body in step.bodies:
                 yield f"{indent}  region"
-                yield from _lines(body, indent + "    ")
+                yield from _lines(body, indent + "    ", chosen)
         elif isinstance(step, NodeStep):
-            yield f"{indent}{step.time}: {step.node.op}"
+            how = f" by {chosen[step.node]}" if step.node in chosen else ""
+            yield f"{indent}{step.time}: {step.node.op}{how}"

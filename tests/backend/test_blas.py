@@ -141,8 +141,8 @@ def test_special_values_spread_as_in_numpy() -> None:
 
 
 def test_large_products_call_blas() -> None:
-    a, b = random_operands(((64, 64), (64, 64)), "f32")
-    out = np.empty((64, 64), np.float32)
+    a, b = random_operands(((256, 256), (256, 256)), "f32")
+    out = np.empty((256, 256), np.float32)
     assert "janusjit_gemm_f32" in ArrayKernel(emit_matmul, (a, b, out)).module.assembly
     assert blas_routine(ir.Module(), "gemm", "f32") is not None
 
@@ -153,7 +153,7 @@ def test_products_are_those_of_numpys_own_blas():
     step = janusjit.jit(background=False)(_product)
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
-        a, b = rng.normal(size=(65, 130)).astype(dtype), rng.normal(size=(130, 33)).astype(dtype)
+        a, b = rng.normal(size=(265, 130)).astype(dtype), rng.normal(size=(130, 233)).astype(dtype)
         for _ in range(4):
             result = step(a, b)
         np.testing.assert_array_equal(result, a @ b)

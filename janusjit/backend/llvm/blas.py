@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy, emit_loop_product
 from janusjit.backend.llvm.blas_routines import emit_product
+from janusjit.backend.llvm.gemm import emit_known_product
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
 
 #: products of up to this many multiplications are faster as inline loops than as calls of BLAS
@@ -18,8 +19,8 @@ LOOP_LIMIT = 128
 
 def emit_matmul(
     context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue, accumulate: bool = False
-) -> None:
-    """Emit ``out[...] = a @ b``, or ``out += a @ b``.
+) -> str:
+    """Emit ``out[...] = a @ b``, or ``out += a @ b``; return how, in words.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def emit_matmul(
         b = replace(b, dims=(*b.dims, 1), strides=(*b.strides, item_size(b.dtype)))
         out = _insert_axis(out, out.rank)
     a, out = _merge_batch_into_rows(context, a, b, out)
-    _emit_batches(context, a, b, out, accumulate)
+    return _emit_batches(context, a, b, out, accumulate)
 
 
 def _insert_axis(array: ArrayValue, position: int) -> ArrayValue:
@@ -70,14 +71,13 @@ def _merged(context: KernelContext, array: ArrayValue) -> ArrayValue:
     return replace(array, dims=dims, strides=strides)
 
 
-def _emit_batches(context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue, accumulate: bool) -> None:
+def _emit_batches(context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue, accumulate: bool) -> str:
     """Emit a loop over the first batch dimension of ``out``, to which the operands' are broadcast."""
     if out.rank == 2:
-        _emit_matrices(context, _matrix(a), _matrix(b), _matrix(out), accumulate)
-        return
+        return _emit_matrices(context, _matrix(a), _matrix(b), _matrix(out), accumulate)
     with context.loop(out.dims[0]) as index:
         parts = [_batch_element(context, operand, index, out.rank) for operand in (a, b, out)]
-        _emit_batches(context, parts[0], parts[1], parts[2], accumulate)
+        return _emit_batches(context, parts[0], parts[1], parts[2], accumulate)
 
 
 def _batch_element(context: KernelContext, array: ArrayValue, index: Extent, rank: int) -> ArrayValue:
@@ -92,10 +92,14 @@ def _matrix(array: ArrayValue) -> Matrix:
     return Matrix(array.dtype, array.pointer, *array.dims, *array.strides)
 
 
-def _emit_matrices(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, accumulate: bool) -> None:
+def _emit_matrices(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, accumulate: bool) -> str:
+    chosen = None if accumulate else emit_known_product(context, a, b, out)
+    if chosen is not None:
+        return chosen
     if out.dtype not in ("f32", "f64") or _is_small(out, a.columns):
         emit_loop_product(context, a, b, out, accumulate)
-    elif _is_addressable(out):
+        return "loops"
+    if _is_addressable(out):
         emit_product(context, a, b, out, accumulate)
     elif _is_addressable(out.transposed):
         emit_product(context, b.transposed, a.transposed, out.transposed, accumulate)
@@ -105,6 +109,7 @@ def _emit_matrices(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, ac
             emit_copy(context, out, fresh)
         emit_product(context, a, b, fresh, accumulate)
         emit_copy(context, fresh, out)
+    return "BLAS"
 
 
 def _is_small(out: Matrix, depth: Extent) -> bool:

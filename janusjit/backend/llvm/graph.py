@@ -60,17 +60,12 @@ class GraphLowering:
     python : PythonEmitter
         The entry function: its inputs, and its ways out.
 
-    Attributes
-    ----------
-    plan : str
-        The steps, as text.
     """
 
     def __init__(self, module: ir.Module, builder: ir.IRBuilder, graph: Graph, python: PythonEmitter) -> None:
         self.builder, self.python = builder, python
         self._plan = make_plan(graph)
         self.graph = self._plan.graph
-        self.plan = str(self._plan)
         self.placement = assign(self._plan)
         self.scalars = _constants(builder, self.graph)
         self.extents = Extents(builder, python.symbols)
@@ -84,6 +79,11 @@ class GraphLowering:
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
         self._states: dict[Value, list[Callable[[ir.IRBuilder], None]]] = {}
+
+    @property
+    def plan(self) -> str:
+        """The steps as text, once they have been lowered, with the choices made for them."""
+        return self._plan.text(self._nodes.chosen)
 
     def lower(self) -> None:
         """Emit the body."""

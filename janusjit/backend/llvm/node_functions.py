@@ -7,7 +7,7 @@ operation and calls it. Invariant: uses with the same attributes, element types 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Union
 
 from llvmlite import ir
 
@@ -32,14 +32,22 @@ from janusjit.backend.plan import may_fail
 from janusjit.ir.graph import Node
 from janusjit.ops.registry import OPS, Contract, Library, ObjectCall, Reduce
 
-Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], None]
+Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], Union[str, None]]
 
 
 class NodeFunctions:
-    """The functions of a module's single operations, each emitted at its first use."""
+    """The functions of a module's single operations, each emitted at its first use.
+
+    Attributes
+    ----------
+    chosen : dict
+        How a node is computed, in words, where there was a choice.
+    """
 
     def __init__(self, module: ir.Module, python: PythonEmitter) -> None:
         self._module, self._python = module, python
+        self.chosen: dict[Node, str] = {}
+        self._choices: dict[tuple[Any, ...], str] = {}
         self._functions: dict[tuple[Any, ...], ir.Function] = {}
 
     def call(
@@ -75,7 +83,11 @@ class NodeFunctions:
             name = f"{node.op}.{len(self._functions)}"
             function = ir.Function(self._module, ir.FunctionType(result, types), name)
             self._functions[key] = function
-            self._emit(function, signature, node, (inputs, outputs), emit)
+            chosen = self._emit(function, signature, node, (inputs, outputs), emit)
+            if chosen is not None:
+                self._choices[key] = chosen
+        if key in self._choices:
+            self.chosen[node] = self._choices[key]
         return builder.call(function, signature.arguments)
 
     def _emit(
@@ -85,7 +97,7 @@ class NodeFunctions:
         node: Node,
         operands: tuple[Sequence[Operand], Sequence[ArrayValue]],
         emit: Emit,
-    ) -> None:
+    ) -> str | None:
         function.linkage = "internal"
         function.attributes.add("noinline")
         for argument in function.args:
@@ -94,8 +106,9 @@ class NodeFunctions:
         context = KernelContext(function, self._python)
         inputs = [signature.inside(function, operand) for operand in operands[0]]
         outputs = [signature.inside(function, operand) for operand in operands[1]]
-        emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])
+        chosen = emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])
         context.finish()
+        return chosen
 
 
 class _Signature:
@@ -151,9 +164,9 @@ def _emitter_of(node: Node) -> Emit:
     return emit_structured
 
 
-def _emit_product(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> None:
+def _emit_product(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> str:
     a, b = (context.as_array(operand) for operand in inputs)
-    emit_matmul(context, a, b, outputs[0])
+    return emit_matmul(context, a, b, outputs[0])
 
 
 def _emit_count(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> None:

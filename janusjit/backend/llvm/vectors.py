@@ -1,0 +1,70 @@
+"""Vectors of a given width in LLVM IR: loads and stores of neighbours, in part too, and arithmetic rounded once.
+
+Invariant: memory beyond the elements in use is neither read nor written.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.gemm_tiling import Piece
+from janusjit.backend.llvm.values import I1, I32, VOID, KernelContext, item_size, memory_type
+
+
+def vector_type(dtype: str, lanes: int) -> ir.VectorType:
+    """Return the type of a vector of ``lanes`` elements."""
+    return ir.VectorType(memory_type(dtype), lanes)
+
+
+def zeros(type_: ir.Type) -> ir.Constant:
+    """Return the constant whose elements are all zero."""
+    return ir.Constant(type_, None)
+
+
+def splat(builder: ir.IRBuilder, element: ir.Value, type_: ir.VectorType) -> ir.Value:
+    """Return the vector all of whose elements are ``element``."""
+    undefined = ir.Constant(type_, ir.Undefined)
+    one = builder.insert_element(undefined, element, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, undefined, zeros(ir.VectorType(I32, type_.count)))
+
+
+def multiply_add(context: KernelContext, dtype: str, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """Return ``x * y + z``, rounded once."""
+    fma = context.declare(f"llvm.fma.v{x.type.count}{dtype}", x.type, [x.type] * 3)
+    return context.builder.call(fma, [x, y, z])
+
+
+def add_up(context: KernelContext, dtype: str, vector: ir.Value) -> ir.Value:
+    """Return the sum of a vector's elements, in an order that suits the machine."""
+    if vector.type.count == 1:
+        return context.builder.extract_element(vector, ir.Constant(I32, 0))
+    element = vector.type.element
+    function = context.declare(f"llvm.vector.reduce.fadd.v{vector.type.count}{dtype}", element, [element, vector.type])
+    return context.builder.call(function, [ir.Constant(element, -0.0), vector], fastmath=("reassoc",))
+
+
+def load_piece(context: KernelContext, dtype: str, pointer: ir.Value, piece: Piece) -> ir.Value:
+    """Return the elements of a piece whose first is at ``pointer``, and zeros for those that are not there."""
+    type_ = vector_type(dtype, piece.lanes)
+    if piece.used == piece.lanes:
+        return context.builder.load(pointer, typ=type_, align=item_size(dtype))
+    mask, align = _mask(piece), ir.Constant(I32, item_size(dtype))
+    name = f"llvm.masked.load.v{piece.lanes}{dtype}.p0"
+    function = context.declare(name, type_, [pointer.type, I32, mask.type, type_])
+    return context.builder.call(function, [pointer, align, mask, zeros(type_)])
+
+
+def store_piece(context: KernelContext, dtype: str, value: ir.Value, pointer: ir.Value, piece: Piece) -> None:
+    """Store the elements of a piece that are there, the first to ``pointer``."""
+    if piece.used == piece.lanes:
+        context.builder.store(value, pointer, align=item_size(dtype))
+        return
+    mask, align = _mask(piece), ir.Constant(I32, item_size(dtype))
+    name = f"llvm.masked.store.v{piece.lanes}{dtype}.p0"
+    function = context.declare(name, VOID, [value.type, pointer.type, I32, mask.type])
+    context.builder.call(function, [value, pointer, align, mask])
+
+
+def _mask(piece: Piece) -> ir.Value:
+    lanes = [ir.Constant(I1, int(lane < piece.used)) for lane in range(piece.lanes)]
+    return ir.Constant(ir.VectorType(I1, piece.lanes), lanes)

@@ -1,0 +1,124 @@
+"""Products in registers: the tilings, every way through them, and what the plan says."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import janusjit as jj
+from janusjit.backend.llvm import gemm
+from janusjit.backend.llvm.blas import emit_matmul
+from janusjit.backend.llvm.gemm_tiling import MULTIPLICATIONS, Machine, choose, is_worth_it, pieces
+from janusjit.ir.types import DTYPES
+from tests.backend.kernel_harness import ArrayKernel
+from tests.backend.test_blas import assert_as_good_as_numpy, laid_out, multiply, random_operands
+
+MACHINES = [Machine(64, 32, True), Machine(32, 16, False), Machine(16, 32, False)]
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["f32", "f64"]), st.sampled_from(MACHINES))
+def test_tiles_cover_the_result_and_fit_the_registers(rows: int, columns: int, dtype: str, machine: Machine) -> None:
+    tiling = choose(rows, columns, dtype, machine)
+    assert tiling.rows <= rows <= tiling.rows * tiling.row_tiles
+    assert tiling.columns <= columns <= tiling.columns * tiling.column_tiles
+    vectors = len(tiling.pieces)
+    assert tiling.rows * vectors * tiling.ways + vectors + 1 <= machine.registers or tiling.ways == 1
+    assert [piece.start for piece in tiling.pieces] == list(
+        itertools.accumulate((piece.used for piece in tiling.pieces[:-1]), initial=0)
+    )
+
+
+@given(st.integers(0, 100), st.sampled_from([4, 8, 16]), st.booleans())
+def test_pieces_are_vectors_that_are_full_or_masked(count: int, lanes: int, has_masks: bool) -> None:
+    cut = pieces(count, lanes, has_masks)
+    assert sum(piece.used for piece in cut) == count
+    assert all(piece.used == piece.lanes or has_masks for piece in cut)
+    assert all(piece.lanes in (1, 2, 4, 8, 16) and piece.lanes <= lanes for piece in cut)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=["avx512", "avx2", "neon"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_any_shape_and_layout(dtype: str, machine: Machine, data: st.DataObject) -> None:
+    size = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 67, 100])
+    rows, columns = data.draw(size), data.draw(size)
+    depth = data.draw(st.sampled_from([1, 2, 3, 7, 16, 31, 33, 100, 257, 300, 515]))
+    layouts = st.sampled_from(["contiguous", "transposed", "stepped", "backwards"])
+    a, b = random_operands(((rows, depth), (depth, columns)), dtype)
+    a, b = laid_out(a, data.draw(layouts)).astype(DTYPES[dtype], order="K"), laid_out(b, data.draw(layouts))
+    b = b.astype(DTYPES[dtype], order="K")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gemm.Machine, "host", staticmethod(lambda: machine))
+        got = multiply(a, b)
+    assert_as_good_as_numpy(got, a, b)
+
+
+def test_nothing_beside_the_result_is_written() -> None:
+    """The rows and columns around a part of a larger array stay as they are."""
+    for dtype, (rows, columns) in itertools.product(("f32", "f64"), [(1, 5), (5, 1), (7, 13), (3, 33), (13, 2)]):
+        a, b = random_operands(((rows, 9), (9, columns)), dtype)
+        around = np.full((rows + 2, columns + 2), 7, DTYPES[dtype])
+        out = around[1:-1, 1:-1]
+        assert ArrayKernel(emit_matmul, (a, b, out))(a, b, out)
+        assert_as_good_as_numpy(out.copy(), a, b)
+        around[1:-1, 1:-1] = 7
+        assert (around == 7).all()
+
+
+def test_a_product_with_its_own_transpose_is_symmetric() -> None:
+    for dtype, n in itertools.product(("f32", "f64"), (5, 13, 33, 50)):
+        (a,) = random_operands(((n, 40),), dtype)  # type: ignore[arg-type]
+        got = multiply(a, a.T)
+        np.testing.assert_array_equal(got, got.T)
+
+
+def test_infinities_and_nan_spread() -> None:
+    for shapes in (((1, 20), (20, 1)), ((13, 20), (20, 13)), ((1, 20), (20, 13))):
+        a, b = random_operands(shapes, "f64")
+        a[0, 3], b[4, 0], b[5, 0] = np.nan, np.inf, 0
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(np.isnan(multiply(a, b)), np.isnan(a @ b))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "how"),
+    [
+        ((32, 64), (64, 32), "by register tiles"),
+        ((64, 10), (10, 64), "by register tiles"),
+        ((1, 64), (64, 64), "by register tiles"),
+        ((64, 64), (64,), "by inner products"),
+        ((500,), (500,), "by inner products"),
+        ((400, 400), (400, 400), "by BLAS"),
+    ],
+)
+def test_the_plan_says_how(left: tuple[int, ...], right: tuple[int, ...], how: str) -> None:
+    @jj.jit(background=False)
+    def product(a, b):  # type: ignore[no-untyped-def]
+        return a @ b
+
+    a, b = np.ones(left), np.ones(right)
+    for _ in range(4):
+        np.testing.assert_array_equal(product(a, b), a @ b)
+    assert product.stats.graph_calls == 2
+    assert how in product.specializations[0].plan
+
+
+def test_tiles_keep_to_registers() -> None:
+    """The accumulators are not spilled: as many multiplications and additions as the tile has vectors."""
+    a, b = random_operands(((48, 64), (64, 64)), "f32")
+    assembly = ArrayKernel(emit_matmul, (a, b, np.empty((48, 64), np.float32))).module.assembly
+    if "zmm" not in assembly:
+        pytest.skip("no 512-bit vectors here")
+    assert "Spill" not in assembly and "janusjit_gemm" not in assembly
+    tiling = choose(48, 64, "f32", Machine.host())
+    assert assembly.count("vfmadd") % (tiling.rows * len(tiling.pieces)) == 0
+
+
+def test_large_products_are_left_to_the_library() -> None:
+    assert not is_worth_it(512, 512, 512, "f32") and MULTIPLICATIONS < 512**3
+    assert is_worth_it(64, 64, 64, "f64")
