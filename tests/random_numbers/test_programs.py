@@ -441,6 +441,62 @@ def test_pythons_choices(holder):
     check(step, lambda n: (np.arange(4.0), 5 + n))
 
 
+def test_lists_from_outside_are_shuffled_in_place():
+    numbers, named = [1, 2, 3, 4, 5], {"a": [0.5, 1.5, 2.5]}
+
+    def step(g, n):
+        random.shuffle(numbers)
+        g["new"].shuffle(named["a"])
+        np.random.shuffle(named["a"])
+        return list(numbers), named["a"][0], random.sample(numbers, 2), random.choice(numbers)
+
+    def arguments(n):
+        if n == 0:
+            numbers[:], named["a"][:] = [1, 2, 3, 4, 5], [0.5, 1.5, 2.5]
+        return (n,)
+
+    check(step, arguments)
+
+
+class Agent:
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.count = 0
+
+    def draw(self):
+        self.count += 1
+        return self.rng.normal()
+
+
+def test_objects_made_inside_own_generators():
+    def step(g, seed):
+        agent = Agent(seed)
+        return agent.draw() + agent.draw(), agent.count
+
+    check(step, lambda n: (n % 3,))
+
+
+def test_odd_sizes_and_kinds_of_numbers():
+    def step(g, x):
+        empty = np.random.rand(0), np.random.randn(2, 0, 3), np.random.permutation(0), g["new"].random((0, 2)).sum()
+        singles = np.random.normal(np.float32(1.5), np.float32(2)), np.random.normal(True), np.random.normal(x)
+        return empty, singles, np.random.poisson(np.int64(3)), np.random.binomial(np.int32(4), np.float32(0.5))
+
+    check(step, lambda n: (np.array(2.0),))
+    check(lambda g, n: np.random.rand(n), lambda n: (-1,), in_graph=False)
+    check(lambda g, n: random.uniform(n, 2.0), lambda n: (np.float64(1.5),), in_graph=False)
+
+
+def test_an_exception_of_a_draw_that_the_program_handles():
+    def step(g, scale):
+        try:
+            return np.random.normal(0.0, scale)
+        except ValueError:
+            return np.random.rand()
+
+    check(step, lambda n: (1.0 if n % 4 else -1.0,), calls=16, in_graph=False)
+
+
 def test_integers_of_all_kinds():
     def step(g, low, high):
         return (
