@@ -50,9 +50,22 @@ def blas_routine(module: ir.Module, routine: str, dtype: str) -> ir.Function | N
     return declare(module, name, result, [POINTER] * signature.count("*"))
 
 
+def register_blas(symbol: str) -> bool:
+    """Make the symbol of a BLAS routine known, if it is one and there is one; return whether it is."""
+    for routine in _SIGNATURES:
+        for dtype in _PREFIX:
+            if symbol == _symbol(routine, dtype):
+                return _registered_symbol(routine, dtype) is not None
+    return False
+
+
+def _symbol(routine: str, dtype: str) -> str:
+    return f"janus.blas.{_PREFIX[dtype]}{routine}"
+
+
 @functools.cache
 def _registered_symbol(routine: str, dtype: str) -> str | None:
-    symbol = f"janus.blas.{_PREFIX[dtype]}{routine}"
+    symbol = _symbol(routine, dtype)
     address = _address_in_numpy(routine, dtype) or _address_in_scipy(routine, dtype)
     if address is None:
         return None

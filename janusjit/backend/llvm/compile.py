@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.compile_cache import compile_cached
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import ENTRY, Compiled, link
 from janusjit.backend.llvm.graph import GraphLowering
@@ -34,14 +35,24 @@ def compile_graph(graph: Graph, exact: bool = True) -> Compiled:
         know; with a code that begins with ``backend.`` if the graph holds something there is no native form for.
     """
     require_supported()
+    return compile_cached(graph, exact, lambda: _compile(graph), lambda: str(_emit(graph)[0].api.module))
+
+
+def _compile(graph: Graph) -> Compiled:
     started = time.perf_counter()
+    emitter, plan = _emit(graph)
+    return link(emitter, plan, started)
+
+
+def _emit(graph: Graph) -> tuple[EntryEmitter, str]:
+    """Emit the LLVM module of a graph; return its emitter and the plan."""
     module = engine.create_module(graph.name)
     emitter = EntryEmitter(module, graph, Compiled.DEOPTIMIZED, ENTRY)
     emitter.emit_prologue()
     lowering = GraphLowering(module, emitter.builder, graph, emitter)
     lowering.lower()
     emitter.finish(optimized=_has_scalar_loop(graph))
-    return link(emitter, lowering.plan, started)
+    return emitter, lowering.plan
 
 
 def _has_scalar_loop(graph: Graph) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import llvmlite.binding as llvm
@@ -93,6 +94,17 @@ def register_symbol(name: str, address: int) -> None:
         llvm.add_symbol(name, address)
 
 
+def is_registered(name: str) -> bool:
+    """Return whether `register_symbol` was called for a name."""
+    return name in _SYMBOLS
+
+
+def is_defined(name: str) -> bool:
+    """Return whether code that calls a function of this name can be loaded."""
+    _initialize()
+    return bool(llvm.address_of_symbol(name))
+
+
 @dataclass(frozen=True)
 class CompileTimes:
     """Seconds spent parsing, optimising and generating machine code; all zero if that was on disk."""
@@ -113,19 +125,30 @@ class LoadedModule:
 
     Attributes
     ----------
-    source : str
-        The textual LLVM IR before optimisation.
+    name : str
+        What the object code is filed under.
+    externals : tuple of str
+        The functions it calls that are defined elsewhere.
     level : int
         Optimisation level, 0 to 3.
     times : CompileTimes
         Where compile time went.
     """
 
-    source: str
+    name: str
+    externals: tuple[str, ...]
     level: int
     times: CompileTimes
+    _source: Callable[[], str]
     _engine: llvm.ExecutionEngine
     _texts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """The textual LLVM IR before optimisation."""
+        if "source" not in self._texts:
+            self._texts["source"] = self._source()
+        return self._texts["source"]
 
     def function_address(self, name: str) -> int:
         """Return the address of a function; it is valid as long as this object lives."""
@@ -180,7 +203,33 @@ def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
         code = machine.emit_object(module)
         times = replace(times, generate=time.perf_counter() - started)
         engine_cache.write(name, code)
-    return LoadedModule(text, level, times, _engine_of(code))
+    externals: tuple[str, ...] = ()
+    if isinstance(source, ir.Module):
+        externals = tuple(f.name for f in source.functions if f.is_declaration and not f.name.startswith("llvm."))
+    return LoadedModule(name, externals, level, times, lambda: text, _engine_of(code))
+
+
+def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], level: int = 3) -> LoadedModule | None:
+    """Load object code that another process has filed; None if it is no longer there, or calls what is not here.
+
+    Parameters
+    ----------
+    name : str
+        What it is filed under.
+    externals : sequence of str
+        The functions it calls that are defined elsewhere.
+    source : callable
+        Returns its textual LLVM IR, for those who want to see it.
+    level : int
+        The optimisation level it was compiled at.
+    """
+    _initialize()
+    if not all(map(llvm.address_of_symbol, externals)):
+        return None
+    code = engine_cache.read(name)
+    if code is None:
+        return None
+    return LoadedModule(name, tuple(externals), level, CompileTimes(0.0, 0.0, 0.0), source, _engine_of(code))
 
 
 def _engine_of(code: bytes) -> llvm.ExecutionEngine:

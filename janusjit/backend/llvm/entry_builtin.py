@@ -79,6 +79,16 @@ class Compiled:
     _payload: _Payload
 
     @property
+    def code(self) -> engine.LoadedModule:
+        """The machine code."""
+        return self._payload.module
+
+    @property
+    def objects(self) -> list[Any]:
+        """What the object table of the code holds."""
+        return self._payload.objects
+
+    @property
     def llvm_ir(self) -> str:
         """The optimised LLVM IR. Made on demand."""
         return self._payload.module.llvm_ir
@@ -103,9 +113,16 @@ def link(emitter: EntryEmitter, plan: str, started: float) -> Compiled:
     """
     load_shared()
     loaded = engine.load(emitter.api.module)
-    payload = _Payload(loaded, emitter.api.objects)
-    fill_table(loaded.global_address(OBJECT_TABLE), emitter.api.objects)
-    entry = _make_builtin(emitter.graph.name, payload)
+    return link_loaded(emitter.graph.name, loaded, emitter.api.objects, plan, started)
+
+
+def link_loaded(
+    name: str, loaded: engine.LoadedModule, objects: list[Any], plan: str, started: float
+) -> Compiled:
+    """Make the callable of an entry function's loaded module, whose object table is to hold ``objects``."""
+    payload = _Payload(loaded, objects)
+    fill_table(loaded.global_address(OBJECT_TABLE), objects)
+    entry = _make_builtin(name, payload)
     status = Status.from_address(loaded.global_address(STATUS_BLOCK))
     return Compiled(entry, status, plan, time.perf_counter() - started, payload)
 

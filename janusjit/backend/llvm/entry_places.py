@@ -169,7 +169,7 @@ class PlaceReader:
             case LengthPlace():
                 return self._computed(self.read(place.owner), len)
             case MembershipPlace():
-                return self._computed(self.read(place.owner), _Contains(place.key))
+                return self._computed(self.read(place.owner), Contains(place.key))
         raise CompileError("backend.place", f"{type(place).__name__} has no native read")
 
     def _unless_missing(self, owner: Reading, read: Callable[[], ir.Value]) -> ir.Value:
@@ -238,7 +238,7 @@ class PlaceReader:
     def _item_in_python(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit the read of an item of an object whose type no guard has established: Python's own."""
         frame, builder, api = self._frame, self._frame.builder, self._frame.api
-        reader = _ItemReader(place.key)
+        reader = ItemReader(place.key)
         value = self._unless_missing(owner, lambda: call_python(api, frame, reader, owner.value))
         frame.hold(value)  # not under the condition: what is held, is held on every path
         missing = api.object(builder, MISSING)
@@ -308,24 +308,24 @@ def module_attribute(api: PythonApi, function: ir.Function) -> None:
     builder.ret(attribute(api, builder, owner, name))
 
 
-class _Contains:
+class Contains:
     """Tells whether a container has a key."""
 
     def __init__(self, key: Any) -> None:
-        self._key = key
+        self.key = key
 
     def __call__(self, owner: Any) -> bool:
-        return self._key in owner
+        return self.key in owner
 
 
-class _ItemReader:
+class ItemReader:
     """Reads one item as `ItemPlace.read` does."""
 
     def __init__(self, key: Any) -> None:
-        self._key = key
+        self.key = key
 
     def __call__(self, owner: Any) -> Any:
-        return ItemPlace(ConstantPlace(owner, "owner"), self._key).read(())
+        return ItemPlace(ConstantPlace(owner, "owner"), self.key).read(())
 
 
 def _on_module_type(name: str) -> bool:

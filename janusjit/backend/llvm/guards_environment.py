@@ -16,15 +16,15 @@ from janusjit.backend.llvm.python_api import NULL, POINTER
 from janusjit.ir import guards as kinds
 
 
-class _ErrorStateCheck:
+class ErrorStateCheck:
     """Compares NumPy's error state with a guard's, and keeps the state object last found right."""
 
     def __init__(self, guard: kinds.ErrorStateDefault) -> None:
-        self._guard = guard
+        self.guard = guard
         self._last: Any = None
 
     def __call__(self, state: Any) -> bool:
-        holds, _ = self._guard.check((), kinds.SymbolValues())
+        holds, _ = self.guard.check((), kinds.SymbolValues())
         if holds:
             self._last = state  # compiled code remembers its address
         return holds
@@ -45,7 +45,7 @@ def _emit_error_state(emitter: GuardEmitter, guard: kinds.ErrorStateDefault, num
     asking = builder.append_basic_block()
     builder.cbranch(is_known, checked, asking)
     builder.position_at_end(asking)
-    result = call_python(api, frame, _ErrorStateCheck(guard), state)
+    result = call_python(api, frame, ErrorStateCheck(guard), state)
     api.decref_unless_null(builder, result)
     frame.fail_unless(builder.icmp_unsigned("==", result, api.object(builder, True)), number)
     builder.store(state, known)

@@ -42,12 +42,12 @@ class LibraryCall:
         How many of the arrays it is called with are inputs.
     """
 
-    __slots__ = ("_arity", "_attributes", "_function")
+    __slots__ = ("arity", "attributes", "function")
 
     def __init__(self, function: Callable[..., Any], attributes: Mapping[str, Any], arity: int) -> None:
-        self._function = function
-        self._attributes = dict(attributes)
-        self._arity = arity
+        self.function = function
+        self.attributes = dict(attributes)
+        self.arity = arity
 
     def __call__(self, *arrays: np.ndarray) -> None:
         """Compute from the first arrays into the others.
@@ -57,8 +57,8 @@ class LibraryCall:
         LibraryResultError
             If a result has not the dtype and shape of the array it is meant for.
         """
-        results = self._function(*arrays[: self._arity], **self._attributes)
-        outputs = arrays[self._arity :]
+        results = self.function(*arrays[: self.arity], **self.attributes)
+        outputs = arrays[self.arity :]
         for result, out in zip(results if isinstance(results, tuple) else (results,), outputs, strict=True):
             value = np.asarray(result)
             if value.dtype != out.dtype or value.shape != out.shape:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -14,6 +15,7 @@ from janusjit.backend.llvm import engine
 
 _LOCK = threading.Lock()
 _LOADED: dict[str, engine.LoadedModule] = {}
+_SYMBOLS: dict[str, tuple[str, ...]] = {}
 
 
 def load_once(symbols: Sequence[str], emit: Callable[[ir.Module], None], level: int = 3) -> None:
@@ -33,7 +35,61 @@ def load_once(symbols: Sequence[str], emit: Callable[[ir.Module], None], level: 
             return
         module = engine.create_module(symbols[0])
         emit(module)
-        loaded = engine.load(module, level)
-        for symbol in symbols:
-            engine.register_symbol(symbol, loaded.function_address(symbol))
-        _LOADED[symbols[0]] = loaded
+        _register(tuple(symbols), engine.load(module, level))
+
+
+def _register(symbols: tuple[str, ...], loaded: engine.LoadedModule) -> None:
+    for symbol in symbols:
+        engine.register_symbol(symbol, loaded.function_address(symbol))
+    _LOADED[symbols[0]] = loaded
+    _SYMBOLS.update(dict.fromkeys(symbols, symbols))
+
+
+@dataclass(frozen=True)
+class Filed:
+    """Functions that are on disk: what `load_filed` needs to load them.
+
+    Attributes
+    ----------
+    symbols : tuple of str
+        As for `load_once`.
+    name : str
+        What their object code is filed under.
+    externals : tuple of str
+        What they call.
+    level : int
+        Optimisation level.
+    """
+
+    symbols: tuple[str, ...]
+    name: str
+    externals: tuple[str, ...]
+    level: int
+
+
+def filed(symbol: str) -> Filed | None:
+    """Return what is known of the code that ``symbol`` is part of; None if it was not loaded here."""
+    symbols = _SYMBOLS.get(symbol)
+    if symbols is None:
+        return None
+    loaded = _LOADED[symbols[0]]
+    return Filed(symbols, loaded.name, loaded.externals, loaded.level)
+
+
+def load_filed(code: Filed) -> bool:
+    """Make functions on disk callable, as `load_once` does; return whether they are.
+
+    What they call has to be callable already.
+    """
+    with _LOCK:
+        if code.symbols[0] in _LOADED:
+            return True
+        loaded = engine.load_filed(code.name, code.externals, _no_source, code.level)
+        if loaded is None:
+            return False
+        _register(code.symbols, loaded)
+        return True
+
+
+def _no_source() -> str:
+    return "; loaded from disk"

@@ -29,6 +29,7 @@ VOID = ir.VoidType()
 NULL = ir.Constant(POINTER, None)
 
 OBJECT_TABLE = "python_objects"
+_SYMBOL_PREFIX = "janusjit_"
 
 _LOOKUP_ATTRIBUTE = "PyObject_GetOptionalAttr" if sys.version_info >= (3, 13) else "_PyObject_LookupAttr"
 
@@ -109,9 +110,18 @@ def _prototype(name: str) -> tuple[ir.Type, tuple[ir.Type, ...], int]:
 def _symbol(name: str) -> tuple[str, ir.FunctionType]:
     layout.require_supported()
     result, parameters, address = _prototype(name)
-    symbol = f"janusjit_{name}"
+    symbol = _SYMBOL_PREFIX + name
     engine.register_symbol(symbol, address)
     return symbol, ir.FunctionType(result, parameters)
+
+
+def register_function(symbol: str) -> bool:
+    """Make the symbol of a C API function known, if it is one; return whether it is."""
+    name = symbol.removeprefix(_SYMBOL_PREFIX)
+    if name == symbol or (name not in _PYTHON_FUNCTIONS and name not in _NUMPY_FUNCTIONS):
+        return False
+    _symbol(name)
+    return True
 
 
 class PythonApi:
