@@ -22,7 +22,7 @@ ALLOWED = {
     "report": {"foundation", "ir", "ops", "transform", "profiler", "analysis", "backend", "runtime"},
 }
 ALLOWED["face"] = {*ALLOWED["report"], "report"}
-FOUNDATION = {"config", "errors", "spans", "version"}
+FOUNDATION = {"collection", "config", "errors", "spans", "version"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "digits_mlp.py")
 
 

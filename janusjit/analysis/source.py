@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, PositionProvider
+from libcst.metadata import PositionProvider
 
 from janusjit.analysis.core import FunctionCore, MakeFunction
 from janusjit.analysis.lower import Lowering, Unit, comprehension_body, lower_body
@@ -21,6 +21,7 @@ from janusjit.analysis.scope import Comprehension
 from janusjit.analysis.scope_builder import analyze
 from janusjit.analysis.source_files import FUTURE_ANNOTATIONS, Located, locate
 from janusjit.analysis.walk import walk
+from janusjit.collection import collection_paused
 from janusjit.errors import SourceError
 from janusjit.spans import Span
 
@@ -71,7 +72,8 @@ def load(function: Any) -> FunctionCore:
         while isinstance(function, MethodType):
             function = function.__func__
         try:
-            found: FunctionCore | SourceError = _load(code, function.__globals__)
+            with collection_paused():
+                found: FunctionCore | SourceError = _load(code, function.__globals__)
         except SourceError as error:
             found = error.with_traceback(None)
         cached = _CACHE.setdefault(id(code), (code, found))
@@ -117,6 +119,15 @@ def _super_is_builtin(global_names: dict[str, Any]) -> bool:
     return global_names.get("super", builtins.super) is builtins.super
 
 
+class _Positions(PositionProvider):
+    """Computes positions without the visit of the whole tree by which libcst resolves what nothing asks for here."""
+
+    def of(self, module: cst.Module) -> Any:
+        """Return the position of each node."""
+        self._gen_impl(module)
+        return self._computed
+
+
 def _parse(place: Located) -> tuple[Any, cst.Module, Any, list[str], int]:
     """Parse the function's block; return its node, the module, positions, the parsed lines and the line offset."""
     text, offset = _block(place)
@@ -124,7 +135,7 @@ def _parse(place: Located) -> tuple[Any, cst.Module, Any, list[str], int]:
         module = cst.parse_module(text)
     except cst.ParserSyntaxError as error:
         raise SourceError("source.unsupported", f"libcst cannot read it: {error.message}", place.span) from None
-    positions = MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
+    positions = _Positions().of(module)
     outermost: Any = module.body[0]
     if isinstance(outermost, cst.If):
         outermost = outermost.body.body[0]

@@ -18,6 +18,7 @@ from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.generate import Generated, Mode, generate, instantiate
 from janusjit.analysis.overloads import Overloads
 from janusjit.analysis.source import load
+from janusjit.collection import collection_paused
 from janusjit.errors import SourceError
 from janusjit.profiler.profile import Profile
 from janusjit.profiler.recorder import Probe
@@ -103,7 +104,8 @@ class Twins:
     def _generate(self, function: FunctionType, code: CodeType) -> Generated | None:
         try:
             core: FunctionCore = load(function)
-            generated = generate(core, self.mode)
+            with collection_paused():
+                generated = generate(core, self.mode)
         except SourceError:
             return None
         self.attach(generated, core, code)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from janusjit.analysis.twin import Replacement
+from janusjit.collection import collection_paused
 from janusjit.config import current
 from janusjit.errors import CaptureFailure, JanusError, SourceError
 from janusjit.ir.graph import Graph
@@ -98,7 +99,11 @@ class Builder(ABC):
         return attempt
 
     def compile(self, attempt: Attempt) -> Attempt:
-        """Compile the graph of an attempt, unless it has failed already."""
+        """Compile the graph of an attempt, unless it has failed already, while the caller waits."""
+        with collection_paused():
+            return self._compile(attempt)
+
+    def _compile(self, attempt: Attempt) -> Attempt:
         graph = attempt.graph
         if graph is None:
             return attempt
@@ -113,7 +118,8 @@ class Builder(ABC):
 
     def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None]:
         """Compile on the background thread, then call ``done`` there."""
-        return _background().submit(lambda: done(self.compile(attempt)))
+        return _background().submit(lambda: done(self._compile(attempt)))
+
 
 class SpecializationBuilder(Builder):
     """Captures and compiles one function.

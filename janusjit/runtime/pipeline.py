@@ -17,6 +17,7 @@ from janusjit.analysis.source import load
 from janusjit.analysis.twin import Replacement, Twins
 from janusjit.backend.llvm.compile import compile_graph
 from janusjit.backend.llvm.entry_builtin import Compiled as NativeCompiled
+from janusjit.collection import collection_paused
 from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
@@ -53,14 +54,16 @@ class Pipeline:
         self, function: types.FunctionType, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations
     ) -> Graph:
         """Capture a call; see `Compiler.capture`."""
-        graph = capture(function, prepared.core, prepared.profile, arguments, relaxations, prepared.sites)
+        with collection_paused():
+            graph = capture(function, prepared.core, prepared.profile, arguments, relaxations, prepared.sites)
         return self._captured(graph, prepared)
 
     def capture_continuation(
         self, continuation: Continuation, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations
     ) -> Graph:
         """Capture the rest of a call; see `Compiler.capture_continuation`."""
-        graph = capture_continuation(continuation, prepared.profile, arguments, relaxations, prepared.sites)
+        with collection_paused():
+            graph = capture_continuation(continuation, prepared.profile, arguments, relaxations, prepared.sites)
         return self._captured(graph, prepared)
 
     def _captured(self, graph: Graph, prepared: Prepared) -> Graph:
