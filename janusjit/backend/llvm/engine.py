@@ -56,6 +56,15 @@ def vector_bytes() -> int:
     return 32 if "avx" in enabled else 16
 
 
+@functools.cache
+def has_vector_scaling() -> bool:
+    """Return whether loops that multiply by a power of two by ``llvm.ldexp`` become one instruction a vector.
+
+    The instruction is AVX-512's. LLVM 20 leaves such loops to scalars, which are ten times slower; 22 does not.
+    """
+    return vector_bytes() == 64 and llvm.llvm_version_info[0] >= 22
+
+
 def create_target_machine(level: int = 3) -> llvm.TargetMachine:
     """Return a new target machine for this host; an execution engine takes ownership of the one it is given."""
     triple, cpu, features = host_target()

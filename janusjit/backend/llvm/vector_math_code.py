@@ -71,7 +71,7 @@ class FloatCode:
         self.precision = precision
         self.lanes = lanes
         self.is_f64 = precision.dtype == "f64"
-        self.has_scale_instruction = engine.vector_bytes() == 64  # AVX-512's
+        self.has_scale_instruction = engine.has_vector_scaling()
         self.real_type = self._widened(F64 if self.is_f64 else F32)
         self.whole_type = self._widened(ir.IntType(precision.width))
 
