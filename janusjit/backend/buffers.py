@@ -181,7 +181,7 @@ class _Assigner:
         movable = begun_inside and not is_view_value(source)
         if movable and own is not None and self.overwriting.by_merging(own, storage, result):
             own.merged_into = storage
-            storage.members += own.members
+            storage.hold(*own.members)
             return
         self.placement.transfers.setdefault(end, []).append(Transfer(source, target))
 

@@ -90,10 +90,13 @@ class Overwriting:
         return all(defined.within(loop) for loop in self._liveness.scopes[step].loops())
 
     def _live_members(self, storage: Storage, step: Step) -> list[Value]:
-        """Return the arrays of ``storage`` that may be read later, and forget the others."""
+        """Return the arrays of ``storage`` that may be read at ``step`` or later, and look at the others no more.
+
+        They stay members: what is merged into the storage afterwards may begin before they are read.
+        """
         scope = self._liveness.scopes[step]
-        storage.members = [m for m in storage.members if self._may_matter(m, step, scope)]
-        return storage.members
+        storage.live = [m for m in storage.live if self._may_matter(m, step, scope)]
+        return storage.live
 
     def _may_matter(self, member: Value, step: Step, scope: Scope) -> bool:
         if self._liveness.last_use(member) >= step.time:

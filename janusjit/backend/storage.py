@@ -31,6 +31,7 @@ class Storage:
     death: int = -1
     input_index: int | None = None
     members: list[Value] = field(default_factory=list)
+    live: list[Value] = field(default_factory=list)
     merged_into: Storage | None = None
 
     def resolve(self) -> Storage:
@@ -39,6 +40,11 @@ class Storage:
         while storage.merged_into is not None:
             storage = storage.merged_into
         return storage
+
+    def hold(self, *values: Value) -> None:
+        """Note that arrays live here: among ``members`` for good, among ``live`` while they may be read later."""
+        self.members += values
+        self.live += values
 
     def touch(self, time: int) -> None:
         """Extend the life to include ``time``."""
@@ -86,7 +92,7 @@ class Placement:
         """Let an array live in a storage from ``time`` on."""
         self.placed[value] = storage
         self.defined[value] = time
-        storage.resolve().members.append(value)
+        storage.resolve().hold(value)
 
 
 def is_view_value(value: Value) -> bool:

@@ -224,3 +224,32 @@ def test_an_update_of_a_part_elsewhere_does_not_overwrite_what_its_value_is_made
 
     (result,) = program.loop([count, x], body, [x.type])
     check(program.finish(result), normal(3, 2), 3)
+
+
+def test_what_one_arm_still_reads_is_not_forgotten_in_the_other() -> None:
+    """Both arms go on in one storage; the first overwrites it only when its last reader is through."""
+    program = Program()
+    x, y, count, chosen = program.input(normal(3, 2)), program.input(normal(3, 2)), program.input(3), program.input(True)
+    start = program.multiply(x, 2.0)
+
+    def turned() -> Value:
+        def body(i: Value, a: Value) -> None:
+            program.branch(program.equal(i, 0), lambda: program.end("break", a), lambda: program.end("yield"))
+            program.end("continue", program.subtract(i, 1), program.sin(a))
+
+        return program.loop([count, start], body, [x.type])[0]
+
+    def first() -> None:
+        result = turned()
+        following = program.add(program.cos(result), y)
+        total = program.reduce("sum", following)
+        read = program.emit("cumsum", result, axis=0)  # after what is computed of `result` element by element
+        program.end("yield", following, program.add(read, total))
+
+    def second() -> None:
+        result = turned()
+        program.end("yield", result, program.cos(result))
+
+    graph = program.finish(*program.branch(chosen, first, second))
+    for condition in (True, False):
+        check(graph, normal(3, 2), normal(3, 2), 2, condition, ulp=4)
