@@ -229,7 +229,8 @@ def test_an_update_of_a_part_elsewhere_does_not_overwrite_what_its_value_is_made
 def test_what_one_arm_still_reads_is_not_forgotten_in_the_other() -> None:
     """Both arms go on in one storage; the first overwrites it only when its last reader is through."""
     program = Program()
-    x, y, count, chosen = program.input(normal(3, 2)), program.input(normal(3, 2)), program.input(3), program.input(True)
+    x, y = program.input(normal(3, 2)), program.input(normal(3, 2))
+    count, chosen = program.input(3), program.input(True)
     start = program.multiply(x, 2.0)
 
     def turned() -> Value:
