@@ -3,6 +3,8 @@
 Owns the public names. Invariant: what is not named here or documented as public may change without notice.
 """
 
+from janusjit.analysis.define_by_run import GradientError
+from janusjit.analysis.differentiated import grad, stop_gradient, value_and_grad
 from janusjit.api import Jitted, jit, on_event, report, save_events, wait
 from janusjit.compare import compare
 from janusjit.errors import (
@@ -13,6 +15,7 @@ from janusjit.errors import (
     JanusError,
     JanusWarning,
 )
+from janusjit.gradients import hessian, hvp, jacobian, jvp, vjp
 from janusjit.runtime.switch import disable, enable
 from janusjit.version import __version__
 
@@ -20,6 +23,7 @@ __all__ = [
     "CaptureFailure",
     "ConfigurationError",
     "DegradedWarning",
+    "GradientError",
     "GuardError",
     "JanusError",
     "JanusWarning",
@@ -28,9 +32,17 @@ __all__ = [
     "compare",
     "disable",
     "enable",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
     "jit",
+    "jvp",
     "on_event",
     "report",
     "save_events",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
     "wait",
 ]

@@ -20,6 +20,7 @@ from janusjit.analysis.capture import (
     exceptions,
     exits,
     generators,
+    gradients,
     hosts,
     intrinsics,
     loops,
@@ -60,6 +61,7 @@ RULES = (
     exceptions,
     exits,
     generators,
+    gradients,
     hosts,
     intrinsics,
     loops,
@@ -236,4 +238,5 @@ def _parameter_names(core: FunctionCore) -> tuple[str, ...]:
 def _prune_guards(graph: Graph) -> None:
     """Drop in-graph guards of attempts that were given up; the one of the floating-point flags has no node."""
     flags = [guard for guard in graph.guards.in_graph if guard.code == "fp.flags"]
-    graph.guards.in_graph = [*flags, *(node.guard for node in graph.walk() if node.guard is not None)]
+    carried = dict.fromkeys(node.guard for node in graph.walk() if node.guard is not None)
+    graph.guards.in_graph = [*flags, *carried]

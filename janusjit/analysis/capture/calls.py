@@ -43,8 +43,12 @@ from janusjit.analysis.capture.values import (
     lift,
 )
 from janusjit.analysis.core import Call, FunctionCore
+from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.source import SourceError, load
 from janusjit.ir.guards import find_on_type
+
+#: set by `janusjit.analysis.capture.gradients`: call a gradient function
+DIFFERENTIATE: list[Callable[[Machine, Differentiated, list[AbstractValue], Keywords], AbstractValue]] = []
 
 Model = Callable[[Machine, Sequence[AbstractValue], dict[str, AbstractValue]], AbstractValue]
 
@@ -169,6 +173,8 @@ def call_known(
         return _call_function(machine, equivalent, arguments, keywords, target)
     if isinstance(value, np.ufunc):
         return ufuncs.call(machine, value, arguments, dict(keywords))
+    if isinstance(value, Differentiated):
+        return DIFFERENTIATE[0](machine, value, arguments, keywords)
     if isinstance(value, functools.partial):
         return _call_partial(machine, value, arguments, keywords, target)
     if isinstance(value, types.MethodType):

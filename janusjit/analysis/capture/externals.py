@@ -40,6 +40,7 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
+from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.twin import PROFILED_THROUGH
 from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import Dim, Symbol, symbol
@@ -71,6 +72,7 @@ from janusjit.ops.generators import GENERATOR_TYPES, generator_of
 from janusjit.spans import Span
 
 _IDENTITY_TYPES = (
+    Differentiated,
     types.FunctionType,
     types.BuiltinFunctionType,
     types.ModuleType,

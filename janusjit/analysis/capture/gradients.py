@@ -1,0 +1,280 @@
+"""Gradients of functions that are called.
+
+Owns `differentiate`, and the capture of calls of `Differentiated` functions. Invariant: a gradient is taken by copies
+of the arguments, so that other uses of the same values do not count; its parts have the types of what it is taken by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from janusjit.analysis.capture.arrays import as_array, new_array, read
+from janusjit.analysis.capture.calls import DIFFERENTIATE, Model, invoke, models
+from janusjit.analysis.capture.containers import from_python
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.state import DictObject, Instance, ListObject
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    Known,
+    ModelledCallable,
+    Reference,
+    Scalar,
+    TupleValue,
+)
+from janusjit.analysis.differentiated import Differentiated, grad, stop_gradient, unwrapped, value_and_grad
+from janusjit.ir.graph import Value, walk
+from janusjit.ir.types import TensorType
+from janusjit.transform.autodiff import AutodiffError, gradients
+from janusjit.transform.typed import graph_builder
+
+Run = Callable[[list[AbstractValue]], AbstractValue]
+
+
+def call_differentiated(
+    machine: Machine,
+    function: Differentiated,
+    arguments: Sequence[AbstractValue],
+    keywords: Sequence[tuple[str, AbstractValue]],
+) -> AbstractValue:
+    """Capture the call of a gradient function."""
+    target = from_python(machine, function.function)
+    return differentiate(machine, function, list(arguments), lambda given: invoke(machine, target, given, keywords))
+
+
+DIFFERENTIATE.append(call_differentiated)
+
+
+def _gradient_of(with_value: bool) -> Model:
+    """Return the model of `grad` or `value_and_grad`, called inside a function: of any callable."""
+
+    def model(
+        machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
+    ) -> AbstractValue:
+        target = machine.resolve(arguments[0])
+        argnums = arguments[1] if len(arguments) > 1 else keywords.get("argnums", Known(0))
+        aux = keywords.get("has_aux", Known(False))
+        spec = Differentiated(
+            _nothing, machine.constant(argnums, "argnums"), with_value, bool(machine.constant(aux, "has_aux"))
+        )
+        if isinstance(target, Known):
+            spec.function = unwrapped(target.value)
+            return Known(spec)
+        name = "value_and_grad" if with_value else "grad"
+
+        def called(machine: Machine, given: Any, named: Any) -> AbstractValue:
+            return differentiate(machine, spec, list(given), lambda new: invoke(machine, target, new, [*named.items()]))
+
+        return ModelledCallable(name, called)
+
+    return model
+
+
+def _nothing() -> None:
+    """Stand for a function that exists in the graph only."""
+
+
+models(grad)(_gradient_of(False))
+models(value_and_grad)(_gradient_of(True))
+
+
+@models(Differentiated)
+def _model_differentiated(
+    machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    """Make a gradient function of a callable, with the parameters of the class."""
+    values = dict(zip(("function", "argnums", "with_value", "has_aux", "seeded"), arguments, strict=False)) | keywords
+    target = machine.resolve(values.pop("function"))
+    spec = Differentiated(_nothing, **{name: machine.constant(value, name) for name, value in values.items()})
+    if isinstance(target, Known):
+        spec.function = unwrapped(target.value)
+        return Known(spec)
+    return ModelledCallable(
+        "gradient",
+        lambda machine, given, named: differentiate(
+            machine, spec, list(given), lambda new: invoke(machine, target, new, [*named.items()])
+        ),
+    )
+
+
+@models(unwrapped)
+def _model_unwrapped(
+    machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    target = machine.resolve(arguments[0])
+    return Known(unwrapped(target.value)) if isinstance(target, Known) else target
+
+
+@models(stop_gradient)
+def _model_stop_gradient(
+    machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    value = machine.resolve(arguments[0])
+    if isinstance(value, ArrayValue):
+        return new_array(machine, machine.emit("stop_gradient", read(machine, value)))
+    if isinstance(value, Scalar):
+        return Scalar(machine.emit("stop_gradient", value.value), value.kind, sample=value.sample)
+    return value
+
+
+def differentiate(
+    machine: Machine, function: Differentiated, arguments: list[AbstractValue], run: Run
+) -> AbstractValue:
+    """Return what a gradient function returns.
+
+    Parameters
+    ----------
+    machine : Machine
+        Receives the operations.
+    function : Differentiated
+        What is called.
+    arguments : list of AbstractValue
+        Its positional arguments.
+    run : callable
+        Calls the function itself with these arguments, those differentiated by replaced.
+    """
+    seed = arguments.pop(0) if function.seeded else None
+    chosen = (function.argnums,) if isinstance(function.argnums, int) else function.argnums
+    if any(not -len(arguments) <= number < len(arguments) for number in chosen):
+        raise machine.python_error(TypeError, f"no positional argument {max(chosen)} to differentiate by")
+    copies = _Copies(machine)
+    given = list(arguments)
+    for number in chosen:
+        given[number] = copies.copy(arguments[number])
+    returned = machine.resolve(run(given))
+    result, aux = _parts(machine, function, returned)
+    found = _backward(machine, result, seed, copies.values)
+    parts = [copies.gradient(arguments[number], iter_) for iter_ in [iter(found)] for number in chosen]
+    gradient = parts[0] if isinstance(function.argnums, int) else TupleValue(tuple(parts))
+    if not function.with_value:
+        return gradient if aux is None else TupleValue((gradient, aux))
+    value = result if aux is None else TupleValue((result, aux))
+    return TupleValue((value, gradient))
+
+
+def _parts(
+    machine: Machine, function: Differentiated, returned: AbstractValue
+) -> tuple[AbstractValue, AbstractValue | None]:
+    if not function.has_aux:
+        return returned, None
+    if not isinstance(returned, TupleValue) or len(returned.items) != 2:
+        raise machine.python_error(TypeError, "has_aux: the function has to return a pair (result, aux)")
+    return machine.resolve(returned.items[0]), returned.items[1]
+
+
+def _backward(
+    machine: Machine, result: AbstractValue, seed: AbstractValue | None, wrt: list[Value]
+) -> list[Value | None]:
+    """Append the backward pass; return a cotangent for each value, or None where nothing depends on it."""
+    output = as_array(machine, result)
+    if output is None or not output.type.is_float:
+        raise machine.python_error(TypeError, "only a function that returns floats has a gradient")
+    if seed is None:
+        if output.type.shape != ():
+            raise machine.python_error(
+                TypeError, f"the gradient of a function that returns an array of shape {output.type.shape}: use vjp"
+            )
+        cotangent = machine.emit("constant", value=1.0, dtype=output.type.dtype)
+    else:
+        cotangent = _seed(machine, seed, output.type)
+    builder = graph_builder(machine.graph)
+    nested = machine.region is not machine.graph.body
+    try:
+        with builder.inside(machine.region) if nested else contextlib.nullcontext():
+            found = gradients(builder, [output], [cotangent], wrt)
+    except AutodiffError as error:
+        raise machine.unsupported(error.code, machine.span.text or "gradient", str(error)) from error
+    for node in walk(machine.region):  # what was appended, and what loops and branches got for it
+        for value in node.results:
+            machine.births.setdefault(value, len(machine.births))
+    return found
+
+
+def _seed(machine: Machine, seed: AbstractValue, type_: TensorType) -> Value:
+    value = as_array(machine, seed)
+    if value is None or value.type.shape != type_.shape:
+        raise machine.python_error(TypeError, f"the cotangent has to have the result's shape, {type_.shape}")
+    return value if value.type.dtype == type_.dtype else machine.emit("cast", value, dtype=type_.dtype)
+
+
+class _Copies:
+    """The values differentiated by, each a copy of what was given."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.values: list[Value] = []
+
+    def copy(self, given: AbstractValue) -> AbstractValue:
+        """Return a parameter with each float in it replaced by a copy."""
+        machine = self.machine
+        given = machine.resolve(given)
+        if isinstance(given, Known) and type(given.value) is float:
+            return Scalar(self._note(machine.emit("constant", value=given.value, dtype="f64")), "float")
+        if isinstance(given, Scalar) and given.value.type.is_float:
+            return Scalar(self._note(given.value), given.kind)
+        if isinstance(given, ArrayValue) and given.type.is_float:
+            return new_array(machine, self._note(read(machine, given)))
+        if isinstance(given, TupleValue):
+            return TupleValue(tuple(map(self.copy, given.items)), given.type_)
+        if isinstance(given, Reference):
+            return self._copy_object(given)
+        return given
+
+    def _note(self, value: Value) -> Value:
+        self.values.append(self.machine.emit("copy", value))
+        return self.values[-1]
+
+    def _copy_object(self, given: Reference) -> AbstractValue:
+        machine, item = self.machine, self.machine.heap(given)
+        if isinstance(item, ListObject):
+            return machine.state.allocate(ListObject(items=[self.copy(part) for part in item.items]))
+        if isinstance(item, DictObject) and item.type_ is dict:
+            return machine.state.allocate(DictObject(items={key: self.copy(part) for key, part in item.items.items()}))
+        if isinstance(item, Instance) and hasattr(item.type_, "__dataclass_fields__"):
+            return self._rebuilt(given, item, self.copy)
+        return given
+
+    def _rebuilt(self, given: Reference, item: Instance, change: Callable[[AbstractValue], AbstractValue]) -> Reference:
+        machine = self.machine
+        names = item.type_.__dataclass_fields__  # type: ignore[attr-defined]
+        made = machine.state.allocate(Instance(type_=item.type_))
+        for name in names:
+            held = item.attributes.get(name)
+            if held is None and item.place is not None:
+                held = machine.externals.read_attribute(item, given.index, name)
+            if held is not None:
+                machine.heap(made).attributes[name] = change(machine.resolve(held))
+        return made
+
+    def gradient(self, given: AbstractValue, found: Any) -> AbstractValue:
+        """Return the gradient by a parameter, built like it; ``found`` yields that by each float in order."""
+        machine = self.machine
+        given = machine.resolve(given)
+        if isinstance(given, Known) and type(given.value) is float:
+            return Scalar(self._filled(next(found), TensorType("f64")), "float")
+        if isinstance(given, Scalar) and given.value.type.is_float:
+            return Scalar(self._filled(next(found), given.value.type), given.kind)
+        if isinstance(given, ArrayValue) and given.type.is_float:
+            return new_array(machine, self._filled(next(found), given.type))
+        if isinstance(given, TupleValue):
+            return TupleValue(tuple(self.gradient(part, found) for part in given.items), given.type_)
+        if isinstance(given, Reference):
+            item = machine.heap(given)
+            if isinstance(item, ListObject):
+                return machine.state.allocate(ListObject(items=[self.gradient(part, found) for part in item.items]))
+            if isinstance(item, DictObject) and item.type_ is dict:
+                parts = {key: self.gradient(part, found) for key, part in item.items.items()}
+                return machine.state.allocate(DictObject(items=parts))
+            if isinstance(item, Instance) and hasattr(item.type_, "__dataclass_fields__"):
+                return self._rebuilt(given, item, lambda part: self.gradient(part, found))
+        return Known(None)
+
+    def _filled(self, value: Value | None, type_: TensorType) -> Value:
+        """Return a gradient, or zeros where nothing depends on the value."""
+        machine = self.machine
+        if value is not None:
+            return machine.emit("copy", value) if value in self.values else value
+        zero = machine.emit("constant", value=0.0, dtype=type_.dtype)
+        return machine.emit("full", zero, shape=type_.shape) if type_.shape else zero

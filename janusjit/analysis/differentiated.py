@@ -1,0 +1,144 @@
+"""Functions that give gradients.
+
+Owns `Differentiated`, what `janusjit.grad` and `janusjit.value_and_grad` return. Invariant: capture knows such a
+function by its type and reads its fields; called by Python, it runs the function on recording values (define by run).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+#: set by `janusjit.analysis.define_by_run`, which builds on capture
+EAGER: list[Callable[[Differentiated, tuple[Any, ...], dict[str, Any]], Any]] = []
+
+
+class Differentiated:
+    """The gradient of a function.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    argnums : int or tuple of int
+        The positional arguments by which it is differentiated.
+    with_value : bool
+        Whether the function's result is returned too.
+    has_aux : bool
+        Whether the function returns a pair, of which only the first is differentiated.
+    seeded : bool
+        Whether the first argument of the call is the cotangent of the result instead of one.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        argnums: int | tuple[int, ...],
+        with_value: bool,
+        has_aux: bool = False,
+        seeded: bool = False,
+    ) -> None:
+        self.function = function
+        self.argnums = argnums
+        self.with_value = with_value
+        self.has_aux = has_aux
+        self.seeded = seeded
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the gradient, or the value and the gradient."""
+        return EAGER[0](self, args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<gradient of {self.function!r}>"
+
+
+def grad(
+    function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Return the function that gives the gradient of a function that returns one float.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays, floats, and tuples, lists, dicts and dataclasses of them; written in NumPy. A jitted function
+        counts as the function it was made of.
+    argnums : int or tuple of int
+        The positional arguments to differentiate by.
+    has_aux : bool
+        Whether it returns a pair ``(result, aux)``: then the gradient comes as ``(gradient, aux)``.
+
+    Returns
+    -------
+    callable
+        Takes what ``function`` takes. Returns what is built like the argument differentiated by, each array and float
+        in it replaced by the derivative, of the same shape and dtype (a tuple of such where ``argnums`` is one); None
+        stands for what has no derivative.
+
+    Raises
+    ------
+    TypeError
+        When called, if the result is no float, or the gradient would be lost (``float()`` of an intermediate value, a
+        write into an array that is not being differentiated).
+
+    Notes
+    -----
+    Reverse mode, by the rules of `docs/ops.md`. Called in plain Python, operations are recorded as they run; inside a
+    jitted function the gradient is a transform of the graph.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import janusjit as jj
+    >>> jj.grad(lambda w: (w**2).sum())(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+    return Differentiated(unwrapped(function), argnums, False, has_aux)
+
+
+def value_and_grad(
+    function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Return the function that gives the value of a function and its gradient; see `grad`.
+
+    Returns
+    -------
+    callable
+        Returns ``(value, gradient)``, or ``((value, aux), gradient)`` with ``has_aux``.
+
+    Examples
+    --------
+    >>> import janusjit as jj
+    >>> jj.value_and_grad(lambda x: x**3)(2.0)
+    (8.0, 12.0)
+    """
+    return Differentiated(unwrapped(function), argnums, True, has_aux)
+
+
+def stop_gradient(value: Any) -> Any:
+    """Return a value as a constant: no derivative flows through it.
+
+    Parameters
+    ----------
+    value : array or number
+        What to pass on.
+
+    Examples
+    --------
+    >>> import janusjit as jj
+    >>> jj.grad(lambda x: x * jj.stop_gradient(x))(3.0)
+    3.0
+    """
+    recording = getattr(value, "recording", None)
+    return value if recording is None else recording.call(stop_gradient, (value,), {})
+
+
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the plain function behind a jitted one."""
+    while hasattr(type(function), "__janusjit_profiled_through__"):
+        function = function.__wrapped__  # type: ignore[attr-defined]
+    return function
