@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import janusjit
+from benchmarks import compile_time
 from benchmarks.blas import blas_settings, processor_name
 from benchmarks.cases import OVERHEAD
 from benchmarks.peers.__main__ import main as compare_peers
@@ -90,7 +91,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few repeats: rough figures in a minute")
     parser.add_argument("--threads", type=int, default=1, help="BLAS threads, the same for both sides")
     parser.add_argument("--only", default="", help="a part of a case's name, or a group")
+    parser.add_argument("--compile-time", action="store_true", help="instead, what compilation takes, stage by stage")
     options = parser.parse_args()
+    if options.compile_time:
+        return compile_time.measure_and_write(quick=options.quick)
     extra = ["--only", options.only, *(["--blocks", "5", "--block-seconds", "0.005"] if options.quick else [])]
     results = {}
     for name, core_type in blas_settings().items():

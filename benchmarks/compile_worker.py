@@ -1,0 +1,159 @@
+"""Times one compilation in this process, and prints the seconds of each stage as one line of JSON.
+
+Owns where the stages begin and end: the functions between which `janusjit.runtime.pipeline` passes a program on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import janusjit
+from janusjit.analysis import twin
+from janusjit.backend.llvm import engine
+from janusjit.runtime import pipeline
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+OPERATIONS = ("x * y", "x + 1.5", "np.maximum(x, y)", "x - y", "np.tanh(x)")
+EVERY_PRODUCT = 50  #: there is one matrix product in so many operations
+
+
+class Stages:
+    """Adds up the processor time of functions, less that of other stages inside them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inside: list[float] = []
+
+    def time(self, owner: Any, name: str, stage: str) -> None:
+        """Let a function's time count for a stage."""
+        function = getattr(owner, name)
+        self.seconds.setdefault(stage, 0.0)
+
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            started = time.process_time()
+            self._inside.append(0.0)
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                taken = time.process_time() - started
+                self.seconds[stage] += taken - self._inside.pop()
+                if self._inside:
+                    self._inside[-1] += taken
+
+        setattr(owner, name, timed)
+
+
+def time_stages() -> Stages:
+    """Return the stages of janusjit's compiler, timed from now on."""
+    stages = Stages()
+    stages.time(pipeline.Pipeline, "prepare", "source and twin")
+    stages.time(twin.Twins, "of", "source and twin")
+    stages.time(pipeline, "capture", "capture")
+    stages.time(pipeline, "optimize", "transforms")
+    stages.time(pipeline, "compile_graph", "emission")
+    stages.time(engine, "load", "LLVM")
+    stages.time(engine, "load_filed", "LLVM")
+    return stages
+
+
+def time_calls(call: Callable[[], Any], is_compiled: Callable[[], bool], stages: Stages) -> dict[str, float]:
+    """Call until a call was compiled; return the seconds of each stage."""
+    started = time.process_time()
+    for _ in range(50):
+        call()
+        if is_compiled():
+            break
+    else:
+        raise RuntimeError("the program is not compiled")
+    total = time.process_time() - started
+    return stages.seconds | {"other": total - sum(stages.seconds.values()), "total": total}
+
+
+def straight_line(size: int, folder: str, module: str, name: str) -> Callable[..., Any]:
+    """Return a function of ``size`` operations, from a file of its own."""
+    lines = [f"import {module} as np\n\n\ndef program(x, y):"]
+    for number, operation in zip(range(1, size), itertools.cycle(OPERATIONS), strict=False):
+        lines.append(f"    x = {operation if number % EVERY_PRODUCT else 'x @ y'}")
+    path = Path(folder, f"{name}.py")
+    path.write_text("\n".join([*lines, "    return x.sum()"]) + "\n")
+    sys.path.insert(0, folder)
+    function: Callable[..., Any] = importlib.import_module(name).program
+    return function
+
+
+def measure_line(size: int) -> dict[str, float]:
+    """Time a straight-line function."""
+    stages = time_stages()
+    with tempfile.TemporaryDirectory() as folder:
+        jitted = janusjit.jit(background=False)(straight_line(size, folder, "numpy", "line_of_numpy"))
+        x, y = np.linspace(-1, 1, 64).reshape(8, 8), np.eye(8) * 0.9
+        return time_calls(lambda: jitted(x, y), lambda: jitted.stats.graph_calls > 0, stages)
+
+
+def measure_example(name: str) -> dict[str, float]:
+    """Time an example's step: its own run, with the decorator that is measured."""
+    sys.path.insert(0, str(EXAMPLES))
+    module = importlib.import_module(name)
+    stages = time_stages()
+    found: list[dict[str, float]] = []
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        jitted = janusjit.jit(background=False)(function)
+        spent = 0.0
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal spent
+            started = time.process_time()
+            result = jitted(*arguments, **keywords)
+            spent += time.process_time() - started
+            if not found and jitted.stats.graph_calls:
+                found.append(stages.seconds | {"other": spent - sum(stages.seconds.values()), "total": spent})
+            return result
+
+        return call
+
+    module.run(decorate)
+    return found[0]
+
+
+def measure_jax(size: int) -> dict[str, float]:
+    """Time `jax.jit` on a straight-line function."""
+    jax = importlib.import_module("jax")
+    jax.config.update("jax_enable_x64", True)
+    x, y = jax.numpy.linspace(-1, 1, 64).reshape(8, 8), jax.numpy.eye(8) * 0.9
+    with tempfile.TemporaryDirectory() as folder:
+        jitted = jax.jit(straight_line(size, folder, "jax.numpy", "line_of_jax"))
+        return time_calls(lambda: jitted(x, y).block_until_ready(), lambda: True, Stages())
+
+
+def measure_torch(size: int) -> dict[str, float]:
+    """Time `torch.compile` on a straight-line function."""
+    torch = importlib.import_module("torch")
+    x, y = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(8, 8), torch.eye(8, dtype=torch.float64) * 0.9
+    with tempfile.TemporaryDirectory() as folder:
+        jitted = torch.compile(straight_line(size, folder, "torch", "line_of_torch"))
+        return time_calls(lambda: jitted(x, y), lambda: True, Stages())
+
+
+def main() -> None:
+    """Run from the command line: what to measure, and which or how large."""
+    kind, argument = sys.argv[1:]
+    if kind == "example":
+        found = measure_example(argument)
+    else:
+        found = {"line": measure_line, "jax": measure_jax, "torch": measure_torch}[kind](int(argument))
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
