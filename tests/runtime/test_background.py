@@ -45,13 +45,13 @@ def run(folder, more, **environment):
 def held_compiler(monkeypatch):
     """Make compilations wait for the returned event."""
     go_on = threading.Event()
-    compile_ = building.Builder.compile
+    compile_ = building.Builder._compile
 
     def held(self, attempt):
         assert go_on.wait(60)
         return compile_(self, attempt)
 
-    monkeypatch.setattr(building.Builder, "compile", held)
+    monkeypatch.setattr(building.Builder, "_compile", held)
     return go_on
 
 
