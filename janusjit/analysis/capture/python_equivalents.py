@@ -7,6 +7,7 @@ library reference gives as such: it draws from its iterables in the same order a
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -122,15 +123,39 @@ def _pairwise(iterable: Iterable[Any]) -> Iterator[Any]:
 
 
 def _product(*iterables: Iterable[Any], repeat: int = 1) -> Iterator[Any]:
-    pools = [tuple(pool) for pool in iterables] * repeat
-    results: list[Any] = [()]
+    return _products([tuple(pool) for pool in iterables] * repeat)
+
+
+def _products(pools: list[tuple[Any, ...]]) -> Iterator[Any]:
     for pool in pools:
-        results = [(*before, element) for before in results for element in pool]
-    yield from results
+        if not pool:
+            return
+    positions = [0] * len(pools)
+    yield tuple([pool[0] for pool in pools])
+    while True:
+        for i in reversed(range(len(pools))):
+            positions[i] += 1
+            if positions[i] < len(pools[i]):
+                break
+            positions[i] = 0
+        else:
+            return
+        yield tuple([pool[position] for pool, position in zip(pools, positions, strict=True)])
 
 
 def _combinations(iterable: Iterable[Any], r: int) -> Iterator[Any]:
+    return _chosen(_pool(iterable, r), r)
+
+
+def _pool(iterable: Iterable[Any], r: int) -> tuple[Any, ...]:
+    """Return the elements, drawn when the iterator is made: what is added to the iterable later does not count."""
     pool = tuple(iterable)
+    if r < 0:
+        raise ValueError("r must be non-negative")
+    return pool
+
+
+def _chosen(pool: tuple[Any, ...], r: int) -> Iterator[Any]:
     count = len(pool)
     if r > count:
         return
@@ -148,6 +173,75 @@ def _combinations(iterable: Iterable[Any], r: int) -> Iterator[Any]:
         yield tuple([pool[i] for i in indices])
 
 
+def _permutations(iterable: Iterable[Any], r: Any = None) -> Iterator[Any]:
+    pool = tuple(iterable)
+    length = len(pool) if r is None else r
+    return _ordered(_pool(pool, length), length)
+
+
+def _ordered(pool: tuple[Any, ...], r: int) -> Iterator[Any]:
+    count = len(pool)
+    if r > count:
+        return
+    indices = list(range(count))
+    cycles = list(range(count, count - r, -1))
+    yield tuple([pool[i] for i in indices[:r]])
+    while True:
+        for i in reversed(range(r)):
+            cycles[i] -= 1
+            if cycles[i] > 0:
+                other = count - cycles[i]
+                indices[i], indices[other] = indices[other], indices[i]
+                break
+            indices = indices[:i] + indices[i + 1 :] + indices[i : i + 1]
+            cycles[i] = count - i
+        else:
+            return
+        yield tuple([pool[i] for i in indices[:r]])
+
+
+def _zip_longest(*iterables: Iterable[Any], fillvalue: Any = None) -> Iterator[Any]:
+    return _longest([iter(iterable) for iterable in iterables], fillvalue)
+
+
+def _longest(iterators: list[Any], fillvalue: Any) -> Iterator[Any]:
+    active = len(iterators)
+    while active:
+        values = []
+        for position, iterator in enumerate(iterators):
+            value = fillvalue
+            if iterator is not None:
+                for drawn in iterator:
+                    value = drawn
+                    break
+                else:
+                    active -= 1
+                    if active == 0:
+                        return
+                    iterators[position] = None
+            values.append(value)
+        yield tuple(values)
+
+
+def _compress(data: Iterable[Any], selectors: Iterable[Any]) -> Iterator[Any]:
+    for element, selected in zip(data, selectors, strict=False):
+        if selected:
+            yield element
+
+
+def _filterfalse(predicate: Any, iterable: Iterable[Any]) -> Iterator[Any]:
+    for element in iterable:
+        if not (element if predicate is None else predicate(element)):
+            yield element
+
+
+def _prod(iterable: Iterable[Any], /, *, start: Any = 1) -> Any:
+    total = start
+    for element in iterable:
+        total = total * element
+    return total
+
+
 #: what capture follows, by the function it stands for
 EQUIVALENTS: dict[Any, Any] = {
     itertools.chain: _chain,
@@ -163,4 +257,9 @@ EQUIVALENTS: dict[Any, Any] = {
     itertools.pairwise: _pairwise,
     itertools.product: _product,
     itertools.combinations: _combinations,
+    itertools.permutations: _permutations,
+    itertools.zip_longest: _zip_longest,
+    itertools.compress: _compress,
+    itertools.filterfalse: _filterfalse,
+    math.prod: _prod,
 }

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 import janusjit as jj
+
+
+def drawn_when_made(function, x, *arguments):
+    """Add to a list after the iterator over it was made: `itertools` has copied the list by then."""
+    numbers = [1, 2]
+    iterator = function(numbers, *arguments)
+    numbers.append(3)
+    return [x * sum(found) for found in iterator]
+
 
 PROGRAMS = [
     lambda x: [a * b for a, b in itertools.product(range(2), [x, x + 1.0])],
@@ -25,6 +35,20 @@ PROGRAMS = [
     lambda x: [b - a for a, b in itertools.pairwise([x, x * 2.0, x * 5.0])],
     lambda x: [a * b for a, b in itertools.combinations([x, x + 1.0, x + 2.0], 2)],
     lambda x: [x * k for k, _ in zip(itertools.cycle([1, 2]), range(5))],
+    lambda x: [a - b for a, b in itertools.permutations([x, x * 2.0, x * 5.0], 2)],
+    lambda x: [x, *itertools.permutations(range(3)), *itertools.permutations([1], 2), *itertools.permutations([])],
+    lambda x: [a * b for a, b in itertools.zip_longest([x, x, x], [2.0], fillvalue=3.0)],
+    lambda x: [x, *itertools.zip_longest([1], iter([2, 3]), []), *itertools.zip_longest()],
+    lambda x: list(itertools.compress([x, x + 1.0, x + 2.0], [1, 0, True])),
+    lambda x: [x * k for k in itertools.filterfalse(lambda k: k % 2, range(5))],
+    lambda x: [x, *itertools.filterfalse(None, [0, 1, 2])],
+    lambda x: math.prod([x, x, 2.0], start=3) * math.prod(x.shape),
+    lambda x: [x, *itertools.product([1, 2], [], [3]), *itertools.product(), *itertools.product([1, 2], repeat=3)],
+    lambda x: x * sum(next(itertools.permutations(range(30)))) + sum(next(itertools.product(range(30), repeat=30))),
+    lambda x: [x, *itertools.permutations(range(4), 3), *itertools.permutations(range(4), 0)],
+    lambda x: drawn_when_made(itertools.permutations, x, 2),
+    lambda x: drawn_when_made(itertools.combinations, x, 2),
+    lambda x: drawn_when_made(itertools.product, x),
 ]
 
 
