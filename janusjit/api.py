@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
+from janusjit.analysis.differentiated import Differentiated
 from janusjit.config import current
 from janusjit.errors import ConfigurationError
 from janusjit.report.model import Report, build_report
@@ -126,11 +127,23 @@ def jit(
             return type(target)(decorate(target.__func__))
         if isinstance(target, JitFunction):
             return decorate(target.__wrapped__)
+        if isinstance(target, Differentiated):
+            return decorate(_calling(target))
         if not isinstance(target, types.FunctionType):
             raise TypeError(f"jit takes a Python function, not {type(target).__name__}")
         return Jitted(target, options, _PIPELINE)
 
     return decorate if function is None else decorate(function)
+
+
+def _calling(gradient: Differentiated) -> Callable[..., Any]:
+    """Return a Python function that is the gradient function, for what `janusjit.grad` returns is none."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return gradient(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = f"gradient_of_{getattr(gradient.function, '__name__', 'function')}"
+    return call
 
 
 def wait(timeout: float | None = None) -> bool:
