@@ -18,7 +18,7 @@ import numpy as np
 from janusjit.analysis.capture import numbers, operators
 from janusjit.analysis.capture.arrays import is_number, is_python_number, read, scalar_value
 from janusjit.analysis.capture.calls import call_known, invoke, models
-from janusjit.analysis.capture.container_methods import sort_items
+from janusjit.analysis.capture.container_methods import one_by_one, sort_items
 from janusjit.analysis.capture.containers import build, new_dict, update_dict
 from janusjit.analysis.capture.iteration import draw, draw_all
 from janusjit.analysis.capture.machine import Machine
@@ -384,7 +384,10 @@ def _model_tuple(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
 
 @models(set)
 def _model_set(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return build(machine, "set", draw_all(machine, arguments[0]) if arguments else [])
+    made = build(machine, "set", draw_all(machine, arguments[0]) if arguments else [])
+    if arguments and not one_by_one(machine, arguments[0]):
+        machine.heap(made).unordered = True  # type: ignore[arg-type]
+    return made
 
 
 @models(frozenset)

@@ -254,7 +254,7 @@ def _set_add(machine: Machine, owner: Reference, arguments: Any, keywords: Any) 
 def _set_discard(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     guard_structure(machine, machine.heap(owner))
     item: SetObject = wrote(machine, owner)
-    item.shrunk = item.items.pop(hash_key(machine, arguments[0]), None) is not None or item.shrunk
+    item.unordered = item.items.pop(hash_key(machine, arguments[0]), None) is not None or item.unordered
     return NONE
 
 
@@ -266,7 +266,7 @@ def _set_remove(machine: Machine, owner: Reference, arguments: Any, keywords: An
         raise machine.python_error(KeyError, key)
     item: SetObject = wrote(machine, owner)
     del item.items[key]
-    item.shrunk = True
+    item.unordered = True
     return NONE
 
 
@@ -274,6 +274,8 @@ def _set_remove(machine: Machine, owner: Reference, arguments: Any, keywords: An
 def _set_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     guard_structure(machine, machine.heap(owner))
     for values in arguments:
+        if not one_by_one(machine, values):
+            wrote(machine, owner).unordered = True
         for value in draw_all(machine, values):
             wrote(machine, owner).items.setdefault(hash_key(machine, value), value)
     return NONE
@@ -282,4 +284,12 @@ def _set_update(machine: Machine, owner: Reference, arguments: Any, keywords: An
 @method(set, "copy")
 def _set_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     guard_structure(machine, machine.heap(owner))
-    return machine.state.allocate(SetObject(items=dict(machine.heap(owner).items)))
+    return machine.state.allocate(SetObject(items=dict(machine.heap(owner).items), unordered=True))
+
+
+def one_by_one(machine: Machine, values: AbstractValue) -> bool:
+    """Whether a set takes the items of an iterable one after the other, as it does of all but sets and dicts."""
+    values = machine.resolve(values)
+    if isinstance(values, Known):
+        return not isinstance(values.value, set | frozenset | dict)
+    return not (isinstance(values, Reference) and isinstance(machine.heap(values), SetObject | DictObject))

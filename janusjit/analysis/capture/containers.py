@@ -85,7 +85,8 @@ def execute_build(machine: Machine, instruction: Build) -> None:
     for atom, starred in zip(instruction.items, instruction.starred, strict=True):
         value = machine.get(atom)
         items.extend(draw_all(machine, value) if starred else [value])
-    machine.set(instruction.target, build(machine, instruction.kind, items))
+    kind = "display" if instruction.kind == "set" else instruction.kind
+    machine.set(instruction.target, build(machine, kind, items))
 
 
 def build(machine: Machine, kind: str, items: list[AbstractValue]) -> AbstractValue:
@@ -94,7 +95,10 @@ def build(machine: Machine, kind: str, items: list[AbstractValue]) -> AbstractVa
         return TupleValue(tuple(items))
     if kind == "list":
         return machine.state.allocate(ListObject(items=items))
-    return machine.state.allocate(SetObject(items={hash_key(machine, item): item for item in items}))
+    literal = len(items) > 2 and all(isinstance(item, Known) for item in items)  # CPython keeps one as a frozen set
+    return machine.state.allocate(
+        SetObject(items={hash_key(machine, item): item for item in items}, unordered=literal and kind == "display")
+    )
 
 
 def from_python(machine: Machine, value: Any) -> AbstractValue:

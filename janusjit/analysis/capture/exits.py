@@ -16,7 +16,7 @@ from janusjit.analysis import frame_values
 from janusjit.analysis.capture.arrays import check_mirror, read
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import EXIT, Machine
-from janusjit.analysis.capture.protocols import ObjectKey
+from janusjit.analysis.capture.protocols import ObjectKey, set_order
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import (
     Cell,
@@ -250,6 +250,7 @@ class Boxer:
         if isinstance(item, ListObject):
             return self._once(key, lambda: self._list(item, value.index, key))
         if isinstance(item, SetObject):
+            set_order(self.machine, item)  # what goes through it later has to find Python's order
             return self._once(key, lambda: SequenceBox(set, tuple(map(self.box, item.items.values())), key))
         if isinstance(item, DictObject):
             return self._once(key, lambda: self._dict(item, value.index, key))
@@ -387,7 +388,7 @@ class Boxer:
             return self._dict_effects(item)
         if isinstance(item, SetObject):
             assert item.place is not None
-            return [ReplaceContents(PlaceBox(item.place), tuple(map(self.box, item.items.values())))]
+            return self._set_effects(item)
         if isinstance(item, Instance):
             return self._instance_effects(item)
         if isinstance(item, Cell) and item.live is not None and item.value is not None:
@@ -416,6 +417,14 @@ class Boxer:
             ]
         self.machine.externals.guard_length(item.place, kept)
         return [ReplaceContents(owner, tuple(map(self.box, item.items)))]
+
+    def _set_effects(self, item: SetObject) -> list[Effect]:
+        assert item.place is not None
+        owner = PlaceBox(item.place)
+        removed = [key for key in item.original if key not in item.items]
+        added = [value for key, value in item.items.items() if key not in item.original]
+        effects: list[Effect] = [CallFunction(ConstantBox(set.discard), (owner, self.key(key))) for key in removed]
+        return [*effects, *(CallFunction(ConstantBox(set.add), (owner, self.box(value))) for value in added)]
 
     def _dict_effects(self, item: DictObject) -> list[Effect]:
         assert item.place is not None

@@ -232,7 +232,7 @@ def _set_or_dict_binary(machine: Machine, symbol: str, left: Any, right: Any) ->
             "-": {k: v for k, v in left.items.items() if k not in right.items},
         }.get(symbol)
         if chosen is not None:
-            return machine.state.allocate(SetObject(items=chosen))
+            return machine.state.allocate(SetObject(items=chosen, unordered=True))
     return None
 
 

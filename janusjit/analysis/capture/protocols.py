@@ -399,7 +399,7 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         if isinstance(item, ListObject | DictObject | SetObject):
             guard_structure(machine, item)
             if isinstance(item, SetObject):
-                return iterator_over(machine, TupleValue(_set_order(machine, item)))
+                return iterator_over(machine, TupleValue(set_order(machine, item)))
             if isinstance(item, ListObject):
                 return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
             keys = tuple(key_value(machine, key) for key in item.items)
@@ -427,16 +427,23 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
     raise machine.python_error(TypeError, "object is not iterable")
 
 
-def _set_order(machine: Machine, item: SetObject) -> tuple[AbstractValue, ...]:
+def set_order(machine: Machine, item: SetObject) -> tuple[AbstractValue, ...]:
     """Return a set's items in the order in which Python would give them."""
     if item.place is None and all(isinstance(key, ObjectKey) for key in item.items):
         # hashed by address: Python's order differs from run to run, so any order is one it could give
         return tuple(key_value(machine, key) for key in item.items)
-    if len(item.items) > 1 and (
-        item.place is not None or item.shrunk or any(isinstance(key, ObjectKey) for key in item.items)
-    ):
+    arbitrary = item.place is not None or item.unordered or any(isinstance(key, ObjectKey) for key in item.items)
+    if len(item.items) > 1 and arbitrary and not _in_any_table(item):
         raise machine.unsupported("python.set_order", "for", "the order in which this set gives its items is arbitrary")
-    return tuple(key_value(machine, key) for key in set(item.items))
+    replayed: set[Any] = set()
+    for key in item.items:  # one by one: the size of the table, and so the order, depends on how it grew
+        replayed.add(key)
+    return tuple(key_value(machine, key) for key in replayed)
+
+
+def _in_any_table(item: SetObject) -> bool:
+    """Whether the items stand in the same order in a table of any size: small numbers, each in a place of its own."""
+    return all(type(key) is int and 0 <= key < 8 for key in item.items)
 
 
 def dict_view_items(machine: Machine, value: DictView) -> TupleValue:

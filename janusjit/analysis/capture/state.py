@@ -72,15 +72,16 @@ class DictObject(HeapObject):
 class SetObject(HeapObject):
     """A set of known items, in order of insertion.
 
-    ``shrunk`` is set once an item was taken out, which changes Python's order.
+    ``unordered`` is set once an item was taken out, or many were put in at once from another set or a literal: Python's
+    order then depends on more than the order of insertion.
     """
 
     items: dict[Any, AbstractValue] = field(default_factory=dict)
     original: frozenset[Any] = frozenset()
-    shrunk: bool = False
+    unordered: bool = False
 
     def copy(self) -> SetObject:
-        return SetObject(self.place, self.written, dict(self.items), self.original, self.shrunk)
+        return SetObject(self.place, self.written, dict(self.items), self.original, self.unordered)
 
 
 @dataclass(slots=True)

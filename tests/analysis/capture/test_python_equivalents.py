@@ -100,3 +100,63 @@ def test_a_descriptor_on_a_class_computes():
     for _ in range(5):
         assert step(2.0) == 6.0
     assert step.stats.graph_calls == 3
+
+
+MIXED = [9, 1, 17, 8, 0]
+
+
+def built_by_add():
+    made = set()
+    for item in MIXED:
+        made.add(item)
+    return list(made)
+
+
+def emptied():
+    made = set(MIXED)
+    made.discard(17)
+    made.add(25)
+    return list(made)
+
+
+def added_to_outside(outside):
+    outside.add(33)
+    outside.discard(1)
+    return len(outside)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: list(set(MIXED)),
+        lambda: [k for k in {9, 1, 17, 8, 0}],  # noqa: C416 - the order is what is tested
+        lambda: list({k for k in MIXED}),  # noqa: C416
+        lambda: list(set(MIXED) | {24, 16}),
+        lambda: list(set(MIXED) & {0, 8, 17, 40, 48}),
+        lambda: list(set(MIXED).copy()),
+        lambda: list(set(set(MIXED))),
+        lambda: sum({0.1 * k for k in MIXED}),
+        lambda: set(MIXED),
+        lambda: set(MIXED) | {24, 16, 32},
+        built_by_add,
+        emptied,
+    ],
+)
+def test_sets_give_their_items_in_pythons_order(make):
+    step = jj.jit(background=False)(lambda x: (x * 2.0, make()))
+    for _ in range(5):
+        _, found = step(np.ones(2))
+    wanted = make()
+    assert found == wanted
+    if isinstance(wanted, set):
+        assert list(found) == list(wanted)
+
+
+def test_an_outside_set_keeps_pythons_order():
+    step = jj.jit(background=False)(lambda s, x: (added_to_outside(s), x * 2.0))
+    for _ in range(5):
+        mine, theirs = set(MIXED), set(MIXED)
+        step(mine, np.ones(2))
+        added_to_outside(theirs)
+        assert list(mine) == list(theirs)
+    assert step.stats.graph_calls == 3
