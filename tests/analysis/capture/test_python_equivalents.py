@@ -134,7 +134,6 @@ def added_to_outside(outside):
         lambda: list(set(MIXED) | {24, 16}),
         lambda: list(set(MIXED) & {0, 8, 17, 40, 48}),
         lambda: list(set(MIXED).copy()),
-        lambda: list(set(set(MIXED))),
         lambda: sum({0.1 * k for k in MIXED}),
         lambda: set(MIXED),
         lambda: set(MIXED) | {24, 16, 32},
