@@ -34,6 +34,10 @@ from janusjit.runtime.trial import Trial
 from janusjit.spans import UNKNOWN_SPAN
 
 
+#: continuations of one function that are compiled
+CONTINUATION_LIMIT = 24
+
+
 class Resumptions:
     """What runs between the graphs of one function's calls.
 
@@ -129,6 +133,9 @@ class Resumptions:
         found = self.continuations.get(continuation.key)
         if found is None:
             found = self.continuations.setdefault(continuation.key, ContinuationLifecycle(self, continuation))
+            if len(self.continuations) > CONTINUATION_LIMIT:
+                text = f"more than {CONTINUATION_LIMIT} places where calls go on are not compiled"
+                found.refuse(Failure("limit.continuations", "cost", text, continuation.span.text, continuation.span))
         return found
 
 
@@ -324,6 +331,10 @@ class ContinuationLifecycle(Lifecycle):
     def number(self) -> int:
         """Return the number of the call of the function that is running."""
         return self.owner.number()
+
+    def refuse(self, failure: Failure) -> None:
+        """Let the rest of the calls be Python's from here on."""
+        self._give_up(failure, self.number(), Cost())
 
     def go_on(self, arguments: tuple[Any, ...]) -> Any:
         """Run the rest of a call up to the next commit point or its end."""

@@ -11,6 +11,7 @@ import janusjit as jj
 from janusjit import config
 from janusjit.api import _PIPELINE
 from janusjit.runtime import replacement
+from janusjit.runtime.resumption import CONTINUATION_LIMIT
 from janusjit.runtime.trial import PLAIN_CALLS, Trial
 from janusjit.transform.forced_failure import count_guards
 from tests.commit_points.programs import PROGRAMS, Host
@@ -154,3 +155,21 @@ def test_the_report_names_what_python_runs():
     printed = io.StringIO()
     step.report().print(printed, width=200)
     assert "8 host calls" in printed.getvalue()
+
+
+def test_a_function_with_very_many_places_to_go_on_from_is_not_compiled_at_each():
+    host = Host()
+
+    def scattered(x):
+        total = 0.0
+        for i in range(10):
+            for j in range(10):
+                total += host.total(x * i) * j
+        return total
+
+    step = jj.jit(background=False)(scattered)
+    for _ in range(4):
+        assert step(np.ones(3)) == scattered(np.ones(3))
+    assert step.stats.specializations <= 1 + CONTINUATION_LIMIT
+    (function,) = step.report().functions
+    assert "limit.continuations" in {row.code for row in function.rows}
