@@ -33,7 +33,6 @@ from janusjit.runtime.statistics import Statistics
 from janusjit.runtime.trial import Trial
 from janusjit.spans import UNKNOWN_SPAN
 
-
 #: continuations of one function that are compiled
 CONTINUATION_LIMIT = 24
 
