@@ -33,7 +33,7 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
             return None
         a, b, out, rows, columns = b.transposed, a.transposed, out.transposed, columns, rows
     machine = Machine.host()
-    by_columns = not b.has_contiguous_rows and not (depth == 1 or columns == 1)
+    by_columns = not b.has_contiguous_rows and columns != 1
     if by_columns:
         if rows < ROWS_WORTH_A_COPY:
             return _emit_dots(context, a, b, out, machine)
