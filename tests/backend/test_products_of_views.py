@@ -19,7 +19,7 @@ LAYOUTS = {
     "backwards": "view({x}, index=(Range(40, {r}, -1), Range(40, {c}, -1)))",
     "backwards columns": "transpose(view({x}, index=(Range(40, {c}, -1), Range(40, {r}, -1))), axes=(1, 0))",
 }
-SIZES = [(1, 1, 1), (3, 1, 3), (1, 1, 4), (5, 1, 1), (1, 5, 3), (4, 3, 1), (2, 9, 17), (16, 4, 8), (3, 3, 3), (17, 2, 16)]
+SIZES = [(1, 1, 1), (3, 1, 3), (1, 1, 4), (5, 1, 1), (1, 5, 3), (4, 3, 1), (2, 9, 17), (16, 4, 8), (3, 3, 3)]
 
 
 def nested(text: str) -> list[str]:
@@ -31,7 +31,7 @@ def nested(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f32"])
-@pytest.mark.parametrize("rows, depth, columns", SIZES)
+@pytest.mark.parametrize(("rows", "depth", "columns"), SIZES)
 def test_product(rows, depth, columns, dtype):
     lines, results, count = [], [], 0
     for left in LAYOUTS.values():
