@@ -310,20 +310,25 @@ class DataParser:
         return place
 
     def _question(self, owner: pl.Place, name: str) -> pl.Place:
-        """Read the rest of ``.len()`` or ``.has(key)``."""
+        """Read the rest of ``.len()``, ``.packed(kind)`` or ``.has(key)``."""
         if name == "len":
             self._tokens.expect(")")
             return self.step(owner, "len", "")
         key = self.data()
         self._tokens.expect(")")
-        return self.step(owner, "has", key)
+        return self.step(owner, "packed" if name == "packed" else "has", key)
 
     def step(self, owner: pl.Place, kind: str, key: Any) -> pl.Place:
         """Return the one place that is this step from ``owner``."""
         path = (owner, kind + type(key).__name__, key)
         found = self._interned.get(path)
         if found is None:
-            made: dict[str, Any] = {"attribute": pl.AttributePlace, "item": pl.ItemPlace, "has": pl.MembershipPlace}
+            made: dict[str, Any] = {
+                "attribute": pl.AttributePlace,
+                "item": pl.ItemPlace,
+                "has": pl.MembershipPlace,
+                "packed": pl.PackedPlace,
+            }
             found = pl.LengthPlace(owner) if kind == "len" else made[kind](owner, key)
             self._interned[path] = found
         return found

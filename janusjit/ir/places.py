@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 class MissingType:
     """The type of `MISSING`, what reading a place gives when there is nothing there."""
@@ -107,7 +109,7 @@ class AttributePlace(Place):
 
 @dataclass(frozen=True, eq=False)
 class ItemPlace(Place):
-    """``owner[key]`` of an exact list, tuple (``key`` a non-negative int) or dict (``key`` a hashable constant)."""
+    """``owner[key]`` of an exact list or tuple (``key`` an int) or dict (``key`` a hashable constant)."""
 
     owner: Place
     key: Any
@@ -116,7 +118,7 @@ class ItemPlace(Place):
         owner = self.owner.read(arguments)
         if isinstance(owner, Mapping):
             return owner.get(self.key, MISSING)
-        if isinstance(owner, (list, tuple)) and self.key < len(owner):
+        if isinstance(owner, (list, tuple)) and -len(owner) <= self.key < len(owner):
             return owner[self.key]
         return MISSING
 
@@ -151,3 +153,49 @@ class MembershipPlace(Place):
 
     def __str__(self) -> str:
         return f"{self.key!r} in {self.owner}"
+
+
+@dataclass(frozen=True, eq=False)
+class PackedPlace(Place):
+    """The items of an exact list, all of one type, as a new array; ``kind`` as `packing_kind` names it."""
+
+    owner: Place
+    kind: str
+
+    def read(self, arguments: Sequence[Any]) -> Any:
+        owner = self.owner.read(arguments)
+        return MISSING if owner is MISSING else pack(owner, self.kind)
+
+    def __str__(self) -> str:
+        return f"{self.owner}[:]"
+
+
+#: the number types whose lists are packed, by name
+_PACKED_TYPES: dict[str, type] = {
+    "float": float,
+    "int": int,
+    "bool": bool,
+    "numpy.f64": np.float64,
+    "numpy.f32": np.float32,
+}
+
+
+def packing_kind(items: Sequence[Any]) -> str | None:
+    """Return what all items are, if one array can hold them: a type of numbers, or ``"array"`` (of one type)."""
+    found = set(map(type, items))
+    if len(found) != 1:
+        return None
+    (type_,) = found
+    if type_ is np.ndarray:
+        layouts = {(item.dtype, item.shape) for item in items}
+        plain = all(dtype.isnative and dtype.kind in "biuf" for dtype, _ in layouts)
+        return "array" if len(layouts) == 1 and plain else None
+    return next((name for name, candidate in _PACKED_TYPES.items() if candidate is type_), None)
+
+
+def pack(items: Any, kind: str) -> Any:
+    """Return the items of a list as an array, or `MISSING` if they are not all of this kind."""
+    if not items or packing_kind(items) != kind:
+        return MISSING
+    packed = np.array(items)
+    return MISSING if packed.dtype.kind not in "biuf" or (kind == "int" and packed.dtype != np.int64) else packed

@@ -122,6 +122,8 @@ class DataPrinter:
             return f"{self.place(place.owner)}[{self.data(place.key)}]"
         if isinstance(place, pl.LengthPlace):
             return f"{self.place(place.owner)}.len()"
+        if isinstance(place, pl.PackedPlace):
+            return f"{self.place(place.owner)}.packed({self.data(place.kind)})"
         if isinstance(place, pl.MembershipPlace):
             return f"{self.place(place.owner)}.has({self.data(place.key)})"
         if not isinstance(place, (pl.ConstantPlace, pl.GlobalPlace, pl.CellPlace)):

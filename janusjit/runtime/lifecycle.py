@@ -350,9 +350,18 @@ class Lifecycle:
     def _differences(
         self, arguments: Sequence[Any]
     ) -> tuple[Specialization, list[tuple[EntryGuard, str]], tuple[Difference, ...]]:
-        """Return the nearest specialization, its entry guards that fail, and these in the user's terms."""
+        """Return the nearest specialization, its entry guards that fail, and these in the user's terms.
+
+        One that admits the call after a relaxation is nearer than any that does not.
+        """
         failures = [(specialization, self._failures_of(specialization, arguments)) for specialization in self.cache]
-        nearest, failed = min(failures, key=lambda item: len(item[1]))
+
+        def distance(item: tuple[Specialization, list[tuple[EntryGuard, str]]]) -> tuple[bool, int]:
+            failed = [guard for guard, _ in item[1]]
+            relaxable = bool(failed) and not causes.are_flags(failed) and causes.relaxation_keys(failed, arguments)
+            return not relaxable, len(failed)
+
+        nearest, failed = min(failures, key=distance)
         differences = [
             difference for guard, found in failed for difference in causes.entry_differences(guard, found, arguments)
         ]

@@ -30,6 +30,9 @@ from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
 from janusjit.ops import OPS
 from janusjit.ops.indexing import FrozenArray, PathStep, Range
 
+#: set by `janusjit.analysis.capture.packed`: the items of an outside list whose length varies, as one array
+PACKED: list[Any] = []
+
 PYTHON_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
 
 
@@ -171,6 +174,9 @@ def as_array(machine: Machine, value: AbstractValue) -> Value | None:
         return number
     if isinstance(value, RangeValue) and known(value):
         return machine.emit("constant_array", value=FrozenArray(np.arange(*_range_parts(value))))
+    together = PACKED[0](machine, value)
+    if together is not None:
+        return together.value  # type: ignore[no-any-return]
     items = sequence_items(machine, value)
     if items is None:
         return None

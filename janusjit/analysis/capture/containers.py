@@ -11,11 +11,13 @@ from typing import Any
 
 from janusjit.analysis.capture import operators
 from janusjit.analysis.capture.arrays import sequence_items
+from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.index_writing import set_item as set_array_item
 from janusjit.analysis.capture.indexing import get_item as get_array_item
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
+from janusjit.analysis.capture.packed import in_graph_loop, packed
 from janusjit.analysis.capture.protocols import (
     guard_structure,
     hash_key,
@@ -240,11 +242,21 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
 
 def _outside_list_item(machine: Machine, owner: Reference, item: ListObject, index: AbstractValue) -> AbstractValue:
     """Return an item of an outside list; one counted from the start, or appended, needs no guard on its length."""
+    if isinstance(index, Scalar):
+        numbers = packed(machine, owner, numbers=True) if in_graph_loop(machine) else None
+        if numbers is not None:
+            return numbers.item(machine, index)
+        if item.place is not None and machine.externals.length_varies(item.place):
+            raise machine.unsupported("python.size", "[]", "which item of a growing list it is, is known at run time")
     position = machine.constant(index, "a list index")
     grown = len(item.items) - len(item.original)
     intact = grown >= 0 and all(a is b for a, b in zip(item.items, item.original, strict=False))
     if isinstance(position, int) and intact and (0 <= position < len(item.original) or -grown <= position < 0):
         return machine.resolve(item.items[position])
+    if isinstance(position, int) and intact and grown == 0 and -len(item.original) <= position < 0:
+        unread = item.original[position]
+        if isinstance(unread, Unread) and machine.externals.length_varies(unread.place.owner):  # type: ignore[attr-defined]
+            return machine.externals.read(machine.externals.item_place(item.place, position), unread.live)  # type: ignore[arg-type]
     items = sequence_items(machine, owner) or []
     return _sequence_item(machine, items, Known(position), lambda chosen: build(machine, "list", chosen))
 

@@ -28,7 +28,9 @@ from janusjit.ir.places import (
     AttributePlace,
     ConstantPlace,
     ItemPlace,
+    LengthPlace,
     MembershipPlace,
+    PackedPlace,
     Place,
 )
 from janusjit.ops.generators import BIT_GENERATORS
@@ -64,6 +66,18 @@ class EntryGuards:
     def item_place(self, owner: Place, key: Any) -> Place:
         """Return the one place object for ``owner[key]``."""
         return self._place((id(owner), "item", type(key), key), lambda: ItemPlace(owner, key))
+
+    def length_place(self, owner: Place) -> Place:
+        """Return the one place object for ``len(owner)``."""
+        return self._place((id(owner), "len"), lambda: LengthPlace(owner))
+
+    def packed_place(self, owner: Place, kind: str) -> Place:
+        """Return the one place object for the items of a list as an array."""
+        return self._place((id(owner), "packed", kind), lambda: PackedPlace(owner, kind))
+
+    def length_varies(self, place: Place) -> bool:
+        """Whether the length of an outside container was assumed before, and varied."""
+        return ("length", str(place)) in self.relaxations
 
     def constant_place(self, value: Any, name: str) -> Place:
         """Return the one place object for an object known at capture."""

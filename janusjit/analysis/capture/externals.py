@@ -64,7 +64,7 @@ from janusjit.ir.places import (
     CellPlace,
     ConstantPlace,
     GlobalPlace,
-    LengthPlace,
+    PackedPlace,
     Place,
 )
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
@@ -139,10 +139,14 @@ class Externals(EntryGuards):
 
     def read_length(self, place: Place, length: int) -> AbstractValue:
         """Return the length of an outside container: assumed, or read at each call if it varied before."""
-        if ("length", str(place)) not in self.relaxations:
+        if not self.length_varies(place):
             self.guard_length(place, length)
             return Known(length)
-        return self.read(self._place((id(place), "len"), lambda: LengthPlace(place)), length)
+        return self.read(self.length_place(place), length)
+
+    def known_length(self, place: Place) -> AbstractValue | None:
+        """Return the length of an outside container where it has been read."""
+        return self._memo.get((id(self.length_place(place)), "scalar"))
 
     # ------------------------------------------------------------------ reading
 
@@ -368,7 +372,8 @@ class Externals(EntryGuards):
 
     def _dimension(self, place: Place, axis: int, size: int, position: int) -> Dim:
         key = ("dim", str(place), axis)
-        if key not in self.relaxations or size < 2:
+        varies = key in self.relaxations or (axis == 0 and isinstance(place, PackedPlace))
+        if not varies or size < 2:
             return size
         shared: Any = ("shared", size) if ("own", *key) not in self.relaxations else key
         found = self._symbols.get(shared)

@@ -12,6 +12,7 @@ from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import constant, dim_value
 from janusjit.analysis.capture.indexing import get_item as get_array_item
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.packed import number_at
 from janusjit.analysis.capture.protocols import invoke, iterator_over, range_length, special_method, truth
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.state import GeneratorObject, IteratorObject, ListObject
@@ -38,7 +39,7 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
     if iterator.kind == "range":
         assert isinstance(source, RangeValue)
         return range_length(machine, source)
-    if iterator.kind == "rows":
+    if iterator.kind in ("rows", "numbers"):
         assert isinstance(source, ArrayValue)
         return dim_value(machine, source.type.shape[0])
     return None
@@ -111,6 +112,12 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
     if iterator.kind == "rows":
         assert isinstance(source, ArrayValue)
         return get_array_item(machine, source, position)
+    if iterator.kind == "numbers":
+        assert isinstance(source, ArrayValue) and isinstance(iterator.function, Known)
+        kind, count = iterator.function.value
+        if len(machine.heap(iterator.sources[1]).items) != count:  # type: ignore[arg-type]
+            raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
+        return number_at(machine, source, position, kind)
     items = _items(machine, source)
     return machine.resolve(items[machine.constant(position, "a position")])
 

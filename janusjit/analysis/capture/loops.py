@@ -253,9 +253,13 @@ class Arrival:
 
 @dataclass(slots=True)
 class GraphLoop:
-    """One attempt at capturing a loop body: the ways in which control arrived at its end."""
+    """One attempt at capturing a loop body: the ways in which control arrived at its end.
+
+    ``outer`` is the region the loop will stand in: what is emitted there now is computed before the loop.
+    """
 
     instruction: Instruction
+    outer: Region
     arrivals: list[Arrival] = field(default_factory=list)
     finishing: bool = False
 
@@ -405,7 +409,7 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
         for index, value in enumerate(parameters):
             value.definition, value.index = region, index
             machine.births[value] = len(machine.births)
-        loop = _run_body(machine, instruction, header.fork(), region)
+        loop = _run_body(machine, GraphLoop(instruction, outer), header.fork(), region)
         machine.region = outer
         back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
         merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction))
@@ -428,8 +432,8 @@ def site_key_of(machine: Machine, instruction: Instruction) -> Any:
     return key
 
 
-def _run_body(machine: Machine, instruction: Instruction, state: State, region: Region) -> GraphLoop:
-    loop = GraphLoop(instruction)
+def _run_body(machine: Machine, loop: GraphLoop, state: State, region: Region) -> GraphLoop:
+    instruction = loop.instruction
     machine.state, machine.region = state, region
     blocks = machine.frame.blocks
     blocks.pop()  # the LoopEntry: while the body runs, the barrier stands in its place

@@ -107,7 +107,6 @@ class Machine:
         self.written: set[int] = set()
         self.aliased: set[int] = set()
         self.forks = 0
-        self.dims: dict[Value, DimExpr] = {}
         self.samples: dict[Symbol, int] = {}
 
     # ------------------------------------------------------------------ emission
@@ -207,6 +206,11 @@ class Machine:
         return instruction
 
     # ------------------------------------------------------------------ values
+
+    @property
+    def dims(self) -> dict[Value, DimExpr]:
+        """Which dimensions run-time ints are, on the present path."""
+        return self.state.dims
 
     @property
     def frame(self) -> Frame:

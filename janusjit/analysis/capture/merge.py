@@ -46,6 +46,7 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
+from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Region, Value
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
 
@@ -109,6 +110,7 @@ class Merger:
             raise Unmergeable("deferred effects differ")
         self._result = State(first.templates)
         self._result.effects = list(first.effects)
+        self._result.dims = {value: dim for value, dim in first.dims.items() if self._bound_before(value, dim)}
         for index in sorted({index for state in states for index in state.heap if index < 0}):
             self._keep(index)
         for effect in first.effects:
@@ -120,6 +122,12 @@ class Merger:
         for state in states:
             self.machine.check_generators(state, self._result.heap)
         return self._result
+
+    def _bound_before(self, value: Value, dim: DimExpr) -> bool:
+        """Whether all paths have it that a value is this dimension, and its symbols are bound behind the join."""
+        births, mark = self.machine.symbol_births, self.mark
+        visible = mark is None or all(births.get(symbol, -1) < mark for symbol in dim.symbols())
+        return visible and all(state.dims.get(value) == dim for state in self.states)
 
     def _keep(self, index: int) -> None:
         """Merge a heap object that all paths have, once."""

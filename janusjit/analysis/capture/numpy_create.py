@@ -33,6 +33,7 @@ from janusjit.analysis.capture.numpy_arguments import (
 )
 from janusjit.analysis.capture.numpy_dimensions import fitted, with_shape
 from janusjit.analysis.capture.numpy_shape import require_c_order
+from janusjit.analysis.capture.packed import packed
 from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import (
     FALSE,
@@ -197,7 +198,7 @@ def converted(machine: Machine, value: AbstractValue, dtype: AbstractValue) -> V
     name = dtype_of(machine, dtype)
     if isinstance(value, Known) or (isinstance(value, Scalar) and value.is_python):
         return filled_with(machine, value, name)
-    if not sequence_items(machine, value) and sequence_items(machine, value) is not None:
+    if packed(machine, value) is None and sequence_items(machine, value) == []:
         return machine.emit("constant_array", value=FrozenArray(np.zeros(0, DTYPES[name or "f64"])))
     found = array(machine, value, "np.array")
     return found if name is None else cast(machine, found, name)

@@ -33,6 +33,7 @@ from janusjit.analysis.capture.numpy_arguments import (
 from janusjit.analysis.capture.numpy_create import filled_with
 from janusjit.analysis.capture.numpy_dimensions import require_equal, require_nonempty, size_value, with_shape
 from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, transpose_to
+from janusjit.analysis.capture.packed import packed
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -67,6 +68,48 @@ def joined(machine: Machine, values: list[Value], axis: int, dtype: str | None =
     return machine.emit("concatenate", *aligned, axis=axis)
 
 
+def joined_list(machine: Machine, arrays: AbstractValue, axis: int, new_axis: bool, rank: int = 0) -> Value | None:
+    """Return the join of a list of arrays whose length varies; None for anything else.
+
+    Parameters
+    ----------
+    machine : Machine
+        The machine.
+    arrays : AbstractValue
+        What may be such a list.
+    axis : int
+        Of the result.
+    new_axis : bool
+        Whether the arrays are stacked along an axis of its own, else they are joined along one they have.
+    rank : int
+        What the arrays' rank is made at least (``np.atleast_1d``, ``2d``).
+    """
+    together = packed(machine, arrays)
+    if together is None:
+        return None
+    count, *shape = together.value.type.shape
+    grown = [*(1 for _ in range(rank - len(shape))), *shape]
+    if not -len(grown) - new_axis <= axis < len(grown) + new_axis or not (grown or new_axis):
+        return None
+    axis %= len(grown) + new_axis
+    value = with_shape(machine, together.value, (count, *grown))
+    order = (*range(1, axis + 1), 0, *range(axis + 1, len(grown) + 1))
+    value = value if axis == 0 else machine.emit("transpose", value, axes=order)
+    if new_axis:
+        return value
+    return with_shape(machine, value, (*grown[:axis], count * grown[axis], *grown[axis + 1 :]))
+
+
+def _joined_list(
+    machine: Machine, arrays: AbstractValue, axis: AbstractValue, dtype: AbstractValue, new_axis: bool
+) -> Value | None:
+    if not given(axis) or packed(machine, arrays) is None:
+        return None
+    found = joined_list(machine, arrays, integer(machine, axis, "axis"), new_axis)
+    name = dtype_of(machine, dtype)
+    return found if found is None or name is None else cast(machine, found, name)
+
+
 @numpy_function(np.concatenate, np.concat)
 def model_concatenate(
     machine: Machine,
@@ -77,6 +120,9 @@ def model_concatenate(
     dtype: AbstractValue = NONE,
 ) -> AbstractValue:
     """Model of ``np.concatenate``."""
+    together = _joined_list(machine, machine.resolve(arrays), axis, dtype, new_axis=False)
+    if together is not None:
+        return finish(machine, together, out)
     values = array_items(machine, machine.resolve(arrays), "np.concatenate")
     if not given(axis):
         values, at = [flattened(machine, value) for value in values], 0
@@ -96,6 +142,9 @@ def _model_stack(
     *,
     dtype: AbstractValue = NONE,
 ) -> AbstractValue:
+    together = _joined_list(machine, machine.resolve(arrays), axis, dtype, new_axis=True)
+    if together is not None:
+        return finish(machine, together, out)
     values = array_items(machine, machine.resolve(arrays), "np.stack")
     if not values:
         raise machine.python_error(ValueError, "need at least one array to stack")
@@ -115,7 +164,14 @@ def _with_rank(machine: Machine, value: Value, rank: int) -> Value:
 
 def _stacker(rank: int, axis: int, as_columns: bool = False) -> Any:
     def rule(machine: Machine, tup: AbstractValue, *, dtype: AbstractValue = NONE) -> AbstractValue:
-        values = [_with_rank(machine, v, rank) for v in array_items(machine, machine.resolve(tup), "a stack")]
+        listed = machine.resolve(tup)
+        together = packed(machine, listed) if rank < 3 else None
+        if together is not None:
+            at = min(axis, max(rank, together.value.type.rank - 1) - 1)
+            found = joined_list(machine, listed, at, False, rank)
+            assert found is not None
+            return new_array(machine, cast(machine, found, dtype_of(machine, dtype) or found.type.dtype))
+        values = [_with_rank(machine, v, rank) for v in array_items(machine, listed, "a stack")]
         at = 0 if axis == 1 and rank == 1 and values and values[0].type.rank == 1 else axis
         return new_array(machine, joined(machine, values, at, dtype_of(machine, dtype)))
 

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import numbers
-from janusjit.analysis.capture.arrays import constant, dim_value, is_number, is_python_number, read
+from janusjit.analysis.capture.arrays import (
+    PACKED,
+    bind_dim,
+    constant,
+    dim_value,
+    is_number,
+    is_python_number,
+    new_array,
+    read,
+)
 from janusjit.analysis.capture.externals import has_plain_attributes
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import (
@@ -169,6 +178,9 @@ def _container_length(machine: Machine, item: Any) -> AbstractValue:
         return Known(len(item.items))
     before = machine.externals.read_length(item.place, len(item.original))
     grown = len(item.items) - len(item.original)
+    if isinstance(before, Scalar):  # an int like any other, but that compiled code knows it as a dimension
+        dim = machine.dims.get(before.value) or bind_dim(machine, before.value, "len()")
+        return before if grown == 0 else dim_value(machine, dim + grown)
     return before if grown == 0 else numbers.binary(machine, "+", before, Known(grown))
 
 
@@ -397,6 +409,9 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         if isinstance(item, IteratorObject | GeneratorObject):
             return value
         if isinstance(item, ListObject | DictObject | SetObject):
+            together = PACKED[0](machine, value, numbers=True)
+            if together is not None:
+                return _over_numbers(machine, value, together)
             guard_structure(machine, item)
             if isinstance(item, SetObject):
                 return iterator_over(machine, TupleValue(set_order(machine, item)))
@@ -425,6 +440,13 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             "python.iterator", "for", f"{value.place} is an iterator or container capture cannot enter"
         )
     raise machine.python_error(TypeError, "object is not iterable")
+
+
+def _over_numbers(machine: Machine, value: Reference, together: Any) -> AbstractValue:
+    """Return an iterator over a list of numbers whose length varies."""
+    kind = Known((together.kind, len(machine.heap(value).items)))
+    array = new_array(machine, together.value)
+    return machine.state.allocate(IteratorObject(kind="numbers", sources=(array, value), function=kind))
 
 
 def set_order(machine: Machine, item: SetObject) -> tuple[AbstractValue, ...]:

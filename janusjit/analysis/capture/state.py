@@ -14,6 +14,7 @@ from typing import Any
 
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference
 from janusjit.analysis.core import Block, FunctionCore, Instruction
+from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
 
@@ -140,7 +141,8 @@ class IteratorObject(HeapObject):
     """An iterator over something with known structure.
 
     ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list that is looked up at each step), ``range``, ``rows`` of
-    an array, ``zip``, ``enumerate`` (``function`` is the start), ``map`` and ``filter``.
+    an array, ``numbers`` of a list that stands in an array (``function`` is their type and how many of them are known),
+    ``zip``, ``enumerate`` (``function`` is the start), ``map`` and ``filter``.
     """
 
     kind: str = "sequence"
@@ -252,9 +254,12 @@ class Frame:
 
 
 class State:
-    """Frames (outermost first), heap and deferred effects of one control path."""
+    """Frames (outermost first), heap and deferred effects of one control path.
 
-    __slots__ = ("effects", "frames", "heap", "returned", "templates")
+    ``dims`` says of run-time ints which dimension they are: a symbol is only bound on the paths behind its binding.
+    """
+
+    __slots__ = ("dims", "effects", "frames", "heap", "returned", "templates")
 
     _indices = itertools.count()
 
@@ -264,6 +269,7 @@ class State:
         self.templates = templates
         self.effects: list[Any] = []
         self.returned: AbstractValue = Known(None)
+        self.dims: dict[Value, DimExpr] = {}
 
     def fork(self) -> State:
         """Return an independent copy."""
@@ -272,12 +278,13 @@ class State:
         other.heap = {index: item.copy() for index, item in self.heap.items()}
         other.effects = list(self.effects)
         other.returned = self.returned
+        other.dims = dict(self.dims)
         return other
 
     def become(self, other: State) -> None:
         """Take over another state's contents."""
         self.frames, self.heap, self.effects = other.frames, other.heap, other.effects
-        self.returned = other.returned
+        self.returned, self.dims = other.returned, other.dims
 
     def allocate(self, item: HeapObject) -> Reference:
         """Put a new object on the heap."""

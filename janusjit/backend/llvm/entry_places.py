@@ -30,7 +30,9 @@ from janusjit.ir.places import (
     ItemPlace,
     LengthPlace,
     MembershipPlace,
+    PackedPlace,
     Place,
+    pack,
 )
 
 #: types whose instances cannot be given another class, and which are read by direct access to their memory
@@ -57,7 +59,7 @@ class Reading:
 
 
 #: places whose reading is no reference borrowed from a container
-_NEVER_BORROWED = (ArgumentPlace, ConstantPlace, AttributePlace, LengthPlace, MembershipPlace)
+_NEVER_BORROWED = (ArgumentPlace, ConstantPlace, AttributePlace, LengthPlace, MembershipPlace, PackedPlace)
 
 
 def place_key(place: Place) -> Hashable:
@@ -77,6 +79,8 @@ def place_key(place: Place) -> Hashable:
             return ("length", place_key(place.owner))
         case MembershipPlace():
             return ("membership", place_key(place.owner), type(place.key), place.key)
+        case PackedPlace():
+            return ("packed", place_key(place.owner), place.kind)
         case ConstantPlace():
             return ("constant", id(place.value))
     return ("place", id(place))
@@ -84,7 +88,7 @@ def place_key(place: Place) -> Hashable:
 
 def owners(place: Place) -> Iterable[Place]:
     """Yield the places ``place`` goes through, innermost first."""
-    while isinstance(place, (AttributePlace, ItemPlace, LengthPlace, MembershipPlace)):
+    while isinstance(place, (AttributePlace, ItemPlace, LengthPlace, MembershipPlace, PackedPlace)):
         place = place.owner
         yield place
 
@@ -170,6 +174,8 @@ class PlaceReader:
                 return self._computed(self.read(place.owner), len)
             case MembershipPlace():
                 return self._computed(self.read(place.owner), Contains(place.key))
+            case PackedPlace():
+                return self._computed(self.read(place.owner), Packer(place.kind))
         raise CompileError("backend.place", f"{type(place).__name__} has no native read")
 
     def _unless_missing(self, owner: Reading, read: Callable[[], ir.Value]) -> ir.Value:
@@ -316,6 +322,16 @@ class Contains:
 
     def __call__(self, owner: Any) -> bool:
         return self.key in owner
+
+
+class Packer:
+    """Puts the items of a list into an array, as `PackedPlace.read` does."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, owner: Any) -> Any:
+        return pack(owner, self.kind)
 
 
 class ItemReader:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy._core import umath
 
-from janusjit.backend.llvm.entry_places import Contains, ItemReader
+from janusjit.backend.llvm.entry_places import Contains, ItemReader, Packer
 from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
 from janusjit.backend.llvm.guards_environment import ErrorStateCheck
 from janusjit.backend.llvm.library import LibraryCall
@@ -69,6 +69,8 @@ def tell(item: Any, graph: Fingerprint, special: dict[str, Any]) -> list[Any]:
         return ["error state", tell(item.guard, graph, special)]
     if isinstance(item, Contains | ItemReader):
         return [type(item).__name__, tell(item.key, graph, special)]
+    if isinstance(item, Packer):
+        return ["Packer", tell(item.kind, graph, special)]
     if isinstance(item, np.dtype):
         for name, known in DTYPES.items():
             if known is item:
@@ -147,4 +149,5 @@ _FINDERS: dict[str, Callable[[list[Any], Fingerprint, dict[str, Any]], Any]] = {
     "error state": functools.partial(_find_applied, ErrorStateCheck),
     "Contains": functools.partial(_find_applied, Contains),
     "ItemReader": functools.partial(_find_applied, ItemReader),
+    "Packer": functools.partial(_find_applied, Packer),
 }

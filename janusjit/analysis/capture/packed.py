@@ -1,0 +1,135 @@
+"""Outside lists whose length varies, as arrays.
+
+Owns `packed`, which reads the items of such a list into one array with a symbolic size. Invariants: only items of one
+type, and of one shape, are packed, which the place itself checks at every call; an array is only used for what it says
+of the items' values at entry, so it is refused where an item may have been written since.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from janusjit.analysis.capture.arrays import PACKED, is_python_number, new_array, read, scalar_value
+from janusjit.analysis.capture.externals import Unread
+from janusjit.analysis.capture.indexing import get_item
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.state import GraphLoopEntry, ListObject, Storage
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference, Scalar
+from janusjit.ir.dims import DimExpr
+from janusjit.ir.graph import Value
+from janusjit.ir.places import LengthPlace, pack, packing_kind
+from janusjit.ir.types import INT
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The items of a list, along the first axis of ``value``; ``kind`` as `janusjit.ir.places.packing_kind` has it."""
+
+    value: Value
+    kind: str
+
+    def item(self, machine: Machine, index: AbstractValue) -> Scalar:
+        """Return one of the numbers of a list of numbers."""
+        return number_at(machine, new_array(machine, self.value), index, self.kind)
+
+
+def number_at(machine: Machine, array: ArrayValue, index: AbstractValue, kind: str) -> Scalar:
+    """Return an item of a list of numbers that stands in an array."""
+    found = get_item(machine, array, index)
+    assert isinstance(found, Scalar)
+    return Scalar(found.value, kind)
+
+
+def packed(machine: Machine, value: AbstractValue, numbers: bool = False) -> Packed | None:
+    """Return a list as an array; None where it is none from outside whose length varies, or its items do.
+
+    Parameters
+    ----------
+    machine : Machine
+        The machine.
+    value : AbstractValue
+        What may be a list.
+    numbers : bool
+        Whether the items are looked at one by one, which only numbers allow: arrays have an identity.
+    """
+    item = machine.heap(value) if isinstance(value, Reference) else None
+    if not isinstance(item, ListObject) or item.place is None or len(item.original) < 2:
+        return None
+    count = len(item.original)
+    intact = len(item.items) >= count and all(a is b for a, b in zip(item.items, item.original, strict=False))
+    externals = machine.externals
+    if not intact or not externals.length_varies(item.place):
+        return None
+    live = [unread.live for unread in item.original if isinstance(unread, Unread)]
+    kind = packing_kind(live) if len(live) == count else None
+    if kind is None or (numbers and kind == "array") or (kind == "array" and _items_may_differ(machine)):
+        return None
+    array = externals.read(externals.packed_place(item.place, kind), pack(live, kind))
+    if not isinstance(array, ArrayValue):
+        return None
+    storage: Storage = machine.state.at(array.storage)
+    inner, entry = machine.region, _outermost_loop(machine)
+    if entry is not None:  # computed before the loops that are being captured
+        machine.region = entry.loop.outer
+    try:
+        joined = _joined(machine, item, storage.version, kind)
+    finally:
+        machine.region = inner
+    return None if joined is None else Packed(joined, kind)
+
+
+def _as_item(machine: Machine, value: AbstractValue, kind: str) -> Value | None:
+    """Return the graph value of what was appended to a list, if it is of the kind of its items."""
+    value = machine.resolve(value)
+    if kind == "array":
+        return read(machine, value) if isinstance(value, ArrayValue) else None
+    own = value.kind if isinstance(value, Scalar) else None
+    if isinstance(value, Known) and is_python_number(value):
+        own = type(value.value).__name__
+    return scalar_value(machine, value) if own == kind else None
+
+
+def _joined(machine: Machine, item: ListObject, value: Value, kind: str) -> Value | None:
+    """Return the items of a list at entry and those appended since; None if these are of another kind."""
+    dtype, shape = value.type.dtype, value.type.shape[1:]
+    rows = [_with_known_length(machine, item, value)]
+    for appended in item.items[len(item.original) :]:
+        found = _as_item(machine, appended, kind)
+        if found is None or found.type.shape != shape or found.type.dtype != dtype:
+            return None
+        rows.append(machine.emit("reshape", found, shape=(1, *shape)))
+    return rows[0] if len(rows) == 1 else machine.emit("concatenate", *rows, axis=0)
+
+
+def _outermost_loop(machine: Machine) -> GraphLoopEntry | None:
+    """Return the outermost of the loops being captured that stay loops in the graph."""
+    entries = (entry for frame in machine.state.frames for entry in frame.blocks if isinstance(entry, GraphLoopEntry))
+    return next(entries, None)
+
+
+def in_graph_loop(machine: Machine) -> bool:
+    """Whether a loop is being captured that stays one in the graph."""
+    return _outermost_loop(machine) is not None
+
+
+def _items_may_differ(machine: Machine) -> bool:
+    """Whether an array in a list may have been written since the call began."""
+    return in_graph_loop(machine) or any(isinstance(machine.state.at(index), Storage) for index in machine.written)
+
+
+def _with_known_length(machine: Machine, item: ListObject, value: Value) -> Value:
+    """Give the first axis the size that ``len()`` has been read as, if it was."""
+    assert item.place is not None
+    length = machine.externals.known_length(item.place)
+    dim = machine.dims.get(length.value) if isinstance(length, Scalar) else None
+    own = value.type.shape[0]
+    if dim is None or dim == own or not isinstance(own, DimExpr):
+        return value
+    actual = machine.emit("dim", types=(INT,), dim=own)
+    wanted = machine.emit("dim", types=(INT,), dim=dim)
+    guard = machine.guard("array.shape", str(LengthPlace(item.place)), f"{dim}")
+    machine.require(machine.emit("equal", actual, wanted), guard)
+    return machine.emit("reshape", value, shape=(dim, *value.type.shape[1:]))
+
+
+PACKED.append(packed)
