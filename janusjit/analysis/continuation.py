@@ -201,7 +201,7 @@ class Continuation:
 
 
 #: what happens at a commit point before the call goes on
-PointKind = Literal["host", "draw", "commit", "python", "guard"]
+PointKind = Literal["host", "call", "draw", "commit", "python", "guard"]
 
 
 class CommitPoint:
@@ -213,7 +213,8 @@ class CommitPoint:
     Parameters
     ----------
     kind : str
-        ``host``: an instruction is run by Python, then ``after`` follows. ``draw``: the next item is drawn from a
+        ``host``: an instruction is run by Python, then ``after`` follows. ``call``: a function compiled on its own is
+        called, then ``after`` follows with what it returns. ``draw``: the next item is drawn from a
         Python iterator; ``after`` follows with it, or ``exhausted``. ``commit``: nothing is run, ``after`` follows.
         ``python``: the rest of the call is Python's. ``guard``: a guard failed behind this point.
     instruction : Instruction or None
@@ -228,6 +229,8 @@ class CommitPoint:
         Why it has to be Python that runs it.
     guard : InGraphGuard, optional
         The guard that has failed.
+    callee : Continuation, optional
+        For ``call``: all of the function that is called; its arguments are the operands.
 
     Attributes
     ----------
@@ -235,7 +238,19 @@ class CommitPoint:
         What the runtime does at the point, once it has been here.
     """
 
-    __slots__ = ("after", "code", "core", "exhausted", "guard", "instruction", "kind", "operands", "reason", "runner")
+    __slots__ = (
+        "after",
+        "callee",
+        "code",
+        "core",
+        "exhausted",
+        "guard",
+        "instruction",
+        "kind",
+        "operands",
+        "reason",
+        "runner",
+    )
 
     def __init__(
         self,
@@ -248,7 +263,9 @@ class CommitPoint:
         reason: str,
         code: str,
         guard: InGraphGuard | None = None,
+        callee: Continuation | None = None,
     ) -> None:
+        self.callee = callee
         self.kind = kind
         self.instruction = instruction
         self.operands = operands
@@ -269,7 +286,8 @@ class CommitPoint:
     def key(self) -> Hashable:
         """Equal for points that are interchangeable."""
         instruction = None if self.instruction is None else id(self.instruction)
-        return (self.kind, instruction, self.operands, self.after.key)
+        callee = None if self.callee is None else self.callee.key
+        return (self.kind, instruction, self.operands, self.after.key, callee)
 
     @property
     def __name__(self) -> str:

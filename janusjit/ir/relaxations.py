@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
+#: the key under which a recursion is no longer unfolded for the data at hand
+OUTLINED = ("recursion", "unfolded")
+
 
 @dataclass(frozen=True, slots=True)
 class Relaxations(Collection[Hashable]):

@@ -167,6 +167,11 @@ def are_flags(failed: Sequence[EntryGuard]) -> bool:
     return all(isinstance(guard, IdentityIs) and type(guard.value) is bool for guard in failed)
 
 
+def are_iterated(keys: Iterable[Hashable]) -> bool:
+    """Whether giving up an assumption means that a loop asks Python for each item of a list."""
+    return any(isinstance(key, tuple) and key[0] == "iterated" for key in keys)
+
+
 def _dimension_keys(guard: ArrayLayout, value: Any) -> set[Hashable] | None:
     if type(value) is not np.ndarray or any(d.code != "array.shape" for d in _array_differences(guard, value)):
         return None

@@ -345,6 +345,8 @@ class Lifecycle:
         if not failed or (causes.are_flags(failed) and len(self.cache) < self.cache.limit // 2):
             return frozenset()
         keys = causes.relaxation_keys(failed, call.bound)
+        if len(self.cache) < self.cache.limit // 2 and causes.are_iterated(keys or frozenset()):
+            return frozenset()  # a specialization for each of a few lengths is faster
         return (keys or frozenset()) - self._refused - self.relaxations.keys
 
     def _differences(

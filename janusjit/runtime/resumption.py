@@ -7,6 +7,7 @@ program order, when everything before it is real; a guard that fails after it co
 
 from __future__ import annotations
 
+import threading
 import time
 import types
 from collections.abc import Callable, Hashable, Sequence
@@ -20,7 +21,7 @@ from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
-from janusjit.runtime.building import Builder, Failure, SpecializationBuilder
+from janusjit.runtime.building import Attempt, Builder, Failure, SpecializationBuilder
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
@@ -35,6 +36,10 @@ from janusjit.spans import UNKNOWN_SPAN
 
 #: continuations of one function that are compiled
 CONTINUATION_LIMIT = 24
+#: calls of compiled functions within each other; deeper ones are plain Python, which takes less of Python's stack
+DEPTH_LIMIT = 50
+#: so many versions of an unfolded recursion are compiled before its calls get code of their own
+UNFOLDED_LIMIT = 3
 
 
 class Resumptions:
@@ -64,6 +69,7 @@ class Resumptions:
         self.compiler = compiler
         self.stream = stream
         self.host_calls = 0
+        self.calls = threading.local()
         self.relaxed: frozenset[Any] = frozenset()
         self.continuations: dict[Hashable, ContinuationLifecycle] = {}
 
@@ -91,7 +97,7 @@ class Resumptions:
 
     def _first_time(self, point: CommitPoint) -> None:
         """Say what Python runs between graphs."""
-        if point.guard is None:
+        if point.guard is None and point.kind != "call":
             construct = "" if point.kind == "commit" else point.span.text
             failure = Failure(point.code, "supportable", point.reason, construct, point.span)
             self.owner.publisher.interrupted(failure, self.owner.number(), Cost(), rest=point.kind == "python")
@@ -181,6 +187,32 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
     return run if point.after.outcome else run_without_outcome
 
 
+def _call_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    assert point.callee is not None
+    callee, after = resumptions.continuation(point.callee), resumptions.continuation(point.after)
+    first, takes, protected = 1 + len(point.operands), bool(point.after.outcome), point.after.protected
+    calls = resumptions.calls
+
+    def run(result: tuple[Any, ...]) -> Any:
+        state = result[first:]
+        depth = getattr(calls, "depth", 0)
+        calls.depth = depth + 1
+        try:
+            if depth < DEPTH_LIMIT:
+                value = resumptions.drive(callee.go_on(result[1:first]))
+            else:
+                value = callee.python(*result[1:first])
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        finally:
+            calls.depth = depth
+        return after.go_on((value, *state) if takes else state)
+
+    return run
+
+
 _EXHAUSTED = object()
 
 
@@ -225,6 +257,7 @@ def _guard_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tup
 
 _RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ...]], Any]]] = {
     "host": _host_runner,
+    "call": _call_runner,
     "draw": _draw_runner,
     "commit": _commit_runner,
     "python": _python_runner,
@@ -252,6 +285,12 @@ class FunctionLifecycle(Lifecycle):
         entry = specialization.compiled.entry
         ends_early = next(points_of(specialization.captured), None) is not None
         return self.resumptions.wrap(entry) if ends_early else entry
+
+    def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
+        sites = self.prepared.sites if self._prepared is not None else None
+        if sites is not None and sites.recursive and not sites.outlined and len(self.cache) >= UNFOLDED_LIMIT:
+            sites.outlined = True  # the data the recursion goes over differs too often to unfold it
+        return super()._attempt(call, new)
 
     def _hit(self, specialization: Specialization, seconds: float) -> None:
         super()._hit(specialization, seconds)

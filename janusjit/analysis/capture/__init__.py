@@ -41,7 +41,7 @@ from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Graph
-from janusjit.ir.relaxations import Relaxations
+from janusjit.ir.relaxations import OUTLINED, Relaxations
 
 if TYPE_CHECKING:
     from janusjit.profiler.profile import Profile
@@ -161,6 +161,7 @@ def _captured(
     """Capture again and again, until the joins and the host calls that a graph needs are known."""
     decisions: dict[Any, str] = {}
     known = HostSites() if sites is None else sites
+    known.outlined |= OUTLINED in relaxations and sites is not None
     joins = 0
     while joins < _ATTEMPTS:
         try:
@@ -180,9 +181,12 @@ def _captured(
         except CaptureFailure as failure:
             if sites is None or not hosts.leave_to_python(sites, failure):
                 raise
-    raise CaptureFailure(
+    limit = CaptureFailure(
         "limit.joins", "supportable", core.span, core.name, "too many branches leave values of different kinds"
     )
+    if sites is not None and hosts.leave_to_python(sites, limit):
+        return _captured(core, names, begin, profile, relaxations, sites)
+    raise limit
 
 
 def _attempt(

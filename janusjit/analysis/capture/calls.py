@@ -287,7 +287,27 @@ def _call_function(
     _guard_used_defaults(machine, function, set(map(id, bound.values())), defaults, keyword_defaults)
     cells = function_cells(machine, function)
     machine.externals.guard_code(function)
+    if any(frame.core is core for frame in machine.state.frames):
+        machine.hosts.recursive = True
+        instruction = _outlined_call(machine, core, target)
+        live = {name: machine.heap(cell).live for name, cell in cells.items() if isinstance(cell, Reference)}
+        if instruction is not None and None not in live.values():
+            raise OUTLINE[0](machine, instruction, core, function.__globals__, function.__code__, bound, live)
     return start(machine, core, function.__globals__, function.__code__, bound, cells, target)
+
+
+#: set by `janusjit.analysis.capture.hosts`: end the graph at a call of a function that has code of its own
+OUTLINE: list[Callable[..., Exception]] = []
+
+
+def _outlined_call(machine: Machine, core: FunctionCore, target: str | None) -> Call | None:
+    """Return the instruction of a recursive call that is to run in code of its own; None for any other call."""
+    if not machine.hosts.outlined or machine.nested or machine.outermost is None or target is None:
+        return None
+    count, instruction = machine.outermost
+    direct = isinstance(instruction, Call) and count == len(machine.state.frames) and instruction.target == target
+    plain = core.kind == "function" and core.name != "__init__" and not core.cells
+    return instruction if direct and plain and isinstance(instruction, Call) else None
 
 
 def function_defaults(

@@ -17,6 +17,7 @@ from janusjit.analysis.capture.values import Scalar
 from janusjit.analysis.core import Assert, If
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value
+from janusjit.ir.relaxations import OUTLINED
 from janusjit.spans import Span
 
 Continuation = Callable[[], None]
@@ -39,7 +40,7 @@ def execute_if(machine: Machine, instruction: If) -> None:
     sample = value.sample if isinstance(value, Scalar) and isinstance(value.sample, bool) else None
     if sample is not None and _recursing(machine):
         # forks would unfold a recursion without end; Python numbers tell how deep this call goes
-        assume(machine, condition, sample, None, "the recursion of this call")
+        assume(machine, condition, sample, OUTLINED, "the recursion of this call")
         machine.push(instruction.then if sample else instruction.orelse)
         return
     branch(

@@ -79,6 +79,10 @@ class EntryGuards:
         """Whether the length of an outside container was assumed before, and varied."""
         return ("length", str(place)) in self.relaxations
 
+    def length_keeps_varying(self, place: Place) -> bool:
+        """Whether an outside list has had so many lengths that a loop over it asks Python for each item."""
+        return ("iterated", str(place)) in self.relaxations
+
     def constant_place(self, value: Any, name: str) -> Place:
         """Return the one place object for an object known at capture."""
         return self._place((id(value), "constant"), lambda: ConstantPlace(value, name))
@@ -108,7 +112,7 @@ class EntryGuards:
 
     def guard_length(self, place: Place, length: int) -> None:
         """Assume the length of an outside list, tuple or dict."""
-        key = ("length", str(place))
+        key = ("iterated" if self.length_varies(place) else "length", str(place))
         self.guard((id(place), "length"), LengthIs(place, length, span=self.span(), relaxation=key))
 
     def guard_distinct(self, first: Place, second: Place) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.protocols import guard_structure
 from janusjit.analysis.capture.state import GeneratorObject, HeapObject, IteratorObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -248,6 +249,13 @@ def _range(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> Abst
     return _iterator(machine, "range", (RangeValue(start, stop, step),), position=position)
 
 
+def _sequence(machine: Machine, source: AbstractValue, position: int) -> AbstractValue:
+    """Go on with an iterator over a tuple or list: it ends where the list ends by now."""
+    if isinstance(source, Reference):
+        guard_structure(machine, machine.heap(source))
+    return _iterator(machine, "sequence", (source,), position=Known(position))
+
+
 def _enumerate(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> AbstractValue:
     start, position = _given(fixed, parts)
     return _iterator(machine, "enumerate", tuple(parts), function=start, position=position)
@@ -255,7 +263,7 @@ def _enumerate(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> 
 
 _ASSEMBLE: dict[str, Callable[[Machine, Any, Iterator[AbstractValue]], AbstractValue]] = {
     "range": _range,
-    "sequence": lambda m, fixed, parts: _iterator(m, "sequence", (next(parts),), position=Known(fixed[0])),
+    "sequence": lambda m, fixed, parts: _sequence(m, next(parts), fixed[0]),
     "rows": lambda m, fixed, parts: _iterator(m, "rows", (next(parts),), position=next(parts)),
     "zip": lambda m, fixed, parts: _iterator(m, "zip", tuple(parts), strict=fixed[0]),
     "map": lambda m, fixed, parts: _iterator(m, "map", function=next(parts), sources=tuple(parts)),

@@ -7,9 +7,10 @@ the instruction around it.
 
 from __future__ import annotations
 
+from janusjit.analysis.capture.calls import OUTLINE
 from janusjit.analysis.capture.machine import SUSPEND, HostSites, Machine
 from janusjit.analysis.capture.signals import Terminated
-from janusjit.analysis.capture.suspension import suspend
+from janusjit.analysis.capture.suspension import suspend, suspend_at_call
 from janusjit.analysis.core import (
     Assert,
     Break,
@@ -30,13 +31,20 @@ from janusjit.errors import CaptureFailure
 #: instructions that direct control: Python runs the rest of the call from there
 _CONTROL = (Assert, Break, Continue, For, If, Raise, Return, Try, While, With, Yield, YieldFrom)
 #: failures that leaving one instruction to Python does not cure
-_INCURABLE = frozenset({"limit.graph_size", "limit.recursion", "limit.joins", "python.exception", "limit.hosts"})
+_INCURABLE = frozenset(
+    {"limit.graph_size", "limit.recursion", "limit.joins", "python.exception", "limit.hosts", "python.recursion"}
+)
+#: failures of unfolding a recursion
+_ENDLESS = frozenset({"limit.graph_size", "limit.recursion", "python.recursion", "limit.joins"})
 #: how many instructions of a function Python may run before the whole function is left to it
 HOST_LIMIT = 40
 
 
 def leave_to_python(hosts: HostSites, failure: CaptureFailure) -> bool:
     """Note that Python runs what could not be captured; False if that is no way out."""
+    if hosts.recursive and not hosts.outlined and failure.code in _ENDLESS:
+        hosts.outlined = True
+        return True
     instruction = failure.instruction
     if instruction is None or failure.code in _INCURABLE or instruction in hosts.instructions:
         return False
@@ -59,3 +67,4 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
 
 
 SUSPEND.append(suspend_before)
+OUTLINE.append(suspend_at_call)

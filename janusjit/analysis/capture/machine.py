@@ -452,6 +452,10 @@ class HostSites:
         The loop behind each name under which unmergeable variables are remembered.
     commits_turns : bool
         Whether a guard that fails in a long loop may leave the turns before real.
+    recursive : bool
+        Whether a function called itself.
+    outlined : bool
+        Whether recursive calls run in code of their own, rather than being unfolded for the data at hand.
     """
 
     instructions: dict[Instruction, CaptureFailure] = field(default_factory=dict)
@@ -459,6 +463,8 @@ class HostSites:
     points: dict[Hashable, CommitPoint] = field(default_factory=dict)
     forks: dict[Any, Instruction] = field(default_factory=dict)
     commits_turns: bool = False
+    recursive: bool = False
+    outlined: bool = False
 
 
 #: set by `janusjit.analysis.capture.exceptions`, `.exits` and `.hosts`, which build on the machine

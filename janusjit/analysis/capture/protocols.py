@@ -412,6 +412,9 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             together = PACKED[0](machine, value, numbers=True)
             if together is not None:
                 return _over_numbers(machine, value, together)
+            varies = item.place is not None and machine.externals.length_keeps_varying(item.place)
+            if varies and isinstance(item, ListObject) and not machine.nested:
+                raise machine.unsupported("python.size", "for", "the list has another length in every call")
             guard_structure(machine, item)
             if isinstance(item, SetObject):
                 return iterator_over(machine, TupleValue(set_order(machine, item)))

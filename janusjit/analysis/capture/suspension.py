@@ -8,6 +8,7 @@ part of the exit, and everything that is read later is in the frame state.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import CellType, CodeType
 from typing import Any
 
 from janusjit.analysis.capture.exits import end_with
@@ -37,7 +38,7 @@ from janusjit.analysis.continuation import (
     TestStep,
     TryStep,
 )
-from janusjit.analysis.core import Block, Instruction, With
+from janusjit.analysis.core import Block, Call, FunctionCore, Instruction, With
 from janusjit.analysis.walk import bound_by, operands_of
 from janusjit.ir.boxes import ConstantBox, SequenceBox
 from janusjit.ir.guards import InGraphGuard
@@ -96,6 +97,52 @@ def suspend(
     return shape.finish(point, [machine.frame.locals[name] for name in operands])
 
 
+def suspend_at_call(
+    machine: Machine,
+    instruction: Call,
+    core: FunctionCore,
+    namespace: dict[str, Any],
+    code: CodeType | None,
+    bound: dict[str, AbstractValue],
+    cells: dict[str, CellType],
+) -> Terminated:
+    """End the path where a function is called that is compiled on its own; the caller raises what is returned.
+
+    Parameters
+    ----------
+    machine : Machine
+        At the call, before the function's frame is pushed.
+    instruction : Call
+        The call.
+    core, namespace, code : FunctionCore, dict, code object
+        The function.
+    bound : dict
+        Its arguments, by parameter.
+    cells : dict
+        The cells it closes over.
+    """
+    machine.check_generators(machine.state)
+    shape = _Shape(machine)
+    outcome = (instruction.target,) if instruction.target not in machine.frame.cells else ()
+    writer = shape.read(outcome, False, tuple(bound.values()))
+    recipes, operands, names = [], [], []
+    for name, value in bound.items():
+        if isinstance(value, Poison):
+            machine.resolve(value)
+        recipe, parts = writer.take_apart(value)
+        recipes.append((name, recipe))
+        operands += parts
+        names += [name] * len(parts)
+    entry = FrameShape(core, namespace, code, (BlockStep(core.body, 0),), tuple(recipes), tuple(sorted(cells.items())))
+    callee = Continuation((entry,), (), tuple(names), core.span)
+    after = shape.continuation(outcome, (), instruction.span)
+    reason = f"recursive calls of {core.name} run in code of their own"
+    point = CommitPoint(
+        "call", instruction, tuple(names), after, None, machine.frame.core, reason, "python.recursion", callee=callee
+    )
+    return shape.finish(point, operands)
+
+
 class _Shape:
     """The frames of the machine, taken down as a continuation."""
 
@@ -105,16 +152,20 @@ class _Shape:
         self.values: list[AbstractValue] = []
         self.names: list[str] = []
 
-    def read(self, without: Sequence[str], at: bool) -> None:
-        """Take every frame's live variables, but for those of the top frame that are bound first."""
+    def read(self, without: Sequence[str], at: bool, others: Sequence[AbstractValue] = ()) -> FrameStateWriter:
+        """Take every frame's live variables, but for those of the top frame that are bound first.
+
+        Returns what takes values apart; it knows of ``others`` that they are needed too.
+        """
         machine = self.machine
         frames = machine.state.frames
         kept = [self._live(frame, frame is frames[-1] and at, without) for frame in frames]
         everything = [value for values in kept for value in values.values()]
-        writer = FrameStateWriter(machine, everything)
+        writer = FrameStateWriter(machine, [*everything, *others])
         for position, frame in enumerate(frames):
             following = frames[position + 1] if position + 1 < len(frames) else None
             self._frame(writer, frame, kept[position], following, at and following is None)
+        return writer
 
     def _live(self, frame: Frame, at: bool, without: Sequence[str]) -> dict[str, AbstractValue]:
         """Return the live variables of a frame; what is bound first counts only if an exception may come instead."""
