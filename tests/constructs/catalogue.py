@@ -23,7 +23,6 @@ GROUPS = {
 
 IN_PYTHON = frozenset(
     {
-        "recursion ended by a tensor value",
         "next() on an iterator from outside",
         "eval",
         "class defined inside the function",
