@@ -7,9 +7,10 @@ loops apart. Invariant: they are inverse to each other, and to what capture does
 from __future__ import annotations
 
 import builtins
+import collections
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -59,10 +60,35 @@ def _range_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[int]:
     return iter(range(start + position * step, stop, step))
 
 
+class Backwards(tuple[Any, ...]):
+    """The items of a sequence, last first: ``reversed(sequence)`` gives them."""
+
+    __slots__ = ()
+    _fields = ()
+
+    @classmethod
+    def _make(cls, items: Iterable[Any]) -> Backwards:
+        return cls(items)
+
+
+class BackwardsList(Backwards):
+    """The items of a list, last first."""
+
+    __slots__ = ()
+
+
 def sequence_at(source: Any, position: int) -> Iterator[Any]:
     """Return ``iter(source)`` as it is after ``position`` items."""
+    if isinstance(source, Backwards):
+        forwards: Any = list(source[::-1]) if isinstance(source, BackwardsList) else tuple(source[::-1])
+        backwards: Any = reversed(forwards)
+        backwards.__setstate__(len(forwards) - 1 - position)
+        return backwards  # type: ignore[no-any-return]
     made: Any = iter(source)
-    made.__setstate__(position)
+    if isinstance(source, collections.deque):
+        next(itertools.islice(made, position, position), None)
+    else:
+        made.__setstate__(position)
     return made  # type: ignore[no-any-return]
 
 

@@ -14,6 +14,7 @@ from janusjit.analysis.capture import (
     attributes,
     builtin_functions,
     calls,
+    collection_types,
     container_methods,
     containers,
     control,
@@ -28,6 +29,7 @@ from janusjit.analysis.capture import (
     numpy_models,
     object_functions,
     operators,
+    set_algebra,
     statements,
     strings,
 )
@@ -55,6 +57,7 @@ RULES = (
     attributes,
     builtin_functions,
     calls,
+    collection_types,
     container_methods,
     containers,
     control,
@@ -69,6 +72,7 @@ RULES = (
     numpy_models,
     object_functions,
     operators,
+    set_algebra,
     statements,
     strings,
 )

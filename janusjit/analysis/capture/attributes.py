@@ -93,11 +93,13 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     if isinstance(owner, Known):
         return _known_attribute(machine, owner, name)
     if isinstance(owner, FunctionValue):
-        return Known(owner.core.name) if name == "__name__" else None
-    if isinstance(owner, MethodValue):
-        return {"__self__": owner.owner, "__func__": owner.function}.get(name)
+        if name == "__name__" and not owner.wraps:
+            return Known(owner.core.name)
+        raise machine.unsupported("python.attribute", f".{name}", "an attribute of a function made inside")
+    if isinstance(owner, MethodValue) and name in ("__self__", "__func__"):
+        return owner.owner if name == "__self__" else owner.function
     if isinstance(owner, DictView):
-        return _builtin_method(owner, name, dict)
+        return _builtin_method(owner, name, _VIEW_TYPES[owner.kind])
     if isinstance(owner, GeneratorValue):
         return _generator_method(machine, owner, name)
     if isinstance(owner, HostValue):
@@ -109,15 +111,16 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     raise machine.unsupported("python.attribute", f".{name}", "attributes of this object are not known to capture")
 
 
+_VIEW_TYPES = {"keys": type({}.keys()), "values": type({}.values()), "items": type({}.items())}
 FIND_ATTRIBUTE.append(find_attribute)
 #: set by `janusjit.analysis.capture.numpy_attributes`
 ARRAY_ATTRIBUTE: list[Any] = []
 
 
 def _container_type(item: Any) -> type:
-    if isinstance(item, DictObject):
+    if isinstance(item, DictObject | ListObject):
         return item.type_
-    return {ListObject: list, SetObject: set, GeneratorObject: types.GeneratorType}.get(type(item), object)
+    return {SetObject: set, GeneratorObject: types.GeneratorType}.get(type(item), object)
 
 
 def _builtin_method(owner: AbstractValue, name: str, type_: type) -> AbstractValue | None:

@@ -6,7 +6,6 @@ failed capture) what it cannot follow.
 
 from __future__ import annotations
 
-import collections
 import logging
 import operator
 import sys
@@ -25,10 +24,19 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import (
     iterator_over,
     length,
+    rejected,
     special_method,
     truth,
 )
-from janusjit.analysis.capture.state import GraphLoopEntry, Instance, IteratorObject
+from janusjit.analysis.capture.set_algebra import members
+from janusjit.analysis.capture.state import (
+    GeneratorObject,
+    GraphLoopEntry,
+    Instance,
+    IteratorObject,
+    ListObject,
+    SetObject,
+)
 from janusjit.analysis.capture.strings import defer, snapshot
 from janusjit.analysis.capture.values import (
     FALSE,
@@ -46,6 +54,7 @@ from janusjit.analysis.capture.values import (
     known,
     lift,
 )
+from janusjit.analysis.frame_values import Backwards, BackwardsList
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
 
@@ -80,7 +89,7 @@ def _index(machine: Machine, value: AbstractValue) -> AbstractValue:
         return Known(int(value.value))
     if isinstance(value, ArrayValue) and not value.type.shape:
         return numbers.to_int(machine, Scalar(read(machine, value), f"numpy.{value.type.dtype}"))
-    raise machine.python_error(TypeError, "object cannot be interpreted as an integer")
+    raise rejected(machine, "index", "object cannot be interpreted as an integer", (value, "__index__"))
 
 
 @models(operator.index)
@@ -88,23 +97,18 @@ def _model_operator_index(machine: Machine, arguments: Arguments, keywords: Name
     return _index(machine, arguments[0])
 
 
-@models(enumerate)
+@models(enumerate, keywords=("start",))
 def _model_enumerate(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     start = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
     source = iterator_over(machine, arguments[0])
     return machine.state.allocate(IteratorObject(kind="enumerate", sources=(source,), function=start))
 
 
-@models(zip)
+@models(zip, keywords=("strict",))
 def _model_zip(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     sources = tuple(iterator_over(machine, argument) for argument in arguments)
-    if "strict" in keywords and machine.constant(keywords["strict"], "strict"):
-        columns = [draw_all(machine, source) for source in sources]
-        if len({len(column) for column in columns}) > 1:
-            raise machine.python_error(ValueError, "zip() arguments have different lengths")
-        rows = tuple(TupleValue(row) for row in zip(*columns, strict=True))
-        return iterator_over(machine, TupleValue(rows))
-    return machine.state.allocate(IteratorObject(kind="zip", sources=sources))
+    strict = "strict" in keywords and bool(machine.constant(keywords["strict"], "strict"))
+    return machine.state.allocate(IteratorObject(kind="zip", sources=sources, strict=strict))
 
 
 @models(map)
@@ -132,12 +136,25 @@ def _model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> 
     method = special_method(machine, value, "__reversed__")
     if method is not None:
         return iterator_over(machine, invoke(machine, method, (), ()))
-    return iterator_over(machine, TupleValue(tuple(reversed(draw_all(machine, value)))))
+    item = machine.heap(value) if isinstance(value, Reference) else None
+    if isinstance(item, IteratorObject | GeneratorObject | SetObject):
+        raise machine.python_error(TypeError, "object is not reversible")
+    kind = BackwardsList if isinstance(item, ListObject) and item.type_ is list else Backwards
+    return iterator_over(machine, TupleValue(tuple(reversed(draw_all(machine, value))), kind))
 
 
-@models(sorted)
+@models(sorted, keywords=("key", "reverse"))
 def _model_sorted(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return build(machine, "list", sort_items(machine, draw_all(machine, arguments[0]), keywords))
+    key = keywords.get("key", NONE)
+    by_itself = isinstance(key, Known) and key.value is None
+    items = _in_any_order(machine, arguments[0]) if by_itself else draw_all(machine, arguments[0])
+    return build(machine, "list", sort_items(machine, items, keywords))
+
+
+def _in_any_order(machine: Machine, values: AbstractValue) -> list[AbstractValue]:
+    """Return every item of an iterable for a use to which the order in which a set gives them is the same."""
+    found = members(machine, values)
+    return draw_all(machine, values) if found is None else list(found.values())
 
 
 @models(iter)
@@ -157,7 +174,7 @@ def _model_next(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
     raise machine.python_error(StopIteration, "")
 
 
-@models(sum)
+@models(sum, keywords=("start",))
 def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     total = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
     if isinstance(arguments[0], ArrayValue) and arguments[0].type.shape:
@@ -184,7 +201,8 @@ def _sum_floats(machine: Machine, total: AbstractValue, items: list[AbstractValu
 
 
 def _extreme(machine: Machine, arguments: Arguments, keywords: Named, symbol: str) -> AbstractValue:
-    items = list(arguments) if len(arguments) > 1 else draw_all(machine, arguments[0])
+    draw_items = draw_all if "key" in keywords else _in_any_order
+    items = list(arguments) if len(arguments) > 1 else draw_items(machine, arguments[0])
     items = [machine.resolve(item) for item in items]
     if not items:
         if "default" in keywords:
@@ -223,12 +241,12 @@ def _kind(value: AbstractValue) -> str:
     return type(constant).__name__
 
 
-@models(max)
+@models(max, keywords=("key", "default"))
 def _model_max(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _extreme(machine, arguments, keywords, ">")
 
 
-@models(min)
+@models(min, keywords=("key", "default"))
 def _model_min(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     return _extreme(machine, arguments, keywords, "<")
 
@@ -328,6 +346,8 @@ def _model_repr(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
 def _formatted(machine: Machine, function: Any, arguments: Arguments) -> AbstractValue:
     if not arguments:
         return Known("")
+    if len(arguments) > 1:
+        return Known(numbers.fold(machine, str, *(machine.constant(part, "an encoding") for part in arguments)))
     value = machine.resolve(arguments[0])
     if isinstance(value, Deferred) and function is str:
         return value
@@ -346,9 +366,12 @@ def _formatted(machine: Machine, function: Any, arguments: Arguments) -> Abstrac
     return defer(machine, function, [value])
 
 
-@models(round)
+@models(round, keywords=("ndigits",))
 def _model_round(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = machine.resolve(arguments[0])
+    arguments = [*arguments, *keywords.values()]
+    if len(arguments) == 2 and isinstance(arguments[1], Known) and arguments[1].value is None:
+        arguments = arguments[:1]
     if isinstance(value, Known):
         return lift(numbers.fold(machine, round, *(machine.constant(a, "digits") for a in arguments)))
     if isinstance(value, Scalar) and len(arguments) == 1 and value.kind == "float":
@@ -363,9 +386,11 @@ def _model_divmod(machine: Machine, arguments: Arguments, keywords: Named) -> Ab
     return TupleValue((operators.binary(machine, "//", first, second), operators.binary(machine, "%", first, second)))
 
 
-@models(pow, operator.pow)
+@models(pow, operator.pow, keywords=("exp", "mod"))
 def _model_pow(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    if len(arguments) == 3:
+    arguments = [*arguments, *(keywords[name] for name in ("exp", "mod") if name in keywords)]
+    modulus = arguments[2:] and machine.constant(arguments[2], "a modulus")
+    if modulus:
         return Known(numbers.fold(machine, pow, *(machine.constant(a, "a number") for a in arguments)))
     return operators.binary(machine, "**", arguments[0], arguments[1])
 
@@ -384,7 +409,7 @@ def _model_tuple(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
 
 @models(set)
 def _model_set(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    made = build(machine, "set", draw_all(machine, arguments[0]) if arguments else [])
+    made = build(machine, "set", _in_any_order(machine, arguments[0]) if arguments else [])
     if arguments and not one_by_one(machine, arguments[0]):
         machine.heap(made).unordered = True  # type: ignore[arg-type]
     return made
@@ -392,32 +417,16 @@ def _model_set(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 
 @models(frozenset)
 def _model_frozenset(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    items = draw_all(machine, arguments[0]) if arguments else []
+    items = _in_any_order(machine, arguments[0]) if arguments else []
     return Known(frozenset(machine.constant(item, "a set item") for item in items))
 
 
-@models(dict)
+@models(dict, keywords=None)
 def _model_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     made = new_dict(machine, dict)
     if arguments:
         update_dict(machine, made, arguments[0])
     machine.heap(made).items.update(keywords)
-    return made
-
-
-@models(collections.OrderedDict)
-def _model_ordered_dict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    made = _model_dict(machine, arguments, keywords)
-    assert isinstance(made, Reference)
-    machine.heap(made).type_ = collections.OrderedDict
-    return made
-
-
-@models(collections.defaultdict)
-def _model_defaultdict(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    made = new_dict(machine, collections.defaultdict, arguments[0] if arguments else None)
-    if len(arguments) > 1:
-        update_dict(machine, made, arguments[1])
     return made
 
 
@@ -427,7 +436,7 @@ def _model_slice(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
     return SliceValue(parts[0], parts[1], parts[2] if len(parts) > 2 else NONE)
 
 
-@models(print)
+@models(print, keywords=None)
 def _model_print(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     _defer_call(machine, Known(print), arguments, keywords)
     return NONE
@@ -450,6 +459,7 @@ def _defer_call(machine: Machine, function: AbstractValue, arguments: Arguments,
     logging.Logger.error,
     logging.Logger.critical,
     logging.Logger.log,
+    keywords=None,
 )
 def _model_log(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     raise machine.unsupported("python.logging", "logging", "a log record names the line that makes it")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.protocols import INVOKE, python_type, special_method
+from janusjit.analysis.capture.protocols import INVOKE, python_type, rejected, special_method
 from janusjit.analysis.capture.python_builtins import WRITTEN
 from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance
@@ -56,12 +56,28 @@ Model = Callable[[Machine, Sequence[AbstractValue], dict[str, AbstractValue]], A
 MODELS: dict[Any, Model] = {}
 
 
-def models(*functions: Any) -> Callable[[Model], Model]:
-    """Register the model of functions that live outside (``len``, ``np.sum``, ``math.exp``)."""
+def models(*functions: Any, keywords: Collection[str] | None = ()) -> Callable[[Model], Model]:
+    """Register the model of functions that live outside (``len``, ``np.sum``, ``math.exp``).
+
+    Parameters
+    ----------
+    *functions : callable
+        The functions.
+    keywords : collection of str, optional
+        The keywords the model knows; with any other a call is left to Python. None: it looks at all of them itself.
+    """
 
     def register(model: Model) -> Model:
+        def checked(
+            machine: Machine, arguments: Sequence[AbstractValue], named: dict[str, AbstractValue]
+        ) -> AbstractValue:
+            unknown = [name for name in named if name not in (keywords or ())]
+            if unknown:
+                raise machine.unsupported("python.argument", f"{unknown[0]}=", "the argument has no rule")
+            return model(machine, arguments, named)
+
         for function in functions:
-            MODELS[function] = model
+            MODELS[function] = model if keywords is None else checked
         return model
 
     return register
@@ -135,7 +151,7 @@ def call(
         return call(machine, method, arguments, keywords, target)
     if isinstance(function, HostValue):
         raise _host_callee(machine, function)
-    raise machine.python_error(TypeError, "object is not callable")
+    raise rejected(machine, "()", "object is not callable", (function, "__call__"))
 
 
 def _host_callee(machine: Machine, function: HostValue) -> Exception:

@@ -15,6 +15,7 @@ from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import guard_structure, hash_key, identical, invoke, key_value
+from janusjit.analysis.capture.set_algebra import members
 from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     NONE,
@@ -37,17 +38,9 @@ def _list_append(machine: Machine, owner: Reference, arguments: Any, keywords: A
 
 @method(list, "extend")
 def _list_extend(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
-    extend(machine, owner, arguments[0])
-    return NONE
-
-
-def extend(machine: Machine, owner: Reference, values: AbstractValue) -> None:
-    """Append every item of an iterable to a list."""
-    drawn = draw_all(machine, values)
+    drawn = draw_all(machine, arguments[0])
     wrote(machine, owner).items.extend(drawn)
-
-
-operators.EXTEND.append(extend)
+    return NONE
 
 
 def _restructure(machine: Machine, owner: Reference) -> list[AbstractValue]:
@@ -88,7 +81,7 @@ def _list_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any
 
 @method(list, "index")
 def _list_index(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
-    return Known(_find(machine, sequence_items(machine, owner) or [], arguments[0]))
+    return _index(machine, sequence_items(machine, owner) or [], arguments)
 
 
 @method(list, "remove")
@@ -111,14 +104,27 @@ def _list_sort(machine: Machine, owner: Reference, arguments: Any, keywords: Any
     return NONE
 
 
-def sort_items(machine: Machine, items: list[AbstractValue], keywords: dict[str, AbstractValue]) -> list[AbstractValue]:
-    """Return items sorted by known keys, as ``sorted(items, key=…, reverse=…)``."""
+def sort_items(
+    machine: Machine,
+    items: list[AbstractValue],
+    keywords: dict[str, AbstractValue],
+    by: list[AbstractValue] | None = None,
+) -> list[AbstractValue]:
+    """Return items sorted by known keys (``by``, if given), as ``sorted(items, key=…, reverse=…)``."""
     key = keywords.get("key", NONE)
     by_key = not (isinstance(key, Known) and key.value is None)
-    keys = [machine.constant(invoke(machine, key, item) if by_key else item, "a sort key") for item in items]
+    if by is None:
+        by = [invoke(machine, key, item) if by_key else item for item in items]
+    keys = [machine.constant(item, "a sort key") for item in by]
     reverse = bool(machine.constant(keywords["reverse"], "reverse")) if "reverse" in keywords else False
     order = fold(machine, lambda: sorted(range(len(items)), key=keys.__getitem__, reverse=reverse))
     return [items[i] for i in order]
+
+
+def _index(machine: Machine, items: list[AbstractValue], arguments: Any) -> AbstractValue:
+    bounds = [machine.constant(bound, "a bound") for bound in arguments[1:]]
+    start, stop, _ = slice(bounds[0] if bounds else 0, *bounds[1:2] or [None]).indices(len(items))
+    return Known(start + _find(machine, items[start:stop], arguments[0]))
 
 
 def _find(machine: Machine, items: list[AbstractValue], value: AbstractValue) -> int:
@@ -137,7 +143,7 @@ def _known_equal(machine: Machine, item: AbstractValue, value: AbstractValue) ->
 
 @method(tuple, "index")
 def _tuple_index(machine: Machine, owner: Any, arguments: Any, keywords: Any) -> AbstractValue:
-    return Known(_find(machine, list(owner.items), arguments[0]))
+    return _index(machine, list(owner.items), arguments)
 
 
 @method(tuple, "count")
@@ -228,7 +234,8 @@ def _dict_clear(machine: Machine, owner: Reference, arguments: Any, keywords: An
 def _dict_copy(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     item: DictObject = machine.heap(owner)
     guard_structure(machine, item)
-    return machine.state.allocate(DictObject(items=dict(item.items)))
+    made = DictObject(items=dict(item.items), type_=item.type_, default_factory=item.default_factory)
+    return machine.state.allocate(made)
 
 
 @method(dict, "update")
@@ -274,9 +281,10 @@ def _set_remove(machine: Machine, owner: Reference, arguments: Any, keywords: An
 def _set_update(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     guard_structure(machine, machine.heap(owner))
     for values in arguments:
+        found = members(machine, values)
         if not one_by_one(machine, values):
             wrote(machine, owner).unordered = True
-        for value in draw_all(machine, values):
+        for value in draw_all(machine, values) if found is None else found.values():
             wrote(machine, owner).items.setdefault(hash_key(machine, value), value)
     return NONE
 

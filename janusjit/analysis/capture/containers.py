@@ -6,6 +6,7 @@ Invariant: a write marks the container, so that an exit commits it if it is from
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from janusjit.analysis.capture.protocols import (
     holds_object,
     invoke,
     iterator_over,
+    rejected,
     special_method,
 )
 from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
@@ -221,7 +223,8 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
             return _outside_list_item(machine, owner, item, index)
         items = sequence_items(machine, owner)
         if items is not None:
-            return _sequence_item(machine, items, index, lambda chosen: build(machine, "list", chosen))
+            sliced = None if item.type_ is not list else lambda chosen: build(machine, "list", chosen)
+            return _sequence_item(machine, items, index, sliced)
         getter = special_method(machine, owner, "__getitem__")
         if getter is not None:
             return invoke(machine, getter, index)
@@ -237,7 +240,7 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
         raise machine.python_error(IndexError, "invalid index to scalar variable.")
     if isinstance(owner, HostValue):
         raise machine.unsupported("python.host_object", "[]", f"{owner.place} is an object capture cannot enter")
-    raise machine.python_error(TypeError, "object is not subscriptable")
+    raise rejected(machine, "[]", "object is not subscriptable", (owner, "__getitem__"))
 
 
 def _outside_list_item(machine: Machine, owner: Reference, item: ListObject, index: AbstractValue) -> AbstractValue:
@@ -265,10 +268,12 @@ def _sequence_item(
     machine: Machine,
     items: list[AbstractValue],
     index: AbstractValue,
-    rebuild: Callable[[list[AbstractValue]], AbstractValue],
+    rebuild: Callable[[list[AbstractValue]], AbstractValue] | None,
 ) -> AbstractValue:
     position = machine.constant(index, "a list index")
     if isinstance(position, slice):
+        if rebuild is None:
+            raise machine.python_error(TypeError, "sequence index must be integer, not 'slice'")
         return rebuild(items[position])
     return machine.resolve(fold(machine, lambda: items[position]))
 
@@ -278,6 +283,8 @@ def dict_item(machine: Machine, owner: Reference, key: Any) -> AbstractValue:
     item: DictObject = machine.heap(owner)
     if dict_has(machine, item, key):
         return machine.resolve(item.items[key])
+    if item.type_ is collections.Counter:
+        return Known(0)
     if item.default_factory is not None:
         made = invoke(machine, item.default_factory)
         wrote(machine, owner).items[key] = made
@@ -325,7 +332,7 @@ def set_item(machine: Machine, owner: AbstractValue, index: AbstractValue, value
             return
     if isinstance(owner, HostValue):
         raise machine.unsupported("python.host_object", "[] =", f"{owner.place} is an object capture cannot enter")
-    raise machine.python_error(TypeError, "object does not support item assignment")
+    raise rejected(machine, "[] =", "object does not support item assignment", (owner, "__setitem__"))
 
 
 def _set_list_item(
@@ -349,6 +356,8 @@ def remove_item(machine: Machine, owner: AbstractValue, index: AbstractValue) ->
         if isinstance(item, DictObject):
             key = hash_key(machine, index)
             if not dict_has(machine, item, key):
+                if item.type_ is collections.Counter:
+                    return
                 raise machine.python_error(KeyError, key)
             del wrote(machine, owner).items[key]
             return
@@ -361,7 +370,7 @@ def remove_item(machine: Machine, owner: AbstractValue, index: AbstractValue) ->
         if remover is not None:
             invoke(machine, remover, index)
             return
-    raise machine.python_error(TypeError, "object doesn't support item deletion")
+    raise rejected(machine, "del []", "object doesn't support item deletion", (owner, "__delitem__"))
 
 
 def update_dict(machine: Machine, owner: Reference, other: AbstractValue) -> None:
@@ -383,6 +392,9 @@ def update_dict(machine: Machine, owner: Reference, other: AbstractValue) -> Non
         if target.place is not None:
             dict_has(machine, target, key)
         wrote(machine, owner).items[key] = value
+
+
+operators.UPDATE.append(update_dict)
 
 
 def new_dict(machine: Machine, type_: type, factory: AbstractValue | None = None) -> Reference:

@@ -294,6 +294,9 @@ class Boxer:
         return made
 
     def _list(self, item: ListObject, index: int, key: int) -> Box:
+        if item.type_ is not list:
+            contents = SequenceBox(list, tuple(map(self.box, item.items)))
+            return CallBox(item.type_, (contents, ConstantBox(item.limit)), key)
         items = tuple(self._part(index, key, place, value) for place, value in enumerate(item.items))
         return SequenceBox(list, items, key)
 
@@ -330,7 +333,7 @@ class Boxer:
         return self._once(key, lambda: self._make_function(value, key))
 
     def _make_function(self, value: FunctionValue, key: int) -> Box:
-        if value.code is None or value.code.co_freevars != tuple(name for name, _ in value.cells):
+        if value.wraps or value.code is None or value.code.co_freevars != tuple(name for name, _ in value.cells):
             raise self.machine.unsupported("python.result", "function", "a function made inside leaves the function")
         cells = (
             SequenceBox(tuple, tuple(self.box(cell) for _, cell in value.cells)) if value.cells else ConstantBox(None)

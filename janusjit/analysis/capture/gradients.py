@@ -80,7 +80,7 @@ models(grad)(_gradient_of(False))
 models(value_and_grad)(_gradient_of(True))
 
 
-@models(Differentiated)
+@models(Differentiated, keywords=None)
 def _model_differentiated(
     machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:
@@ -99,7 +99,7 @@ def _model_differentiated(
     )
 
 
-@models(unwrapped)
+@models(unwrapped, keywords=None)
 def _model_unwrapped(
     machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:
@@ -107,7 +107,7 @@ def _model_unwrapped(
     return Known(unwrapped(target.value)) if isinstance(target, Known) else target
 
 
-@models(stop_gradient)
+@models(stop_gradient, keywords=None)
 def _model_stop_gradient(
     machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:

@@ -13,7 +13,14 @@ from janusjit.analysis.capture.arrays import constant, dim_value
 from janusjit.analysis.capture.indexing import get_item as get_array_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.packed import number_at
-from janusjit.analysis.capture.protocols import invoke, iterator_over, range_length, special_method, truth
+from janusjit.analysis.capture.protocols import (
+    invoke,
+    iterator_over,
+    range_length,
+    rejected,
+    special_method,
+    truth,
+)
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.state import GeneratorObject, IteratorObject, ListObject
 from janusjit.analysis.capture.values import (
@@ -35,7 +42,7 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
     """Return how many items an iterator gives in all, or None where that is only found by drawing."""
     source = iterator.sources[0] if iterator.sources else NONE
     if iterator.kind == "sequence":
-        return Known(len(_items(machine, source)))
+        return Known(len(_items(machine, iterator)))
     if iterator.kind == "range":
         assert isinstance(source, RangeValue)
         return range_length(machine, source)
@@ -45,9 +52,12 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
     return None
 
 
-def _items(machine: Machine, source: AbstractValue) -> tuple[AbstractValue, ...]:
+def _items(machine: Machine, iterator: IteratorObject) -> tuple[AbstractValue, ...]:
+    (source,) = iterator.sources
     if isinstance(source, Reference):
         item: ListObject = machine.heap(source)
+        if isinstance(iterator.function, Known) and iterator.function.value != item.changes:
+            raise machine.python_error(RuntimeError, "deque mutated during iteration")
         return tuple(item.items)
     assert isinstance(source, TupleValue)
     return source.items
@@ -63,6 +73,8 @@ def has_next(machine: Machine, reference: AbstractValue) -> bool | Value | None:
         answers = [has_next(machine, source) for source in iterator.sources]
         return _all(machine, answers)
     if iterator.kind == "zip":
+        if iterator.strict:
+            return None
         return _all(machine, [has_next(machine, source) for source in iterator.sources])
     total = length_of(machine, iterator)
     if total is None:
@@ -118,7 +130,7 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
         if len(machine.heap(iterator.sources[1]).items) != count:  # type: ignore[arg-type]
             raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
         return number_at(machine, source, position, kind)
-    items = _items(machine, source)
+    items = _items(machine, iterator)
     return machine.resolve(items[machine.constant(position, "a position")])
 
 
@@ -176,7 +188,7 @@ def _specialized(machine: Machine, iterator: IteratorObject) -> bool:
 def _draw_instance(machine: Machine, reference: Reference) -> AbstractValue | None:
     method = special_method(machine, reference, "__next__")
     if method is None:
-        raise machine.python_error(TypeError, "object is not an iterator")
+        raise rejected(machine, "next", "object is not an iterator", (reference, "__next__"))
     try:
         return invoke(machine, method)
     except PythonRaise as raised:
@@ -197,11 +209,18 @@ def _draw_filter(machine: Machine, iterator: IteratorObject) -> AbstractValue | 
     return None
 
 
+def _uneven(machine: Machine, iterator: IteratorObject, exhausted: int) -> bool:
+    """Whether a strict ``zip`` raises, whose source at a position is the first without another item."""
+    return exhausted > 0 or any(draw(machine, source) is not None for source in iterator.sources[1:])
+
+
 def _draw_combined(machine: Machine, iterator: IteratorObject) -> AbstractValue | None:
     drawn: list[AbstractValue] = []
     for source in iterator.sources:
         item = draw(machine, source)
         if item is None:
+            if iterator.strict and _uneven(machine, iterator, len(drawn)):
+                raise machine.python_error(ValueError, "zip() arguments have different lengths")
             return None
         drawn.append(item)
     if iterator.kind == "enumerate":

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from janusjit.analysis.capture import operators
 from janusjit.analysis.capture.containers import METHODS
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
+from janusjit.analysis.capture.state import GeneratorObject, Instance, SetObject
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -39,16 +40,18 @@ def call_method(
     if isinstance(owner, GeneratorValue):
         return RANDOM_METHOD[0](machine, owner, function.name, arguments, keywords)  # type: ignore[no-any-return]
     if isinstance(owner, DictView):
-        owner = Known(None)
+        raise machine.unsupported("python.method", f".{function.name}()", "the method is not modelled yet")
     type_: type | None = tuple if isinstance(owner, TupleValue) else None
     if isinstance(owner, Reference):
         item = machine.heap(owner)
-        type_ = {ListObject: list, DictObject: dict, SetObject: set}.get(type(item))
+        type_ = set if isinstance(item, SetObject) else getattr(item, "type_", None)
         if isinstance(item, GeneratorObject):
             return GENERATOR_METHOD[0](machine, owner, function.name, arguments)  # type: ignore[no-any-return]
         if isinstance(item, Instance):
             return _object_method(machine, owner, function.name, arguments)
     rule = METHODS.get((type_, function.name)) if type_ is not None else None
+    if rule is None and type_ is not None and issubclass(type_, dict):
+        rule = METHODS.get((dict, function.name))
     if rule is not None:
         return rule(machine, owner, arguments, keywords)  # type: ignore[arg-type]
     if isinstance(owner, Known) and isinstance(owner.value, str | bytes | int | float | bool | np.generic | type(None)):
@@ -58,6 +61,7 @@ def call_method(
     raise machine.unsupported("python.method", f".{function.name}()", "the method is not modelled yet")
 
 
+operators.CALL_METHOD.append(call_method)
 #: set by the modules that own these rules
 ARRAY_METHOD: list[Any] = []
 GENERATOR_METHOD: list[Any] = []

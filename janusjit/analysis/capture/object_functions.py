@@ -29,6 +29,7 @@ from janusjit.analysis.capture.values import (
     TRUE,
     AbstractValue,
     ArrayValue,
+    BuiltinMethod,
     Deferred,
     FunctionValue,
     Known,
@@ -40,6 +41,8 @@ from janusjit.analysis.capture.values import (
     SuperValue,
     TupleValue,
 )
+from janusjit.ir.guards import find_on_type
+from janusjit.ir.places import MISSING
 
 Arguments = Sequence[AbstractValue]
 Named = dict[str, AbstractValue]
@@ -78,9 +81,12 @@ def _model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> 
     value = machine.resolve(arguments[0])
     if isinstance(value, Known):
         return Known(callable(value.value))
-    if isinstance(value, FunctionValue | MethodValue | ModelledCallable):
+    if isinstance(value, FunctionValue | MethodValue | ModelledCallable | BuiltinMethod):
         return TRUE
-    return Known(special_method(machine, value, "__call__") is not None)
+    type_ = python_type(machine, value)
+    if type_ is None or (isinstance(value, Reference) and isinstance(machine.heap(value), Instance)):
+        return Known(special_method(machine, value, "__call__") is not None)
+    return Known(find_on_type(type_, "__call__") is not MISSING)
 
 
 @models(getattr)
@@ -109,7 +115,7 @@ def _model_super(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
     return SuperValue(type_, arguments[1])
 
 
-@models(functools.partial)
+@models(functools.partial, keywords=None)
 def _model_partial(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     function, bound = arguments[0], list(arguments[1:])
 
@@ -132,9 +138,14 @@ def _model_reduce(machine: Machine, arguments: Arguments, keywords: Named) -> Ab
     return total
 
 
-@models(functools.wraps)
+@models(functools.wraps, keywords=None)
 def _model_wraps(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return ModelledCallable("functools.wraps", lambda inner, more, named: more[0])
+    def renamed(inner: Machine, more: Arguments, named: Named) -> AbstractValue:
+        if not isinstance(more[0], FunctionValue):
+            raise inner.unsupported("python.builtin", "functools.wraps", "a function from outside is renamed")
+        return dataclasses.replace(more[0], wraps=True)
+
+    return ModelledCallable("functools.wraps", renamed)
 
 
 @models(copy.copy)
@@ -176,13 +187,14 @@ def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractV
     if isinstance(item, ListObject):
         guard_structure(machine, item)
         target.items = [inner(value) for value in item.items]
+        target.type_, target.limit = item.type_, item.limit
     elif isinstance(item, DictObject):
         guard_structure(machine, item)
         target.items = {key: inner(value) for key, value in item.items.items()}
-        target.type_ = item.type_
+        target.type_, target.default_factory = item.type_, item.default_factory
     elif isinstance(item, SetObject):
         guard_structure(machine, item)
-        target.items = dict(item.items)
+        target.items, target.unordered = dict(item.items), True
     elif isinstance(item, Instance) and item.live is None:
         target.type_ = item.type_
         target.attributes = {name: inner(value) for name, value in item.attributes.items()}
@@ -190,7 +202,7 @@ def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractV
         raise machine.unsupported("python.copy", "copy", "an object from outside is copied")
 
 
-@models(dataclasses.replace)
+@models(dataclasses.replace, keywords=None)
 def _model_dataclass_replace(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = machine.resolve(arguments[0])
     type_ = python_type(machine, value)

@@ -7,22 +7,26 @@ array.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
 from janusjit.analysis.capture import numbers, ufuncs
 from janusjit.analysis.capture.arrays import as_array, is_array_like, is_number, is_python_number, sequence_items
+from janusjit.analysis.capture.equality import equal
 from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import (
     dict_view_items,
-    equal,
     guard_structure,
     hash_key,
     holds_object,
     identical,
     invoke,
     iterator_over,
+    python_type,
+    rejected,
     special_method,
     truth,
 )
@@ -31,6 +35,7 @@ from janusjit.analysis.capture.values import (
     FALSE,
     AbstractValue,
     ArrayValue,
+    BuiltinMethod,
     DictView,
     HostValue,
     Known,
@@ -41,6 +46,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import Operate, OperateInPlace
 from janusjit.ir.graph import Value
+from janusjit.ir.guards import find_on_type
 
 UFUNCS: dict[str, np.ufunc] = {
     "+": np.add,
@@ -107,7 +113,8 @@ def unary(machine: Machine, symbol: str, value: AbstractValue) -> AbstractValue:
         return invoke(machine, method)
     if isinstance(value, Known):
         return Known(numbers.fold(machine, numbers.PYTHON_OPERATORS[symbol], value.value))
-    raise machine.python_error(TypeError, f"bad operand type for unary {symbol.removeprefix('u')}")
+    message = f"bad operand type for unary {symbol.removeprefix('u')}"
+    raise rejected(machine, symbol, message, (value, _UNARY[symbol]))
 
 
 def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
@@ -121,6 +128,8 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
     result = _by_special_methods(machine, symbol, left, right)
     if result is not None:
         return result
+    if symbol == "*" and (_repeats(machine, left, right) or _repeats(machine, right, left)):
+        return _container_binary(machine, symbol, left, right)
     if is_array_like(left) or is_array_like(right):
         return _array_binary(machine, symbol, left, right)
     if symbol in ("==", "!="):
@@ -130,6 +139,14 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
     return _container_binary(machine, symbol, left, right)
 
 
+def _repeats(machine: Machine, sequence: AbstractValue, count: AbstractValue) -> bool:
+    """Whether a NumPy integer repeats a list or tuple, as a Python int does."""
+    type_ = python_type(machine, count)
+    if type_ is None or not issubclass(type_, np.integer):
+        return False
+    return isinstance(sequence, TupleValue) or _is_list(machine, sequence)
+
+
 def _negate_if(machine: Machine, value: AbstractValue, negate: bool) -> AbstractValue:
     return unary(machine, "not", value) if negate else value
 
@@ -137,7 +154,7 @@ def _negate_if(machine: Machine, value: AbstractValue, negate: bool) -> Abstract
 def _array_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     for value in (left, right):
         if isinstance(value, Known) and (value.value is None or isinstance(value.value, str)):
-            if symbol == "==":
+            if symbol in ("==", "!="):
                 raise machine.unsupported("numpy.operand", symbol, "an array is compared with None or a string")
             raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}")
     if symbol == "@":
@@ -192,19 +209,24 @@ def _container_binary(machine: Machine, symbol: str, left: AbstractValue, right:
         return Known(numbers.fold(machine, numbers.PYTHON_OPERATORS[symbol], left.value, right.value))
     if symbol == "+" and isinstance(left, TupleValue) and isinstance(right, TupleValue):
         return TupleValue((*left.items, *right.items))
-    if symbol == "*":
+    if symbol == "*" and (is_number(left) or is_number(right)):
         sequence, count = (right, left) if is_number(left) else (left, right)
-        if isinstance(sequence, TupleValue) and is_number(count):
-            return TupleValue(sequence.items * machine.constant(count, "a repeat count"))
-    first, second = sequence_items(machine, left), sequence_items(machine, right)
-    if symbol == "+" and isinstance(left, Reference) and first is not None and second is not None:
-        return machine.state.allocate(ListObject(items=[*first, *second]))
-    if symbol == "*" and (first is not None or second is not None):
-        items, count = (first, right) if first is not None else (second, left)
-        assert items is not None
-        return machine.state.allocate(ListObject(items=items * machine.constant(count, "a repeat count")))
-    if isinstance(left, Reference) and isinstance(right, Reference):
-        result = _set_or_dict_binary(machine, symbol, machine.heap(left), machine.heap(right))
+        items = sequence_items(machine, sequence)
+        if items is not None and (isinstance(sequence, TupleValue) or _is_list(machine, sequence)):
+            times = fold(machine, operator.index, machine.constant(count, "a repeat count"))
+            if isinstance(sequence, TupleValue):
+                return TupleValue(tuple(items * times))
+            return machine.state.allocate(ListObject(items=items * times))
+    if symbol == "+" and _is_list(machine, left) and _is_list(machine, right):
+        first, second = sequence_items(machine, left), sequence_items(machine, right)
+        if first is not None and second is not None:
+            return machine.state.allocate(ListObject(items=[*first, *second]))
+    if symbol in _COMPARE and _same_sequence(machine, left, right):
+        first, second = sequence_items(machine, left), sequence_items(machine, right)
+        if first is not None and second is not None:
+            return _ordered(machine, symbol, first, second)
+    for rule in SET_BINARY:
+        result: AbstractValue | None = rule(machine, symbol, left, right)
         if result is not None:
             return result
     if symbol == "%" and isinstance(left, Known) and isinstance(left.value, str):
@@ -212,28 +234,56 @@ def _container_binary(machine: Machine, symbol: str, left: AbstractValue, right:
         return text
     if isinstance(left, HostValue) or isinstance(right, HostValue):
         raise machine.unsupported("python.host_object", symbol, "an operand is an object capture cannot enter")
-    raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}")
+    raise _no_operator(machine, symbol, left, right)
+
+
+def _same_sequence(machine: Machine, left: AbstractValue, right: AbstractValue) -> bool:
+    """Whether both are lists, or both tuples that compare as tuples do."""
+    if isinstance(left, TupleValue) and isinstance(right, TupleValue):
+        own = find_on_type(tuple, "__lt__")
+        return all(find_on_type(type_, "__lt__") is own for type_ in (left.type_, right.type_))
+    return _is_list(machine, left) and _is_list(machine, right)
+
+
+def _ordered(machine: Machine, symbol: str, first: list[AbstractValue], second: list[AbstractValue]) -> AbstractValue:
+    """Return an order of two sequences: that of the first items that differ, else that of the lengths."""
+    for position, (left, right) in enumerate(zip(first, second, strict=False)):
+        left, right = machine.resolve(left), machine.resolve(right)
+        same = truth(machine, _same_or_equal(machine, left, right))
+        if same is True:
+            continue
+        order = truth(machine, binary(machine, symbol, left, right))
+        if same is False:
+            return Known(order) if isinstance(order, bool) else Scalar(order, "bool")
+        rest = _ordered(machine, symbol, first[position + 1 :], second[position + 1 :])
+        following, decided = (_as_value(machine, part) for part in (truth(machine, rest), order))
+        return Scalar(machine.emit("where", same, following, decided), "bool")
+    return Known(numbers.PYTHON_OPERATORS[symbol](len(first), len(second)))
+
+
+def _as_value(machine: Machine, value: bool | Value) -> Value:
+    return value if isinstance(value, Value) else machine.emit("constant", value=value, dtype="bool")
+
+
+def _is_list(machine: Machine, value: AbstractValue) -> bool:
+    if not isinstance(value, Reference):
+        return False
+    item = machine.heap(value)
+    return isinstance(item, ListObject) and item.type_ is list
+
+
+def _no_operator(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> Exception:
+    """Return the TypeError of operands that have no such operator; anything else is left to Python."""
+    if symbol in ("==", "!="):
+        raise machine.unsupported("python.equality", symbol, "objects of these types are compared")
+    stem = _SPECIAL.get(symbol) or _COMPARE[symbol]
+    reflected = _REFLECTED[stem] if symbol in _COMPARE else f"r{stem}"
+    attempts = ((left, f"__{stem}__"), (right, f"__{reflected}__"))
+    return rejected(machine, symbol, f"unsupported operand type(s) for {symbol}", *attempts)
 
 
 #: set by `janusjit.analysis.capture.strings`: a pure function of run-time values, made when an exit boxes it
 FORMAT: list[Any] = []
-
-
-def _set_or_dict_binary(machine: Machine, symbol: str, left: Any, right: Any) -> AbstractValue | None:
-    for item in (left, right):
-        if isinstance(item, DictObject | SetObject):
-            guard_structure(machine, item)
-    if isinstance(left, DictObject) and isinstance(right, DictObject) and symbol == "|":
-        return machine.state.allocate(DictObject(items={**left.items, **right.items}))
-    if isinstance(left, SetObject) and isinstance(right, SetObject):
-        chosen = {
-            "|": {**left.items, **right.items},
-            "&": {k: v for k, v in left.items.items() if k in right.items},
-            "-": {k: v for k, v in left.items.items() if k not in right.items},
-        }.get(symbol)
-        if chosen is not None:
-            return machine.state.allocate(SetObject(items=chosen, unordered=True))
-    return None
 
 
 def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -> AbstractValue:
@@ -307,15 +357,16 @@ def in_place(machine: Machine, symbol: str, left: AbstractValue, right: Abstract
     if isinstance(left, Reference):
         item = machine.heap(left)
         if isinstance(item, ListObject) and symbol == "+":
-            EXTEND[0](machine, left, right)
+            CALL_METHOD[0](machine, BuiltinMethod(left, "extend"), [right], {})
             return left
-        if isinstance(item, SetObject | DictObject) and symbol in ("|", "-", "&"):
-            other = machine.heap(right) if isinstance(right, Reference) else None
-            result = _set_or_dict_binary(machine, symbol, item, other)
-            if result is not None:
-                item.items, item.written = machine.heap(result).items, True  # type: ignore[arg-type]
-                _note_write(machine, left)
-                return left
+        if symbol == "*" and _is_list(machine, left) and is_number(right):
+            _repeat(machine, left, right)
+            return left
+        if isinstance(item, SetObject) and COMBINE_IN_PLACE[0](machine, symbol, left, right):
+            return left
+        if isinstance(item, DictObject) and symbol == "|":
+            UPDATE[0](machine, left, right)
+            return left
         if symbol in _SPECIAL:
             method = special_method(machine, left, f"__i{_SPECIAL[symbol]}__")
             if method is not None:
@@ -326,12 +377,21 @@ def in_place(machine: Machine, symbol: str, left: AbstractValue, right: Abstract
 
 
 #: set by `janusjit.analysis.capture.containers`
-EXTEND: list[Any] = []
+CALL_METHOD: list[Any] = []
+UPDATE: list[Any] = []
+#: set by `janusjit.analysis.capture.set_algebra`
+SET_BINARY: list[Any] = []
+COMBINE_IN_PLACE: list[Any] = []
 
 
-def _note_write(machine: Machine, reference: Reference) -> None:
-    if reference.index < 0:
-        machine.written.add(reference.index)
+def _repeat(machine: Machine, owner: Reference, count: AbstractValue) -> None:
+    """``owner *= count`` of a list."""
+    guard_structure(machine, machine.heap(owner))
+    items: ListObject = machine.heap(owner)
+    items.items *= fold(machine, operator.index, machine.constant(count, "a repeat count"))
+    items.written = True
+    if owner.index < 0:
+        machine.written.add(owner.index)
 
 
 def _graph(machine: Machine, value: AbstractValue) -> Value:

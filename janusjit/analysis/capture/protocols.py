@@ -18,8 +18,6 @@ from janusjit.analysis.capture.arrays import (
     bind_dim,
     constant,
     dim_value,
-    is_number,
-    is_python_number,
     new_array,
     read,
 )
@@ -34,8 +32,6 @@ from janusjit.analysis.capture.state import (
     SetObject,
 )
 from janusjit.analysis.capture.values import (
-    FALSE,
-    TRUE,
     AbstractValue,
     ArrayValue,
     BuiltinMethod,
@@ -89,6 +85,26 @@ def special_method(machine: Machine, value: AbstractValue, name: str) -> Abstrac
     if found is MISSING or found is getattr(object, name, MISSING):
         return None
     return MethodValue(value, Known(found)) if found is not None else None
+
+
+def rejected(machine: Machine, what: str, message: str, *attempts: tuple[AbstractValue, str]) -> Exception:
+    """Return what follows where no rule applies to an operation: TypeError, if no operand can have one either.
+
+    Parameters
+    ----------
+    machine : Machine
+        The machine.
+    what, message : str
+        The operation and the words of the TypeError.
+    *attempts : tuple of AbstractValue and str
+        The special methods that Python would look for. If the type of an operand has its, or is not known, the
+        operation is left to Python.
+    """
+    for value, name in attempts:
+        type_ = python_type(machine, value)
+        if type_ is None or getattr(type_, name, None) is not getattr(object, name, None):
+            raise machine.unsupported("python.operand", what, "there is no rule for operands of these types")
+    return machine.python_error(TypeError, message)
 
 
 def truth(machine: Machine, value: AbstractValue) -> bool | Value:
@@ -159,10 +175,7 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
     if isinstance(value, DictView):
         return length(machine, value.owner)
     if isinstance(value, Known):
-        try:
-            return Known(len(value.value))
-        except TypeError as error:
-            raise machine.python_error(TypeError, str(error)) from error
+        return Known(numbers.fold(machine, len, value.value))
     if isinstance(value, Reference):
         item = machine.heap(value)
         if isinstance(item, ListObject | DictObject | SetObject):
@@ -310,7 +323,7 @@ def key_value(machine: Machine, key: Any) -> AbstractValue:
 
 
 def _type_name(item: Any) -> str:
-    return {"ListObject": "list", "DictObject": "dict", "SetObject": "set"}[type(item).__name__]
+    return "set" if isinstance(item, SetObject) else str(item.type_.__name__)
 
 
 def python_type(machine: Machine, value: AbstractValue) -> type | None:
@@ -330,14 +343,14 @@ def python_type(machine: Machine, value: AbstractValue) -> type | None:
         return value.type_
     if isinstance(value, Reference):
         item = machine.heap(value)
-        if isinstance(item, DictObject | Instance):
+        if isinstance(item, DictObject | Instance | ListObject):
             return item.type_
         return _HEAP_TYPES.get(type(item))
     return _FIXED_TYPES.get(type(value))
 
 
 _GENERATOR = type(_ for _ in ())
-_HEAP_TYPES: dict[type, type] = {ListObject: list, SetObject: set, GeneratorObject: _GENERATOR}
+_HEAP_TYPES: dict[type, type] = {SetObject: set, GeneratorObject: _GENERATOR}
 _FIXED_TYPES: dict[type, type] = {
     ArrayValue: np.ndarray,
     SliceValue: slice,
@@ -346,59 +359,6 @@ _FIXED_TYPES: dict[type, type] = {
     MethodValue: type(Machine.run.__get__(object())),
     BuiltinMethod: type([].append),
 }
-
-
-def equal(machine: Machine, left: AbstractValue, right: AbstractValue) -> AbstractValue | None:
-    """Return ``left == right`` of containers and constants, or None where an operator rule must decide."""
-    if isinstance(left, Known) and isinstance(right, Known):
-        return Known(left.value == right.value)
-    if isinstance(left, Deferred) or isinstance(right, Deferred):
-        raise deferred_used(machine)
-    if is_number(left) and is_number(right):
-        return None
-    if isinstance(left, ArrayValue) or isinstance(right, ArrayValue):
-        return None
-    first, second = _items(machine, left), _items(machine, right)
-    if first is not None and second is not None:
-        if python_type(machine, left) is not python_type(machine, right) or len(first) != len(second):
-            return FALSE
-        return _all_equal(machine, first, second)
-    if isinstance(left, Reference) and isinstance(right, Reference) and left.index == right.index:
-        return TRUE
-    if isinstance(left, Known) or isinstance(right, Known):
-        other = right if isinstance(left, Known) else left
-        if not isinstance(other, HostValue) and special_method(machine, other, "__eq__") is None:
-            return FALSE
-    return None
-
-
-def _all_equal(machine: Machine, first: list[AbstractValue], second: list[AbstractValue]) -> AbstractValue | None:
-    found: Value | None = None
-    for a, b in zip(first, second, strict=True):
-        a, b = machine.resolve(a), machine.resolve(b)
-        if a is b:  # an object equals itself in a container, even NaN
-            continue
-        both_python = is_python_number(a) and is_python_number(b)
-        same = numbers.compare(machine, "==", a, b) if both_python else equal(machine, a, b)
-        if isinstance(same, Known):
-            if not same.value:
-                return FALSE
-        elif isinstance(same, Scalar):
-            found = same.value if found is None else machine.emit("logical_and", found, same.value)
-        else:
-            raise machine.unsupported("python.equality", "==", "items of these kinds are compared")
-    return TRUE if found is None else Scalar(found, "bool")
-
-
-def _items(machine: Machine, value: AbstractValue) -> list[AbstractValue] | None:
-    if isinstance(value, TupleValue):
-        return list(value.items)
-    if isinstance(value, Reference):
-        item = machine.heap(value)
-        if isinstance(item, ListObject):
-            guard_structure(machine, item)
-            return list(item.items)
-    return None
 
 
 def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
@@ -419,7 +379,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             if isinstance(item, SetObject):
                 return iterator_over(machine, TupleValue(set_order(machine, item)))
             if isinstance(item, ListObject):
-                return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
+                changes = None if item.type_ is list else Known(item.changes)
+                return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,), function=changes))
             keys = tuple(key_value(machine, key) for key in item.items)
             return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(keys),)))
         method = special_method(machine, value, "__iter__")
@@ -442,7 +403,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         raise machine.unsupported(
             "python.iterator", "for", f"{value.place} is an iterator or container capture cannot enter"
         )
-    raise machine.python_error(TypeError, "object is not iterable")
+    attempts = ((value, "__iter__"), (value, "__getitem__"))
+    raise rejected(machine, "for", "object is not iterable", *attempts)
 
 
 def _over_numbers(machine: Machine, value: Reference, together: Any) -> AbstractValue:

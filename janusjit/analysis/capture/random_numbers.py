@@ -330,7 +330,7 @@ def _list_of(machine: Machine, table: Value, kind: str) -> AbstractValue:
 
 
 def _maker(function: Any) -> None:
-    @models(function)
+    @models(function, keywords=None)
     def make(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
         method = find(None, function.__name__)
         assert method is not None
@@ -349,7 +349,7 @@ for _function in MAKERS:
     _maker(_function)
 
 
-@models(np.random.seed)
+@models(np.random.seed, keywords=None)
 def _model_seed(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     """``np.random.seed(n)``: as the method, if the global state is the one NumPy starts with."""
     live = np.random.mtrand._rand
@@ -357,4 +357,3 @@ def _model_seed(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
     if not isinstance(owner, GeneratorValue) or type(live._bit_generator) is not np.random.MT19937:
         raise refusal(machine, "np.random.seed", "the global state was replaced")
     return call_generator_method(machine, owner, "seed", arguments, keywords)
-

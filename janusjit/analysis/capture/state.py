@@ -49,11 +49,17 @@ class Storage(HeapObject):
 
 @dataclass(slots=True)
 class ListObject(HeapObject):
+    """A list, or a deque (``type_``) of at most ``limit`` items; ``changes`` counts what a deque's iterators notice."""
+
     items: list[AbstractValue] = field(default_factory=list)
     original: tuple[AbstractValue, ...] = ()
+    type_: type = list
+    limit: int | None = None
+    changes: int = 0
 
     def copy(self) -> ListObject:
-        return ListObject(self.place, self.written, list(self.items), self.original)
+        fixed = (self.type_, self.limit, self.changes)
+        return ListObject(self.place, self.written, list(self.items), self.original, *fixed)
 
 
 @dataclass(slots=True)
@@ -140,9 +146,10 @@ class RandomOrder(HeapObject):
 class IteratorObject(HeapObject):
     """An iterator over something with known structure.
 
-    ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list that is looked up at each step), ``range``, ``rows`` of
-    an array, ``numbers`` of a list that stands in an array (``function`` is their type and how many of them are known),
-    ``zip``, ``enumerate`` (``function`` is the start), ``map`` and ``filter``.
+    ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list that is looked up at each step; ``function`` is the
+    number of changes a deque had seen), ``range``, ``rows`` of an array, ``numbers`` of a list that stands in an array
+    (``function`` is their type and how many of them are known), ``zip``, ``enumerate`` (``function`` is the start),
+    ``map`` and ``filter``.
     """
 
     kind: str = "sequence"

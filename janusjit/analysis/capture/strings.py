@@ -43,7 +43,7 @@ def snapshot(machine: Machine, value: AbstractValue) -> AbstractValue:
         item = machine.heap(value)
         if isinstance(item, Instance):
             raise machine.unsupported("python.format", "format", "an object's own formatting is used")
-        if isinstance(item, ListObject):
+        if isinstance(item, ListObject) and item.type_ is list:
             items = [snapshot(machine, inner) for inner in draw_all(machine, value)]
             return machine.state.allocate(ListObject(items=items))
         raise machine.unsupported("python.format", "format", "a container of run-time values is formatted")

@@ -107,7 +107,8 @@ class RangeValue(AbstractValue):
 class FunctionValue(AbstractValue):
     """A Python function made during the call (closure): its Core, the cells it closes over and its defaults.
 
-    ``made`` is set once the function object exists, which it does after a commit point.
+    ``made`` is set once the function object exists, which it does after a commit point; ``wraps`` if it has been
+    given another function's name and attributes.
     """
 
     core: FunctionCore
@@ -118,6 +119,7 @@ class FunctionValue(AbstractValue):
     code: types.CodeType | None = None
     identity: int = field(default_factory=lambda: next(_identities))
     made: AbstractValue | None = None
+    wraps: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
