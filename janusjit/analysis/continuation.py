@@ -103,6 +103,8 @@ class Composite:
 
 Recipe = Union[Plain, Composite]
 PLAIN = Plain()
+#: one argument that is only passed on: nothing is assumed of it
+PASSED = Composite("passed", (), (PLAIN,))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +203,7 @@ class Continuation:
 
 
 #: what happens at a commit point before the call goes on
-PointKind = Literal["host", "call", "draw", "commit", "python", "guard"]
+PointKind = Literal["host", "call", "draw", "enter", "leave", "commit", "python", "guard"]
 
 
 class CommitPoint:
@@ -215,7 +217,9 @@ class CommitPoint:
     kind : str
         ``host``: an instruction is run by Python, then ``after`` follows. ``call``: a function compiled on its own is
         called, then ``after`` follows with what it returns. ``draw``: the next item is drawn from a
-        Python iterator; ``after`` follows with it, or ``exhausted``. ``commit``: nothing is run, ``after`` follows.
+        Python iterator; ``after`` follows with it, or ``exhausted``. ``enter``: Python enters a context manager; ``after``
+        follows, inside the ``with``, with its ``__exit__`` put at ``slot`` of the frame state; ``exhausted`` is where an
+        exception goes. ``leave``: the operand, such an ``__exit__``, is called. ``commit``: nothing is run, ``after`` follows.
         ``python``: the rest of the call is Python's. ``guard``: a guard failed behind this point.
     instruction : Instruction or None
         What Python runs.
@@ -229,6 +233,8 @@ class CommitPoint:
         Why it has to be Python that runs it.
     guard : InGraphGuard, optional
         The guard that has failed.
+    slot : int
+        For ``enter``.
     callee : Continuation, optional
         For ``call``: all of the function that is called; its arguments are the operands.
 
@@ -250,6 +256,7 @@ class CommitPoint:
         "operands",
         "reason",
         "runner",
+        "slot",
     )
 
     def __init__(
@@ -264,7 +271,9 @@ class CommitPoint:
         code: str,
         guard: InGraphGuard | None = None,
         callee: Continuation | None = None,
+        slot: int = 0,
     ) -> None:
+        self.slot = slot
         self.callee = callee
         self.kind = kind
         self.instruction = instruction

@@ -107,6 +107,7 @@ _ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
     "map": lambda fixed, parts: map(*parts),
     "filter": lambda fixed, parts: filter(*parts),
     "enumerate": _enumerate_at,
+    "passed": lambda fixed, parts: parts[0],
     "method": lambda fixed, parts: MethodType(parts[1], parts[0]),
     "builtin_method": lambda fixed, parts: getattr(parts[0], fixed[0]),
     "dict_view": lambda fixed, parts: getattr(parts[0], fixed[0])(),

@@ -17,6 +17,8 @@ from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.frame_values import assemble
 from janusjit.analysis.generate import Generated, Mode, generate_host, generate_resumption
 from janusjit.analysis.generate.runtime import closure_for
+from janusjit.ir.guards import find_on_type
+from janusjit.ir.places import MISSING
 
 PLAIN = Mode()
 Pending = Callable[[], Any]
@@ -112,6 +114,28 @@ def raising(error: BaseException) -> Pending:
         raise error
 
     return operation
+
+
+def entering(manager: Any) -> tuple[Callable[[], Any], Callable[..., Any]]:
+    """Return ``__enter__`` and ``__exit__`` of a context manager, found on its type as ``with`` finds them."""
+    type_ = type(manager)
+    enter, leave = (find_on_type(type_, name) for name in ("__enter__", "__exit__"))
+    if enter is MISSING or leave is MISSING:
+        return functools.partial(_enter_nothing, manager), _enter_nothing
+    return _bound(enter, manager), _bound(leave, manager)
+
+
+def _bound(found: Any, owner: Any) -> Callable[..., Any]:
+    """Return what was found on a type, as a method of an instance."""
+    bind = getattr(type(found), "__get__", None)
+    bound: Callable[..., Any] = found if bind is None else bind(found, owner, type(owner))
+    return bound
+
+
+def _enter_nothing(manager: Any) -> None:
+    """Raise what ``with`` raises for an object that is no context manager."""
+    with manager:
+        pass
 
 
 class HostFunction:

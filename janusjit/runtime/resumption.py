@@ -7,6 +7,7 @@ program order, when everything before it is real; a guard that fails after it co
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import types
@@ -27,7 +28,7 @@ from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import ContinuationPublisher, identify
-from janusjit.runtime.python_frames import HostFunction, PythonContinuation, raising
+from janusjit.runtime.python_frames import HostFunction, PythonContinuation, entering, raising
 from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics
@@ -213,6 +214,47 @@ def _call_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
     return run
 
 
+def _enter_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    assert point.exhausted is not None
+    host = HostFunction(point)
+    inside, outside = resumptions.continuation(point.after), resumptions.continuation(point.exhausted)
+    slot, takes, protected = point.slot, bool(point.after.outcome), point.exhausted.protected
+
+    def run(result: tuple[Any, ...]) -> Any:
+        before, after = result[2 : 2 + slot], result[3 + slot :]
+        resumptions.host_calls += 1
+        try:
+            enter, leave = entering(result[1])
+            entered = host.of((*before, leave, *after))(enter)
+        except BaseException as error:
+            if not protected:
+                raise
+            return outside.resume_raising(error, (*before, *after))
+        state = (*before, leave, *after)
+        return inside.go_on((entered, *state) if takes else state)
+
+    return run
+
+
+def _leave_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    host = HostFunction(point)
+    after = resumptions.continuation(point.after)
+    protected = point.after.protected
+
+    def run(result: tuple[Any, ...]) -> Any:
+        state = result[2:]
+        resumptions.host_calls += 1
+        try:
+            host.of(state)(functools.partial(result[1], None, None, None))
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        return after.go_on(state)
+
+    return run
+
+
 _EXHAUSTED = object()
 
 
@@ -259,6 +301,8 @@ _RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ..
     "host": _host_runner,
     "call": _call_runner,
     "draw": _draw_runner,
+    "enter": _enter_runner,
+    "leave": _leave_runner,
     "commit": _commit_runner,
     "python": _python_runner,
     "guard": _guard_runner,

@@ -11,10 +11,11 @@ from typing import Any
 from janusjit.analysis.capture.attributes import get_attribute
 from janusjit.analysis.capture.calls import instantiate
 from janusjit.analysis.capture.machine import FINISH, UNWIND_TRY, Machine, executes
+from janusjit.analysis.capture.managers import suspend_to_leave
 from janusjit.analysis.capture.protocols import invoke, truth
 from janusjit.analysis.capture.signals import PythonRaise, Unwinding
 from janusjit.analysis.capture.state import Instance, TryEntry
-from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference, TupleValue
+from janusjit.analysis.capture.values import NONE, AbstractValue, HostValue, Known, Reference, TupleValue
 from janusjit.analysis.core import Block, Handler, Raise, Try, With
 
 _EMPTY = Block()
@@ -79,6 +80,8 @@ def _finish_try(machine: Machine, entry: TryEntry) -> None:
     if isinstance(instruction, With):
         machine.frame.blocks.pop()
         assert entry.manager is not None
+        if isinstance(entry.manager, HostValue):
+            raise suspend_to_leave(machine, instruction, entry.manager, None)
         invoke(machine, entry.manager, NONE, NONE, NONE)
         return
     assert isinstance(instruction, Try)
@@ -128,6 +131,11 @@ UNWIND_TRY.append(unwind_try)
 
 def _unwind_with(machine: Machine, entry: TryEntry, unwinding: Unwinding) -> bool:
     assert entry.manager is not None
+    if isinstance(entry.manager, HostValue):
+        if unwinding.kind == "raise":
+            raise machine.fail("python.exception", "raise inside with", "no exception")
+        assert isinstance(entry.instruction, With)
+        raise suspend_to_leave(machine, entry.instruction, entry.manager, unwinding)
     if unwinding.kind != "raise":
         invoke(machine, entry.manager, NONE, NONE, NONE)
         return False

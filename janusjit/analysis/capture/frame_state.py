@@ -222,6 +222,8 @@ class FrameStateReader:
             return self.argument()
         if recipe.kind == "function":
             return self._function(recipe)
+        if recipe.kind == "passed":
+            return self.passed()
         parts = [self.put_together(part) for part in recipe.parts]
         return _ASSEMBLE[recipe.kind](self.machine, recipe.fixed, iter(parts))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from janusjit.analysis.capture.calls import OUTLINE
 from janusjit.analysis.capture.machine import SUSPEND, HostSites, Machine
+from janusjit.analysis.capture.managers import suspend_to_enter
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.suspension import suspend, suspend_at_call
 from janusjit.analysis.core import (
@@ -62,6 +63,8 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
     failure = machine.hosts.instructions[instruction]
     if machine.nested:
         raise machine.unsupported(failure.code, failure.construct, failure.reason, failure.category, failure.hint)
+    if isinstance(instruction, With):
+        return suspend_to_enter(machine, instruction, failure.reason, failure.code)
     kind = "python" if isinstance(instruction, _CONTROL) else "host"
     return suspend(machine, kind, instruction, failure.reason, failure.code)  # type: ignore[arg-type]
 

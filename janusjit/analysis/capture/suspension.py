@@ -25,8 +25,9 @@ from janusjit.analysis.capture.state import (
     TestEntry,
     TryEntry,
 )
-from janusjit.analysis.capture.values import AbstractValue, HostValue, Poison, Reference
+from janusjit.analysis.capture.values import NONE, AbstractValue, HostValue, Poison, Reference
 from janusjit.analysis.continuation import (
+    PASSED,
     BlockStep,
     CommitPoint,
     Continuation,
@@ -78,7 +79,7 @@ def suspend(
         For ``guard``: the guard that has failed.
     """
     machine.check_generators(machine.state)
-    shape = _Shape(machine)
+    shape = FrameStates(machine)
     operands: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     if kind == "host":
@@ -122,7 +123,7 @@ def suspend_at_call(
         The cells it closes over.
     """
     machine.check_generators(machine.state)
-    shape = _Shape(machine)
+    shape = FrameStates(machine)
     outcome = (instruction.target,) if instruction.target not in machine.frame.cells else ()
     writer = shape.read(outcome, False, tuple(bound.values()))
     recipes, operands, names = [], [], []
@@ -143,7 +144,7 @@ def suspend_at_call(
     return shape.finish(point, operands)
 
 
-class _Shape:
+class FrameStates:
     """The frames of the machine, taken down as a continuation."""
 
     def __init__(self, machine: Machine) -> None:
@@ -151,20 +152,24 @@ class _Shape:
         self.frames: list[FrameShape] = []
         self.values: list[AbstractValue] = []
         self.names: list[str] = []
+        #: where among the values the ``__exit__`` of the manager being entered is to be put
+        self.slot = 0
 
-    def read(self, without: Sequence[str], at: bool, others: Sequence[AbstractValue] = ()) -> FrameStateWriter:
+    def read(
+        self, without: Sequence[str], at: bool, others: Sequence[AbstractValue] = (), entering: bool = False
+    ) -> FrameStateWriter:
         """Take every frame's live variables, but for those of the top frame that are bound first.
 
         Returns what takes values apart; it knows of ``others`` that they are needed too.
         """
         machine = self.machine
         frames = machine.state.frames
-        kept = [self._live(frame, frame is frames[-1] and at, without) for frame in frames]
+        kept = [self._live(frame, frame is frames[-1] and (at or entering), without) for frame in frames]
         everything = [value for values in kept for value in values.values()]
         writer = FrameStateWriter(machine, [*everything, *others])
         for position, frame in enumerate(frames):
             following = frames[position + 1] if position + 1 < len(frames) else None
-            self._frame(writer, frame, kept[position], following, at and following is None)
+            self._frame(writer, frame, kept[position], following is None, at, entering)
         return writer
 
     def _live(self, frame: Frame, at: bool, without: Sequence[str]) -> dict[str, AbstractValue]:
@@ -182,13 +187,24 @@ class _Shape:
         }
 
     def _frame(
-        self, writer: FrameStateWriter, frame: Frame, live: dict[str, AbstractValue], callee: Frame | None, at: bool
+        self,
+        writer: FrameStateWriter,
+        frame: Frame,
+        live: dict[str, AbstractValue],
+        innermost: bool,
+        at: bool,
+        entering: bool,
     ) -> None:
         machine = self.machine
         if frame.generator is not None or frame.core.kind != "function" or frame.result == "invoked":
             raise machine.unsupported("python.generator", frame.core.name, "a suspended generator is on the stack")
-        steps, managers = self._steps(frame, at)
+        steps, managers = self._steps(frame, at and innermost)
         recipes = [self._take(writer, f"{frame.core.name}.__exit__", manager) for manager in managers]
+        if entering and innermost:
+            self.slot = len(self.values)
+            recipes.append(PASSED)
+            self.values.append(NONE)
+            self.names.append("__exit__")
         variables = [(name, self._take(writer, name, value)) for name, value in live.items()]
         cells = []
         for name in sorted(frame.cells):
@@ -222,7 +238,8 @@ class _Shape:
     def _take(self, writer: FrameStateWriter, name: str, value: AbstractValue) -> Recipe:
         if isinstance(value, Poison):
             self.machine.resolve(value)
-        recipe, parts = writer.take_apart(value)
+        passed = isinstance(value, HostValue) and name.endswith("__exit__")
+        recipe, parts = (PASSED, [value]) if passed else writer.take_apart(value)
         self.values += parts
         self.names += [name] * len(parts)
         return recipe
@@ -253,7 +270,12 @@ class _Shape:
         return TryStep(entry.instruction, entry.phase)
 
     def continuation(
-        self, bound: tuple[str, ...], further: Sequence[Step], span: Any, leave_loop: bool = False
+        self,
+        bound: tuple[str, ...],
+        further: Sequence[Step],
+        span: Any,
+        leave_loop: bool = False,
+        not_entered: bool = False,
     ) -> Continuation:
         """Return the continuation of these frames with ``further`` steps in the top one."""
         top = self.frames[-1]
@@ -267,9 +289,10 @@ class _Shape:
             top.cells,
             top.target,
             top.constructs,
-            top.managers,
+            top.managers[:-1] if not_entered else top.managers,
         )
-        return Continuation((*self.frames[:-1], changed), bound, (*bound, *self.names), span)
+        names = [name for at, name in enumerate(self.names) if not (not_entered and at == self.slot)]
+        return Continuation((*self.frames[:-1], changed), bound, (*bound, *names), span)
 
     def finish(self, point: CommitPoint, operands: Sequence[AbstractValue]) -> Terminated:
         """End the region with the exit."""

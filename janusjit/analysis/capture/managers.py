@@ -1,0 +1,93 @@
+"""Context managers that Python enters and leaves.
+
+Owns `suspend_to_enter` and `suspend_to_leave`, the commit points around the body of a ``with`` whose manager capture
+cannot enter. Invariant: the body in between is captured like any other code, and whatever leaves it, the ``__exit__``
+that Python found on entering is called once.
+"""
+
+from __future__ import annotations
+
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.signals import Terminated, Unwinding
+from janusjit.analysis.capture.suspension import FrameStates
+from janusjit.analysis.capture.values import AbstractValue
+from janusjit.analysis.continuation import BlockStep, CommitPoint, TryStep
+from janusjit.analysis.core import Block, Break, Call, Continue, Instruction, Local, Return, With
+
+#: what is called at the commit point: the manager's ``__enter__`` or the ``__exit__`` found then
+ENTER, LEAVE = ".enter", ".leave"
+_CALLS: dict[tuple[int, str], tuple[With, Call]] = {}
+_JUMPS: dict[tuple[int, str], tuple[With, Block]] = {}
+
+
+def suspend_to_enter(machine: Machine, instruction: With, reason: str, code: str) -> Terminated:
+    """End the path before a ``with``, which Python enters; the caller raises what is returned."""
+    machine.check_generators(machine.state)
+    states = FrameStates(machine)
+    target = instruction.target
+    outcome = (target,) if target is not None and target not in machine.frame.cells else ()
+    manager = machine.get(instruction.manager)
+    states.read(outcome, False, (manager,), entering=True)
+    inside = (TryStep(instruction, "body"), BlockStep(instruction.body, 0))
+    after = states.continuation(outcome, inside, instruction.span)
+    outside = states.continuation((), (), instruction.span, not_entered=True)
+    call, core = _call(instruction, ENTER), machine.frame.core
+    point = CommitPoint("enter", call, (ENTER,), after, outside, core, reason, code, slot=states.slot)
+    return states.finish(point, [manager])
+
+
+def suspend_to_leave(
+    machine: Machine, instruction: With, leave: AbstractValue, unwinding: Unwinding | None
+) -> Terminated:
+    """End the path where the body of such a ``with`` is left; the caller raises what is returned.
+
+    Parameters
+    ----------
+    machine : Machine
+        Its control entry for the ``with`` has been popped.
+    instruction : With
+        The statement.
+    leave : AbstractValue
+        The ``__exit__``.
+    unwinding : Unwinding or None
+        The return, break or continue that goes on afterwards.
+    """
+    if unwinding is not None:
+        if unwinding.kind == "return":
+            machine.set(_returned(instruction), unwinding.value)
+        machine.push(_jump(instruction, unwinding.kind))
+    states = FrameStates(machine)
+    states.read((), False, (leave,))
+    after = states.continuation((), (), instruction.span)
+    call, core = _call(instruction, LEAVE), machine.frame.core
+    reason, code = "the context manager is Python's", "python.context_manager"
+    point = CommitPoint("leave", call, (LEAVE,), after, None, core, reason, code)
+    return states.finish(point, [leave])
+
+
+def _call(instruction: With, name: str) -> Call:
+    """Return the one call instruction of a ``with`` that enters or leaves, on the line of the statement."""
+    found = _CALLS.get((id(instruction), name))
+    if found is None:
+        target = instruction.target if name == ENTER else None
+        call = Call(instruction.site, instruction.span, target or ".entered", Local(name), (), (), ())
+        found = _CALLS[id(instruction), name] = (instruction, call)
+    return found[1]
+
+
+def _returned(instruction: With) -> str:
+    return f".returned_{instruction.site}"
+
+
+def _jump(instruction: With, kind: str) -> Block:
+    """Return the block that goes on with a jump out of a ``with``."""
+    found = _JUMPS.get((id(instruction), kind))
+    if found is None:
+        site, span = instruction.site, instruction.span
+        jump: Instruction
+        if kind == "return":
+            jump = Return(site, span, Local(_returned(instruction)))
+        else:
+            jump = Break(site, span) if kind == "break" else Continue(site, span)
+        found = _JUMPS[id(instruction), kind] = (instruction, Block([jump]))
+    return found[1]
