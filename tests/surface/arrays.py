@@ -261,7 +261,7 @@ def object_array(v):
     return mixed[1] * 2
 
 
-@python
+@host
 def half_precision(v):
     return v.astype(np.float16).astype(float) * 2
 

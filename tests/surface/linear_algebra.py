@@ -194,7 +194,7 @@ def poisson_by_fft(x):
     return np.real(np.fft.ifft(np.fft.fft(x, axis=1) / wave, axis=1)) * 2
 
 
-@python
+@host
 def complex_arithmetic(z):
     z = z * z + 1
     return (z * z.conj()).real * 2, z.imag

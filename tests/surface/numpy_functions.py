@@ -133,7 +133,7 @@ def polyint(v):
     return np.polyint(v) * 2
 
 
-@python
+@host
 def polymul(v, w):
     return np.polymul(v, w) * 2
 
@@ -143,7 +143,7 @@ def polyadd(v, w):
     return np.polyadd(v, w[:3]) * 2
 
 
-@python
+@host
 def roots(v):
     return np.abs(np.roots(v)).sum() * 2
 
@@ -589,13 +589,13 @@ def nan_spread(v):
     return np.nanstd(v) * 2, np.nanvar(v)
 
 
-@python
+@host
 def nan_median(v):
     v[1] = np.nan
     return np.nanmedian(v) * 2
 
 
-@python
+@host
 def nan_percentile(v):
     v[1] = np.nan
     return np.nanpercentile(v, 30) * 2

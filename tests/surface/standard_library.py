@@ -162,7 +162,7 @@ def chain_map(v):
 # ---------------------------------------------------------------------- itertools, operator, functools
 
 
-@host
+@graph
 def group_by(pairs, v):
     groups = []
     for key, items in itertools.groupby(sorted(pairs), key=lambda pair: pair[0]):
@@ -170,7 +170,7 @@ def group_by(pairs, v):
     return groups, v * 2
 
 
-@host
+@graph
 def group_by_itself(v):
     return [(key, len(list(items))) for key, items in itertools.groupby("aabbbc")], v * 2
 
@@ -190,7 +190,7 @@ def iterators(v, w):
     )
 
 
-@host
+@graph
 def more_iterators(v):
     return (
         list(itertools.combinations_with_replacement([1, 2], 2)),
@@ -203,30 +203,30 @@ def more_iterators(v):
     )
 
 
-@host
+@graph
 def tee(v):
     first, second = itertools.tee([1, 2, 3])
     next(second)
     return [a * b for a, b in zip(first, second)], v * 2
 
 
-@host
+@graph
 def item_getter(pairs, v):
     return sorted(pairs, key=operator.itemgetter(1)), operator.itemgetter(0, 1)([v, v * 2])[1]
 
 
-@host
+@graph
 def attribute_getter(v):
     points = [Point(2, 1), Point(1, 2)]
     return sorted(points, key=operator.attrgetter("x"))[0].y * v, operator.attrgetter("shape")(v)
 
 
-@host
+@graph
 def method_caller(v):
     return operator.methodcaller("sum")(v) * 2, list(map(operator.methodcaller("upper"), ["a", "b"]))
 
 
-@host
+@graph
 def operators(v, w, xs):
     return (
         operator.add(v, w),
@@ -240,7 +240,7 @@ def operators(v, w, xs):
     )
 
 
-@host
+@graph
 def in_place_operators(v):
     operator.iadd(v, 1.0)
     operator.setitem(v, 0, 0.0)
@@ -409,7 +409,7 @@ def float_methods(t):
     return t.is_integer(), (2.5).as_integer_ratio(), float("inf") > t, float("nan") != t
 
 
-@host
+@graph
 def mathematics(u):
     return (
         math.sqrt(u),
@@ -454,7 +454,7 @@ def special_functions(u):
     return math.erf(u), math.gamma(u), math.lgamma(u), math.erfc(u)
 
 
-@host
+@graph
 def integer_mathematics(n):
     return math.gcd(12, 18), math.factorial(5), math.comb(5, 2), math.isqrt(17), math.lcm(4, 6), math.perm(4, 2)
 
@@ -523,18 +523,18 @@ def bytes_and_characters(v):
 # ---------------------------------------------------------------------- classes
 
 
-@host
+@graph
 def enum_members(v):
     mode = Mode.TRAIN
     return mode is Mode.TRAIN, mode.value, mode.name, mode == Mode.TEST, v * 2, Mode["TEST"], Mode(1)
 
 
-@host
+@graph
 def enum_as_number(v):
     return v * Level.HIGH, Level.LOW + 1, Level.HIGH > Level.LOW
 
 
-@host
+@graph
 def enum_iterated(v):
     return [mode.name for mode in Mode], len(Mode), v * 2
 
@@ -592,21 +592,21 @@ def attributes_of_instances(v):
 # ---------------------------------------------------------------------- imports, time, random numbers
 
 
-@host
+@graph
 def import_inside(t):
     import math
 
     return math.sqrt(t * t)
 
 
-@host
+@graph
 def import_from_inside(v):
     from numpy import exp as exponential
 
     return exponential(v)
 
 
-@host
+@graph
 def import_module_inside(v):
     import numpy.linalg as la
 

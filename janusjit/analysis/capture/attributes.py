@@ -103,12 +103,20 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     if isinstance(owner, GeneratorValue):
         return _generator_method(machine, owner, name)
     if isinstance(owner, HostValue):
+        if _is_method_of_builtin(type(owner.value), name):
+            return BuiltinMethod(owner, name)
         raise machine.unsupported(
             "python.host_object",
             f".{name}",
             f"{owner.place} is a {type(owner.value).__qualname__}, which capture cannot enter",
         )
     raise machine.unsupported("python.attribute", f".{name}", "attributes of this object are not known to capture")
+
+
+def _is_method_of_builtin(type_: type, name: str) -> bool:
+    """Whether a name is a method, written in C, of a type that nobody can change: found at the call, it is the same."""
+    immutable = not type_.__flags__ & (1 << 9) or type_.__flags__ & (1 << 8)  # no heap type, or an immutable one
+    return bool(immutable) and isinstance(find_on_type(type_, name), types.MethodDescriptorType)
 
 
 _VIEW_TYPES = {"keys": type({}.keys()), "values": type({}.values()), "items": type({}.items())}

@@ -8,7 +8,9 @@ capture models itself are found by identity in `MODELS`, wherever the program go
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
+import math
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -251,7 +253,10 @@ def _call_builtin(
 
 
 #: builtins that depend on nothing but their (immutable) arguments
-PURE: set[Any] = {abs, round, divmod, pow, ord, chr, bin, hex, oct, len, hash, sum, min, max, repr, ascii, format}
+PURE: set[Any] = {
+    *(abs, round, divmod, pow, ord, chr, bin, hex, oct, len, hash, sum, min, max, repr, ascii, format, complex, bytes),
+    *(function for name, function in vars(math).items() if callable(function) and not name.startswith("_")),
+}
 
 
 def _call_partial(
@@ -387,6 +392,8 @@ def instantiate(
     """Call a class."""
     if issubclass(type_, BaseException):
         return _make_exception(machine, type_, arguments)
+    if issubclass(type_, enum.Enum) and type(type_) is enum.EnumMeta and list(type_) and not keywords:
+        return Known(fold(machine, type_, *(machine.constant(part, "a member") for part in arguments)))
     if issubclass(type_, tuple) and hasattr(type_, "_fields"):
         return _make_namedtuple(machine, type_, arguments, dict(keywords))
     plain = type_.__flags__ & (1 << 9) and type(type_).__call__ is type.__call__

@@ -75,6 +75,8 @@ def branch(machine: Machine, condition: Value, then: Continuation, orelse: Conti
     counts = machine.profile.branch(machine.frame.code, machine.site)
     decision = machine.decisions.get(key)
     one_sided = (counts.true == 0) != (counts.false == 0)
+    if decision == "guard" and key in machine.relaxations and not (counts.true or counts.false):
+        raise machine.unsupported("python.branch", machine.span.text or "if", "which way it goes varies from call to call")
     if decision == "guard" or (one_sided and key not in machine.relaxations):
         assume(machine, condition, counts.true >= counts.false, key, str(counts.evidence))
         (then if counts.true >= counts.false else orelse)()
@@ -109,14 +111,16 @@ def fork(
         arm = Arm(Region(), origin.fork())
         arms.append(arm)
         machine.state, machine.region, machine.span, machine.site = arm.state, arm.region, span, site  # type: ignore[assignment]
-        _start(machine, arm, start, (0, 0) if split else stop, count)
+        unseen = ("unseen", *key[1:], start is then)
+        needed = count > 0 or unseen in machine.relaxations
+        _start(machine, arm, start, (0, 0) if split else stop, None if needed else unseen)
     _settle(machine, arms, key)
     machine.region, machine.span, machine.site = outer, span, site
     _join(machine, outer, condition, arms, key, span)
 
 
-def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], count: int) -> None:
-    """Run one arm; one that never ran in the profile and cannot be captured becomes a deoptimization."""
+def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], unseen: Any) -> None:
+    """Run one arm; one that never ran and cannot be captured becomes a deoptimization, with ``unseen`` as its key."""
     span, site = machine.span, machine.site
     try:
         start()
@@ -127,12 +131,12 @@ def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int
     except PythonRaise as raised:
         _raise_in_arm(machine, arm, raised)
     except CaptureFailure as failure:
-        if count:
+        if unseen is None:
             raise
         machine.span, machine.site = span, site
         arm.region.nodes.clear()
         machine.region, arm.state = arm.region, None
-        machine.fail("branch", span.text or "condition", f"the branch not seen before ({failure.reason})")
+        machine.fail("branch", span.text or "condition", f"the branch not seen before ({failure.reason})", unseen)
 
 
 def _raise_in_arm(machine: Machine, arm: Arm, raised: PythonRaise) -> None:

@@ -240,7 +240,7 @@ class Externals(EntryGuards):
         if seen is not None:
             self._guard_same(seen[2], place, live)
             return seen[1]
-        if isinstance(live, bool | int | float | str | bytes | np.generic):
+        if isinstance(live, bool | int | float | str | bytes | np.generic) and not isinstance(live, enum.Enum):
             return self._read_scalar(place, live)
         owner = generator_of(live)
         if owner is not None:

@@ -228,7 +228,7 @@ class _Copies:
 
     def _copy_object(self, given: Reference) -> AbstractValue:
         machine, item = self.machine, self.machine.heap(given)
-        if isinstance(item, ListObject):
+        if isinstance(item, ListObject) and item.type_ is list:
             return machine.state.allocate(ListObject(items=[self.copy(part) for part in item.items]))
         if isinstance(item, DictObject) and item.type_ is dict:
             return machine.state.allocate(DictObject(items={key: self.copy(part) for key, part in item.items.items()}))

@@ -19,8 +19,10 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     Known,
     Scalar,
+    TupleValue,
     concrete,
     known,
+    lift,
 )
 from janusjit.ir.graph import Value
 
@@ -45,8 +47,20 @@ _MATH_OPS = {
     math.exp: "exp", math.log: "log", math.log2: "log2", math.log10: "log10", math.log1p: "log1p",
     math.expm1: "expm1", math.sin: "sin", math.cos: "cos", math.tan: "tan", math.tanh: "tanh", math.sinh: "sinh",
     math.cosh: "cosh", math.atan: "arctan", math.asin: "arcsin", math.acos: "arccos", math.sqrt: "sqrt",
-    math.fabs: "absolute", math.atan2: "arctan2", math.hypot: "hypot",
+    math.fabs: "absolute", math.atan2: "arctan2", math.hypot: "hypot", math.asinh: "arcsinh", math.acosh: "arccosh",
+    math.atanh: "arctanh", math.copysign: "copysign",
 }  # fmt: skip
+
+
+#: ops of two numbers
+_OF_TWO = ("arctan2", "hypot", "copysign")
+for _name, _op_name in (("exp2", "exp2"), ("cbrt", "cbrt")):
+    if hasattr(math, _name):
+        _MATH_OPS[getattr(math, _name)] = _op_name
+
+
+def _model_log(machine: Machine, value: AbstractValue) -> AbstractValue:
+    return MODELS[math.log](machine, [value], {})
 
 
 def _float_argument(machine: Machine, value: AbstractValue) -> Value:
@@ -66,7 +80,9 @@ def _math_model(function: Any, op: str) -> Any:
         if all(map(known, arguments)):
             return Known(numbers.fold(machine, function, *map(concrete, arguments)))
         if function is math.log and len(arguments) == 2:
-            raise machine.unsupported("python.math", "math.log", "a logarithm to a run-time base")
+            return numbers.binary(machine, "/", *(_model_log(machine, part) for part in arguments))
+        if len(arguments) != (2 if op in _OF_TWO else 1):
+            raise machine.unsupported("python.math", f"math.{function.__name__}", "it is called with more numbers")
         inputs = [_float_argument(machine, argument) for argument in arguments]
         result = machine.emit(op, *inputs)
         # math raises where the result is not finite for a finite argument: ValueError, OverflowError
@@ -103,6 +119,29 @@ def _rounding(function: Any, op: str) -> Any:
 
 MODELS[math.floor] = _rounding(math.floor, "floor")
 MODELS[math.ceil] = _rounding(math.ceil, "ceil")
+MODELS[math.trunc] = _rounding(math.trunc, "trunc")
+
+
+@models(math.fmod)
+def _model_fmod(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    if all(map(known, arguments)):
+        return Known(numbers.fold(machine, math.fmod, *map(concrete, arguments)))
+    inputs = [_float_argument(machine, argument) for argument in arguments]
+    guard = machine.guard("python.exception", machine.span.text or "math.fmod", "a defined remainder")
+    return Scalar(machine.emit("math.fmod", *inputs, guard=guard), "float")
+
+
+@models(math.modf)
+def _model_modf(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    if known(arguments[0]):
+        return lift(numbers.fold(machine, math.modf, concrete(arguments[0])))
+    value = _float_argument(machine, arguments[0])
+    whole = machine.emit("trunc", value)
+    finite = machine.emit("isfinite", value)
+    machine.require(finite, machine.guard("python.exception", machine.span.text or "math.modf", "a finite number"))
+    # x - trunc(x) is exact; the fraction of -2.0 is -0.0
+    fraction = machine.emit("copysign", machine.emit("subtract", value, whole), value)
+    return TupleValue((Scalar(fraction, "float"), Scalar(whole, "float")))
 
 
 def _classify(function: Any, op: str) -> Any:

@@ -7,6 +7,7 @@ array.
 
 from __future__ import annotations
 
+import enum
 import operator
 from typing import Any
 
@@ -121,6 +122,7 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
     """Return ``left symbol right``."""
     if symbol in ("is", "is not"):
         return Known(identical(machine, left, right) is (symbol == "is"))
+    left, right = _plain(left), _plain(right)
     if symbol in ("in", "not in"):
         return _negate_if(machine, contains(machine, right, left), symbol == "not in")
     if is_python_number(left) and is_python_number(right):
@@ -137,6 +139,13 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
         if same is not None:
             return _negate_if(machine, same, symbol == "!=")
     return _container_binary(machine, symbol, left, right)
+
+
+def _plain(value: AbstractValue) -> AbstractValue:
+    """Return a member of an enumeration that computes as the number it is, as that number."""
+    if isinstance(value, Known) and isinstance(value.value, enum.IntEnum):
+        return Known(int(value.value))
+    return value
 
 
 def _repeats(machine: Machine, sequence: AbstractValue, count: AbstractValue) -> bool:

@@ -6,6 +6,7 @@ answer that depends on run-time data is a graph value; one that depends on an ou
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -396,6 +397,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         return machine.state.allocate(IteratorObject(kind="rows", sources=(value,)))
     if isinstance(value, DictView):
         return iterator_over(machine, dict_view_items(machine, value))
+    if isinstance(value, Known) and type(value.value) is enum.EnumMeta:
+        return iterator_over(machine, TupleValue(tuple(map(Known, value.value))))
     if isinstance(value, Known) and isinstance(value.value, str | bytes | frozenset | dict | list | tuple):
         items = tuple(Known(item) for item in value.value)
         return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(items),)))

@@ -12,6 +12,8 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from janusjit.analysis.capture.operator_equivalents import OPERATORS
+
 
 def _chain(*iterables: Iterable[Any]) -> Iterator[Any]:
     for iterable in iterables:
@@ -242,8 +244,109 @@ def _prod(iterable: Iterable[Any], /, *, start: Any = 1) -> Any:
     return total
 
 
+def _groupby(iterable: Iterable[Any], key: Any = None) -> Iterator[Any]:
+    exhausted = False
+    iterator = iter(iterable)
+    value: Any = None
+    value_key: Any = None
+
+    def group(target: Any) -> Iterator[Any]:
+        nonlocal exhausted, value, value_key
+        yield value
+        for following in iterator:
+            value = following
+            value_key = value if key is None else key(value)
+            if value_key not in {target}:  # found by its hash, so that capture takes it for a constant
+                return
+            yield value
+        exhausted = True
+
+    for first in iterator:
+        value = first
+        value_key = value if key is None else key(value)
+        break
+    else:
+        return
+    while not exhausted:
+        target = value_key
+        members = group(target)
+        yield target, members
+        if value_key in {target}:
+            for _ in members:
+                pass
+
+
+def _tee(iterable: Iterable[Any], n: int = 2, /) -> Any:
+    if n < 0:
+        raise ValueError("n must be >= 0")
+    source = iter(iterable)
+    drawn: list[Any] = []
+
+    def follow() -> Iterator[Any]:
+        position = 0
+        while True:
+            if position == len(drawn):
+                for element in source:
+                    drawn.append(element)
+                    break
+                else:
+                    return
+            yield drawn[position]
+            position += 1
+
+    return tuple([follow() for _ in range(n)])
+
+
+def _combinations_with_replacement(iterable: Iterable[Any], r: int) -> Iterator[Any]:
+    return _chosen_again(_pool(iterable, r), r)
+
+
+def _chosen_again(pool: tuple[Any, ...], r: int) -> Iterator[Any]:
+    count = len(pool)
+    if not count and r:
+        return
+    indices = [0] * r
+    yield tuple([pool[i] for i in indices])
+    while True:
+        for i in reversed(range(r)):
+            if indices[i] != count - 1:
+                break
+        else:
+            return
+        indices[i:] = [indices[i] + 1] * (r - i)
+        yield tuple([pool[i] for i in indices])
+
+
+def _isclose(a: Any, b: Any, *, rel_tol: float = 1e-09, abs_tol: float = 0.0) -> bool:
+    if rel_tol < 0.0 or abs_tol < 0.0:
+        raise ValueError("tolerances must be non-negative")
+    first, second = float(a), float(b)
+    if first == second:
+        return True
+    if math.isinf(first) or math.isinf(second):
+        return False
+    difference = math.fabs(second - first)
+    near = difference <= math.fabs(rel_tol * second) or difference <= math.fabs(rel_tol * first)
+    return near or difference <= abs_tol
+
+
+def _degrees(x: Any, /) -> float:
+    return float(x) * (180.0 / math.pi)
+
+
+def _radians(x: Any, /) -> float:
+    return float(x) * (math.pi / 180.0)
+
+
 #: what capture follows, by the function it stands for
 EQUIVALENTS: dict[Any, Any] = {
+    **OPERATORS,
+    itertools.groupby: _groupby,
+    itertools.tee: _tee,
+    itertools.combinations_with_replacement: _combinations_with_replacement,
+    math.isclose: _isclose,
+    math.degrees: _degrees,
+    math.radians: _radians,
     itertools.chain: _chain,
     itertools.chain.from_iterable: _chain_from,
     itertools.count: _count,

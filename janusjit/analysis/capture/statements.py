@@ -19,7 +19,6 @@ from janusjit.analysis.core import (
     LoadGlobal,
     MakeFunction,
     Move,
-    Opaque,
     Return,
     StoreCell,
     StoreGlobal,
@@ -146,11 +145,3 @@ def execute_continue(machine: Machine, instruction: Continue) -> None:
 def execute_return(machine: Machine, instruction: Return) -> None:
     """``return value``."""
     machine.unwind(Unwinding("return", machine.get(instruction.value)))
-
-
-@executes(Opaque)
-def execute_opaque(machine: Machine, instruction: Opaque) -> None:
-    """A statement only Python can run leaves the function in Python."""
-    raise machine.unsupported(
-        "python.construct", instruction.construct, f"the statement ({instruction.construct}) is run by Python only"
-    )
