@@ -76,7 +76,7 @@ def branch(machine: Machine, condition: Value, then: Continuation, orelse: Conti
     decision = machine.decisions.get(key)
     one_sided = (counts.true == 0) != (counts.false == 0)
     if decision == "guard" and key in machine.relaxations and not (counts.true or counts.false):
-        raise machine.unsupported("python.branch", machine.span.text or "if", "which way it goes varies from call to call")
+        raise machine.unsupported("python.branch", machine.span.text or "if", "which way it goes varies")
     if decision == "guard" or (one_sided and key not in machine.relaxations):
         assume(machine, condition, counts.true >= counts.false, key, str(counts.evidence))
         (then if counts.true >= counts.false else orelse)()
