@@ -11,6 +11,7 @@ from janusjit.ops import (
     gather,
     identities,
     join,
+    library_functions,
     linalg,
     logic,
     numbers,
@@ -34,6 +35,7 @@ FAMILIES = (
     join,
     contract,
     linalg,
+    library_functions,
     random,
     identities,
 )

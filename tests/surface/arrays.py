@@ -13,7 +13,7 @@ def accumulate(v):
     return np.add.accumulate(v) * 2, np.multiply.accumulate(v)
 
 
-@host
+@graph
 def accumulate_maximum(x):
     return np.maximum.accumulate(x, axis=1) * 2, np.minimum.accumulate(x)
 
@@ -73,23 +73,23 @@ def view_without_arguments(v):
     return v * 2
 
 
-@host
+@graph
 def flat_item(x):
     return x.flat[3] * 2
 
 
-@host
+@graph
 def flat_slice(x):
     return x.flat[1:4] * 2
 
 
-@host
+@graph
 def flat_store(x):
     x.flat[3] = 0.0
     return x * 2
 
 
-@host
+@graph
 def flat_loop(x):
     total = 0.0
     for value in x.flat:
@@ -122,13 +122,13 @@ def real_part(v):
     return v.real * 2, v.imag
 
 
-@python
+@graph
 def partition(v):
     v.partition(2)
     return v[2] * 2
 
 
-@python
+@graph
 def argpartition(v):
     return v[v.argpartition(2)[2]] * 2
 
@@ -139,12 +139,12 @@ def sort_in_place(x):
     return x * 2
 
 
-@python
+@graph
 def choose(j, v, w):
     return (j % 2).choose([v, w]) * 2
 
 
-@python
+@graph
 def compress(v):
     return v.compress(v > 0) * 2
 
@@ -207,7 +207,7 @@ def unpacking(arrays):
     return first + second * third
 
 
-@host
+@graph
 def membership(v, i):
     return 3 in i, v[0] in v, len(v), bool((v > 0).any())
 

@@ -8,13 +8,13 @@ PROGRAMS = Programs()
 graph, host, python = PROGRAMS.graph, PROGRAMS.host, PROGRAMS.python
 
 
-@host
+@graph
 def lstsq(x, v):
     solution, residuals, rank, singular = np.linalg.lstsq(x.T, x[:, 0].repeat(2)[:5], rcond=None)
     return solution * 2, rank, singular
 
 
-@host
+@graph
 def lstsq_solution(x, v):
     return np.linalg.lstsq(x.T, v[:5], rcond=None)[0] * 2
 
@@ -92,7 +92,7 @@ def norms(v, x):
     )
 
 
-@host
+@graph
 def matrix_norms(x):
     return np.linalg.norm(x, 2) * 2, np.linalg.norm(x, "nuc"), np.linalg.norm(x, 1), np.linalg.norm(x, -np.inf)
 
@@ -122,14 +122,14 @@ def multi_dot(x, m):
     return np.linalg.multi_dot([x.T, m, x]) * 2
 
 
-@host
+@graph
 def linalg_products(x, arrays):
     return (
         np.linalg.outer(arrays[0], arrays[1]) * 2,
         np.linalg.cross(arrays[0], arrays[1]),
         np.linalg.matmul(x.T, x),
         np.linalg.trace(x),
-        np.linalg.diagonal(x),
+        np.linalg.diagonal(x) * 2,
     )
 
 

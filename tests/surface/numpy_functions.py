@@ -8,27 +8,27 @@ PROGRAMS = Programs()
 graph, host, python = PROGRAMS.graph, PROGRAMS.host, PROGRAMS.python
 
 
-@host
+@graph
 def interp(v, xs):
     return np.interp(v, np.array([-1.0, 0.0, 1.0]), np.array([3.0, 1.0, 2.0]))
 
 
-@host
+@graph
 def interp_with_ends(v):
     return np.interp(v, [-1.0, 0.0, 1.0], [3.0, 1.0, 2.0], left=-5.0, right=5.0)
 
 
-@host
+@graph
 def interp_of_a_number(t):
     return np.interp(t, [-1.0, 0.0, 1.0], [3.0, 1.0, 2.0])
 
 
-@host
+@graph
 def digitize(v):
     return np.digitize(v, np.array([-1.0, 0.0, 1.0])) * 2
 
 
-@host
+@graph
 def digitize_right(v):
     return np.digitize(v, np.array([-1.0, 0.0, 1.0]), right=True) * 2
 
@@ -38,72 +38,72 @@ def searchsorted(v):
     return np.searchsorted(np.sort(v), 0.5), np.searchsorted(np.sort(v), v, side="right")
 
 
-@host
+@graph
 def convolve(v, w):
     return np.convolve(v, w) * 2
 
 
-@host
+@graph
 def convolve_same(v):
     return np.convolve(v, np.array([1.0, 2.0, 1.0]), mode="same") * 2
 
 
-@host
+@graph
 def convolve_valid(v):
     return np.convolve(v, np.array([1.0, 2.0, 1.0]), "valid") * 2
 
 
-@host
+@graph
 def correlate(v, w):
     return np.correlate(v, w), np.correlate(v, w[:3], mode="full")
 
 
-@host
+@graph
 def lexsort(v, i):
     return np.lexsort((v, i)) + 1
 
 
-@host
+@graph
 def partition(v):
     return np.sort(np.partition(v, 2)[:3]) * 2
 
 
-@host
+@graph
 def argpartition(v):
     return v[np.argpartition(v, 3)[3]] * 2
 
 
-@host
+@graph
 def cross(arrays):
     return np.cross(arrays[0], arrays[1]) * 2
 
 
-@host
+@graph
 def cross_of_rows(x):
     return np.cross(x[:, :3], x[:, 2:]) * 2
 
 
-@host
+@graph
 def delete(v):
     return np.delete(v, 2) * 2
 
 
-@host
+@graph
 def delete_many(x):
     return np.delete(x, [0, 2], axis=1) * 2
 
 
-@host
+@graph
 def delete_where_smallest(v):
     return np.delete(v, np.argmin(v)) * 2
 
 
-@host
+@graph
 def insert(v, t):
     return np.insert(v, 1, t) * 2
 
 
-@host
+@graph
 def insert_column(x):
     return np.insert(x, 0, 1.0, axis=1) * 2
 
@@ -113,7 +113,7 @@ def append(v, t):
     return np.append(v, t) * 2
 
 
-@host
+@graph
 def polyfit(v, w):
     return np.polyfit(v, w, 2) * 2
 
@@ -128,7 +128,7 @@ def polyder(v):
     return np.polyder(v) * 2
 
 
-@host
+@graph
 def polyint(v):
     return np.polyint(v) * 2
 
@@ -148,19 +148,19 @@ def roots(v):
     return np.abs(np.roots(v)).sum() * 2
 
 
-@host
+@graph
 def modf(v):
     fraction, whole = np.modf(v)
     return fraction * 2, whole
 
 
-@host
+@graph
 def frexp(v):
     mantissa, exponent = np.frexp(v)
     return mantissa * 2, exponent
 
 
-@host
+@graph
 def ldexp(v, i):
     return np.ldexp(v, i) * 2
 
@@ -171,17 +171,17 @@ def divmod_of_arrays(v):
     return quotient * 2, rest
 
 
-@host
+@graph
 def gcd_and_lcm(i):
     return np.gcd(i, 12) * 2, np.lcm(i, 4)
 
 
-@host
+@graph
 def nextafter(v):
     return np.nextafter(v, 10.0) * 2, np.spacing(v)
 
 
-@host
+@graph
 def logaddexp2(v, w):
     return np.logaddexp2(v, w) * 2
 
@@ -196,12 +196,12 @@ def fabs(v):
     return np.fabs(v) * 2
 
 
-@host
+@graph
 def bitwise_count(i):
     return np.bitwise_count(i) * 2
 
 
-@host
+@graph
 def ravel_multi_index(i, j):
     return np.ravel_multi_index((i, j), (6, 7)) * 2
 
@@ -233,7 +233,7 @@ def unique_rows(i, j):
     return np.unique(np.stack([i, j], axis=1), axis=0) * 2
 
 
-@host
+@graph
 def unique_counts(i):
     found = np.unique_counts(i)
     return found.values * 2, found.counts
@@ -244,7 +244,7 @@ def bincount(i):
     return np.bincount(i, minlength=6) * 2
 
 
-@host
+@graph
 def bincount_with_weights(i, v):
     return np.bincount(i, weights=v, minlength=6) * 2
 
@@ -282,12 +282,12 @@ def percentile(v):
     return np.percentile(v, 30) * 2
 
 
-@host
+@graph
 def percentile_many(v):
     return np.percentile(v, [25, 50, 75]) * 2
 
 
-@host
+@graph
 def quantile_along_an_axis(x):
     return np.quantile(x, 0.3, axis=0) * 2, np.quantile(x, [0.1, 0.9], axis=1)
 
@@ -472,7 +472,7 @@ def piecewise_of_constants(v):
     return np.piecewise(v, [v < 0, v >= 0], [-1, 1]) * 2
 
 
-@host
+@graph
 def choose(j, v, w):
     return np.choose(j % 2, [v, w]) * 2
 
@@ -489,13 +489,13 @@ def extract_and_place(v):
     return positive
 
 
-@host
+@graph
 def putmask(v):
     np.putmask(v, v > 0, 0.0)
     return v * 2
 
 
-@host
+@graph
 def put(v):
     np.put(v, [0, 2], [1.0, 2.0])
     return v * 2
@@ -512,12 +512,12 @@ def take_along_axis(x):
     return np.take_along_axis(x, np.argsort(x, axis=1), axis=1) * 2
 
 
-@host
+@graph
 def apply_along_axis(x):
     return np.apply_along_axis(lambda row: row.sum() * 2, 1, x) * 2
 
 
-@host
+@graph
 def apply_along_axis_to_rows(x):
     return np.apply_along_axis(lambda row: row / row.max(), 1, x) * 2
 
@@ -532,12 +532,12 @@ def frompyfunc(v):
     return np.frompyfunc(lambda a, b: a + b, 2, 1)(v, v).astype(float) * 2
 
 
-@python
+@graph
 def fromiter(v):
     return np.fromiter((value * 2 for value in range(5)), dtype=float) * 2
 
 
-@python
+@graph
 def fromiter_of_values(v):
     return np.fromiter((value * 2 for value in v), dtype=float, count=6) * 2
 
@@ -547,7 +547,7 @@ def fromfunction(v):
     return np.fromfunction(lambda row, column: row + column, (3, 4)) * 2
 
 
-@python
+@graph
 def ndindex(x):
     total = 0.0
     for row, column in np.ndindex(x.shape):
@@ -555,7 +555,7 @@ def ndindex(x):
     return total
 
 
-@host
+@graph
 def ndenumerate(x):
     total = 0.0
     for (row, column), value in np.ndenumerate(x):
@@ -583,7 +583,7 @@ def nan_functions(v):
     return np.nansum(v) * 2, np.nanmean(v), np.nanmax(v), np.nanmin(v), np.nanargmax(v), np.nanargmin(v)
 
 
-@host
+@graph
 def nan_spread(v):
     v[1] = np.nan
     return np.nanstd(v) * 2, np.nanvar(v)
@@ -627,7 +627,7 @@ def cumulative(v):
     return np.cumsum(v) * 2, np.cumprod(v), np.cumulative_sum(v)
 
 
-@host
+@graph
 def windows():
     return np.hanning(5) * 2, np.hamming(5), np.blackman(5), np.bartlett(5)
 
@@ -652,7 +652,7 @@ def vander(v):
     return np.vander(v, 3) * 2, np.vander(v, increasing=True)
 
 
-@host
+@graph
 def diagflat(v):
     return np.diagflat(v) * 2, np.diag(v, 1)
 
@@ -831,3 +831,53 @@ def clip_with_out(v):
 @host
 def vecdot(x, y):
     return np.vecdot(x, y) * 2, np.matvec(x, x[0]), np.inner(x, y), np.vdot(x, y)
+
+
+@host
+def what_numpy_refuses(v, j):
+    found = []
+    try:
+        np.interp(v, [], [])
+    except ValueError:
+        found.append("interp")
+    try:
+        np.partition(v, 9)
+    except ValueError:
+        found.append("partition")
+    try:
+        np.convolve(v, [])
+    except ValueError:
+        found.append("convolve")
+    try:
+        np.bincount(j, weights=v[:2])
+    except ValueError:
+        found.append("bincount")
+    try:
+        np.cross(v, v)
+    except ValueError:
+        found.append("cross")
+    return found
+
+
+@python
+def what_numpy_refuses_by_value(v, j):
+    found = []
+    try:
+        np.choose(j + 5, [v, v])
+    except ValueError:
+        found.append("choose")
+    try:
+        np.ravel_multi_index((j + 1, j), (1, 1))
+    except ValueError:
+        found.append("ravel_multi_index")
+    try:
+        np.digitize(v, [0.0, 2.0, 1.0])
+    except ValueError:
+        found.append("digitize")
+    return found
+
+
+@host
+def flat_in_another_order(x):
+    x.T.flat[1] = 3.0
+    return x.T.flat[1], x

@@ -380,7 +380,7 @@ def tuples(v):
     return items.count(2), items.index(2), items + (3,), rest, items * 2, (1, 2) < (1, 3), v * 2
 
 
-@python
+@graph
 def slices(v):
     part = slice(1, 4)
     return v[part] * 2, part.start, part.indices(6), list(range(10))[part]
@@ -389,7 +389,7 @@ def slices(v):
 # ---------------------------------------------------------------------- numbers and text
 
 
-@host
+@graph
 def rounding(t, v):
     return round(t, 2), round(t), round(v[0], 1), round(2.675, 2), round(7, -1)
 

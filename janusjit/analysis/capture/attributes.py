@@ -7,6 +7,7 @@ own attributes, then the class, then ``__getattr__``; whatever an outside class 
 
 from __future__ import annotations
 
+import math
 import types
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from janusjit.analysis.capture.externals import has_plain_attributes, is_wrapper
 from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
@@ -90,6 +92,8 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     if isinstance(owner, SliceValue | RangeValue) and name in ("start", "stop", "step"):
         found: AbstractValue = getattr(owner, name)
         return found
+    if isinstance(owner, SliceValue) and name == "indices":
+        return ModelledCallable("slice.indices", lambda inner, a, k: lift(_indices(inner, owner, a[0])))
     if isinstance(owner, Known):
         return _known_attribute(machine, owner, name)
     if isinstance(owner, FunctionValue):
@@ -113,12 +117,18 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     raise machine.unsupported("python.attribute", f".{name}", "attributes of this object are not known to capture")
 
 
+def _indices(machine: Machine, owner: SliceValue, length: AbstractValue) -> Any:
+    return fold(machine, machine.constant(owner, "a slice").indices, machine.constant(length, "a length"))
+
+
 def _is_method_of_builtin(type_: type, name: str) -> bool:
     """Whether a name is a method, written in C, of a type that nobody can change: found at the call, it is the same."""
     immutable = not type_.__flags__ & (1 << 9) or type_.__flags__ & (1 << 8)  # no heap type, or an immutable one
     return bool(immutable) and isinstance(find_on_type(type_, name), types.MethodDescriptorType)
 
 
+#: modules whose floats are constants of nature: no input of the graph, but values it was made with
+_MODULES_OF_CONSTANTS = (math, np)
 _VIEW_TYPES = {"keys": type({}.keys()), "values": type({}.values()), "items": type({}.items())}
 FIND_ATTRIBUTE.append(find_attribute)
 #: set by `janusjit.analysis.capture.numpy_attributes`
@@ -168,6 +178,9 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
         if found is MISSING:
             found = getattr(value, name, MISSING)
             return lift(found) if found is not MISSING else None
+        if value in _MODULES_OF_CONSTANTS and type(found) is float and found == found:
+            machine.externals.guard_value(place, found)
+            return Known(found)
         return machine.externals.read(place, found)
     if isinstance(value, type):
         return _class_attribute(machine, value, name)

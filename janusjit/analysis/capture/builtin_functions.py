@@ -377,6 +377,14 @@ def _model_round(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
     if isinstance(value, Scalar) and len(arguments) == 1 and value.kind == "float":
         rounded = Scalar(machine.emit("rint", value.value), "float")
         return numbers.to_int(machine, rounded)
+    if isinstance(value, Scalar) and len(arguments) == 2 and value.kind == "float":
+        places = numbers.fold(machine, operator.index, machine.constant(arguments[1], "digits"))
+        guard = machine.guard("python.exception", machine.span.text or "round", "a number that can be rounded")
+        return Scalar(machine.emit("python_round", value.value, digits=places, guard=guard), "float")
+    if isinstance(value, Scalar) and len(arguments) == 2 and value.kind in ("numpy.f64", "numpy.f32"):
+        result = call_known(machine, np.round, [value, arguments[1]], (), None)
+        assert result is not None
+        return result
     raise machine.unsupported("python.builtin", "round", "a run-time number is rounded to digits")
 
 

@@ -186,7 +186,9 @@ def call_known(
         if value in WRITTEN and len(arguments) > 1 and not keywords and _number_types(machine, arguments) > 1:
             return _call_function(machine, WRITTEN[value], arguments, keywords, target)
         return model(machine, arguments, dict(keywords))
-    equivalent: types.FunctionType | None = _find(EQUIVALENTS, value)
+    equivalent: types.FunctionType | type | None = _find(EQUIVALENTS, value)
+    if isinstance(equivalent, type):
+        return instantiate(machine, equivalent, arguments, keywords, target)
     if equivalent is not None:
         return _call_function(machine, equivalent, arguments, keywords, target)
     if isinstance(value, np.ufunc):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from janusjit.analysis.capture import operators
-from janusjit.analysis.capture.arrays import sequence_items
+from janusjit.analysis.capture.arrays import as_array, new_array, read, sequence_items
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.index_writing import set_item as set_array_item
 from janusjit.analysis.capture.indexing import get_item as get_array_item
@@ -32,6 +32,7 @@ from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
+    FlatValue,
     HostValue,
     Known,
     RangeValue,
@@ -213,6 +214,9 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
     owner = machine.resolve(owner)
     if isinstance(owner, ArrayValue):
         return get_array_item(machine, owner, index)
+    if isinstance(owner, FlatValue):
+        found = get_array_item(machine, owner.elements, index)
+        return found if isinstance(found, Scalar) else new_array(machine, machine.emit("copy", read(machine, found)))  # type: ignore[arg-type]
     if isinstance(owner, TupleValue):
         return _sequence_item(machine, list(owner.items), index, lambda items: TupleValue(tuple(items)))
     if isinstance(owner, Reference):
@@ -315,6 +319,9 @@ def set_item(machine: Machine, owner: AbstractValue, index: AbstractValue, value
     if isinstance(owner, ArrayValue):
         set_array_item(machine, owner, index, value)
         return
+    if isinstance(owner, FlatValue):
+        _set_flat_item(machine, owner, index, value)
+        return
     if isinstance(owner, Reference):
         item = machine.heap(owner)
         if isinstance(item, DictObject):
@@ -333,6 +340,16 @@ def set_item(machine: Machine, owner: AbstractValue, index: AbstractValue, value
     if isinstance(owner, HostValue):
         raise machine.unsupported("python.host_object", "[] =", f"{owner.place} is an object capture cannot enter")
     raise rejected(machine, "[] =", "object does not support item assignment", (owner, "__setitem__"))
+
+
+def _set_flat_item(machine: Machine, owner: FlatValue, index: AbstractValue, value: AbstractValue) -> None:
+    """``array.flat[index] = value``; values that are fewer than the elements would be repeated."""
+    values = as_array(machine, value)
+    target = get_array_item(machine, owner.elements, index)
+    shape = target.type.shape if isinstance(target, ArrayValue) else ()
+    if values is None or (values.type.shape and values.type.shape != shape):
+        raise machine.unsupported("array.attribute", ".flat[] =", "the values are not as many as the elements")
+    set_array_item(machine, owner.elements, index, value)
 
 
 def _set_list_item(

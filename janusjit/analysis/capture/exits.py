@@ -36,6 +36,7 @@ from janusjit.analysis.capture.values import (
     BuiltinMethod,
     Deferred,
     DictView,
+    FlatValue,
     FunctionValue,
     GeneratorValue,
     HostValue,
@@ -145,6 +146,8 @@ class Boxer:
             return CallBox(types.MethodType, (self.box(value.function), self.box(value.owner)))
         if isinstance(value, BuiltinMethod):
             return self._assembled("builtin_method", (value.name,), value.owner)
+        if isinstance(value, FlatValue):
+            return self._assembled("flat", (), value.array)
         if isinstance(value, DictView):
             return self._assembled("dict_view", (value.kind,), value.owner)
         if isinstance(value, SuperValue):

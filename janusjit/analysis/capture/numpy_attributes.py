@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from janusjit.analysis.capture import numbers
+from janusjit.analysis.capture import numbers, operators
 from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, shape_value, whole_view, write
 from janusjit.analysis.capture.attributes import ARRAY_ATTRIBUTE
 from janusjit.analysis.capture.containers import build
@@ -19,14 +19,16 @@ from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import ARRAY_METHOD
 from janusjit.analysis.capture.numpy_arguments import ARRAY_METHODS, array, array_method, dtype_of, given, rows
-from janusjit.analysis.capture.numpy_shape import transpose_to
+from janusjit.analysis.capture.numpy_shape import reshape_to, transpose_to
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
     ArrayValue,
     BuiltinMethod,
+    FlatValue,
     Known,
+    ModelledCallable,
     Scalar,
     TupleValue,
 )
@@ -47,6 +49,14 @@ def find_array_attribute(machine: Machine, owner: AbstractValue, name: str) -> A
     if name in ARRAY_METHODS:
         return BuiltinMethod(owner, name)
     rule = _ATTRIBUTES.get(name)
+    if rule is None and name in _OPERATORS:
+        symbol, reflected = _OPERATORS[name]
+
+        def apply(inner: Machine, arguments: Sequence[AbstractValue], keywords: object) -> AbstractValue:
+            operands = (arguments[0], owner) if reflected else (owner, arguments[0])
+            return operators.binary(inner, symbol, *operands)
+
+        return ModelledCallable(f"ndarray.{name}", apply)
     if rule is None:
         raise machine.unsupported("array.attribute", f".{name}", "the array attribute has no rule yet")
     return rule(machine, owner, type_)
@@ -79,6 +89,14 @@ def _matrix_transposed(machine: Machine, owner: AbstractValue, type_: TensorType
     return transpose_to(machine, owner, (*range(type_.rank - 2), type_.rank - 1, type_.rank - 2))
 
 
+def _flat(machine: Machine, owner: AbstractValue, type_: TensorType) -> AbstractValue:
+    if isinstance(owner, ArrayValue):
+        elements = reshape_to(machine, owner, (type_.size,))
+        if elements.storage == owner.storage:
+            return FlatValue(owner, elements)
+    raise machine.unsupported("array.attribute", ".flat", "the elements do not lie one after the other")
+
+
 def _base(machine: Machine, owner: AbstractValue, type_: TensorType) -> AbstractValue:
     if isinstance(owner, ArrayValue) and not owner.path and owner.storage >= 0:
         return NONE
@@ -95,6 +113,12 @@ def _imaginary(machine: Machine, owner: AbstractValue, type_: TensorType) -> Abs
     return made
 
 
+#: the methods that arrays have for operators with numbers and arrays: the symbol, and whether the array is on the right
+_OPERATORS = {
+    f"__{'r' if reflected else ''}{name}__": (symbol, reflected)
+    for name, symbol in (("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("pow", "**"), ("matmul", "@"))
+    for reflected in (False, True)
+}
 _ATTRIBUTES: dict[str, Callable[[Machine, AbstractValue, TensorType], AbstractValue]] = {
     "T": _transposed,
     "mT": _matrix_transposed,
@@ -106,6 +130,7 @@ _ATTRIBUTES: dict[str, Callable[[Machine, AbstractValue, TensorType], AbstractVa
     "nbytes": lambda machine, owner, type_: dim_value(machine, type_.size * type_.numpy_dtype.itemsize),
     "real": lambda machine, owner, type_: owner,
     "imag": _imaginary,
+    "flat": _flat,
     "base": _base,
     "device": lambda machine, owner, type_: Known("cpu"),
     "__class__": lambda machine, owner, type_: Known(

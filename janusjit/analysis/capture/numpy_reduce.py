@@ -12,6 +12,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import cast, constant, wrap
+from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     MISSING_ARGUMENT,
@@ -30,6 +31,7 @@ from janusjit.analysis.capture.numpy_arguments import (
 )
 from janusjit.analysis.capture.numpy_dimensions import align, count_as, require_nonempty
 from janusjit.analysis.capture.numpy_shape import flattened
+from janusjit.analysis.capture.operators import MODEL_ANY
 from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, Scalar
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
@@ -162,6 +164,7 @@ def _truth(op: str, neutral: bool) -> Any:
 
 
 numpy_function(np.any, method="any")(_truth("any", False))
+MODEL_ANY.append(MODELS[np.any])
 numpy_function(np.all, method="all")(_truth("all", True))
 
 #: ``np.count_nonzero(a)`` is a Python int before NumPy 2.4

@@ -285,9 +285,10 @@ def _model_isin(
 
 
 @numpy_function(np.compress)
-def _model_compress(
+def model_compress(
     machine: Machine, condition: AbstractValue, a: AbstractValue, axis: AbstractValue = NONE
 ) -> AbstractValue:
+    """Return ``np.compress(condition, a, axis)``."""
     mask, value = cast(machine, array(machine, condition), "bool"), array(machine, a)
     if not given(axis):
         value = flattened(machine, value)

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import broadcast_to, cast, constant, new_array, shape_of, wrap
+from janusjit.analysis.capture.arrays import (
+    broadcast_to,
+    cast,
+    constant,
+    new_array,
+    sequence_items,
+    shape_of,
+    wrap,
+)
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
@@ -28,7 +36,7 @@ from janusjit.analysis.capture.numpy_arguments import (
 from janusjit.analysis.capture.numpy_dimensions import align, count_as, require_nonempty, size_value, with_shape
 from janusjit.analysis.capture.numpy_reduce import mean_over, model_cumsum, model_prod, model_sum, reduce_to, size_over
 from janusjit.analysis.capture.numpy_shape import flattened
-from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, Known, TupleValue
+from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, TupleValue
 from janusjit.ir.dims import Symbol, product
 from janusjit.ir.graph import Value
 from janusjit.ir.types import DTYPES, dtype_name
@@ -37,12 +45,12 @@ from janusjit.ops.indexing import Pick, Range
 # ---------------------------------------------------------------------- counting
 
 
-def _counted(machine: Machine, op: str, value: Value, **attributes: Any) -> Value:
+def _counted(machine: Machine, op: str, *values: Value, **attributes: Any) -> Value:
     """Emit an operation whose result's length only the data tell."""
     size = machine.new_symbol(0)
     (symbol,) = size.symbols()
     assert isinstance(symbol, Symbol)
-    return operate(machine, op, value, symbol=symbol, **attributes)
+    return operate(machine, op, *values, symbol=symbol, **attributes)
 
 
 @numpy_function(np.unique)
@@ -53,8 +61,13 @@ def _model_unique(
     return_inverse: AbstractValue = FALSE,
     return_counts: AbstractValue = FALSE,
     axis: AbstractValue = NONE,
+    *,
+    equal_nan: AbstractValue = TRUE,
+    sorted: AbstractValue = TRUE,  # noqa: A002 - NumPy's name
 ) -> AbstractValue:
     value = array(machine, ar)
+    if value.type.is_float and not flag(machine, equal_nan, "equal_nan"):
+        raise machine.unsupported("numpy.argument", "equal_nan=", "each NaN is an element of its own")
     if given(axis) and value.type.rank != 1:
         raise machine.unsupported("numpy.argument", "axis=", "rows are compared")
     flat = flattened(machine, value)
@@ -80,12 +93,17 @@ def _model_unique(
 def _model_bincount(
     machine: Machine, x: AbstractValue, /, weights: AbstractValue = NONE, minlength: AbstractValue = Known(0)
 ) -> AbstractValue:
-    refuse(machine, "weights=", weights)
     value = array(machine, x)
     if value.type.dtype == "u64" or value.type.dtype[0] not in "iub":
         raise machine.python_error(TypeError, "Cannot cast array data to int64")
     least = integer(machine, minlength, "minlength")
-    return new_array(machine, _counted(machine, "bincount", cast(machine, value, "i64"), minlength=least))
+    numbers = cast(machine, value, "i64")
+    if not given(weights):
+        return new_array(machine, _counted(machine, "bincount", numbers, minlength=least))
+    amounts = cast(machine, array(machine, weights), "f64")
+    if amounts.type.shape != numbers.type.shape:
+        raise machine.unsupported("numpy.argument", "weights=", "whether they are as many is not known")
+    return new_array(machine, _counted(machine, "bincount_weighted", numbers, amounts, minlength=least))
 
 
 @numpy_function(np.unravel_index)
@@ -94,7 +112,7 @@ def _model_unravel_index(machine: Machine, indices: AbstractValue, shape: Abstra
     dims = shape_of(machine, machine.resolve(shape))
     zero, size = constant(machine, 0, "i64"), size_value(machine, product(dims))
     inside = machine.emit("logical_and", machine.emit("greater_equal", index, zero), machine.emit("less", index, size))
-    _require_all(machine, inside, "positions within the shape")
+    require_all(machine, inside, "positions within the shape")
     parts: list[Value] = []
     for dim in reversed(dims[1:]):
         length = size_value(machine, dim)
@@ -103,7 +121,7 @@ def _model_unravel_index(machine: Machine, indices: AbstractValue, shape: Abstra
     return TupleValue(tuple(wrap(machine, part) for part in [index, *parts][: len(dims)]))
 
 
-def _require_all(machine: Machine, condition: Value, expected: str) -> None:
+def require_all(machine: Machine, condition: Value, expected: str) -> None:
     """Guard that a condition holds for every element."""
     if condition.type.shape:
         condition = machine.emit("all", condition, axes=tuple(range(condition.type.rank)), keepdims=False)
@@ -152,7 +170,7 @@ def _weighted(
     value, weight = align(machine, [cast(machine, part, name) for part in (value, weight)])
     scale = reduce_to(machine, "sum", weight, axes, keepdims)
     nonzero = machine.emit("not_equal", scale, constant(machine, 0.0, name))
-    _require_all(machine, nonzero, "weights that do not sum to zero")
+    require_all(machine, nonzero, "weights that do not sum to zero")
     summed = reduce_to(machine, "sum", machine.emit("multiply", value, weight), axes, keepdims)
     return machine.emit("divide", summed, scale), scale
 
@@ -205,9 +223,13 @@ def _quantile(scale: float) -> Any:
         keepdims: AbstractValue = FALSE,
     ) -> AbstractValue:
         value = array(machine, a)
-        fraction = machine.constant(q, "q")
+        several = sequence_items(machine, machine.resolve(q))
+        fractions = [machine.constant(item, "q") for item in ([q] if several is None else several)]
         known_size = all(isinstance(dim, int) and dim > 0 for dim in value.type.shape)
-        if type(fraction) not in (int, float) or machine.constant(method, "method") != "linear" or not known_size:
+        if several is not None and (value.type.dtype == "f32" or not fractions):
+            raise machine.unsupported("numpy.argument", "q=", "several quantiles of float32 are float64")
+        plain = all(type(fraction) in (int, float) for fraction in fractions)
+        if not plain or machine.constant(method, "method") != "linear" or not known_size:
             raise machine.unsupported("numpy.argument", "q=", "only one linear quantile of a known size has a rule")
         value = value if value.type.is_float else cast(machine, value, "f64")
         refuse(machine, "keepdims=", keepdims if flag(machine, keepdims, "keepdims") else NONE)
@@ -215,7 +237,11 @@ def _quantile(scale: float) -> Any:
         if not given(axis):
             value = flattened(machine, value)
         at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
-        return finish(machine, _interpolated(machine, value, at, fraction / scale), out)
+        found = [_interpolated(machine, value, at, fraction / scale) for fraction in fractions]
+        if several is not None:
+            rows = [with_shape(machine, row, (1, *row.type.shape)) for row in found]
+            return finish(machine, machine.emit("concatenate", *rows, axis=0), out)
+        return finish(machine, found[0], out)
 
     return rule
 
@@ -274,7 +300,7 @@ def _present(machine: Machine, value: Value, axes: tuple[int, ...], neutral: flo
     missing = machine.emit("isnan", value)
     count = machine.emit("count_nonzero", machine.emit("logical_not", missing), axes=axes, keepdims=True)
     some = machine.emit("greater", count, constant(machine, 0, "i64"))
-    _require_all(machine, some, "a number that is not NaN")
+    require_all(machine, some, "a number that is not NaN")
     return machine.emit("where", missing, constant(machine, neutral, value.type.dtype), value), count
 
 

@@ -18,7 +18,16 @@ from janusjit.analysis.capture.index_writing import element_value, scatter, set_
 from janusjit.analysis.capture.indexing import get_item, nonzero
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import UFUNC_METHOD
-from janusjit.analysis.capture.numpy_arguments import MISSING_ARGUMENT, array, by_signature, given, refuse, refuse_where
+from janusjit.analysis.capture.numpy_arguments import (
+    MISSING_ARGUMENT,
+    array,
+    axis_of,
+    by_signature,
+    finish,
+    given,
+    refuse,
+    refuse_where,
+)
 from janusjit.analysis.capture.numpy_reduce import model_cumprod, model_cumsum
 from janusjit.analysis.capture.numpy_shape import as_array_value, reshape_to
 from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, ArrayValue, Known, SliceValue, TupleValue
@@ -63,7 +72,23 @@ def _reduction(ufunc: np.ufunc) -> Model:
     return by_signature(rule, f"np.{ufunc.__name__}.reduce")
 
 
-_ACCUMULATIONS: dict[np.ufunc, Callable[..., AbstractValue]] = {np.add: model_cumsum, np.multiply: model_cumprod}
+def _running(op: str) -> Callable[..., AbstractValue]:
+    def rule(
+        machine: Machine, values: AbstractValue, axis: AbstractValue, dtype: AbstractValue, out: AbstractValue
+    ) -> AbstractValue:
+        refuse(machine, "dtype=", dtype)
+        value = array(machine, values)
+        return finish(machine, machine.emit(op, value, axis=axis_of(machine, axis, value.type.rank)), out)
+
+    return rule
+
+
+_ACCUMULATIONS: dict[np.ufunc, Callable[..., AbstractValue]] = {
+    np.add: model_cumsum,
+    np.multiply: model_cumprod,
+    np.maximum: _running("maximum_accumulate"),
+    np.minimum: _running("minimum_accumulate"),
+}
 
 
 def _accumulation(ufunc: np.ufunc) -> Model:

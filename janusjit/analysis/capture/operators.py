@@ -174,6 +174,8 @@ def _array_binary(machine: Machine, symbol: str, left: AbstractValue, right: Abs
     return ufuncs.apply(machine, UFUNCS[symbol], (left, right))
 
 
+#: set by `janusjit.analysis.capture.numpy_reduce`: ``np.any``
+MODEL_ANY: list[Any] = []
 #: set by `janusjit.analysis.capture.numpy_linalg`
 MATMUL: list[Any] = []
 
@@ -317,6 +319,9 @@ def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -
     if isinstance(container, RangeValue):
         python_range = machine.constant(TupleValue((container.start, container.stop, container.step)), "range")
         return Known(machine.constant(value, "a number") in range(*python_range))
+    if isinstance(container, ArrayValue):
+        same = truth(machine, MODEL_ANY[0](machine, [binary(machine, "==", container, value)], {}))
+        return Known(same) if isinstance(same, bool) else Scalar(same, "bool")
     items = sequence_items(machine, container)
     if items is None:
         iterator_over(machine, container)

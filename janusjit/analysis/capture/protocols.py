@@ -38,6 +38,7 @@ from janusjit.analysis.capture.values import (
     BuiltinMethod,
     Deferred,
     DictView,
+    FlatValue,
     FunctionValue,
     GeneratorValue,
     HostValue,
@@ -171,6 +172,8 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
         if not value.type.shape:
             raise machine.python_error(TypeError, "len() of unsized object")
         return dim_value(machine, value.type.shape[0])
+    if isinstance(value, FlatValue):
+        return length(machine, value.elements)
     if isinstance(value, RangeValue):
         return range_length(machine, value)
     if isinstance(value, DictView):
@@ -354,6 +357,7 @@ _GENERATOR = type(_ for _ in ())
 _HEAP_TYPES: dict[type, type] = {SetObject: set, GeneratorObject: _GENERATOR}
 _FIXED_TYPES: dict[type, type] = {
     ArrayValue: np.ndarray,
+    FlatValue: np.flatiter,
     SliceValue: slice,
     RangeValue: range,
     FunctionValue: type(lambda: None),
@@ -393,6 +397,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
     if isinstance(value, RangeValue):
         return machine.state.allocate(IteratorObject(kind="range", sources=(value,)))
+    if isinstance(value, FlatValue):
+        return iterator_over(machine, value.elements)
     if isinstance(value, ArrayValue) and value.type.shape:
         return machine.state.allocate(IteratorObject(kind="rows", sources=(value,)))
     if isinstance(value, DictView):

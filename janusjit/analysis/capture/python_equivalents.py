@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from janusjit.analysis.capture.numpy_equivalents import NUMPY
 from janusjit.analysis.capture.operator_equivalents import OPERATORS
 
 
@@ -341,6 +342,7 @@ def _radians(x: Any, /) -> float:
 #: what capture follows, by the function it stands for
 EQUIVALENTS: dict[Any, Any] = {
     **OPERATORS,
+    **NUMPY,
     itertools.groupby: _groupby,
     itertools.tee: _tee,
     itertools.combinations_with_replacement: _combinations_with_replacement,

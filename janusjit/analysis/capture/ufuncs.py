@@ -49,6 +49,8 @@ def call(
         raise machine.unsupported("numpy.argument", f"np.{ufunc.__name__}", f"{min(unknown)}= has no rule yet")
     if ufunc is np.divmod and not keywords and len(arguments) == 2:
         return TupleValue(tuple(apply(machine, part, arguments) for part in (np.floor_divide, np.remainder)))
+    if ufunc.nout == 2 and not keywords and len(arguments) == ufunc.nin:
+        return _apply_for_two(machine, ufunc, arguments)
     dtype = machine.constant(keywords.get("dtype", NONE), "dtype")
     casting = machine.constant(keywords.get("casting", Known("same_kind")), "casting")
     return apply(machine, ufunc, arguments, keywords.get("out"), keywords.get("where"), dtype, casting)
@@ -70,6 +72,8 @@ def apply(
     CaptureFailure
         If the ufunc is not among the ops, or an operand is no array, number or sequence of them.
     """
+    if ufunc.nout != 1:
+        raise machine.unsupported("numpy.function", f"np.{ufunc.__name__}", "it has several results")
     if len(arguments) > ufunc.nargs or (len(arguments) > ufunc.nin and out is not None):
         raise machine.python_error(TypeError, f"{ufunc.__name__}() takes at most {ufunc.nargs} positional arguments")
     if len(arguments) > ufunc.nin:
@@ -94,6 +98,15 @@ def apply(
     if out is None:
         return new_array(machine, result) if as_array_result else wrap(machine, result)
     return store(machine, out, result, where, casting)
+
+
+def _apply_for_two(machine: Machine, ufunc: np.ufunc, arguments: Sequence[AbstractValue]) -> AbstractValue:
+    """Return the two results of a ufunc."""
+    values, kinds = _operands(machine, ufunc, arguments)
+    loop = _resolve(machine, ufunc, kinds, None)
+    inputs = [_to_loop(machine, ufunc, *parts) for parts in zip(arguments, values, loop, strict=False)]
+    node = machine.emit_node(ufunc.__name__, tuple(align(machine, inputs)), {})
+    return TupleValue(tuple(wrap(machine, result) for result in node.results))
 
 
 def _emit(machine: Machine, ufunc: np.ufunc, inputs: list[Value], arguments: Sequence[AbstractValue]) -> Value:
@@ -136,7 +149,7 @@ def _guard(machine: Machine, op: str, inputs: list[Value]) -> Any:
 def _operands(
     machine: Machine, ufunc: np.ufunc, arguments: Sequence[AbstractValue]
 ) -> tuple[list[Value | None], list[Any]]:
-    if ufunc.nout != 1 or not (ufunc in _POWERS or _OP_NAMES.get(ufunc.__name__, ufunc.__name__) in OPS):
+    if not (ufunc in _POWERS or _OP_NAMES.get(ufunc.__name__, ufunc.__name__) in OPS):
         raise machine.unsupported("numpy.function", f"np.{ufunc.__name__}", "the ufunc has no graph operation yet")
     values: list[Value | None] = []
     kinds: list[Any] = []
@@ -173,7 +186,7 @@ def _resolve(machine: Machine, ufunc: np.ufunc, kinds: list[Any], dtype: Any, ca
     if dtype is not None:
         options["signature"] = (*(None for _ in kinds), np.dtype(dtype))
     try:
-        resolved = ufunc.resolve_dtypes((*kinds, None), **options)
+        resolved = ufunc.resolve_dtypes((*kinds, *[None] * ufunc.nout), **options)
     except TypeError as error:
         raise PythonRaise(TypeError, Known(error)) from error
     names = [dtype_name(found) for found in resolved]

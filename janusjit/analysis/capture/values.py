@@ -74,6 +74,14 @@ class ArrayValue(AbstractValue):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FlatValue(AbstractValue):
+    """``array.flat``: ``elements`` is the array with one dimension, a view of it."""
+
+    array: ArrayValue
+    elements: ArrayValue
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TupleValue(AbstractValue):
     """A tuple (or namedtuple: ``type_``) of abstract values; ``place`` when it was read from outside."""
 

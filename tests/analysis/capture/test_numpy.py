@@ -9,6 +9,11 @@ from tests.analysis.capture.numpy_cases import check
 HERE = Path(__file__).parent
 EXPRESSIONS = (HERE / "numpy_expressions.txt").read_text().splitlines()
 BODIES = (HERE / "numpy_bodies.txt").read_text().strip().split("\n\n")
+#: what needs sizes that are known, all of it; what NumPy raises is caught
+LIBRARY = [
+    *(HERE / "numpy_library_expressions.txt").read_text().splitlines(),
+    *(HERE / "numpy_library_bodies.txt").read_text().strip().split("\n\n"),
+]
 #: what needs a size that is known
 STATIC = {
     "p.trace(1)",
@@ -42,3 +47,8 @@ def test_known_dimensions(body):
 @pytest.mark.parametrize("body", [body for body in (*EXPRESSIONS, *BODIES) if body not in STATIC])
 def test_symbolic_dimensions(body):
     check(body, symbolic=True)
+
+
+@pytest.mark.parametrize("body", LIBRARY)
+def test_functions_called_as_they_are(body):
+    check(body)
