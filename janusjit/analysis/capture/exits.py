@@ -16,6 +16,7 @@ from janusjit.analysis import frame_values
 from janusjit.analysis.capture.arrays import check_mirror, read
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import EXIT, Machine
+from janusjit.analysis.capture.making import choose, make_function, make_read_only
 from janusjit.analysis.capture.protocols import ObjectKey, set_order
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import (
@@ -219,14 +220,14 @@ class Boxer:
             )
         key = self._key(("either", value.storage))
         choice = (ScalarBox(self.operand(flag), "bool"), PlaceBox(place), made)
-        return self._once(key, lambda: CallBox(_choose, choice, key))
+        return self._once(key, lambda: CallBox(choose, choice, key))
 
     def _read_only(self, value: ArrayValue, storage: Storage, made: Box) -> Box:
         """Return the recipe for an array that eager made as a read-only view."""
         check_mirror(self.machine, storage)
         if value.path or (storage.mirrors is not None and storage.mirrors[0] < 0):
             raise self.machine.unsupported("array.alias", "result", "a read-only view of another array is returned")
-        return self._once(self._key(("read-only", value.storage)), lambda: CallBox(_make_read_only, (made,)))
+        return self._once(self._key(("read-only", value.storage)), lambda: CallBox(make_read_only, (made,)))
 
     def _view(self, value: ArrayValue) -> int:
         return self.operand(read(self.machine, value))
@@ -344,7 +345,7 @@ class Boxer:
         defaults = SequenceBox(tuple, tuple(map(self.box, value.defaults))) if value.defaults else ConstantBox(None)
         keywords = DictBox(tuple((ConstantBox(name), self.box(v)) for name, v in value.keyword_defaults))
         fixed = (ConstantBox(value.code), ConstantBox(value.namespace), ConstantBox(value.core.qualified_name))
-        return CallBox(_function, (*fixed, cells, defaults, keywords), key)
+        return CallBox(make_function, (*fixed, cells, defaults, keywords), key)
 
     # ------------------------------------------------------------------ effects
 
@@ -461,23 +462,6 @@ class Boxer:
         if find_on_type(type_, method) is not object.__dict__[method]:
             return CallFunction(ConstantBox(object.__dict__[method]), (owner, ConstantBox(name), *made))
         return SetAttribute(owner, name, *made) if made else DeleteAttribute(owner, name)
-
-
-def _make_read_only(array: Any) -> Any:
-    array.flags.writeable = False
-    return array
-
-
-def _choose(is_outside: bool, outside: Any, made: Any) -> Any:
-    return outside if is_outside else made
-
-
-def _function(code: Any, namespace: Any, name: Any, cells: Any, defaults: Any, keywords: Any) -> types.FunctionType:
-    made = types.FunctionType(code, namespace, code.co_name, defaults, cells)
-    made.__qualname__ = name
-    if keywords:
-        made.__kwdefaults__ = keywords
-    return made
 
 
 def exit_graph(machine: Machine, value: AbstractValue) -> Terminated:
