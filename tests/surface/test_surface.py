@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.surface import arrays, linear_algebra, numpy_functions, operands, standard_library
+from tests.surface import arrays, linear_algebra, most_used, numpy_functions, operands, standard_library
 from tests.surface.harness import run
 
-MODULES = (numpy_functions, arrays, linear_algebra, standard_library, operands)
+MODULES = (most_used, numpy_functions, arrays, linear_algebra, standard_library, operands)
 ENTRIES = [(function, way) for module in MODULES for function, way in module.PROGRAMS.entries]
 
 

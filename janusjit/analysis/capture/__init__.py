@@ -151,6 +151,8 @@ def capture_continuation(
     names = tuple(f"{name}@{number}" for number, name in enumerate(continuation.names))
 
     def begin(machine: Machine) -> None:
+        for shape in continuation.frames:
+            machine.refuse_frame_reader(shape.core)
         enter_continuation(machine, continuation, names, arguments)
 
     return _captured(core, names, begin, profile, relaxations, sites)

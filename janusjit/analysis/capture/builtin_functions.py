@@ -291,6 +291,8 @@ def converted_number(machine: Machine, value: AbstractValue) -> AbstractValue:
     """Return an array of one element as the scalar in it; anything else as it is."""
     value = machine.resolve(value)
     if isinstance(value, ArrayValue):
+        if value.type.size == 1 and value.type.shape:
+            raise machine.unsupported("numpy.deprecated", "array", "an array with dimensions becomes a number")
         if value.type.shape != ():
             raise machine.python_error(TypeError, "only 0-dimensional arrays can be converted to Python scalars")
         return Scalar(read(machine, value), f"numpy.{value.type.dtype}")

@@ -36,6 +36,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.continuation import CommitPoint
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction
+from janusjit.analysis.frame_readers import frame_reader
 from janusjit.analysis.twin import is_user_code
 from janusjit.errors import CaptureFailure, Category
 from janusjit.ir.dims import DimExpr, Symbol, symbol, symbols_of
@@ -361,6 +362,7 @@ class Machine:
         result: str = "value",
     ) -> Frame:
         """Push the frame of a call; parameters and locals captured by inner functions become cells."""
+        self.refuse_frame_reader(core)
         if len(self.state.frames) > 120:
             raise self.unsupported("python.recursion", "call", "calls are nested deeper than 120", hint="")
         own = dict(cells)
@@ -369,6 +371,12 @@ class Machine:
         frame = Frame(core, namespace, code, arguments, own, [ControlEntry(core.body)], target, result)
         self.state.frames.append(frame)
         return frame
+
+    def refuse_frame_reader(self, core: FunctionCore) -> None:
+        """Leave a function to Python that looks at its own frame: in generated code it would see another one."""
+        reader = frame_reader(core)
+        if reader is not None:
+            raise self.unsupported("python.frame", reader, f"{core.name} looks at its own variables by it")
 
     def check_generators(self, state: State, kept: Container[int] = ()) -> None:
         """Refuse to let go of a generator that Python would run on: all but those at the heap indices ``kept``."""

@@ -130,6 +130,9 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
     result = _by_special_methods(machine, symbol, left, right)
     if result is not None:
         return result
+    if symbol == "%" and isinstance(left, Known) and isinstance(left.value, str | bytes):
+        text: AbstractValue = FORMAT[0](machine, left.value.__mod__, (right,))
+        return text
     if symbol == "*" and (_repeats(machine, left, right) or _repeats(machine, right, left)):
         return _container_binary(machine, symbol, left, right)
     if is_array_like(left) or is_array_like(right):
@@ -163,8 +166,8 @@ def _negate_if(machine: Machine, value: AbstractValue, negate: bool) -> Abstract
 def _array_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     for value in (left, right):
         if isinstance(value, Known) and (value.value is None or isinstance(value.value, str)):
-            if symbol in ("==", "!="):
-                raise machine.unsupported("numpy.operand", symbol, "an array is compared with None or a string")
+            if symbol in ("==", "!=", "*"):
+                raise machine.unsupported("numpy.operand", symbol, "an array meets None or a string")
             raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}")
     if symbol == "@":
         product: AbstractValue = MATMUL[0](machine, left, right)
@@ -240,9 +243,6 @@ def _container_binary(machine: Machine, symbol: str, left: AbstractValue, right:
         result: AbstractValue | None = rule(machine, symbol, left, right)
         if result is not None:
             return result
-    if symbol == "%" and isinstance(left, Known) and isinstance(left.value, str):
-        text: AbstractValue = FORMAT[0](machine, left.value.__mod__, (right,))
-        return text
     if isinstance(left, HostValue) or isinstance(right, HostValue):
         raise machine.unsupported("python.host_object", symbol, "an operand is an object capture cannot enter")
     raise _no_operator(machine, symbol, left, right)
