@@ -1,7 +1,7 @@
 """Functions whose code looks at their own frame.
 
-Owns `frame_reader`. Invariant: a function in which ``eval``, ``exec``, ``locals``, ``vars`` or ``dir`` is called so that
-it looks at the variables of its caller is found by the name it is called by.
+Owns `frame_reader`. Invariant: a function in which ``eval``, ``exec``, ``locals``, ``vars`` or ``dir`` is called to
+look at the variables of its caller is found by the name it is called by.
 """
 
 from __future__ import annotations
