@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy._core import _multiarray_umath as umath  # type: ignore[attr-defined]
 
 from janusjit.ir.dims import Dim, Symbol
 from janusjit.ir.types import TensorType
@@ -107,11 +108,13 @@ def _interp_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tupl
     return (inputs[0],)
 
 
+#: what `np.interp` calls for real numbers
+_compiled_interp: Callable[..., Any] = umath.interp
 _KNOTS = Exactly(np.array([-2.0, -0.5, 0.25, 2.0]))
 _ENDS = {"left": None, "right": None}
 _library_op(
     "interp",
-    np.interp,
+    lambda x, xp, fp, left, right: _compiled_interp(x, xp, fp, left, right),
     _interp_rule,
     (
         Sample((Draw((5,)), _KNOTS, Draw((4,))), _ENDS),
@@ -184,9 +187,17 @@ _PARTS = tuple(
     for dtype in ("f64", "i64")
     for kth, axis in (((2,), 1), ((0, 4), 1), ((1,), 0))
 )
+
+
+def _partition(x: np.ndarray, kth: tuple[int, ...], axis: int) -> np.ndarray:
+    made = x.copy()
+    made.partition(kth, axis)
+    return made
+
+
 _library_op(
     "partition",
-    lambda x, kth, axis: np.partition(x, kth, axis=axis),
+    _partition,
     _same("partition"),
     _PARTS,
     (np.partition,),
@@ -194,7 +205,7 @@ _library_op(
 )
 _library_op(
     "argpartition",
-    lambda x, kth, axis: np.argpartition(x, kth, axis=axis),
+    lambda x, kth, axis: x.argpartition(kth, axis),
     _same("argpartition", "i64"),
     _PARTS,
     (np.argpartition,),

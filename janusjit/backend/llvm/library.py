@@ -7,6 +7,7 @@ the function does; and the floating-point flags are afterwards what they were be
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,12 +43,13 @@ class LibraryCall:
         How many of the arrays it is called with are inputs.
     """
 
-    __slots__ = ("arity", "attributes", "function")
+    __slots__ = ("_bound", "arity", "attributes", "function")
 
     def __init__(self, function: Callable[..., Any], attributes: Mapping[str, Any], arity: int) -> None:
         self.function = function
         self.attributes = dict(attributes)
         self.arity = arity
+        self._bound = functools.partial(function, **self.attributes) if attributes else function
 
     def __call__(self, *arrays: np.ndarray) -> None:
         """Compute from the first arrays into the others.
@@ -57,7 +59,12 @@ class LibraryCall:
         LibraryResultError
             If a result has not the dtype and shape of the array it is meant for.
         """
-        results = self.function(*arrays[: self.arity], **self.attributes)
+        results = self._bound(*arrays[: self.arity])
+        if type(results) is np.ndarray and len(arrays) == self.arity + 1:
+            out = arrays[-1]
+            if results.dtype is out.dtype and results.shape == out.shape:  # the common case, and the fast one
+                out[...] = results
+                return
         outputs = arrays[self.arity :]
         for result, out in zip(results if isinstance(results, tuple) else (results,), outputs, strict=True):
             value = np.asarray(result)
@@ -85,7 +92,9 @@ def emit_library(
     """
     if symbols_in(node.attributes):
         raise ValueError(f"{node.op} has symbolic attributes, which a call of the library cannot be given")
-    call = LibraryCall(OPS[node.op].eager, node.attributes, len(inputs))
+    eager = OPS[node.op].eager
+    # a ufunc takes the arrays for its results itself; its loop is that of their dtypes
+    call = eager if isinstance(eager, np.ufunc) else LibraryCall(eager, node.attributes, len(inputs))
     emit_call(context, call, [context.as_array(operand) for operand in inputs], outputs)
 
 
@@ -103,7 +112,7 @@ def emit_library_count(context: KernelContext, node: Node, inputs: Sequence[Oper
 
 
 def emit_call(
-    context: KernelContext, call: LibraryCall, inputs: Sequence[ArrayValue], outputs: Sequence[ArrayValue]
+    context: KernelContext, call: LibraryCall | np.ufunc, inputs: Sequence[ArrayValue], outputs: Sequence[ArrayValue]
 ) -> None:
     """Emit ``call`` on ndarrays over the memory of inputs and outputs; the requirement is that it raises nothing."""
     builder, api = context.builder, context.python.api

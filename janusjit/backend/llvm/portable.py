@@ -80,6 +80,10 @@ def tell(item: Any, graph: Fingerprint, special: dict[str, Any]) -> list[Any]:
             if OPS[operation].eager is item.function:
                 told = {name: tell(value, graph, special) for name, value in item.attributes.items()}
                 return ["library", operation, told, item.arity]
+    if isinstance(item, np.ufunc):
+        name = str(item.__name__)
+        if getattr(np, name, None) is item:
+            return ["ufunc", name]
     return _tell_definition(item)
 
 
@@ -145,6 +149,7 @@ _FINDERS: dict[str, Callable[[list[Any], Fingerprint, dict[str, Any]], Any]] = {
     "tuple": lambda rest, graph, special: tuple(find(part, graph, special) for part in rest),
     "dtype": lambda rest, graph, special: DTYPES[rest[0]],
     "library": _find_library,
+    "ufunc": lambda rest, graph, special: getattr(np, rest[0]),
     "definition": _find_definition,
     "error state": functools.partial(_find_applied, ErrorStateCheck),
     "Contains": functools.partial(_find_applied, Contains),
