@@ -70,20 +70,67 @@ class Backwards(tuple[Any, ...]):
     def _make(cls, items: Iterable[Any]) -> Backwards:
         return cls(items)
 
+    def __reversed__(self) -> Any:
+        """Return what ``reversed`` would, of a sequence with these items."""
+        return reversed(tuple(self[::-1]))
+
 
 class BackwardsList(Backwards):
     """The items of a list, last first."""
 
     __slots__ = ()
 
+    def __reversed__(self) -> Any:
+        """Return what ``reversed(list)`` would."""
+        return reversed(list(self[::-1]))
+
+
+class BackwardsDeque(Backwards):
+    """The items of a deque, last first."""
+
+    __slots__ = ()
+
+    def __reversed__(self) -> Any:
+        """Return what ``reversed(deque)`` would."""
+        return reversed(collections.deque(self[::-1]))
+
+
+class BackwardsKeys(Backwards):
+    """The keys of a dict, last first."""
+
+    __slots__ = ()
+
+    def __reversed__(self) -> Any:
+        """Return what ``reversed(dict)`` would."""
+        return reversed(dict.fromkeys(self[::-1]))
+
+
+class BackwardsValues(Backwards):
+    """The values of a dict, last first."""
+
+    __slots__ = ()
+
+    def __reversed__(self) -> Any:
+        """Return what ``reversed(dict.values())`` would."""
+        return reversed(dict(enumerate(self[::-1])).values())
+
+
+class BackwardsItems(Backwards):
+    """The items of a dict, last first."""
+
+    __slots__ = ()
+
+    def __reversed__(self) -> Any:
+        """Return what ``reversed(dict.items())`` would."""
+        return reversed(dict(self[::-1]).items())
+
 
 def sequence_at(source: Any, position: int) -> Iterator[Any]:
-    """Return ``iter(source)`` as it is after ``position`` items."""
+    """Return ``iter(source)`` as it is after ``position`` items; of a `Backwards`, its ``reversed``."""
     if isinstance(source, Backwards):
-        forwards: Any = list(source[::-1]) if isinstance(source, BackwardsList) else tuple(source[::-1])
-        backwards: Any = reversed(forwards)
-        backwards.__setstate__(len(forwards) - 1 - position)
-        return backwards  # type: ignore[no-any-return]
+        backwards: Iterator[Any] = reversed(source)
+        next(itertools.islice(backwards, position, position), None)
+        return backwards
     made: Any = iter(source)
     if isinstance(source, collections.deque):
         next(itertools.islice(made, position, position), None)

@@ -260,7 +260,21 @@ def strict_zip(v):
 
 @graph
 def iterators_of_their_own_type(v):
-    return reversed([1, 2]), reversed((1, 2)), zip([1], [2]), iter([3]), enumerate("a"), iter(deque([1]))
+    later = reversed([5, 6, 7])
+    next(later)
+    table = {"a": 1, "b": v}
+    backwards = reversed(table), reversed(table.values()), reversed(table.items()), reversed(deque([1])), reversed("ab")
+    return backwards, later, reversed([1, 2]), reversed((1, 2)), zip([1], [2]), iter([3]), iter(deque([1]))
+
+
+@graph
+def reversed_in_loops(v, d):
+    seen = []
+    for key in reversed(d):
+        seen.append((key, d[key]))
+    for key, value in reversed(d.items()):
+        seen.append(value * v)
+    return seen, list(reversed("abc")), list(reversed(deque([1, 2]))), [row for row in reversed(v)]
 
 
 @graph

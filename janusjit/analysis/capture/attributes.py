@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.externals import has_plain_attributes, is_wrapper
+from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
@@ -39,6 +39,7 @@ from janusjit.analysis.capture.values import (
     lift,
 )
 from janusjit.analysis.core import LoadAttribute, RemoveAttribute, StoreAttribute
+from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 

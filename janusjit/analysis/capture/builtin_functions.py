@@ -6,6 +6,7 @@ failed capture) what it cannot follow.
 
 from __future__ import annotations
 
+import collections
 import logging
 import operator
 import sys
@@ -30,6 +31,7 @@ from janusjit.analysis.capture.protocols import (
 )
 from janusjit.analysis.capture.set_algebra import members
 from janusjit.analysis.capture.state import (
+    DictObject,
     GeneratorObject,
     GraphLoopEntry,
     Instance,
@@ -44,6 +46,7 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
     Deferred,
+    DictView,
     Known,
     RangeValue,
     Reference,
@@ -54,7 +57,14 @@ from janusjit.analysis.capture.values import (
     known,
     lift,
 )
-from janusjit.analysis.frame_values import Backwards, BackwardsList
+from janusjit.analysis.frame_values import (
+    Backwards,
+    BackwardsDeque,
+    BackwardsItems,
+    BackwardsKeys,
+    BackwardsList,
+    BackwardsValues,
+)
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
 
@@ -139,7 +149,15 @@ def _model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> 
     item = machine.heap(value) if isinstance(value, Reference) else None
     if isinstance(item, IteratorObject | GeneratorObject | SetObject):
         raise machine.python_error(TypeError, "object is not reversible")
-    kind = BackwardsList if isinstance(item, ListObject) and item.type_ is list else Backwards
+    kind: type[Backwards] = Backwards
+    if isinstance(item, ListObject):
+        kind = BackwardsList if item.type_ is list else BackwardsDeque
+    elif isinstance(item, DictObject):
+        kind = BackwardsKeys
+    elif isinstance(value, DictView):
+        kind = {"keys": BackwardsKeys, "values": BackwardsValues, "items": BackwardsItems}[value.kind]
+    if isinstance(item, DictObject) and item.type_ is collections.OrderedDict:
+        raise machine.unsupported("python.builtin", "reversed", "an ordered dict has iterators of its own")
     return iterator_over(machine, TupleValue(tuple(reversed(draw_all(machine, value))), kind))
 
 

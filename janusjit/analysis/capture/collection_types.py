@@ -18,7 +18,7 @@ from janusjit.analysis.capture.containers import METHODS, build, method, new_dic
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.protocols import hash_key, key_value
+from janusjit.analysis.capture.protocols import guard_structure, hash_key, key_value
 from janusjit.analysis.capture.state import DictObject, ListObject
 from janusjit.analysis.capture.values import NONE, TRUE, AbstractValue, Known, Reference, TupleValue
 
@@ -128,6 +128,7 @@ def _model_ordered_dict(machine: Machine, arguments: Arguments, keywords: Named)
 @method(collections.OrderedDict, "move_to_end")
 def _move_to_end(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     key = hash_key(machine, arguments[0])
+    guard_structure(machine, machine.heap(owner))
     items: dict[Any, AbstractValue] = machine.heap(owner).items
     if key not in items:
         raise machine.python_error(KeyError, key)
@@ -142,6 +143,7 @@ def _move_to_end(machine: Machine, owner: Reference, arguments: Any, keywords: A
 @method(collections.OrderedDict, "popitem")
 def _ordered_popitem(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     last = arguments[0] if arguments else keywords.get("last", TRUE)
+    guard_structure(machine, machine.heap(owner))
     items: dict[Any, AbstractValue] = wrote(machine, owner).items
     if not items:
         raise machine.python_error(KeyError, "dictionary is empty")
@@ -181,6 +183,7 @@ def _model_counter(machine: Machine, arguments: Arguments, keywords: Named) -> A
 
 def _count(machine: Machine, owner: Reference, arguments: Arguments, keywords: Named, symbol: str) -> None:
     """Add to, or subtract from, the counts: of a mapping's values, or of each item of an iterable."""
+    guard_structure(machine, machine.heap(owner))
     items = wrote(machine, owner).items
     pairs: list[tuple[Any, AbstractValue]] = []
     for values in arguments:
@@ -191,11 +194,12 @@ def _count(machine: Machine, owner: Reference, arguments: Arguments, keywords: N
             if not items and symbol == "+":  # as if by dict.update: the counts are taken as they are
                 update_dict(machine, owner, values)
                 continue
+            guard_structure(machine, machine.heap(values))
             pairs.extend((key, machine.resolve(count)) for key, count in machine.heap(values).items.items())
         else:
             pairs.extend((hash_key(machine, item), Known(1)) for item in draw_all(machine, values))
     for key, count in [*pairs, *keywords.items()]:
-        items[key] = operators.binary(machine, symbol, items.get(key, Known(0)), count)
+        items[key] = operators.binary(machine, symbol, machine.resolve(items.get(key, Known(0))), count)
 
 
 @method(collections.Counter, "update")
@@ -213,6 +217,7 @@ def _counter_subtract(machine: Machine, owner: Reference, arguments: Any, keywor
 @method(collections.Counter, "most_common")
 def _counter_most_common(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     limit = machine.constant(arguments[0] if arguments else keywords.get("n", NONE), "n")
+    guard_structure(machine, machine.heap(owner))
     items: dict[Any, AbstractValue] = machine.heap(owner).items
     pairs = [(key, machine.resolve(count)) for key, count in items.items()]
     order = sort_items(machine, [Known(at) for at in range(len(pairs))], {"reverse": TRUE}, [c for _, c in pairs])
@@ -227,6 +232,7 @@ def _counter_most_common(machine: Machine, owner: Reference, arguments: Any, key
 @method(collections.Counter, "total")
 def _counter_total(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     total: AbstractValue = Known(0)
+    guard_structure(machine, machine.heap(owner))
     for count in machine.heap(owner).items.values():
         total = operators.binary(machine, "+", total, machine.resolve(count))
     return total

@@ -7,6 +7,7 @@ places is one heap object; reading has no effect on the user's program (no user 
 
 from __future__ import annotations
 
+import collections
 import enum
 import functools
 import random
@@ -41,6 +42,7 @@ from janusjit.analysis.capture.values import (
     TupleValue,
 )
 from janusjit.analysis.differentiated import Differentiated
+from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.analysis.twin import PROFILED_THROUGH
 from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import Dim, Symbol, symbol
@@ -56,7 +58,6 @@ from janusjit.ir.guards import (
     SameObject,
     ScalarTypeIs,
     TypeIs,
-    find_on_type,
 )
 from janusjit.ir.places import (
     MISSING,
@@ -91,6 +92,8 @@ _IDENTITY_TYPES = (
     type(Ellipsis),
     type(None),
 )
+#: types of dicts that are followed: a subclass has methods of its own
+DICT_TYPES = (dict, collections.defaultdict, collections.OrderedDict, collections.Counter)
 _SCALAR_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
 
 
@@ -309,10 +312,11 @@ class Externals(EntryGuards):
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             unread = [Unread(self.item_place(place, i), item) for i, item in enumerate(live)]
             value = Reference(self._add(ListObject(place, items=list(unread), original=tuple(unread))))
-        elif kind is dict:
+        elif kind in DICT_TYPES:
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             table: dict[Any, AbstractValue] = {k: Unread(self.item_place(place, k), v) for k, v in live.items()}
-            value = Reference(self._add(DictObject(place, items=table, original=dict(table))))
+            factory = self._default_factory(place, live)
+            value = Reference(self._add(DictObject(place, False, table, dict(table), kind, factory)))
         elif kind is set:
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
             members: dict[Any, AbstractValue] = {item: Known(item) for item in live}
@@ -327,6 +331,11 @@ class Externals(EntryGuards):
             return self._host(place, live)
         self._objects[id(live)] = (live, value, place)
         return value
+
+    def _default_factory(self, place: Place, live: Any) -> AbstractValue | None:
+        """Return what makes the values that a default dict is asked for and does not have."""
+        factory = live.default_factory if type(live) is collections.defaultdict else None
+        return None if factory is None else self.read(self.attribute_place(place, "default_factory"), factory)
 
     def _host(self, place: Place, live: Any) -> HostValue:
         self.guard((id(place), "type"), TypeIs(place, type(live), span=self.span()))
@@ -477,24 +486,3 @@ class Externals(EntryGuards):
 def is_wrapper(live: Any) -> bool:
     """Whether calling an object means calling the Python function it wraps (a jitted function)."""
     return hasattr(type(live), PROFILED_THROUGH) and isinstance(getattr(live, "__wrapped__", None), types.FunctionType)
-
-
-_PLAIN: dict[type, bool] = {}
-
-
-def has_plain_attributes(type_: type) -> bool:
-    """Whether instances of a Python class keep attributes the ordinary way, so that compiled code can read them."""
-    if type_ not in _PLAIN:
-        _PLAIN[type_] = _is_plain(type_)
-    return _PLAIN[type_]
-
-
-def _is_plain(type_: type) -> bool:
-    if type_.__flags__ & (1 << 9) == 0:  # Py_TPFLAGS_HEAPTYPE: made by a class statement
-        return False
-    plain = all(
-        base is object or base.__flags__ & (1 << 9) or base.__module__ in ("abc", "typing", "contextlib")
-        for base in type_.__mro__
-    )
-    ordinary = find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"]
-    return plain and ordinary and type_.__module__ != "numpy"

@@ -22,7 +22,6 @@ from janusjit.analysis.capture.arrays import (
     new_array,
     read,
 )
-from janusjit.analysis.capture.externals import has_plain_attributes
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import (
     DictObject,
@@ -50,6 +49,7 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
+from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.guards import find_on_type

@@ -226,7 +226,7 @@ class PlaceReader:
     def _item(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit ``owner[key]``, borrowed, by direct access where the owner's type is known, else through Python."""
         type_, key = owner.type_, place.key
-        if type_ is dict:
+        if type_ in layout.DICTS:
             return self._unless_missing(owner, lambda: self._dict_item(owner.value, key))
         if type_ is not None and isinstance(key, int) and key >= 0:
             if type_ is list:

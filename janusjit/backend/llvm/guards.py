@@ -207,7 +207,7 @@ def _length_offset(type_: type | None) -> int | None:
     """Return where instances of exactly ``type_`` keep their length, if reading it there is ``len``."""
     if type_ in (set, frozenset):
         return layout.SET_USED
-    if type_ in (list, dict):
+    if type_ in (list, *layout.DICTS):
         return layout.VARIABLE_SIZE
     if type_ is not None and issubclass(type_, tuple) and type_.__len__ is tuple.__len__:
         return layout.VARIABLE_SIZE
@@ -217,7 +217,7 @@ def _length_offset(type_: type | None) -> int | None:
 @emits(kinds.DictKeysAre)
 def _emit_dict_keys_are(emitter: GuardEmitter, guard: kinds.DictKeysAre, number: int) -> None:
     reading = emitter.places.read(guard.place)
-    if reading.type_ is not dict or not all(type(key) in _SIMPLE_KEYS for key in guard.keys):
+    if reading.type_ not in layout.DICTS_IN_ORDER or not all(type(key) in _SIMPLE_KEYS for key in guard.keys):
         emitter.check_in_python(guard, number)
         return
     api, builder = emitter.api, emitter.builder

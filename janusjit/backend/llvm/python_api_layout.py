@@ -7,6 +7,7 @@ differently (free-threaded, trace-refs, 32-bit, another implementation) nothing 
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import functools
 import struct
@@ -19,6 +20,10 @@ import numpy as np
 
 from janusjit.errors import CompileError
 from janusjit.ir.types import DTYPES
+
+#: types whose instances begin as a dict does and keep their items as it does, and those that give them in that order
+DICTS = (dict, collections.defaultdict, collections.Counter, collections.OrderedDict)
+DICTS_IN_ORDER = DICTS[:3]
 
 OBJECT_REFCOUNT = 0
 OBJECT_TYPE = 8
