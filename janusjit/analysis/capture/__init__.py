@@ -33,6 +33,7 @@ from janusjit.analysis.capture import (
     set_algebra,
     statements,
     strings,
+    sums,
 )
 from janusjit.analysis.capture.calls import function_cells
 from janusjit.analysis.capture.externals import Externals
@@ -77,6 +78,7 @@ RULES = (
     set_algebra,
     statements,
     strings,
+    sums,
 )
 
 

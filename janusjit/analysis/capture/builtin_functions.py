@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import logging
 import operator
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -190,32 +189,6 @@ def _model_next(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
     if len(arguments) > 1:
         return arguments[1]
     raise machine.python_error(StopIteration, "")
-
-
-@models(sum, keywords=("start",))
-def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    total = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
-    if isinstance(arguments[0], ArrayValue) and arguments[0].type.shape:
-        size = arguments[0].type.shape[0]
-        if not isinstance(size, int) or size > 64:
-            raise machine.unsupported("python.builtin", "sum", "the built-in sum runs over a long array")
-    items = [machine.resolve(item) for item in draw_all(machine, arguments[0])]
-    if len(items) > 1 and any(is_python_number(i) and numbers.kind_of(i) == "float" for i in items):
-        # Python 3.12 and later sum floats with compensation
-        return _sum_floats(machine, total, items)
-    for item in items:
-        total = operators.binary(machine, "+", total, item)
-    return total
-
-
-def _sum_floats(machine: Machine, total: AbstractValue, items: list[AbstractValue]) -> AbstractValue:
-    if sys.version_info >= (3, 12) and not all(map(known, items)):
-        raise machine.unsupported("python.builtin", "sum", "the built-in sum of floats is compensated in this Python")
-    if all(map(known, items)) and known(total):
-        return Known(sum([concrete(item) for item in items], concrete(total)))
-    for item in items:
-        total = operators.binary(machine, "+", total, item)
-    return total
 
 
 def _extreme(machine: Machine, arguments: Arguments, keywords: Named, symbol: str) -> AbstractValue:

@@ -249,7 +249,8 @@ class Externals(EntryGuards):
         if owner is not None:
             self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
             return BuiltinMethod(self.read(self.constant_place(owner, f"{place}.__self__"), owner), live.__name__)
-        if isinstance(live, _IDENTITY_TYPES) or is_wrapper(live):
+        fixed = type(live) is frozenset and not isinstance(place, ArgumentPlace)
+        if fixed or isinstance(live, _IDENTITY_TYPES) or is_wrapper(live):
             if not isinstance(place, ConstantPlace):
                 self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
             return Known(live)

@@ -184,7 +184,8 @@ def _resolve(machine: Machine, ufunc: np.ufunc, kinds: list[Any], dtype: Any, ca
         kinds = [np.dtype(kind) for kind in kinds]
     options: dict[str, Any] = {"casting": casting}
     if dtype is not None:
-        options["signature"] = (*(None for _ in kinds), np.dtype(dtype))
+        named_by_class = isinstance(dtype, type) and issubclass(dtype, np.dtype) and dtype is not np.dtype
+        options["signature"] = (*(None for _ in kinds), dtype() if named_by_class else np.dtype(dtype))
     try:
         resolved = ufunc.resolve_dtypes((*kinds, *[None] * ufunc.nout), **options)
     except TypeError as error:

@@ -1,0 +1,68 @@
+"""The built-in ``sum``.
+
+Owns its model. Invariant: floats are added in the order and with the rounding of the running Python, which compensates
+for it from 3.12 on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from janusjit.analysis.capture import numbers, operators
+from janusjit.analysis.capture.arrays import constant, is_python_number, scalar_value
+from janusjit.analysis.capture.calls import models
+from janusjit.analysis.capture.iteration import draw_all
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Scalar, concrete, known
+
+Arguments = Sequence[AbstractValue]
+Named = dict[str, AbstractValue]
+
+
+@models(sum, keywords=("start",))
+def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    total = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
+    if isinstance(arguments[0], ArrayValue) and arguments[0].type.shape:
+        size = arguments[0].type.shape[0]
+        if not isinstance(size, int) or size > 64:
+            raise machine.unsupported("python.builtin", "sum", "the built-in sum runs over a long array")
+    items = [machine.resolve(item) for item in draw_all(machine, arguments[0])]
+    if len(items) > 1 and any(is_python_number(i) and numbers.kind_of(i) == "float" for i in items):
+        # Python 3.12 and later sum floats with compensation
+        return _sum_floats(machine, total, items)
+    for item in items:
+        total = operators.binary(machine, "+", total, item)
+    return total
+
+
+def _sum_floats(machine: Machine, total: AbstractValue, items: list[AbstractValue]) -> AbstractValue:
+    if all(map(known, items)) and known(total):
+        return Known(sum([concrete(item) for item in items], concrete(total)))
+    if sys.version_info >= (3, 12):
+        return _compensated_sum(machine, total, items)
+    for item in items:
+        total = operators.binary(machine, "+", total, item)
+    return total
+
+
+def _compensated_sum(machine: Machine, total: AbstractValue, items: list[AbstractValue]) -> AbstractValue:
+    """Return the built-in sum of floats as CPython 3.12 computes it: A. Neumaier's variant of Kahan's summation."""
+    if not (is_python_number(total) and all(is_python_number(i) and numbers.kind_of(i) == "float" for i in items)):
+        raise machine.unsupported("python.builtin", "sum", "floats and other numbers are added with compensation")
+    if numbers.kind_of(total) != "float":
+        total, items = numbers.binary(machine, "+", total, items[0]), items[1:]
+    result, lost = scalar_value(machine, total), constant(machine, 0.0, "f64")
+    for item in items:
+        number = scalar_value(machine, item)
+        assert result is not None and number is not None
+        following = machine.emit("add", result, number)
+        sizes = (machine.emit("absolute", part) for part in (result, number))
+        larger = machine.emit("greater_equal", *sizes)
+        great, small = (machine.emit("where", larger, *pair) for pair in ((result, number), (number, result)))
+        lost = machine.emit("add", lost, machine.emit("add", machine.emit("subtract", great, following), small))
+        result = following
+    assert result is not None
+    counts = machine.emit("not_equal", lost, constant(machine, 0.0, "f64"))
+    counts = machine.emit("logical_and", counts, machine.emit("isfinite", lost))
+    return Scalar(machine.emit("where", counts, machine.emit("add", result, lost), result), "float")
