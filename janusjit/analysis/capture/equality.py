@@ -15,12 +15,19 @@ import numpy as np
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import is_number, is_python_number
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.protocols import deferred_used, guard_structure, python_type, special_method
+from janusjit.analysis.capture.protocols import (
+    deferred_used,
+    guard_structure,
+    identical,
+    python_type,
+    special_method,
+)
 from janusjit.analysis.capture.state import DictObject, ListObject
 from janusjit.analysis.capture.values import (
     FALSE,
     TRUE,
     AbstractValue,
+    AddressValue,
     ArrayValue,
     Deferred,
     HostValue,
@@ -38,6 +45,8 @@ def equal(machine: Machine, left: AbstractValue, right: AbstractValue) -> Abstra
     """Return ``left == right`` of containers and constants, or None where an operator rule must decide."""
     if isinstance(left, Known) and isinstance(right, Known):
         return Known(left.value == right.value)
+    if isinstance(left, AddressValue) and isinstance(right, AddressValue):
+        return Known(identical(machine, left.owner, right.owner))
     if isinstance(left, Deferred) or isinstance(right, Deferred):
         raise deferred_used(machine)
     if is_number(left) and is_number(right):

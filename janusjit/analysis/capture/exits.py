@@ -17,7 +17,7 @@ from janusjit.analysis.capture.arrays import check_mirror, read
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import EXIT, Machine
 from janusjit.analysis.capture.making import choose, make_function, make_read_only
-from janusjit.analysis.capture.protocols import ObjectKey, set_order
+from janusjit.analysis.capture.protocols import ObjectKey, key_value, set_order
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import (
     Cell,
@@ -33,6 +33,7 @@ from janusjit.analysis.capture.state import (
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
+    AddressValue,
     ArrayValue,
     BuiltinMethod,
     Deferred,
@@ -147,6 +148,8 @@ class Boxer:
             return CallBox(types.MethodType, (self.box(value.function), self.box(value.owner)))
         if isinstance(value, BuiltinMethod):
             return self._assembled("builtin_method", (value.name,), value.owner)
+        if isinstance(value, AddressValue):
+            return CallBox(id, (self.box(value.owner),))
         if isinstance(value, FlatValue):
             return self._assembled("flat", (), value.array)
         if isinstance(value, DictView):
@@ -317,7 +320,7 @@ class Boxer:
     def key(self, key: Any) -> Box:
         """Return the recipe for a dict key or set item."""
         if isinstance(key, ObjectKey):
-            return self.box(Reference(key.index))
+            return self.box(key_value(self.machine, key))
         if type(key) is tuple and any(isinstance(part, ObjectKey | tuple) for part in key):
             return SequenceBox(tuple, tuple(map(self.key, key)))
         return ConstantBox(key)

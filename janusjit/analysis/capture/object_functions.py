@@ -23,11 +23,12 @@ from janusjit.analysis.capture.protocols import (
     python_type,
     special_method,
 )
-from janusjit.analysis.capture.state import DictObject, Instance, ListObject, SetObject
+from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, IteratorObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     NONE,
     TRUE,
     AbstractValue,
+    AddressValue,
     ArrayValue,
     BuiltinMethod,
     Deferred,
@@ -74,6 +75,14 @@ def _model_type(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
     if type_ is None:
         raise machine.unsupported("python.builtin", "type", "the class of the object is not known to capture")
     return Known(type_)
+
+
+@models(id)
+def _model_id(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
+    value = machine.resolve(arguments[0])
+    if not isinstance(value, Reference) or isinstance(machine.heap(value), IteratorObject | GeneratorObject):
+        raise machine.unsupported("python.builtin", "id", "the address of an object of this kind")
+    return AddressValue(value)
 
 
 @models(callable)

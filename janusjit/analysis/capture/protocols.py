@@ -33,6 +33,7 @@ from janusjit.analysis.capture.state import (
 )
 from janusjit.analysis.capture.values import (
     AbstractValue,
+    AddressValue,
     ArrayValue,
     BuiltinMethod,
     Deferred,
@@ -66,6 +67,11 @@ class ObjectKey:
     """A dict key or set item that is an instance, hashed by identity."""
 
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressKey(ObjectKey):
+    """A dict key or set item that is the ``id`` of an object."""
 
 
 def invoke(machine: Machine, function: AbstractValue, *arguments: AbstractValue) -> AbstractValue:
@@ -295,6 +301,8 @@ def hash_key(machine: Machine, value: AbstractValue) -> Any:
         raise machine.python_error(TypeError, "unhashable type: 'numpy.ndarray'")
     if isinstance(value, TupleValue):
         return tuple(hash_key(machine, item) for item in value.items)
+    if isinstance(value, AddressValue):
+        return AddressKey(value.owner.index)
     return machine.constant(value, "a key")
 
 
@@ -317,6 +325,8 @@ def holds_object(machine: Machine, key: Any) -> bool:
 
 def key_value(machine: Machine, key: Any) -> AbstractValue:
     """Return the abstract value of a key that `hash_key` made, or that a container from outside holds."""
+    if isinstance(key, AddressKey):
+        return AddressValue(Reference(key.index))
     if isinstance(key, ObjectKey):
         return Reference(key.index)
     if type(key) is tuple:
@@ -357,6 +367,7 @@ _GENERATOR = type(_ for _ in ())
 _HEAP_TYPES: dict[type, type] = {SetObject: set, GeneratorObject: _GENERATOR}
 _FIXED_TYPES: dict[type, type] = {
     ArrayValue: np.ndarray,
+    AddressValue: int,
     FlatValue: np.flatiter,
     SliceValue: slice,
     RangeValue: range,

@@ -98,6 +98,13 @@ class Reference(AbstractValue):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AddressValue(AbstractValue):
+    """``id(owner)``: a number nobody knows before the object is made, but which tells objects apart."""
+
+    owner: Reference
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SliceValue(AbstractValue):
     start: AbstractValue
     stop: AbstractValue
