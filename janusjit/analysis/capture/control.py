@@ -104,6 +104,8 @@ def fork(
     if split and machine.nested:
         raise PoisonUsed(key, "a rule of capture goes on after the join")
     machine.forks += 1
+    if counts == (0, 0):
+        counts = (1, 1)  # code that is not profiled may go either way
     outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
     stop = origin.depth
     arms: list[Arm] = []
