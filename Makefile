@@ -12,7 +12,7 @@ SELECT ?=
 PEERS ?= jax numba pytensor torch
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench peers readme lint typecheck check install clean
+.PHONY: help demo test bench peers programs readme lint typecheck check install clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ bench: $(VENV)/.installed ## time the examples and the micro cases against NumPy
 peers: $(VENV)/.installed ## time janusjit beside JAX, PyTorch, Numba and PyTensor, as far as PEERS installs them
 	$(RUN) -m pip install --quiet $(PEERS)
 	$(RUN) -m benchmarks peers
+
+programs: $(VENV)/.installed ## time programs of whole styles: layers, an autograd engine, an LSTM, word2vec, REINFORCE, trees
+	$(RUN) -m benchmarks programs
 
 readme: $(VENV)/.installed ## put what the demonstration prints into README.md
 	$(RUN) docs/refresh_readme.py

@@ -18,8 +18,10 @@ PROGRAMS = {
     "engine": (1.0, 0),
     "lstm": (0.9, 0),
     "word2vec": (1.0, 0),
-    "reinforce": (0.8, 150),
+    "reinforce": (0.9, 150),
+    "cartpole": (0.9, 5),
     "treelstm": (0.9, 0),
+    "forest": (0.9, 2_000),
 }
 
 
@@ -47,7 +49,7 @@ def test_the_same_trajectory(name, capsys):
     assert stats.host_calls <= most * module.STEPS, stats
 
 
-@pytest.mark.parametrize("name", ["engine", "lstm", "word2vec", "treelstm", "layers"])
+@pytest.mark.parametrize("name", ["engine", "lstm", "word2vec", "treelstm", "layers", "cartpole"])
 def test_every_guard_forced_to_fail(name, capsys):
     """A guard that fails, whichever it is, changes nothing but where the call runs."""
     module = importlib.import_module(f"tests.from_scratch.{name}")

@@ -1,0 +1,175 @@
+"""Programs in the style of public from-scratch repositories, timed step by step, and one whole training loop.
+
+Owns ``python -m benchmarks programs``. The share of time in the graph is a lower bound: a deterministic profiler, which
+slows Python down and compiled code not, says how much of a settled step is spent in Python that is not janusjit's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import cProfile
+import importlib
+import io
+import json
+import pstats
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import janusjit as jj
+
+RESULTS = Path(__file__).parent / "results" / "programs.json"
+PROGRAMS = ("layers", "engine", "lstm", "word2vec", "reinforce", "cartpole", "treelstm", "forest")
+_PACKAGE = str(Path(jj.__file__).parent)
+
+
+class Measured:
+    """A function whose calls are timed, and profiled while ``profile`` is set."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.times: list[float] = []
+        self.profile: cProfile.Profile | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.profile is not None:
+            return self.profile.runcall(self.function, *arguments)
+        started = time.perf_counter()
+        result = self.function(*arguments)
+        self.times.append(time.perf_counter() - started)
+        return result
+
+
+def measure_program(name: str, warm: int, steps: int) -> dict[str, Any]:
+    """Time the steps of one program, in plain Python and compiled.
+
+    Parameters
+    ----------
+    name : str
+        A module of ``tests.from_scratch``.
+    warm, steps : int
+        How many steps are run before, and timed.
+    """
+    module = importlib.import_module(f"tests.from_scratch.{name}")
+    with contextlib.redirect_stdout(io.StringIO()):
+        run, _, eager = module.build(Measured)
+        expected = [run(number) for number in range(warm + steps)]
+        run, _, jitted = module.build(lambda function: Measured(jj.jit(function, background=False)))
+        step = jitted.function
+        found = [run(number) for number in range(warm)]
+        before = step.stats
+        found += [run(number) for number in range(warm, warm + steps)]
+        after = step.stats
+        jitted.profile = cProfile.Profile()
+        for number in range(warm + steps, warm + 2 * steps):
+            run(number)
+    # a policy's actions turn on the last bits of its logits, which products leave open: later episodes may differ
+    np.testing.assert_allclose(np.asarray(found[:100], float), np.asarray(expected[:100], float), rtol=1e-6)
+    eager_seconds, jit_seconds = (statistics.fmean(part.times[warm:]) for part in (eager, jitted))
+    return {
+        "name": name,
+        "eager_seconds": eager_seconds,
+        "jit_seconds": jit_seconds,
+        "ratio": eager_seconds / jit_seconds,
+        "graph_share": _share_in_graph(jitted.profile) if step.reason is None else 0.0,
+        "host_calls": (after.host_calls - before.host_calls) / steps,
+        "graph_calls": after.graph_calls - before.graph_calls,
+        "steps": steps,
+        "specializations": after.specializations,
+        "compile_seconds": after.compile_seconds,
+        "reason": "" if step.reason is None else step.reason.text,
+    }
+
+
+def _share_in_graph(profile: cProfile.Profile) -> float:
+    """Return the part of the time that is not spent in Python outside janusjit, builtins called by it included."""
+    total = outside = 0.0
+    for (file, _, _), (_, _, own, _, callers) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        total += own
+        if file == "~":
+            outside += sum(part[2] for (caller, _, _), part in callers.items() if _is_outside(caller))
+        elif _is_outside(file):
+            outside += own
+    return 1.0 - outside / total
+
+
+def _is_outside(file: str) -> bool:
+    return file != "~" and not file.startswith((_PACKAGE, __file__))
+
+
+def train(X: np.ndarray, y: np.ndarray, parameters: dict[str, np.ndarray], epochs: int) -> float:
+    """A whole training loop in one call."""
+    loss = 0.0
+    for _ in range(epochs):
+        hidden = np.tanh(X @ parameters["W"])
+        error = hidden @ parameters["v"] - y
+        loss = (error**2).mean()
+        slope = np.outer(error, parameters["v"]) * (1.0 - hidden**2)
+        parameters["v"] -= 0.01 * hidden.T @ error
+        parameters["W"] -= 0.01 * X.T @ slope
+    return float(loss)
+
+
+def _data() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(32, 8)), rng.normal(size=32), {"W": rng.normal(size=(8, 16)), "v": rng.normal(size=16)}
+
+
+def _timed(function: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def measure_whole_loop(turns: int, repeats: int) -> dict[str, Any]:
+    """Compare a turn of a loop that is compiled while it runs with a compiled call of one turn.
+
+    Each call is a new function's first with its loop inside, and the same loop begun 50 turns before: the difference is
+    what the turns after the fiftieth take.
+    """
+    step = jj.jit(train, background=False)
+    X, y, parameters = _data()
+    for _ in range(60):
+        step(X, y, parameters, 1)
+    single = statistics.median(_timed(lambda: step(X, y, parameters, 1)) for _ in range(2_000))
+    eager = _timed(lambda: train(*_data(), turns)) / turns
+    # two lengths, both taken over within the first 50 turns: what they have in common falls out
+    per_turn, entries = [], 0
+    for _ in range(repeats):
+        short, long = jj.jit(train, background=False), jj.jit(train, background=False)
+        first = _timed(lambda f=short: f(*_data(), turns))  # type: ignore[misc]
+        second = _timed(lambda f=long: f(*_data(), 3 * turns))  # type: ignore[misc]
+        per_turn.append((second - first) / (2 * turns))
+        entries += short.stats.loop_entries + long.stats.loop_entries
+    return {
+        "eager_turn_seconds": eager,
+        "compiled_step_seconds": single,
+        "compiled_turn_seconds": statistics.median(per_turn),
+        "taken_over": entries == 2 * repeats,
+    }
+
+
+def main() -> int:
+    """Print a table and write the figures; return 1 if a program ran in plain Python for good."""
+    rows = []
+    print(f"{'':<12}{'eager':>12}{'janusjit':>12}{'ratio':>9}{'in graph':>10}{'host calls':>12}{'compiled':>11}")
+    for name in PROGRAMS:
+        row = measure_program(name, warm=130, steps=200)
+        rows.append(row)
+        times = f"{row['eager_seconds'] * 1e6:>9.0f} µs{row['jit_seconds'] * 1e6:>9.0f} µs{row['ratio']:>8.2f}×"
+        print(f"{name:<12}{times}{row['graph_share']:>10.0%}{row['host_calls']:>12.1f}{row['compile_seconds']:>9.1f} s")
+        if row["reason"]:
+            print(f"  in plain Python: {row['reason']}")
+    loop = measure_whole_loop(turns=5_000, repeats=5)
+    print(
+        f"\none call with the loop inside: a turn takes {loop['compiled_turn_seconds'] * 1e6:.1f} µs, "
+        f"a compiled call of one turn {loop['compiled_step_seconds'] * 1e6:.1f} µs, "
+        f"a turn in plain Python {loop['eager_turn_seconds'] * 1e6:.1f} µs"
+    )
+    RESULTS.write_text(json.dumps({"programs": rows, "whole_loop": loop}, indent=1) + "\n", encoding="utf-8")
+    print(f"\nratio: eager over janusjit, mean of settled steps run in turns. Written: {RESULTS}")
+    return int(any(row["reason"] for row in rows))
