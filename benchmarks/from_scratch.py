@@ -171,5 +171,5 @@ def main() -> int:
         f"a turn in plain Python {loop['eager_turn_seconds'] * 1e6:.1f} µs"
     )
     RESULTS.write_text(json.dumps({"programs": rows, "whole_loop": loop}, indent=1) + "\n", encoding="utf-8")
-    print(f"\nratio: eager over janusjit, mean of settled steps run in turns. Written: {RESULTS}")
+    print(f"\nratio: eager over janusjit, means of settled steps. Written: {RESULTS}")
     return int(any(row["reason"] for row in rows))

@@ -40,7 +40,7 @@ CONTINUATION_LIMIT = 24
 #: calls of compiled functions within each other; deeper ones are plain Python, which takes less of Python's stack
 DEPTH_LIMIT = 50
 #: so many versions of an unfolded recursion are compiled before its calls get code of their own
-UNFOLDED_LIMIT = 3
+UNFOLDED_LIMIT = 4
 
 
 class Resumptions:
