@@ -13,7 +13,7 @@ from janusjit.backend.layout import Layout, Shift, follow, viewed
 from janusjit.backend.storage import Placement, Storage, is_view_value
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Value
-from janusjit.ops.indexing import Operand
+from janusjit.ops.indexing import IndexItem, Operand
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,11 @@ class Addresses:
 def view_of(base: Address, view: Node) -> Address:
     """Return the address a view operation gives of an array at ``base``."""
     return _moved(base, viewed(base.layout, view.op, view.attributes), view.inputs[1:])
+
+
+def part_of(base: Address, index: tuple[IndexItem, ...]) -> Address:
+    """Return the address of the part of an array at ``base`` that a basic index without extra inputs picks."""
+    return _moved(base, viewed(base.layout, "view", {"index": index}), ())
 
 
 def _moved(base: Address, following: tuple[Layout, Shift] | None, extras: tuple[Value, ...]) -> Address:

@@ -24,6 +24,9 @@ RECOMPUTE_LIMIT = 4
 KERNEL_OPERATIONS = 48
 KERNEL_ARRAYS = 20
 
+#: an array of fewer elements is copied whole before an update of a part: one call is less than one for each side
+COPIED_WHOLE = 2048
+
 
 def element_cost(node: Node) -> int:
     """Return the cost of one element of an elementwise operation."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from janusjit.backend.address import Address, view_of
+from janusjit.backend.address import Address, part_of, view_of
 from janusjit.backend.buffers import assign
 from janusjit.backend.fuse import make_plan
 from janusjit.backend.fused import FusedKernel, copying, describe
@@ -38,6 +38,7 @@ from janusjit.backend.llvm.values import (
 )
 from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brings_array, lowering_of, makes_object
 from janusjit.backend.storage import Transfer
+from janusjit.backend.unchanged import unchanged_parts
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ops.generators import TYPES_BY_NAME
@@ -158,10 +159,18 @@ class GraphLowering:
                     self.fail_unless(self.builder.icmp_signed(">", size, ir.Constant(I64, 0)), node)
 
     def _copy_base(self, update: Node) -> None:
-        """Emit the copy of an update's base to the storage of its result, where it cannot be made in place."""
+        """Emit the copy of an update's base to the storage of its result, where it cannot be made in place.
+
+        What the update sets need not be copied: the step stores all of it, and reads none of it from the result.
+        """
         self.prepare(update.result)
         base, result = self.memory.addresses.of(update.inputs[0]), self.memory.addresses.of(update.result)
-        self.copy(base, result)
+        parts = unchanged_parts(update)
+        if parts is None:
+            self.copy(base, result)
+            return
+        for part in parts:
+            self.copy(part_of(base, part), part_of(result, part))
 
     def prepare(self, value: Value) -> None:
         """Emit the allocation of an array's storage, if its size has become known just now."""
