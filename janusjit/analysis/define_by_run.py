@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import janusjit.analysis.capture.autograd_programs  # noqa: F401 - registers itself
 from janusjit.analysis.capture import arrays, attributes, containers, operators
 from janusjit.analysis.capture.calls import call
 from janusjit.analysis.capture.externals import Externals

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import math
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -27,7 +26,7 @@ from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import INVOKE, python_type, rejected, special_method
-from janusjit.analysis.capture.python_builtins import WRITTEN
+from janusjit.analysis.capture.python_builtins import PURE, WRITTEN
 from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance
 from janusjit.analysis.capture.values import (
@@ -51,6 +50,9 @@ from janusjit.ir.guards import find_on_type
 
 #: set by `janusjit.analysis.capture.gradients`: call a gradient function
 DIFFERENTIATE: list[Callable[[Machine, Differentiated, list[AbstractValue], Keywords], AbstractValue]] = []
+
+#: set by `janusjit.analysis.capture.autograd_programs`: what a function of the package autograd is taken for
+FOREIGN: list[Callable[[Machine, Any], AbstractValue | None]] = []
 
 Model = Callable[[Machine, Sequence[AbstractValue], dict[str, AbstractValue]], AbstractValue]
 
@@ -191,6 +193,10 @@ def call_known(
         return instantiate(machine, equivalent, arguments, keywords, target)
     if equivalent is not None:
         return _call_function(machine, equivalent, arguments, keywords, target)
+    if str(getattr(value, "__module__", "")).startswith("autograd."):
+        taken = FOREIGN[0](machine, value)
+        if taken is not None:
+            return call(machine, taken, arguments, keywords, target)
     if isinstance(value, np.ufunc):
         return ufuncs.call(machine, value, arguments, dict(keywords))
     if isinstance(value, Differentiated):
@@ -252,13 +258,6 @@ def _call_builtin(
         return from_python(machine, fold(machine, lambda: value(*plain, **named)))
     module = getattr(value, "__module__", None) or type(value).__module__
     raise _unknown_callee(machine, f"{module}.{getattr(value, '__qualname__', type(value).__name__)}")
-
-
-#: builtins that depend on nothing but their (immutable) arguments
-PURE: set[Any] = {
-    *(abs, round, divmod, pow, ord, chr, bin, hex, oct, len, hash, sum, min, max, repr, ascii, format, complex, bytes),
-    *(function for name, function in vars(math).items() if callable(function) and not name.startswith("_")),
-}
 
 
 def _call_partial(

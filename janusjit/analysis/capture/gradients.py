@@ -25,9 +25,11 @@ from janusjit.analysis.capture.values import (
     TupleValue,
 )
 from janusjit.analysis.differentiated import Differentiated, grad, stop_gradient, unwrapped, value_and_grad
+from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import Value, walk
 from janusjit.ir.types import TensorType
 from janusjit.transform.autodiff import AutodiffError, gradients
+from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import graph_builder
 
 Run = Callable[[list[AbstractValue]], AbstractValue]
@@ -139,7 +141,7 @@ def differentiate(
     chosen = (function.argnums,) if isinstance(function.argnums, int) else function.argnums
     if any(not -len(arguments) <= number < len(arguments) for number in chosen):
         raise machine.python_error(TypeError, f"no positional argument {max(chosen)} to differentiate by")
-    copies = _Copies(machine)
+    copies = Copies(machine)
     given = list(arguments)
     for number in chosen:
         given[number] = copies.copy(arguments[number])
@@ -167,7 +169,7 @@ def _parts(
 def _backward(
     machine: Machine, result: AbstractValue, seed: AbstractValue | None, wrt: list[Value]
 ) -> list[Value | None]:
-    """Append the backward pass; return a cotangent for each value, or None where nothing depends on it."""
+    """Append the backward pass of one result; return a cotangent for each value."""
     output = as_array(machine, result)
     if output is None or not output.type.is_float:
         raise machine.python_error(TypeError, "only a function that returns floats has a gradient")
@@ -179,11 +181,25 @@ def _backward(
         cotangent = machine.emit("constant", value=1.0, dtype=output.type.dtype)
     else:
         cotangent = _seed(machine, seed, output.type)
+    return backward(machine, [output], [cotangent], wrt)
+
+
+def backward(machine: Machine, outputs: list[Value], cotangents: list[Value], wrt: list[Value]) -> list[Value | None]:
+    """Append the backward pass; return a cotangent for each value, or None where nothing depends on it."""
+    return _appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt))
+
+
+def forward(machine: Machine, outputs: list[Value], wrt: list[Value], directions: list[Value]) -> list[Value | None]:
+    """Add the tangents of a direction; return that of each output, or None where it depends on no value."""
+    return _appended(machine, lambda builder: tangents(builder, outputs, wrt, directions))
+
+
+def _appended(machine: Machine, transform: Callable[[GraphBuilder], list[Value | None]]) -> list[Value | None]:
     builder = graph_builder(machine.graph)
     nested = machine.region is not machine.graph.body
     try:
         with builder.inside(machine.region) if nested else contextlib.nullcontext():
-            found = gradients(builder, [output], [cotangent], wrt)
+            found = transform(builder)
     except AutodiffError as error:
         raise machine.unsupported(error.code, machine.span.text or "gradient", str(error)) from error
     for node in walk(machine.region):  # what was appended, and what loops and branches got for it
@@ -199,7 +215,7 @@ def _seed(machine: Machine, seed: AbstractValue, type_: TensorType) -> Value:
     return value if value.type.dtype == type_.dtype else machine.emit("cast", value, dtype=type_.dtype)
 
 
-class _Copies:
+class Copies:
     """The values differentiated by, each a copy of what was given."""
 
     def __init__(self, machine: Machine) -> None:
@@ -253,11 +269,11 @@ class _Copies:
         machine = self.machine
         given = machine.resolve(given)
         if isinstance(given, Known) and type(given.value) is float:
-            return Scalar(self._filled(next(found), TensorType("f64")), "float")
+            return Scalar(self.filled(next(found), TensorType("f64")), "float")
         if isinstance(given, Scalar) and given.value.type.is_float:
-            return Scalar(self._filled(next(found), given.value.type), given.kind)
+            return Scalar(self.filled(next(found), given.value.type), given.kind)
         if isinstance(given, ArrayValue) and given.type.is_float:
-            return new_array(machine, self._filled(next(found), given.type))
+            return new_array(machine, self.filled(next(found), given.type))
         if isinstance(given, TupleValue):
             return TupleValue(tuple(self.gradient(part, found) for part in given.items), given.type_)
         if isinstance(given, Reference):
@@ -271,7 +287,7 @@ class _Copies:
                 return self._rebuilt(given, item, lambda part: self.gradient(part, found))
         return Known(None)
 
-    def _filled(self, value: Value | None, type_: TensorType) -> Value:
+    def filled(self, value: Value | None, type_: TensorType) -> Value:
         """Return a gradient, or zeros where nothing depends on the value."""
         machine = self.machine
         if value is not None:

@@ -1,0 +1,86 @@
+"""Programs of the package `autograd` under `@jit`: autograd's values and types, wholly in the graph."""
+
+from __future__ import annotations
+
+import copy
+
+import autograd.numpy as np
+import pytest
+from autograd import checkpoint, deriv, elementwise_grad, grad, grad_and_aux, hessian, make_jvp, make_vjp
+from autograd.extend import defvjp, primitive
+from autograd.scipy.special import expit, logsumexp
+from autograd.scipy.stats import norm
+from autograd.tracer import getval
+
+import janusjit
+from tests.differential import Comparison
+from tests.programs.autograd_programs import PAIR, PROGRAMS, rosenbrock
+
+CALLS = 4
+#: 12 steps of an optimiser divide by roots of sums of gradients, which are summed in another order than autograd's
+TOLERANCE = 1e-11
+
+
+def check(function, arguments, host_calls=0):
+    expected = function(*copy.deepcopy(arguments))
+    jitted = janusjit.jit(function, warmup=1, background=False)
+    for _ in range(CALLS):
+        comparison = Comparison(TOLERANCE)
+        comparison.compare(expected, jitted(*copy.deepcopy(arguments)), "result")
+        assert comparison.finish() == []
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (CALLS - 1, host_calls)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_has_the_same_trajectory_in_the_graph(name):
+    check(*PROGRAMS[name])
+
+
+recomputed = checkpoint(lambda x: np.sin(x) ** 2)
+MATRIX = np.array([[1.0, 1.0, -3.0], [0.0, -40.0, -50.0]])
+CASES = {
+    "a wrapped function": (grad(np.tanh), 2.0),
+    "nothing but the argument": (lambda x: grad(lambda y: y)(x), 2.0),
+    "elementwise": (lambda x: elementwise_grad(np.exp)(x), PAIR),
+    "made inside": (lambda x: grad(lambda y: np.sum(np.sin(y) * y))(x), PAIR),
+    "several arguments": (lambda x: grad(lambda a, b: np.sum(a * b**2), (0, 1))(x, x + 1), PAIR),
+    "an array of parts": (lambda x: grad(lambda y: np.sum(np.array([y[0] * y[1], y[1] ** 2])))(x), PAIR),
+    "stack": (lambda x: grad(lambda y: np.sum(np.stack([y, y**2], axis=1) * np.arange(2.0)))(x), PAIR),
+    "pullback": (lambda x: make_vjp(lambda y: y**2)(x)[0](np.ones(2)), PAIR),
+    "tangent": (lambda x: make_jvp(lambda y: np.sin(y) * y)(x)(np.ones(2)), PAIR),
+    "derivative": (lambda x: deriv(np.sin)(x), 0.3),
+    "auxiliary result": (lambda x: grad_and_aux(lambda y: (np.sum(y**2), y * 2))(x), PAIR),
+    "checkpoint": (lambda x: grad(lambda y: np.sum(recomputed(y) * y))(x), PAIR),
+    "value of a box": (lambda x: grad(lambda y: np.sum(getval(y) * y))(x), PAIR),
+    "dict": (lambda p: grad(lambda q: q["a"] * np.sum(q["b"]))(p), {"a": 2.0, "b": PAIR}),
+    "hessian": (lambda x: hessian(rosenbrock)(x), PAIR),
+    "logsumexp": (lambda x: (logsumexp(x), logsumexp(x, axis=0), logsumexp(x, keepdims=True)), MATRIX),
+    "gradient of logsumexp": (lambda x: grad(lambda y: np.sum(logsumexp(y, axis=1) ** 2))(x), MATRIX),
+    "hessian of logsumexp at a tie": (lambda x: hessian(lambda y: logsumexp(y))(x), MATRIX[0]),
+    "normal distribution": (lambda x: (norm.logpdf(x, 1.0, 2.0), norm.pdf(x)), PAIR),
+    "gradient of densities": (lambda x: grad(lambda y: np.sum(norm.logpdf(y, 0.5, np.exp(y)) * norm.pdf(y)))(x), PAIR),
+    "logistic function at 0": (lambda x: (expit(x), grad(expit)(x), grad(grad(expit))(x)), 0.0),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operator_gives_the_values_and_types_of_autograd(name):
+    function, argument = CASES[name]
+    check(function, (argument,))
+
+
+@primitive
+def seven(x):
+    return x * 1.0
+
+
+defvjp(seven, lambda ans, x: lambda g: g * 7.0)
+
+
+def test_a_derivative_that_the_program_declares_is_left_to_autograd():
+    check(lambda x: grad(lambda y: np.sum(seven(y) * y))(x), (PAIR,), host_calls=CALLS - 1)
+
+
+def test_a_result_that_does_not_depend_on_the_argument_is_left_to_autograd_which_warns():
+    with pytest.warns(UserWarning, match="independent of input"):
+        check(lambda x: grad(lambda y: 1.0)(x), (PAIR,), host_calls=CALLS - 1)
