@@ -1,6 +1,6 @@
 """Programs in the style of public from-scratch repositories, timed step by step, and one whole training loop.
 
-Owns ``python -m benchmarks programs``. The share of time in the graph is a lower bound: a deterministic profiler, which
+Owns ``python -m benchmarks programs`` (``make programs``). The share of time in the graph is a lower bound: a deterministic profiler, which
 slows Python down and compiled code not, says how much of a settled step is spent in Python that is not janusjit's.
 """
 
@@ -158,7 +158,7 @@ def main() -> int:
     rows = []
     print(f"{'':<12}{'eager':>12}{'janusjit':>12}{'ratio':>9}{'in graph':>10}{'host calls':>12}{'compiled':>11}")
     for name in PROGRAMS:
-        row = measure_program(name, warm=130, steps=200)
+        row = measure_program(name, warm=276, steps=184)
         rows.append(row)
         times = f"{row['eager_seconds'] * 1e6:>9.0f} µs{row['jit_seconds'] * 1e6:>9.0f} µs{row['ratio']:>8.2f}×"
         print(f"{name:<12}{times}{row['graph_share']:>10.0%}{row['host_calls']:>12.1f}{row['compile_seconds']:>9.1f} s")

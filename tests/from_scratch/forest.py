@@ -5,7 +5,8 @@ import bisect
 import heapq
 import inspect
 import json.decoder
-import random
+import shlex
+import statistics
 import textwrap
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.from_scratch.treelstm import TreeLSTM, convert, score
 
 
 def _trees(kinds):
-    for module in (heapq, bisect, json.decoder, random):
+    for module in (heapq, bisect, json.decoder, textwrap, shlex, inspect, ast, statistics):
         for _, function in inspect.getmembers(module, inspect.isfunction):
             source = textwrap.dedent(inspect.getsource(function))
             if len(source) < 700:
