@@ -1,19 +1,19 @@
 """Programs in the style of public from-scratch repositories, timed step by step, and one whole training loop.
 
-Owns ``python -m benchmarks programs`` (``make programs``). The share of time in the graph is a lower bound: a deterministic profiler, which
-slows Python down and compiled code not, says how much of a settled step is spent in Python that is not janusjit's.
+Owns ``python -m benchmarks programs`` (``make programs``). The share of time in the graph
+is found by sampling.
 """
 
 from __future__ import annotations
 
 import contextlib
-import cProfile
 import importlib
 import io
 import json
-import pstats
+import signal
 import statistics
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,27 +21,47 @@ from typing import Any
 import numpy as np
 
 import janusjit as jj
+from janusjit.runtime.dispatch import JitFunction
+from janusjit.runtime.lifecycle import Lifecycle
+from janusjit.runtime.resumption import ContinuationLifecycle, Resumptions
 
 RESULTS = Path(__file__).parent / "results" / "programs.json"
 PROGRAMS = ("layers", "engine", "lstm", "word2vec", "reinforce", "cartpole", "treelstm", "forest")
-_PACKAGE = str(Path(jj.__file__).parent)
+#: the functions that call compiled code
+_CALLERS = frozenset(
+    {
+        JitFunction.__call__.__code__,
+        Lifecycle.retry.__code__,
+        ContinuationLifecycle.go_on.__code__,
+        *(code for code in Resumptions.wrap.__code__.co_consts if isinstance(code, types.CodeType)),
+    }
+)
 
 
 class Measured:
-    """A function whose calls are timed, and profiled while ``profile`` is set."""
+    """A function whose calls are timed, and sampled while ``samples`` is a list: the frame that runs, each millisecond.
+
+    A signal that arrives in compiled code is seen by the frame that called it.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.times: list[float] = []
-        self.profile: cProfile.Profile | None = None
+        self.samples: list[types.CodeType] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
-        if self.profile is not None:
-            return self.profile.runcall(self.function, *arguments)
         started = time.perf_counter()
         result = self.function(*arguments)
         self.times.append(time.perf_counter() - started)
         return result
+
+    def sample(self, number: int, frame: types.FrameType | None) -> None:
+        """Take note of the frame that runs."""
+        caller = frame.f_back if frame is not None else None
+        while caller is not None and caller.f_code is not Measured.__call__.__code__:
+            caller = caller.f_back
+        if self.samples is not None and frame is not None and caller is not None:
+            self.samples.append(frame.f_code)
 
 
 def measure_program(name: str, warm: int, steps: int) -> dict[str, Any]:
@@ -64,18 +84,16 @@ def measure_program(name: str, warm: int, steps: int) -> dict[str, Any]:
         before = step.stats
         found += [run(number) for number in range(warm, warm + steps)]
         after = step.stats
-        jitted.profile = cProfile.Profile()
-        for number in range(warm + steps, warm + 2 * steps):
-            run(number)
+        share = _share_in_graph(run, jitted, warm + steps)
     # a policy's actions turn on the last bits of its logits, which products leave open: later episodes may differ
     np.testing.assert_allclose(np.asarray(found[:100], float), np.asarray(expected[:100], float), rtol=1e-6)
-    eager_seconds, jit_seconds = (statistics.fmean(part.times[warm:]) for part in (eager, jitted))
+    eager_seconds, jit_seconds = (statistics.fmean(part.times[warm : warm + steps]) for part in (eager, jitted))
     return {
         "name": name,
         "eager_seconds": eager_seconds,
         "jit_seconds": jit_seconds,
         "ratio": eager_seconds / jit_seconds,
-        "graph_share": _share_in_graph(jitted.profile) if step.reason is None else 0.0,
+        "graph_share": share if step.reason is None else 0.0,
         "host_calls": (after.host_calls - before.host_calls) / steps,
         "graph_calls": after.graph_calls - before.graph_calls,
         "steps": steps,
@@ -85,20 +103,18 @@ def measure_program(name: str, warm: int, steps: int) -> dict[str, Any]:
     }
 
 
-def _share_in_graph(profile: cProfile.Profile) -> float:
-    """Return the part of the time that is not spent in Python outside janusjit, builtins called by it included."""
-    total = outside = 0.0
-    for (file, _, _), (_, _, own, _, callers) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-        total += own
-        if file == "~":
-            outside += sum(part[2] for (caller, _, _), part in callers.items() if _is_outside(caller))
-        elif _is_outside(file):
-            outside += own
-    return 1.0 - outside / total
-
-
-def _is_outside(file: str) -> bool:
-    return file != "~" and not file.startswith((_PACKAGE, __file__))
+def _share_in_graph(run: Callable[[int], Any], jitted: Measured, first: int) -> float:
+    """Return in how many of the samples of a second or more compiled code was running."""
+    jitted.samples = samples = []
+    signal.signal(signal.SIGALRM, jitted.sample)
+    number, ends = first, time.perf_counter() + 2.0
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    while time.perf_counter() < ends:
+        run(number)
+        number += 1
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    jitted.samples = None
+    return sum(code in _CALLERS for code in samples) / max(len(samples), 1)
 
 
 def train(X: np.ndarray, y: np.ndarray, parameters: dict[str, np.ndarray], epochs: int) -> float:
