@@ -3,6 +3,7 @@
 Owns the public names. Invariant: what is not named here or documented as public may change without notice.
 """
 
+from janusjit import nn, optim
 from janusjit.analysis.define_by_run import GradientError
 from janusjit.analysis.differentiated import grad, stop_gradient, value_and_grad
 from janusjit.api import Jitted, jit, on_event, report, save_events, wait
@@ -38,7 +39,9 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "nn",
     "on_event",
+    "optim",
     "report",
     "save_events",
     "stop_gradient",

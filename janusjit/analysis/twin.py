@@ -6,6 +6,7 @@ does; objects it lets out (closures, generators' functions) are made of the user
 
 from __future__ import annotations
 
+import copy
 import functools
 import sysconfig
 from abc import ABCMeta
@@ -15,6 +16,7 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Protocol
 
 from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.generate import Generated, Mode, generate, instantiate
 from janusjit.analysis.overloads import Overloads
 from janusjit.analysis.source import load
@@ -31,6 +33,8 @@ PROFILED_THROUGH = "__janusjit_profiled_through__"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FOREIGN = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")))
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+#: ordinary programs that come with the package
+_PROGRAMS = (_PACKAGE / "nn", _PACKAGE / "optim")
 
 
 class Replacement(Protocol):
@@ -130,6 +134,10 @@ class Twins:
             return callee
         if kind is functools.partial:
             return functools.partial(self.substitute(callee.func), *callee.args, **callee.keywords)
+        if kind is Differentiated:
+            profiled = copy.copy(callee)
+            profiled.function = self.substitute(callee.function)
+            return profiled
         if kind is type or kind is ABCMeta:
             return self._constructor(callee)
         if any(PROFILED_THROUGH in vars(base) for base in kind.__mro__):
@@ -168,9 +176,14 @@ def _is_user_file(name: str) -> bool:
     if name.startswith("<"):
         return not name.startswith(("<frozen", "<__array_function__", "<string"))
     path = Path(name).resolve()
+    if any(path.is_relative_to(folder) for folder in _PROGRAMS):
+        return True
     return _INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(folder) for folder in _FOREIGN)
 
 
 def is_user_code(code: CodeType) -> bool:
-    """Whether a code object was written by the user: not in the standard library or an installed package."""
+    """Whether a code object was written by the user, or might have been: `janusjit.nn`, `janusjit.optim`.
+
+    Not what is in the standard library or an installed package.
+    """
     return _is_user_file(code.co_filename)

@@ -14,7 +14,7 @@ _COSTS: dict[str, int] = {
     **dict.fromkeys(("remainder", "floor_divide", "fmod", "power"), 30),
     **dict.fromkeys(("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sigmoid", "tanh", "softplus"), 15),
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh"), 20),
-    **dict.fromkeys(("arcsinh", "arccosh", "arctanh", "hypot", "cbrt", "logaddexp"), 20),
+    **dict.fromkeys(("arcsinh", "arccosh", "arctanh", "hypot", "cbrt", "erf", "logaddexp"), 20),
 }
 
 #: an expression of up to this cost is computed again rather than stored and loaded

@@ -19,6 +19,7 @@ from janusjit.ops import (
     reduce,
     updates,
     views,
+    windows,
 )
 from janusjit.ops.registry import OPS, Op
 
@@ -34,6 +35,7 @@ FAMILIES = (
     gather,
     join,
     contract,
+    windows,
     linalg,
     library_functions,
     random,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.special
 
 from janusjit.ir.types import DTYPES, dtype_name
 
@@ -20,6 +21,7 @@ Scalar = Any
 #: name → number of operands of every function `ScalarEmitter.call` accepts (float operands of one dtype)
 FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "cbrt"), 1),
+    "erf": 1,
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan"), 1),
     **dict.fromkeys(("sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh"), 1),
     **dict.fromkeys(("arctan2", "hypot", "logaddexp", "pow", "fmod"), 2),
@@ -37,7 +39,7 @@ def c_power(a: Any, b: Any) -> Any:
 
 
 _NUMPY_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: c_power if name == "pow" else getattr(np, name) for name in FUNCTIONS
+    name: {"pow": c_power, "erf": scipy.special.erf}.get(name) or getattr(np, name) for name in FUNCTIONS
 }
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from janusjit.ir.types import DTYPES, TensorType
 from janusjit.ops.elementwise import E, like, ufunc_op, ufunc_samples
@@ -38,6 +39,7 @@ for _ufunc in (np.log, np.log1p, np.log2, np.log10, np.cbrt):
 for _ufunc in (np.arcsin, np.arccos, np.arctanh):
     _function(_ufunc, -0.9, 0.9)
 _function(np.arccosh, 1.1)
+_function(scipy.special.erf)
 _function(np.arctan2)
 _function(np.hypot, commutative=True)
 _function(np.logaddexp, commutative=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from janusjit.ops.gradient import Pointwise, Term, pointwise
 from janusjit.ops.registry import ZERO, Gradient
 
+TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 LOG_2, LOG_10 = math.log(2), math.log(10)
 
 
@@ -91,6 +92,7 @@ FUNCTIONS: dict[str, Pointwise] = {
     "sinh": pointwise(lambda g, r, x: g * _cosh(x)),
     "cosh": pointwise(lambda g, r, x: g * _sinh(x)),
     "tanh": pointwise(lambda g, r, x: g * (1 - r.square())),
+    "erf": pointwise(lambda g, r, x: g * (TWO_OVER_ROOT_PI * _exp(-x.square()))),
     "arcsinh": pointwise(lambda g, r, x: g / _root(x.square() + 1)),
     "arccosh": pointwise(lambda g, r, x: g / _root(x.square() - 1)),
     "arctanh": pointwise(lambda g, r, x: g / (1 - x.square())),

@@ -6,8 +6,10 @@ import ctypes
 import ctypes.util
 import platform
 
+import mpmath
 import numpy as np
 import pytest
+import scipy.special
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
@@ -18,7 +20,17 @@ from janusjit.ir.types import DTYPES
 from janusjit.ops.emitter import FUNCTIONS
 from tests.backend.kernel_harness import ElementwiseKernel
 
-NUMPY = {name: np.power if name == "pow" else getattr(np, name) for name in FUNCTIONS}
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """SciPy's function, and for extended precision mpmath's."""
+    if x.dtype != np.longdouble:
+        return scipy.special.erf(x)
+    with mpmath.workprec(80):
+        exact = np.array([np.longdouble(str(mpmath.erf(float(one)))) for one in x.ravel()]).reshape(x.shape)
+    return np.copysign(exact, x)  # mpmath has one zero
+
+
+NUMPY = {name: {"pow": np.power, "erf": erf}.get(name) or getattr(np, name) for name in FUNCTIONS}
 INVALID, DIVIDE_BY_ZERO, OVERFLOW = 0x01, 0x04, 0x08  # of x86's flags
 
 pytestmark = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="needs an extended-precision reference")

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from janusjit.backend.llvm import structured_copy, structured_gather, structured_scan, structured_update
+from janusjit.backend.llvm import (
+    structured_copy,
+    structured_gather,
+    structured_scan,
+    structured_update,
+    structured_windows,
+)
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.indexing import nest
 from janusjit.backend.llvm.values import (
@@ -44,6 +50,9 @@ STRUCTURED: dict[str, Kernel] = {
     "update_mask": structured_update.emit_update_mask,
     "cumsum": structured_scan.emit_scan,
     "cumprod": structured_scan.emit_scan,
+    "unfold": structured_windows.emit_unfold,
+    "fold": structured_windows.emit_fold,
+    "window_max": structured_windows.emit_window_max,
 }
 
 #: ops whose result's length depends on the data: the kernels that count it

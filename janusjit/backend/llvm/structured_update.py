@@ -32,7 +32,7 @@ def emit_update_take(context: KernelContext, node: Node, inputs: Arrays, outputs
     with nest(context, shape) as position:
         target, source = picked(context, out, axes, indices, position), at(context, value, position)
         if node.attributes["accumulate"]:
-            _add_elements(context, source, target)
+            add_elements(context, source, target)
         else:
             copy_elements(context, source, target)
 
@@ -45,7 +45,7 @@ def _broadcast_dims(shapes: Sequence[tuple[Extent, ...]]) -> tuple[Extent, ...]:
     )
 
 
-def _add_elements(context: KernelContext, source: ArrayValue, target: ArrayValue) -> None:
+def add_elements(context: KernelContext, source: ArrayValue, target: ArrayValue) -> None:
     """Emit ``target += source`` by the rule of the op ``add``, which for bools is ``or``."""
     add = OPS["add"].lowering
     assert isinstance(add, Elementwise)

@@ -49,7 +49,7 @@ WIDENED = frozenset({"cbrt", "arctan2", "pow"})
 
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
 C_NAMES = {
-    **{name: name for name in ("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "cbrt", "hypot", "pow")},
+    **{name: name for name in ("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "cbrt", "erf", "hypot", "pow")},
     **{name: name for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
 }

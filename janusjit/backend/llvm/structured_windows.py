@@ -1,0 +1,190 @@
+"""Kernels of sliding windows: ``unfold``, ``fold``, ``window_max``.
+
+Invariant: for each element of the kernel, the windows in which it lies within the array are a range along each axis; so
+all loops run over ranges, without a condition inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.indexing import at, copy_elements, nest, part
+from janusjit.backend.llvm.structured_update import add_elements
+from janusjit.backend.llvm.values import (
+    I64,
+    ArrayValue,
+    Extent,
+    KernelContext,
+    Scalar,
+    as_i64,
+    element_pointer,
+    load,
+    multiply,
+    offset_pointer,
+    store,
+)
+from janusjit.ir.graph import Node
+
+Arrays = Sequence[ArrayValue]
+
+
+def emit_unfold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
+    """Emit ``unfold``: one copy for each channel and element of the kernel."""
+    (x,), (out,), kernel = inputs, outputs, node.attributes["kernel"]
+    zero = _zero(context, x.dtype)
+    reaches_over = _may_reach_over(node, x.dims[2:], out.dims[2 + len(kernel) :])
+    with nest(context, (x.dims[1], *kernel)) as (channel, *place):
+        source, target = _channel(context, x, channel), at(context, out, (channel, *place))
+        if reaches_over:
+            copy_elements(context, zero, target)
+        ranges = _ranges(context, node, place, source.dims[1:], target.dims[1:])
+        copy_elements(context, _elements(context, source, ranges), _positions(context, target, ranges))
+
+
+def emit_fold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
+    """Emit ``fold``: zeros, and one addition for each channel and element of the kernel."""
+    (y,), (out,), kernel = inputs, outputs, node.attributes["kernel"]
+    copy_elements(context, _zero(context, y.dtype), out)
+    with nest(context, (y.dims[0], *kernel)) as (channel, *place):
+        source, target = at(context, y, (channel, *place)), _channel(context, out, channel)
+        ranges = _ranges(context, node, place, target.dims[1:], source.dims[1:])
+        add_elements(context, _positions(context, source, ranges), _elements(context, target, ranges))
+
+
+def _zero(context: KernelContext, dtype: str) -> ArrayValue:
+    return context.as_array(LLVMScalarEmitter(context.builder).constant(0.0, dtype))
+
+
+def _channel(context: KernelContext, array: ArrayValue, channel: ir.Value) -> ArrayValue:
+    """Return one channel of ``(batch, channels, *size)``."""
+    offset = multiply(context.builder, channel, array.strides[1])
+    pointer = offset_pointer(context.builder, array.pointer, offset)
+    dims, strides = ((e[0], *e[2:]) for e in (array.dims, array.strides))
+    return ArrayValue(array.dtype, pointer, dims, strides)
+
+
+def _may_reach_over(node: Node, size: Sequence[Extent], output: Sequence[Extent]) -> bool:
+    """Whether windows may reach over the border."""
+    names = ("kernel", "stride", "padding", "dilation")
+    for n, o, k, s, before, d in zip(size, output, *(node.attributes[name] for name in names), strict=True):
+        known = isinstance(n, int) and isinstance(o, int)
+        if before or not known or (o - 1) * s + d * (k - 1) + 1 > n:
+            return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Along one axis, the windows in which an element of the kernel lies within the array: ``count`` from ``first`` on.
+
+    In the first of them it is the array's element ``start``.
+    """
+
+    start: ir.Value
+    first: ir.Value
+    count: ir.Value
+    stride: int
+
+
+def _ranges(
+    context: KernelContext, node: Node, place: Sequence[ir.Value], size: Sequence[Extent], output: Sequence[Extent]
+) -> list[_Range]:
+    """Return the windows in which the element of the kernel at ``place`` lies within the array."""
+    builder = context.builder
+    found = []
+    geometry = zip(place, *(node.attributes[name] for name in ("stride", "padding", "dilation")), strict=True)
+    for (k, stride, padding, dilation), n, o in zip(geometry, size, output, strict=True):
+        shift = builder.sub(builder.mul(k, as_i64(dilation)), as_i64(padding))
+        first, count = _valid(context, shift, stride, n, o)
+        start = builder.add(builder.mul(first, as_i64(stride)), shift)
+        found.append(_Range(start, first, count, stride))
+    return found
+
+
+def _elements(context: KernelContext, array: ArrayValue, ranges: Sequence[_Range]) -> ArrayValue:
+    """Return the elements of the array that are meant, its last axes being those of the ranges."""
+    for axis, one in enumerate(ranges, array.rank - len(ranges)):
+        array = part(context, array, axis, one.start, one.count, one.stride)
+    return array
+
+
+def _positions(context: KernelContext, windows: ArrayValue, ranges: Sequence[_Range]) -> ArrayValue:
+    """Return the windows that are meant."""
+    for axis, one in enumerate(ranges, windows.rank - len(ranges)):
+        windows = part(context, windows, axis, one.first, one.count)
+    return windows
+
+
+def _valid(
+    context: KernelContext, shift: ir.Value, stride: int, size: Extent, output: Extent
+) -> tuple[ir.Value, ir.Value]:
+    """Return the first ``o``, and the number of them, in ``[0, output)`` with ``0 <= o*stride + shift < size``."""
+    builder = context.builder
+    zero = ir.Constant(I64, 0)
+
+    def at_least_zero(value: ir.Value) -> ir.Value:
+        return builder.select(builder.icmp_signed("<", value, zero), zero, value)
+
+    def divided_up(value: ir.Value) -> ir.Value:
+        return builder.sdiv(builder.add(value, as_i64(stride - 1)), as_i64(stride)) if stride != 1 else value
+
+    first = divided_up(at_least_zero(builder.neg(shift)))
+    end = divided_up(at_least_zero(builder.sub(as_i64(size), shift)))
+    end = builder.select(builder.icmp_signed("<", end, as_i64(output)), end, as_i64(output))
+    return first, at_least_zero(builder.sub(end, first))
+
+
+def emit_window_max(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
+    """Emit ``window_max``: a pass over the windows for each element of the kernel, along memory."""
+    (x,), (values, indices) = inputs, outputs
+    emitter = LLVMScalarEmitter(context.builder)
+    least = context.as_array(emitter.constant(float("-inf"), x.dtype))
+    nowhere = context.as_array(Scalar("i64", ir.Constant(I64, -1)))
+    with nest(context, x.dims[:2]) as lead:
+        image, best, where = (at(context, array, lead) for array in (x, values, indices))
+        copy_elements(context, least, best)
+        copy_elements(context, nowhere, where)
+        with nest(context, node.attributes["kernel"]) as place:
+            _take_greater(context, node, image, best, where, place)
+
+
+def _take_greater(
+    context: KernelContext,
+    node: Node,
+    image: ArrayValue,
+    best: ArrayValue,
+    where: ArrayValue,
+    place: Sequence[ir.Value],
+) -> None:
+    """Emit the comparison of one element of every window with the greatest before it; the first of equals counts."""
+    ranges = _ranges(context, node, place, image.dims, best.dims)
+    elements = _elements(context, image, ranges)
+    best, where = (_positions(context, array, ranges) for array in (best, where))
+    with nest(context, [one.count for one in ranges]) as index:
+        builder = context.builder
+        emitter = LLVMScalarEmitter(builder)
+        new = load(builder, image.dtype, element_pointer(builder, elements, index))
+        target, target_index = (element_pointer(builder, array, index) for array in (best, where))
+        old, old_index = load(builder, best.dtype, target), load(builder, "i64", target_index).value
+        unset = builder.icmp_signed("<", old_index, ir.Constant(I64, 0))
+        # not (new <= old): greater, or NaN; a NaN that is there stays
+        greater = builder.and_(builder.not_(emitter.le(new, old).value), builder.not_(emitter.isnan(old).value))
+        chosen = builder.or_(unset, greater)
+        position = _flat_position(builder, ranges, image.dims, index)
+        store(builder, Scalar(new.dtype, builder.select(chosen, new.value, old.value)), target)
+        store(builder, Scalar("i64", builder.select(chosen, position, old_index)), target_index)
+
+
+def _flat_position(
+    builder: ir.IRBuilder, ranges: Sequence[_Range], size: Sequence[Extent], index: Sequence[ir.Value]
+) -> ir.Value:
+    """Return the index into the flattened image."""
+    position: ir.Value = ir.Constant(I64, 0)
+    for one, n, i in zip(ranges, size, index, strict=True):
+        along = builder.add(one.start, builder.mul(i, as_i64(one.stride)))
+        position = builder.add(builder.mul(position, as_i64(n)), along)
+    return position

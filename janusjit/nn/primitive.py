@@ -1,0 +1,59 @@
+"""Functions that are one operation of the graph.
+
+Owns `primitive` and `detach`. Invariant: a primitive called on plain arrays is its eager function; on values that are
+being differentiated, and in compiled code, it is its model.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from janusjit.analysis.capture.arrays import new_array, read
+from janusjit.analysis.capture.calls import MODELS
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_arguments import by_signature
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Scalar
+from janusjit.analysis.define_by_run import Traced
+
+
+def primitive(model: Callable[..., AbstractValue]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the decorator of an eager function that says what capture makes of it.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(machine, *arguments)``, with the parameters of the eager function; the array comes first.
+    """
+
+    def register(eager: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(eager)
+        def function(input: Any, *args: Any) -> Any:
+            if isinstance(input, Traced):
+                return input.recording.call(function, (input, *args), {})
+            return eager(input, *args)
+
+        MODELS[function] = by_signature(model, eager.__name__)
+        return function
+
+    return register
+
+
+def _model_detach(machine: Machine, input: AbstractValue) -> AbstractValue:
+    value = machine.resolve(input)
+    if isinstance(value, ArrayValue):
+        return new_array(machine, machine.emit("stop_gradient", read(machine, value)))
+    if isinstance(value, Scalar):
+        return Scalar(machine.emit("stop_gradient", value.value), value.kind, sample=value.sample)
+    return value
+
+
+def _detach(input: Any) -> Any:
+    return input.value if isinstance(input, Traced) else input
+
+
+MODELS[_detach] = by_signature(_model_detach, "detach")
+
+#: the plain array behind a value that is being differentiated: no derivative flows through it
+detach = _detach

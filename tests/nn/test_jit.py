@@ -1,0 +1,179 @@
+"""Functions of `janusjit.nn` under `@jit`: results and gradients of the graph are those of plain Python."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit import nn
+from tests.nn.cases import CASES, Case
+
+# sums of some hundred terms in another order
+RTOL, ATOL = 1e-11, 1e-12
+
+
+def compiled(function):
+    return jj.jit(function, warmup=1, background=False)
+
+
+def check(function, *arguments):
+    """Compare four calls with plain Python; all but the first run in the graph."""
+    jitted = compiled(function)
+    for _ in range(4):
+        expected, got = function(*arguments), jitted(*arguments)
+        flat = lambda values: values if isinstance(values, tuple) else (values,)
+        for one, other in zip(flat(expected), flat(got), strict=True):
+            assert type(one) is type(other) and one.dtype == other.dtype and one.shape == other.shape
+            np.testing.assert_allclose(other, one, rtol=RTOL, atol=ATOL)
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (3, 0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+def test_results(case: Case) -> None:
+    check(lambda *arrays: case.call(case.function, list(arrays)), *case.arrays)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+def test_gradients(case: Case) -> None:
+    weights = case.weights()
+    check(jj.grad(lambda *arrays: case.total(case.function, list(arrays), weights), case.floats), *case.arrays)
+
+
+def test_float32_stays_float32() -> None:
+    for case in CASES:
+        arrays = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in case.arrays]
+        found = case.call(case.function, arrays)
+        for result in found if isinstance(found, tuple) else (found,):
+            assert result.dtype == np.float32, case.label
+
+
+def test_batch_norm_moves_its_statistics_in_place() -> None:
+    def step(x, mean, variance):
+        return nn.batch_norm(x, mean, variance, training=True)
+
+    jitted, generator = compiled(step), np.random.default_rng(0)
+    here, there = (np.zeros(3), np.ones(3)), (np.zeros(3), np.ones(3))
+    for _ in range(5):
+        x = generator.normal(size=(4, 3, 5))
+        np.testing.assert_allclose(jitted(x, *here), step(x, *there), rtol=RTOL, atol=ATOL)
+        for one, other in zip(here, there, strict=True):
+            np.testing.assert_allclose(one, other, rtol=RTOL)
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (4, 0)
+
+
+def test_batch_norm_under_a_gradient_moves_its_statistics() -> None:
+    generator = np.random.default_rng(0)
+    x, w = generator.normal(size=(4, 3)), generator.normal(size=(4, 3))
+
+    def gradient(x, mean, variance):
+        return jj.grad(lambda x: (nn.batch_norm(x, mean, variance, training=True) * w).sum())(x)
+
+    jitted = compiled(gradient)
+    here, there = (np.zeros(3), np.ones(3)), (np.zeros(3), np.ones(3))
+    for _ in range(5):
+        np.testing.assert_allclose(jitted(x, *here), gradient(x, *there), rtol=RTOL, atol=ATOL)
+        for one, other in zip(here, there, strict=True):
+            np.testing.assert_allclose(one, other, rtol=RTOL)
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (4, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_dropout_draws_what_numpy_draws(dtype) -> None:
+    def loss(x, generator):
+        return (nn.dropout(x, 0.3, generator=generator) ** 2).sum()
+
+    def both(x, generator):
+        return jj.value_and_grad(loss)(x, generator)
+
+    jitted, x = compiled(both), np.linspace(1, 2, 12).reshape(3, 4).astype(dtype)
+    here, there = np.random.default_rng(0), np.random.default_rng(0)
+    for _ in range(5):
+        (one, gradient), (other, wanted) = jitted(x, here), both(x, there)
+        tolerance = {"rtol": RTOL if dtype is np.float64 else 1e-6}
+        np.testing.assert_allclose(one, other, **tolerance)
+        np.testing.assert_allclose(gradient, wanted, **tolerance)
+        assert gradient.dtype == dtype
+    assert here.bit_generator.state == there.bit_generator.state
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (4, 0)
+    assert nn.dropout(x, 0.3, training=False, generator=here) is x
+    assert not nn.dropout(x, 1.0, generator=here).any()
+
+
+def test_the_mean_of_dropout_stays() -> None:
+    kept = nn.dropout(np.ones(10_000), 0.2, generator=np.random.default_rng(0))
+    assert set(np.unique(kept)) == {0.0, 1.25}
+    assert abs(kept.mean() - 1) < 0.05  # 20 times the variance of the mean
+
+
+def test_batches_of_other_sizes_share_one_specialization() -> None:
+    def loss(w, x):
+        return nn.max_pool2d(nn.relu(nn.conv2d(x, w, padding=1)), 2).sum()
+
+    gradient = jj.grad(loss)
+    jitted, generator = compiled(gradient), np.random.default_rng(0)
+    w = generator.normal(size=(4, 2, 3, 3))
+    for size in (4, 4, 4, 3, 5, 4, 7, 2, 6):
+        x = generator.normal(size=(size, 2, 6, 6))
+        np.testing.assert_allclose(jitted(w, x), gradient(w, x), rtol=RTOL, atol=ATOL)
+    assert jitted.stats.host_calls == 0
+    assert jitted.stats.specializations <= 2
+
+
+def test_second_derivatives() -> None:
+    generator = np.random.default_rng(0)
+    x, w, v = (
+        generator.normal(size=(2, 2, 5, 5)),
+        generator.normal(size=(3, 2, 2, 2)),
+        generator.normal(size=(3, 2, 2, 2)),
+    )
+
+    def loss(w):
+        return (nn.avg_pool2d(nn.sigmoid(nn.conv2d(x, w, stride=2)), 2) ** 2).sum() + nn.max_pool2d(
+            nn.conv2d(x, w), 2
+        ).sum() ** 2
+
+    step = 1e-6
+    quotient = (jj.grad(loss)(w + step * v) - jj.grad(loss)(w - step * v)) / (2 * step)
+    # the quotient's own error: rounding over the step
+    np.testing.assert_allclose(jj.hvp(loss)(w, v), quotient, rtol=1e-5, atol=1e-6)
+    check(lambda w: jj.hvp(loss)(w, v), w)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: nn.conv2d(np.ones((1, 2, 4, 4)), np.ones((1, 3, 2, 2))), "does not fit"),
+        (lambda: nn.conv2d(np.ones((1, 1, 2, 2)), np.ones((1, 1, 3, 3))), "larger than"),
+        (lambda: nn.conv1d(np.ones((1, 1, 4)), np.ones((1, 1, 3)), stride=2, padding="same"), "strided"),
+        (lambda: nn.conv1d(np.ones((1, 1, 4)), np.ones((1, 1, 3)), padding="full"), "'valid' or 'same'"),
+        (lambda: nn.conv_transpose1d(np.ones((1, 2, 4)), np.ones((3, 1, 2))), "does not fit"),
+        (lambda: nn.max_pool2d(np.ones((1, 4, 4)), 2, padding=2), "more than half"),
+        (lambda: nn.mse_loss(np.ones(2), np.ones(2), "average"), "reduction"),
+        (lambda: nn.gelu(np.ones(2), "sigmoid"), "approximate"),
+        (lambda: nn.layer_norm(np.ones((2, 3)), 2), "last dimensions"),
+        (lambda: nn.group_norm(np.ones((2, 3)), 2), "groups"),
+        (lambda: nn.batch_norm(np.ones((2, 3)), None, None), "not training"),
+        (lambda: nn.batch_norm(np.ones((1, 3)), np.ones(3), np.ones(3), training=True), "more than one value"),
+        (lambda: nn.dropout(np.ones(2), 1.5, generator=np.random.default_rng(0)), "probability"),
+        (lambda: nn.scaled_dot_product_attention(*[np.ones((2, 2))] * 3, np.ones((2, 2)), is_causal=True), "exclude"),
+        (lambda: nn.scaled_dot_product_attention(*[np.ones((2, 2))] * 3, dropout_p=0.5), "generator"),
+    ],
+)
+def test_errors(call, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        call()
+    jitted = compiled(call)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=error):
+            jitted()
+
+
+def test_a_class_out_of_bounds_is_an_error() -> None:
+    jitted = compiled(nn.cross_entropy)
+    logits = np.eye(3)
+    for _ in range(4):
+        jitted(logits, np.array([0, 1, 2]))
+    assert jitted.stats.graph_calls == 3
+    with pytest.raises(IndexError):
+        jitted(logits, np.array([0, 1, 3]))
