@@ -14,11 +14,14 @@ from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.suspension import suspend, suspend_at_call
 from janusjit.analysis.core import (
     Assert,
+    Block,
     Break,
     Continue,
     For,
     If,
     Instruction,
+    Local,
+    Operate,
     Raise,
     Return,
     Try,
@@ -65,8 +68,28 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
         raise machine.unsupported(failure.code, failure.construct, failure.reason, failure.category, failure.hint)
     if isinstance(instruction, With):
         return suspend_to_enter(machine, instruction, failure.reason, failure.code)
+    if isinstance(instruction, If) and isinstance(instruction.condition, Local):
+        return _suspend_at_truth(machine, instruction, instruction.condition, failure)
     kind = "python" if isinstance(instruction, _CONTROL) else "host"
     return suspend(machine, kind, instruction, failure.reason, failure.code)  # type: ignore[arg-type]
+
+
+#: for each ``if`` whose truth Python has to tell: ``.not = not condition; .truth = not .not; if .truth: …``
+_TRUTHS: dict[int, tuple[If, Block]] = {}
+
+
+def _suspend_at_truth(machine: Machine, instruction: If, condition: Local, failure: CaptureFailure) -> Terminated:
+    """Let Python say whether a value is true, and branch on what it says."""
+    found = _TRUTHS.get(id(instruction))
+    if found is None:
+        site, span = instruction.site, instruction.span
+        no, yes = f".not_{site}", f".truth_{site}"
+        asked = If(site, span, Local(yes), instruction.then, instruction.orelse)
+        block = Block([Operate(site, span, no, "not", condition), Operate(site, span, yes, "not", Local(no)), asked])
+        found = _TRUTHS[id(instruction)] = (instruction, block)
+    machine.push(found[1])
+    machine.frame.blocks[-1].index = 1
+    return suspend(machine, "host", found[1].instructions[0], failure.reason, failure.code)
 
 
 SUSPEND.append(suspend_before)

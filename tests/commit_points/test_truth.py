@@ -1,0 +1,75 @@
+"""The truth of an object that capture cannot enter is asked of Python, once, and the branch it chooses is compiled."""
+
+import re
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+
+space = {}
+exec(
+    """
+class Box:
+    def __init__(self):
+        self.log, self.items = [], []
+
+    def __bool__(self):
+        self.log.append("bool")
+        return len(self.items) > 2
+
+    def find(self, number):
+        self.items.append(number)
+        return self if number % 3 else None
+""",
+    space,
+)
+Box = space["Box"]
+
+
+def once(x, box):
+    y = x * 2
+    if box:
+        y = y + 1
+    else:
+        box.items.append(1)
+    return y.sum()
+
+
+def in_a_loop(x, box):
+    total = 0.0
+    for number in range(6):
+        found = box.find(number)
+        if found:
+            total += (x * number).sum()
+        elif number > 3:
+            break
+        total = total + (1 if found else 2)
+    return total
+
+
+@pytest.mark.parametrize("function", [once, in_a_loop])
+def test_asked_as_often_as_python_asks(function):
+    step, plain, jitted = jj.jit(function, background=False), Box(), Box()
+    for number in range(10):
+        x = np.arange(3.0) + number
+        np.testing.assert_array_equal(step(x, jitted), function(x, plain))
+        assert (plain.log, plain.items) == (jitted.log, jitted.items)
+    assert step.stats.graph_calls == 8
+    assert step.stats.host_calls >= 8
+
+
+def test_matches_of_regular_expressions():
+    def weights(x, names):
+        total = 0.0
+        for name in names:
+            if re.match("w", name):
+                total = total + x.sum()
+        return total
+
+    step = jj.jit(weights, background=False)
+    for number in range(8):
+        x = np.arange(3.0) + number
+        assert step(x, ["w1", "b1", "w2"]) == weights(x, ["w1", "b1", "w2"])
+    assert step.stats.graph_calls == 6
+    assert step.reason is None
