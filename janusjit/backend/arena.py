@@ -39,7 +39,10 @@ class Arena:
 
 def byte_size(storage: Storage) -> Dim:
     """Return how many bytes a storage takes."""
-    return product(storage.layout.shape) * storage.layout.type.numpy_dtype.itemsize
+    shape = storage.layout.shape
+    if storage.kept_rows is not None:
+        shape = (storage.kept_rows, *shape[1:])
+    return product(shape) * storage.layout.type.numpy_dtype.itemsize
 
 
 def plan_arena(storages: list[Storage]) -> Arena:

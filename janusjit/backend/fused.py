@@ -6,7 +6,7 @@ dimensions of 1 are none; kernels with equal keys do the same to their arguments
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
@@ -152,6 +152,10 @@ class FusedKernel:
         kept = [axis for axis, reduced in enumerate(self.reduced) if not reduced]
         return len(self.dims) - (kept[-1] + 1 if kept else 0)
 
+    def written(self) -> set[int]:
+        """Return the numbers of the arrays that are written to."""
+        return {number for _, number in self.stores} | {reduction.target for reduction in self.reductions}
+
     def key(self) -> tuple[Any, ...]:
         """What distinguishes the kernel's function from others."""
         numbered = self.numbered()
@@ -167,9 +171,19 @@ class FusedKernel:
         )
 
 
-def describe(steps: Iterable[FusedStep], addresses: Addresses) -> dict[FusedStep, FusedKernel]:
-    """Return the kernel of each step; elementwise kernels that differ in sizes only are open."""
-    kernels = {step: _Description(step, addresses).kernel for step in steps}
+def describe(
+    steps: Iterable[FusedStep], addresses: Addresses, rows: Mapping[FusedStep, Dim]
+) -> dict[FusedStep, FusedKernel]:
+    """Return the kernel of each step; elementwise kernels that differ in sizes only are open.
+
+    ``rows`` says how long the first dimension is for a call, where that is not all of it.
+    """
+    kernels = {}
+    for step in steps:
+        kernel = kernels[step] = undivided(step, addresses)
+        if step in rows:
+            kernel.dims[0] = rows[step]
+        _simplify(kernel)
     variants: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
     elementwise = [kernel for kernel in kernels.values() if not kernel.reductions]
     for kernel in elementwise:
@@ -177,6 +191,11 @@ def describe(steps: Iterable[FusedStep], addresses: Addresses) -> dict[FusedStep
     for kernel in elementwise:
         kernel.open = len(variants[replace(kernel, open=True).key()]) > 1
     return kernels
+
+
+def undivided(step: FusedStep, addresses: Addresses) -> FusedKernel:
+    """Return the kernel of a step with the step's own dimensions, none dropped, merged or moved."""
+    return _Description(step, addresses).kernel
 
 
 def copying(source: Address, target: Address) -> FusedKernel:
@@ -204,7 +223,6 @@ class _Description:
                 self._store(node)
         for node in step.reductions:
             self._reduce(node)
-        _simplify(self.kernel)
 
     def _source(self, value: Value) -> Source:
         known = self._sources.get(value)

@@ -35,11 +35,14 @@ from janusjit.backend.llvm.values import (
     as_i64,
     load,
     memory_type,
+    multiply,
+    offset_pointer,
 )
 from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brings_array, lowering_of, makes_object
 from janusjit.backend.storage import Transfer
+from janusjit.backend.tiles import Tile, find_tiles
 from janusjit.backend.unchanged import unchanged_parts
-from janusjit.ir.dims import Symbol
+from janusjit.ir.dims import Symbol, symbols_of
 from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ops.generators import TYPES_BY_NAME
 from janusjit.ops.registry import StateCopy
@@ -68,13 +71,14 @@ class GraphLowering:
         self._plan = make_plan(graph)
         self.graph = self._plan.graph
         self.placement = assign(self._plan)
+        self._tiles = find_tiles(self._plan, self.placement)
         self.scalars = _constants(builder, self.graph)
         self.extents = Extents(builder, python.symbols)
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
         self._tapes = Tapes(self)
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
-        self._kernels = describe(fused, self.memory.addresses)
+        self._kernels = describe(fused, self.memory.addresses, {step: tile.size for step, tile in self._tiles.items()})
         self._fused = FusedFunctions(module, python)
         self._nodes = NodeFunctions(module, python)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
@@ -112,7 +116,9 @@ class GraphLowering:
     def lower_steps(self, steps: list[Step]) -> None:
         """Emit the steps of a region."""
         for step in steps:
-            if isinstance(step, FusedStep):
+            if isinstance(step, FusedStep) and step in self._tiles:
+                self._lower_tile(step, self._tiles[step])
+            elif isinstance(step, FusedStep):
                 self._lower_fused(step)
             elif isinstance(step, RegionStep):
                 self.control.lower(step)
@@ -144,8 +150,38 @@ class GraphLowering:
             pointer = self.memory.pointer_to(storage)
             self.scalars[value] = load(self.builder, storage.layout.dtype, pointer)
 
-    def _call_fused(self, kernel: FusedKernel) -> None:
+    def _lower_tile(self, step: FusedStep, tile: Tile) -> None:
+        """Emit all steps of a tile, at the first of them: a loop over blocks of rows."""
+        if step is not tile.steps[0]:
+            return
+        for one in tile.steps:
+            for value in (*one.stores, *(reduction.result for reduction in one.reductions)):
+                self.prepare(value)
+            self._check_not_empty(one)
+        builder, before = self.builder, self.builder.block
+        body, after = builder.append_basic_block("rows"), builder.append_basic_block("tiled")
+        builder.branch(body)
+        builder.position_at_end(body)
+        start = builder.phi(I64)
+        start.add_incoming(ir.Constant(I64, 0), before)
+        left, block = builder.sub(ir.Constant(I64, tile.rows), start), ir.Constant(I64, tile.block)
+        (size,) = symbols_of((tile.size,))
+        self.extents.bind(size, builder.select(builder.icmp_signed("<", left, block), left, block))
+        with self.memory.scope():
+            for one in tile.steps:
+                self._call_fused(self._kernels[one], start)
+        following = builder.add(start, block)
+        start.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, tile.rows)), body, after)
+        builder.position_at_end(after)
+
+    def _call_fused(self, kernel: FusedKernel, row: ir.Value | None = None) -> None:
+        """Emit the call of a kernel; from ``row`` on, if it is given."""
         pointers = [self.memory.pointer(address) for address in kernel.arrays]
+        if row is not None:
+            pitches = [0 if a.storage.kept_rows is not None else a.layout.strides[0] for a in kernel.arrays]
+            offsets = [multiply(self.builder, row, self.extents.of(pitch)) for pitch in pitches]
+            pointers = [offset_pointer(self.builder, p, offset) for p, offset in zip(pointers, offsets, strict=True)]
         scalars = [self.scalars[value] for value in kernel.scalars]
         extents = [self.extents.value(extent) for extent in kernel.numbered().extents]
         self._fused.call(self.builder, kernel, pointers, scalars, extents)

@@ -1,0 +1,150 @@
+"""Steps over the same rows, done block by block of rows.
+
+Owns `Tile` and `find_tiles`. A chain such as a layer norm's (reduce, broadcast, reduce, broadcast) goes over its arrays
+once for every step; where they are larger than the cache, neighbouring steps take turns over a few rows instead, and
+each finds in the cache what the last has read or written. Invariant: no step of a tile touches, in one row, memory that
+another writes in a different row, and storages in use anywhere in a tile are in use in all of it; so the order of the
+rows cannot be told from the results, whose every element is computed as before. Arrays that nothing but one tile uses
+are there for one block of rows only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from janusjit.backend import cost
+from janusjit.backend.address import Address, Addresses
+from janusjit.backend.fused import FusedKernel, undivided
+from janusjit.backend.plan import FusedStep, Plan, RegionStep, Step
+from janusjit.backend.storage import Placement, Storage
+from janusjit.ir.dims import Dim, symbol
+
+#: the storages nobody outside the graph's code can see
+_PRIVATE = frozenset({"arena", "object", "own"})
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Consecutive ``steps``, done for ``block`` of their ``rows`` at a time; ``size`` stands for the rows in a turn."""
+
+    steps: tuple[FusedStep, ...]
+    rows: int
+    block: int
+
+    @property
+    def size(self) -> Dim:
+        """The symbol of how many rows there are in a turn: fewer in the last."""
+        return symbol(f"rows{self.steps[0].time}")
+
+
+def find_tiles(plan: Plan, placement: Placement) -> dict[FusedStep, Tile]:
+    """Return the tile of each step that is in one, and have the arrays in use there stay where they are meanwhile."""
+    finder = _Finder(Addresses(placement), placement)
+    finder.visit(plan.steps)
+    tiles = {step: tile for tile in finder.tiles for step in tile.steps}
+    for tile in finder.tiles:
+        first, last = tile.steps[0].time, tile.steps[-1].time
+        for storage in placement.storages:
+            within = _is_within(storage, tile.steps[0], tile.steps[-1])
+            if within and storage.layout.shape[0] == tile.rows:
+                storage.kept_rows = min(tile.block, tile.rows)
+            if storage.birth <= last and storage.death >= first:
+                storage.birth, storage.death = min(storage.birth, first), max(storage.death, last)
+    return tiles
+
+
+class _Finder:
+    def __init__(self, addresses: Addresses, placement: Placement) -> None:
+        self.tiles: list[Tile] = []
+        self._addresses, self._placement = addresses, placement
+
+    def visit(self, steps: list[Step]) -> None:
+        """Find tiles among the steps of a region, and those nested in it."""
+        run: list[tuple[FusedStep, FusedKernel]] = []
+        for step in steps:
+            if isinstance(step, RegionStep):
+                for body in step.bodies:
+                    self.visit(body)
+            if not isinstance(step, FusedStep) or not self._is_by_rows(step):
+                self._close(run)
+                run = []
+                continue
+            kernel = undivided(step, self._addresses)
+            if run and not (step.shape[0] == run[0][0].shape[0] and _keeps_to_rows([*(k for _, k in run), kernel])):
+                self._close(run)
+                run = []
+            run.append((step, kernel))
+        self._close(run)
+
+    def _is_by_rows(self, step: FusedStep) -> bool:
+        """Return whether a step goes over a known number of rows, none of whose results are wanted by others."""
+        known = all(isinstance(dim, int) for dim in step.shape) and len(step.shape) > 0 and step.shape[0] not in (0, 1)
+        copies = any(value in self._placement.copied for value in step.stores)
+        return known and not copies and 0 not in (step.axes or ())
+
+    def _close(self, run: list[tuple[FusedStep, FusedKernel]]) -> None:
+        """Make a tile of a run of steps, if it pays."""
+        if len(run) < 2:
+            return
+        rows = run[0][0].shape[0]
+        assert isinstance(rows, int)
+        seen: dict[Storage, int] = {}
+        moved = 0
+        for _, kernel in run:
+            here: dict[Storage, int] = {}
+            for address in kernel.arrays:
+                here[address.storage] = max(here.get(address.storage, 0), _row_bytes(address))
+            moved += sum(here.values())
+            seen = {s: max(seen.get(s, 0), here.get(s, 0)) for s in {**seen, **here}}
+        row = sum(seen.values())
+        spared = sum(size for storage, size in seen.items() if _is_within(storage, run[0][0], run[-1][0]))
+        is_large = rows * spared > cost.CACHE_BYTES or rows * row > cost.SHARED_CACHE_BYTES
+        if is_large and row <= cost.TILE_ROW_BYTES and cost.TILE_GAIN * row <= moved:
+            block = max(1, cost.TILE_BYTES // row)
+            self.tiles.append(Tile(tuple(step for step, _ in run), rows, block))
+
+
+def _is_within(storage: Storage, first: FusedStep, last: FusedStep) -> bool:
+    """Return whether nothing before ``first`` or after ``last`` uses a storage, and no user sees it."""
+    return storage.kind == "arena" and first.time <= storage.birth and storage.death <= last.time
+
+
+def _keeps_to_rows(kernels: list[FusedKernel]) -> bool:
+    """Return whether kernels touch, in one row, nothing that one of them writes in another."""
+    written = {kernel.arrays[n].storage for kernel in kernels for n in kernel.written()}
+    pitches: dict[Storage, Dim] = {}
+    for kernel in kernels:
+        for address in kernel.arrays:
+            storage = address.storage
+            if storage in written:
+                pitch = pitches.setdefault(storage, address.layout.strides[0])
+                if storage.kind not in _PRIVATE or pitch != address.layout.strides[0] or not _is_inside_row(address):
+                    return False
+    return True
+
+
+def _is_inside_row(address: Address) -> bool:
+    """Return whether row ``r`` of an array lies between ``r`` and ``r + 1`` times the stride of its rows."""
+    pitch, *strides = address.layout.strides
+    end: Dim = address.layout.item_size
+    for start, stride in address.terms:
+        if not isinstance(start, int) or not isinstance(stride, int) or start * stride < 0:
+            return False
+        end = end + start * stride
+    for dim, stride in zip(address.layout.shape[1:], strides, strict=True):
+        if not isinstance(dim, int) or not isinstance(stride, int) or stride < 0:
+            return False
+        end = end + (dim - 1) * stride
+    return isinstance(pitch, int) and isinstance(end, int) and end <= pitch
+
+
+def _row_bytes(address: Address) -> int:
+    """Return how many bytes of an array a row takes; 0 where all rows are the same."""
+    if address.layout.strides[0] == 0:
+        return 0
+    size = address.layout.item_size
+    for dim, stride in zip(address.layout.shape[1:], address.layout.strides[1:], strict=True):
+        if stride != 0:
+            assert isinstance(dim, int)
+            size *= dim
+    return size

@@ -1,0 +1,101 @@
+"""Steps done block by block of rows: the results are those of the steps one after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit.backend import cost
+from janusjit.backend.buffers import assign
+from janusjit.backend.fuse import make_plan
+from janusjit.backend.storage import Storage
+from janusjit.backend.tiles import Tile, find_tiles
+from janusjit.ir.graph import Graph
+from janusjit.ops.indexing import Range
+from tests.backend.lowering import Program, check
+from tests.backend.random_graphs import random_control_flow
+
+NUMBERS = np.random.default_rng(3)
+
+
+def tiles(graph: Graph) -> set[Tile]:
+    plan = make_plan(graph)
+    return set(find_tiles(plan, assign(plan)).values())
+
+
+@pytest.fixture
+def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("CACHE_BYTES", 0), ("SHARED_CACHE_BYTES", 0), ("TILE_BYTES", 200), ("TILE_GAIN", 0.0)):
+        monkeypatch.setattr(cost, name, value)
+    monkeypatch.setenv("JANUSJIT_CACHE", "0")
+
+
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("seed", range(60))
+def test_random_control_flow(seed: int) -> None:
+    graph, arguments = random_control_flow(seed)
+    check(graph, *arguments)
+
+
+def normalized(program: Program, x: object, axis: int) -> object:
+    centered = program.subtract(x, program.reduce("max", x, axis, keepdims=True))
+    squares = program.multiply(centered, centered)
+    return program.divide(centered, program.reduce("sum", squares, axis, keepdims=True))
+
+
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("shape", [(7, 5), (64, 33), (5, 300), (4, 3, 6)])
+@pytest.mark.parametrize("order", ["C", "F", "any"])
+def test_rows_are_reduced_and_broadcast(shape: tuple[int, ...], order: str) -> None:
+    x = NUMBERS.normal(size=shape)
+    x = np.asfortranarray(x) if order == "F" else x
+    if order == "any":
+        x = np.repeat(x, 2, axis=-1)[..., ::2]
+    program = Program()
+    graph = program.finish(normalized(program, program.input(x), len(shape) - 1))
+    assert tiles(graph)
+    check(graph, x)
+
+
+@pytest.mark.usefixtures("small_caches")
+def test_what_reads_other_rows_waits_for_all() -> None:
+    x = NUMBERS.normal(size=(40, 30))
+    program = Program()
+    y = program.cumsum(normalized(program, program.input(x), 1), axis=1)
+    scaled = normalized(program, y, 1)
+    upper = program.view(scaled, index=(Range(0, 39), Range(0, 30)))
+    lower = program.view(scaled, index=(Range(1, 39), Range(0, 30)))
+    backward = program.view(scaled, index=(Range(39, 40, -1), Range(0, 30)))
+    graph = program.finish(program.add(upper, lower), normalized(program, backward, 1))
+    assert tiles(graph)
+    check(graph, x)
+
+
+def test_large_arrays_are_done_in_blocks_and_small_ones_are_not() -> None:
+    def softmax(x: np.ndarray) -> np.ndarray:
+        powers = np.exp(x - x.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    for rows in (8, 1500):
+        x = NUMBERS.normal(size=(rows, 128))
+        step = jj.jit(softmax)
+        for _ in range(5):
+            # exp is within 2 ulp above and below the line, and the division rounds
+            np.testing.assert_array_max_ulp(step(x), softmax(x), 5)
+        assert step.stats.graph_calls >= 1
+        program = Program()
+        a = program.input(x)
+        powers = program.exp(program.subtract(a, program.reduce("max", a, 1, keepdims=True)))
+        graph = program.finish(program.divide(powers, program.reduce("sum", powers, 1, keepdims=True)))
+        assert bool(tiles(graph)) == (rows > 8)
+        if rows > 8:
+            (kept,) = {s.kept_rows for s in _spared(graph) if s.layout.shape[1] == 128}
+            assert kept is not None and kept < rows
+
+
+def _spared(graph: Graph) -> list[Storage]:
+    plan = make_plan(graph)
+    placement = assign(plan)
+    find_tiles(plan, placement)
+    return [storage for storage in placement.storages if storage.kind == "arena"]
