@@ -144,7 +144,7 @@ class HostFunction:
     def __init__(self, point: CommitPoint) -> None:
         assert point.instruction is not None
         shape = point.after.frames[-1]
-        self.generated = generate_host(point.core, point.instruction, point.operands)
+        self.generated = generate_host(point.core, point.instruction, point.operands, point.after.outcome)
         self.shape = shape
         self._fixed: Callable[..., Any] | None = None
         if all(cell is not None for _, cell in shape.cells):

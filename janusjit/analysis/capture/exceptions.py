@@ -115,7 +115,7 @@ def unwind_try(machine: Machine, entry: TryEntry, unwinding: Unwinding) -> bool:
             machine.frame.blocks.append(replacement)
             if handler.name is not None:
                 if unwinding.value.approximate:
-                    raise machine.fail("python.exception", f"except … as {handler.name}", "no exception")
+                    raise _handled_by_python(machine, instruction, handler.name)
                 machine.set(handler.name, unwinding.value.exception)
             machine.push(handler.body)
             return True
@@ -124,6 +124,15 @@ def unwind_try(machine: Machine, entry: TryEntry, unwinding: Unwinding) -> bool:
         machine.push(instruction.final)
         return True
     return False
+
+
+def _handled_by_python(machine: Machine, instruction: Try, name: str) -> Exception:
+    """Leave a ``try`` to Python, whose handler takes an exception whose text capture does not know."""
+    if machine.nested:
+        return machine.fail("python.exception", f"except … as {name}", "no exception")
+    failure = machine.unsupported("python.handler", f"except … as {name}", "what the exception says is Python's to say")
+    failure.instruction = instruction
+    return failure
 
 
 UNWIND_TRY.append(unwind_try)

@@ -17,10 +17,13 @@ from janusjit.analysis.core import (
     Block,
     Break,
     Continue,
+    DeleteCell,
+    DeleteLocal,
     For,
     If,
     Instruction,
     Local,
+    Opaque,
     Operate,
     Raise,
     Return,
@@ -30,6 +33,7 @@ from janusjit.analysis.core import (
     Yield,
     YieldFrom,
 )
+from janusjit.analysis.walk import blocks_of, walk, writes_of
 from janusjit.errors import CaptureFailure
 
 #: instructions that direct control: Python runs the rest of the call from there
@@ -70,8 +74,40 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
         return suspend_to_enter(machine, instruction, failure.reason, failure.code)
     if isinstance(instruction, If) and isinstance(instruction.condition, Local):
         return _suspend_at_truth(machine, instruction, instruction.condition, failure)
-    kind = "python" if isinstance(instruction, _CONTROL) else "host"
-    return suspend(machine, kind, instruction, failure.reason, failure.code)  # type: ignore[arg-type]
+    if isinstance(instruction, _CONTROL) and not _runs_as_a_whole(machine, instruction):
+        return suspend(machine, "python", instruction, failure.reason, failure.code)
+    return suspend(machine, "host", instruction, failure.reason, failure.code)
+
+
+def _runs_as_a_whole(machine: Machine, instruction: Instruction) -> bool:
+    """Whether Python can run a ``try`` from its begin to its end and then hand back the variables it binds."""
+    if not isinstance(instruction, Try):
+        return False
+    inside = [instruction, *walk(Block([instruction]))]
+    if any(isinstance(item, (Return, Yield, YieldFrom, DeleteLocal, DeleteCell, Opaque)) for item in inside):
+        return False
+    bound = {name for item in inside for name in writes_of(item) if not name.startswith(".")}
+    taken = {handler.name for handler in instruction.handlers if handler.name is not None}  # unbound afterwards
+    names = set(machine.frame.locals) | set(machine.frame.cells)
+    return bound <= names and not taken & names and not _jumps(instruction)
+
+
+def _jumps(instruction: Try) -> bool:
+    """Whether a ``break`` or ``continue`` leaves a statement."""
+    blocks = [instruction.body, instruction.orelse, instruction.final, *(h.body for h in instruction.handlers)]
+    return any(_leaves(block) for block in blocks)
+
+
+def _leaves(block: Block) -> bool:
+    for instruction in block.instructions:
+        if isinstance(instruction, Break | Continue):
+            return True
+        if isinstance(instruction, For | While):
+            if _leaves(instruction.orelse):
+                return True
+        elif any(_leaves(inner) for inner in blocks_of(instruction)):
+            return True
+    return False
 
 
 #: for each ``if`` whose truth Python has to tell: ``.not = not condition; .truth = not .not; if .truth: …``

@@ -39,8 +39,8 @@ from janusjit.analysis.continuation import (
     TestStep,
     TryStep,
 )
-from janusjit.analysis.core import Block, Call, FunctionCore, Instruction, With
-from janusjit.analysis.walk import bound_by, operands_of
+from janusjit.analysis.core import Block, Call, FunctionCore, Instruction, Try, With
+from janusjit.analysis.walk import bound_by, operands_of, walk, writes_of
 from janusjit.ir.boxes import ConstantBox, SequenceBox
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.places import ArgumentPlace
@@ -84,7 +84,10 @@ def suspend(
     bound: tuple[str, ...] = ()
     if kind == "host":
         bound = tuple(name for name in bound_by(instruction) if name not in machine.frame.cells)
-        operands = tuple(name for name in operands_of(instruction) if name in machine.frame.locals)
+        used = operands_of(instruction)
+        if isinstance(instruction, Try):
+            used, bound = _of_whole(machine, instruction)
+        operands = tuple(name for name in used if name in machine.frame.locals)
     elif kind == "draw":
         operands = (instruction.iterator.name,)  # type: ignore[attr-defined]
         bound = (instruction.target,)  # type: ignore[attr-defined]
@@ -142,6 +145,23 @@ def suspend_at_call(
         "call", instruction, tuple(names), after, None, machine.frame.core, reason, "python.recursion", callee=callee
     )
     return shape.finish(point, operands)
+
+
+def _of_whole(machine: Machine, instruction: Try) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the locals that running a whole statement may read, and those it may bind that are read later.
+
+    What it binds on some of its ways only keeps its value on the others, so it is read too.
+    """
+    inside = [instruction, *walk(Block([instruction]))]
+    live = live_after(machine.frame, False)
+    bound = dict.fromkeys(
+        name
+        for item in inside
+        for name in writes_of(item)
+        if not name.startswith(".") and name not in machine.frame.cells and (live is None or name in live)
+    )
+    used = dict.fromkeys(name for item in inside for name in operands_of(item))
+    return tuple(used | bound), tuple(bound)
 
 
 class FrameStates:
@@ -261,9 +281,11 @@ class FrameStates:
 
     def _try_step(self, entry: TryEntry, managers: list[AbstractValue]) -> Step:
         if entry.phase == "handler" or entry.pending is not None:
-            raise self.machine.unsupported(
-                "python.exception", "except", "Python is needed inside an except or finally block"
+            failure = self.machine.unsupported(
+                "python.handler", "except", "Python is needed inside an except or finally block"
             )
+            failure.instruction = entry.instruction
+            raise failure
         if isinstance(entry.instruction, With):
             assert entry.manager is not None
             managers.append(entry.manager)

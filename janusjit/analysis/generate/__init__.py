@@ -16,7 +16,7 @@ from janusjit.analysis.generate import expressions, loops, statements
 from janusjit.analysis.generate.emitter import RUNTIME, Emitter
 from janusjit.analysis.generate.resume import MANAGER, PENDING, host_body, host_core, resume_body
 from janusjit.analysis.generate.runtime import CodeMaker, Runtime, closure_for
-from janusjit.analysis.walk import bound_by, walk
+from janusjit.analysis.walk import walk
 from janusjit.spans import Span
 
 __all__ = [
@@ -115,15 +115,16 @@ def generate_resumption(shape: FrameShape, bound: tuple[str, ...], span: Span, m
     return _compiled(core, emitter, definition, outer, mode)
 
 
-def generate_host(core: FunctionCore, instruction: Instruction, operands: tuple[str, ...]) -> Generated:
+def generate_host(
+    core: FunctionCore, instruction: Instruction, operands: tuple[str, ...], results: tuple[str, ...]
+) -> Generated:
     """Make a code object that runs one instruction of a function.
 
-    Its parameters are the locals it reads; it returns the local it binds, or a tuple of those.
+    Its parameters are the locals it reads; it returns the one of ``results``, locals it binds, or a tuple of them.
     """
     alone = host_core(core, instruction)
     emitter = Emitter(alone, Mode(original_functions=True), [])
-    shared = {*core.free, *core.cells}
-    body = host_body(emitter, instruction, tuple(name for name in bound_by(instruction) if name not in shared))
+    body = host_body(emitter, instruction, results)
     outer = [*dict.fromkeys([*core.free, *sorted(core.cells)]), RUNTIME]
     declared = _resumed_declarations(alone, emitter, list(operands))
     definition = _function_definition(emitter, list(operands), [*declared, *body])

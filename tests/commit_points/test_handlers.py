@@ -1,0 +1,80 @@
+"""Python needed inside ``except`` and ``finally``: the statement is Python's, what follows it is compiled."""
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+
+space = {}
+exec("def note(log, what):\n    log.append(what)\n", space)
+note = space["note"]
+
+
+def exception_is_read(x, table, log):
+    y = x * 2
+    value = 0.0
+    try:
+        value = table["a" if x[0] > 3 else "b"]
+    except KeyError as error:
+        note(log, str(error))
+        value = -1.0
+    return (y + value).sum()
+
+
+def in_a_loop(x, table, log):
+    total = 0.0
+    for key in ("a", "b", "a"):
+        value = 1.0
+        try:
+            value = table[key]
+        except KeyError:
+            note(log, key)
+        finally:
+            note(log, "finally")
+        total += (x * value).sum()
+    return total
+
+
+def pending_return(x, table, log):
+    try:
+        return (x * 2).sum()
+    finally:
+        note(log, "done")
+
+
+def bound_in_the_handler(x, table, log):
+    try:
+        z = table["b"]
+    except KeyError:
+        note(log, "miss")
+        z = 3.0
+    return (x * z).sum()
+
+
+def jumps(x, table, log):
+    total = 0.0
+    for key in ("a", "b", "a", "c"):
+        try:
+            total += (x * table[key]).sum()
+        except KeyError as error:
+            note(log, error.args)
+            if key == "c":
+                break
+            continue
+        total += 1.0
+    return total
+
+
+PROGRAMS = [exception_is_read, in_a_loop, pending_return, bound_in_the_handler, jumps]
+
+
+@pytest.mark.parametrize("function", PROGRAMS)
+def test_same_results_and_log(function):
+    step, plain, jitted = jj.jit(function, background=False), [], []
+    for number in range(10):
+        x = np.arange(3.0) + number
+        np.testing.assert_array_equal(step(x, {"a": 2.0}, jitted), function(x, {"a": 2.0}, plain))
+        assert plain == jitted
+    assert step.reason is None
+    assert step.stats.graph_calls == 8
+    assert step.stats.host_calls >= 8
