@@ -32,7 +32,7 @@ from janusjit.runtime.python_frames import HostFunction, PythonContinuation, ent
 from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics
-from janusjit.runtime.trial import Trial
+from janusjit.runtime.trial import SETTLED_CALLS, Trial
 from janusjit.spans import UNKNOWN_SPAN
 
 #: continuations of one function that are compiled
@@ -338,7 +338,8 @@ class FunctionLifecycle(Lifecycle):
 
     def _hit(self, specialization: Specialization, seconds: float) -> None:
         super()._hit(specialization, seconds)
-        if self.options.policy != "raise" and current().trials and _suspends(specialization):
+        undecided = self.trial.verdict is None and len(specialization.timings) >= SETTLED_CALLS
+        if undecided and self.options.policy != "raise" and current().trials and _suspends(specialization):
             self.trial.settled(specialization.timings, self.tally.eager_seconds)
             if self.trial.wanted:
                 self.entries = ()
