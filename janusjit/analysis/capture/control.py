@@ -104,8 +104,6 @@ def fork(
     if split and machine.nested:
         raise PoisonUsed(key, "a rule of capture goes on after the join")
     machine.forks += 1
-    if counts == (0, 0):
-        counts = (1, 1)  # code that is not profiled may go either way
     outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
     stop = origin.depth
     arms: list[Arm] = []
@@ -122,8 +120,12 @@ def fork(
 
 
 def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], unseen: Any) -> None:
-    """Run one arm; one that never ran and cannot be captured becomes a deoptimization, with ``unseen`` as its key."""
+    """Run one arm; one that never ran and cannot be captured becomes a deoptimization, with ``unseen`` as its key.
+
+    A failure of a loop around the branch is none of the arm.
+    """
     span, site = machine.span, machine.site
+    around = {getattr(entry, "instruction", None) for frame in machine.state.frames for entry in frame.blocks} - {None}
     try:
         start()
         machine.run(stop)
@@ -133,7 +135,7 @@ def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int
     except PythonRaise as raised:
         _raise_in_arm(machine, arm, raised)
     except CaptureFailure as failure:
-        if unseen is None:
+        if unseen is None or failure.instruction in around:
             raise
         machine.span, machine.site = span, site
         arm.region.nodes.clear()
