@@ -235,14 +235,17 @@ def _run(function: Differentiated, args: tuple[Any, ...], kwargs: dict[str, Any]
     recording = Recording() if outer is None else outer
     _state.recording = recording
 
-    def run(given: list[AbstractValue]) -> AbstractValue:
-        result = function.function(*map(recording.traced, given), **kwargs)
+    def run(given: list[AbstractValue], named: dict[str, AbstractValue]) -> AbstractValue:
+        passed = kwargs | {name: recording.traced(value) for name, value in named.items()}
+        result = function.function(*map(recording.traced, given), **passed)
         recording.evaluate()
         return recording.abstract(result)
 
     try:
         with recording.recording() as machine:
-            result = differentiate(machine, function, [recording.abstract(argument) for argument in args], run)
+            # other keywords are passed on as they are
+            named = {name: recording.abstract(kwargs[name]) for name in function.names if name in kwargs}
+            result = differentiate(machine, function, [recording.abstract(argument) for argument in args], named, run)
         return recording.concrete(result) if outer is None else recording.traced(result)
     finally:
         _state.recording = outer

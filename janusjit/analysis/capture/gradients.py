@@ -32,7 +32,7 @@ from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import graph_builder
 
-Run = Callable[[list[AbstractValue]], AbstractValue]
+Run = Callable[[list[AbstractValue], dict[str, AbstractValue]], AbstractValue]
 
 
 def call_differentiated(
@@ -43,7 +43,20 @@ def call_differentiated(
 ) -> AbstractValue:
     """Capture the call of a gradient function."""
     target = from_python(machine, function.function)
-    return differentiate(machine, function, list(arguments), lambda given: invoke(machine, target, given, keywords))
+    return _differentiated_call(machine, function, target, arguments, dict(keywords))
+
+
+def _differentiated_call(
+    machine: Machine,
+    function: Differentiated,
+    target: AbstractValue,
+    arguments: Sequence[AbstractValue],
+    keywords: dict[str, AbstractValue],
+) -> AbstractValue:
+    def run(given: list[AbstractValue], named: dict[str, AbstractValue]) -> AbstractValue:
+        return invoke(machine, target, given, [*named.items()])
+
+    return differentiate(machine, function, list(arguments), keywords, run)
 
 
 DIFFERENTIATE.append(call_differentiated)
@@ -56,18 +69,20 @@ def _gradient_of(with_value: bool) -> Model:
         machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
     ) -> AbstractValue:
         target = machine.resolve(arguments[0])
-        argnums = arguments[1] if len(arguments) > 1 else keywords.get("argnums", Known(0))
+        argnums = arguments[1] if len(arguments) > 1 else keywords.get("argnums", Known(None))
         aux = keywords.get("has_aux", Known(False))
-        spec = Differentiated(
-            _nothing, machine.constant(argnums, "argnums"), with_value, bool(machine.constant(aux, "has_aux"))
-        )
+        numbers = machine.constant(argnums, "argnums")
+        names = machine.constant(keywords.get("argnames", Known(None)), "argnames")
+        if numbers is not None and names is not None:
+            raise machine.python_error(TypeError, "argnums and argnames are both given")
+        spec = Differentiated(_nothing, numbers, with_value, bool(machine.constant(aux, "has_aux")), argnames=names)
         if isinstance(target, Known):
             spec.function = unwrapped(target.value)
             return Known(spec)
         name = "value_and_grad" if with_value else "grad"
 
         def called(machine: Machine, given: Any, named: Any) -> AbstractValue:
-            return differentiate(machine, spec, list(given), lambda new: invoke(machine, target, new, [*named.items()]))
+            return _differentiated_call(machine, spec, target, given, dict(named))
 
         return ModelledCallable(name, called)
 
@@ -78,8 +93,9 @@ def _nothing() -> None:
     """Stand for a function that exists in the graph only."""
 
 
-models(grad)(_gradient_of(False))
-models(value_and_grad)(_gradient_of(True))
+_OPTIONS = frozenset({"argnums", "has_aux", "argnames"})
+models(grad, keywords=_OPTIONS)(_gradient_of(False))
+models(value_and_grad, keywords=_OPTIONS)(_gradient_of(True))
 
 
 @models(Differentiated, keywords=None)
@@ -87,7 +103,10 @@ def _model_differentiated(
     machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:
     """Make a gradient function of a callable, with the parameters of the class."""
-    values = dict(zip(("function", "argnums", "with_value", "has_aux", "seeded"), arguments, strict=False)) | keywords
+    values = (
+        dict(zip(("function", "argnums", "with_value", "has_aux", "seeded", "argnames"), arguments, strict=False))
+        | keywords
+    )
     target = machine.resolve(values.pop("function"))
     spec = Differentiated(_nothing, **{name: machine.constant(value, name) for name, value in values.items()})
     if isinstance(target, Known):
@@ -95,9 +114,7 @@ def _model_differentiated(
         return Known(spec)
     return ModelledCallable(
         "gradient",
-        lambda machine, given, named: differentiate(
-            machine, spec, list(given), lambda new: invoke(machine, target, new, [*named.items()])
-        ),
+        lambda machine, given, named: _differentiated_call(machine, spec, target, given, dict(named)),
     )
 
 
@@ -122,7 +139,11 @@ def _model_stop_gradient(
 
 
 def differentiate(
-    machine: Machine, function: Differentiated, arguments: list[AbstractValue], run: Run
+    machine: Machine,
+    function: Differentiated,
+    arguments: list[AbstractValue],
+    keywords: dict[str, AbstractValue],
+    run: Run,
 ) -> AbstractValue:
     """Return what a gradient function returns.
 
@@ -134,22 +155,29 @@ def differentiate(
         What is called.
     arguments : list of AbstractValue
         Its positional arguments.
+    keywords : dict of str to AbstractValue
+        Its keyword arguments; at least those differentiated by.
     run : callable
         Calls the function itself with these arguments, those differentiated by replaced.
     """
     seed = arguments.pop(0) if function.seeded else None
-    chosen = (function.argnums,) if isinstance(function.argnums, int) else function.argnums
-    if any(not -len(arguments) <= number < len(arguments) for number in chosen):
-        raise machine.python_error(TypeError, f"no positional argument {max(chosen)} to differentiate by")
+    if function.function is _nothing and not keywords.keys() >= set(function.names):
+        raise machine.unsupported("autodiff.argnames", "grad", "a function made here is differentiated by position")
+    try:
+        chosen = function.chosen(len(arguments), frozenset(keywords))
+    except TypeError as error:
+        raise machine.python_error(TypeError, str(error)) from error
     copies = Copies(machine)
-    given = list(arguments)
-    for number in chosen:
-        given[number] = copies.copy(arguments[number])
-    returned = machine.resolve(run(given))
+    given: dict[int | str, AbstractValue] = {**dict(enumerate(arguments)), **keywords}
+    places = [place + len(arguments) if isinstance(place, int) and place < 0 else place for place in chosen]
+    wanted = [given[place] for place in places]
+    for place, value in zip(places, wanted, strict=True):
+        given[place] = copies.copy(value)
+    returned = machine.resolve(run([given[i] for i in range(len(arguments))], {name: given[name] for name in keywords}))
     result, aux = _parts(machine, function, returned)
-    found = _backward(machine, result, seed, copies.values)
-    parts = [copies.gradient(arguments[number], iter_) for iter_ in [iter(found)] for number in chosen]
-    gradient = parts[0] if isinstance(function.argnums, int) else TupleValue(tuple(parts))
+    found = iter(_backward(machine, result, seed, copies.values))
+    parts = [copies.gradient(value, found) for value in wanted]
+    gradient = parts[0] if function.single else TupleValue(tuple(parts))
     if not function.with_value:
         return gradient if aux is None else TupleValue((gradient, aux))
     value = result if aux is None else TupleValue((result, aux))
