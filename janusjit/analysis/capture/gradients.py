@@ -168,7 +168,8 @@ def differentiate(
     except TypeError as error:
         raise machine.python_error(TypeError, str(error)) from error
     copies = Copies(machine)
-    given: dict[int | str, AbstractValue] = {**dict(enumerate(arguments)), **keywords}
+    given: dict[int | str, AbstractValue] = dict(enumerate(arguments))
+    given.update(keywords.items())
     places = [place + len(arguments) if isinstance(place, int) and place < 0 else place for place in chosen]
     wanted = [given[place] for place in places]
     for place, value in zip(places, wanted, strict=True):
