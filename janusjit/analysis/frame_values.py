@@ -150,6 +150,7 @@ _ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
     "range": _range_at,
     "sequence": lambda fixed, parts: sequence_at(parts[0], fixed[0]),
     "rows": lambda fixed, parts: sequence_at(*parts),
+    "items": lambda fixed, parts: sequence_at(*parts),
     "zip": lambda fixed, parts: zip(*parts, strict=fixed[0]),
     "map": lambda fixed, parts: map(*parts),
     "filter": lambda fixed, parts: filter(*parts),

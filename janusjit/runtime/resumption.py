@@ -202,6 +202,7 @@ def _call_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             if depth < DEPTH_LIMIT:
                 value = resumptions.drive(callee.go_on(result[1:first]))
             else:
+                resumptions.host_calls += 1
                 value = callee.python(*result[1:first])
         except BaseException as error:
             if not protected:

@@ -260,10 +260,11 @@ def _outside_list_item(machine: Machine, owner: Reference, item: ListObject, ind
     intact = grown >= 0 and all(a is b for a, b in zip(item.items, item.original, strict=False))
     if isinstance(position, int) and intact and (0 <= position < len(item.original) or -grown <= position < 0):
         return machine.resolve(item.items[position])
+    assert item.place is not None
     if isinstance(position, int) and intact and grown == 0 and -len(item.original) <= position < 0:
         unread = item.original[position]
-        if isinstance(unread, Unread) and machine.externals.length_varies(unread.place.owner):  # type: ignore[attr-defined]
-            return machine.externals.read(machine.externals.item_place(item.place, position), unread.live)  # type: ignore[arg-type]
+        if isinstance(unread, Unread) and machine.externals.length_varies(item.place):
+            return machine.externals.read(machine.externals.item_place(item.place, position), unread.live)
     items = sequence_items(machine, owner) or []
     return _sequence_item(machine, items, Known(position), lambda chosen: build(machine, "list", chosen))
 

@@ -131,7 +131,7 @@ def _handled_by_python(machine: Machine, instruction: Try, name: str) -> Excepti
     if machine.nested:
         return machine.fail("python.exception", f"except … as {name}", "no exception")
     failure = machine.unsupported("python.handler", f"except … as {name}", "what the exception says is Python's to say")
-    failure.instruction = instruction
+    failure.instruction = machine.blamed_for(instruction, machine.frame)
     return failure
 
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
+from janusjit.analysis.capture.arrays import PACKED
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.protocols import guard_structure
+from janusjit.analysis.capture.protocols import guard_structure, over_numbers
 from janusjit.analysis.capture.state import GeneratorObject, HeapObject, IteratorObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -108,6 +109,8 @@ def _take_iterator(writer: FrameStateWriter, item: IteratorObject) -> Parts | No
         return _take_range(writer, item)
     if item.kind == "rows":
         return writer.composite("rows", (), sources[0], item.position)
+    if item.kind == "numbers":
+        return writer.composite("items", (), sources[1], item.position)
     if item.kind == "sequence":
         return _take_sequence(writer, item)
     if item.kind == "zip":
@@ -258,6 +261,14 @@ def _sequence(machine: Machine, source: AbstractValue, position: int) -> Abstrac
     return _iterator(machine, "sequence", (source,), position=Known(position))
 
 
+def _items(machine: Machine, source: AbstractValue, position: AbstractValue) -> AbstractValue:
+    """Go on with an iterator over a list of numbers whose length varies: numbers still, or whatever they are by now."""
+    together = PACKED[0](machine, source, numbers=True)
+    if together is not None:
+        return over_numbers(machine, _reference(source), together, position)
+    return _sequence(machine, source, machine.constant(position, "a position"))
+
+
 def _enumerate(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> AbstractValue:
     start, position = _given(fixed, parts)
     return _iterator(machine, "enumerate", tuple(parts), function=start, position=position)
@@ -267,6 +278,7 @@ _ASSEMBLE: dict[str, Callable[[Machine, Any, Iterator[AbstractValue]], AbstractV
     "range": _range,
     "sequence": lambda m, fixed, parts: _sequence(m, next(parts), fixed[0]),
     "rows": lambda m, fixed, parts: _iterator(m, "rows", (next(parts),), position=next(parts)),
+    "items": lambda m, fixed, parts: _items(m, next(parts), next(parts)),
     "zip": lambda m, fixed, parts: _iterator(m, "zip", tuple(parts), strict=fixed[0]),
     "map": lambda m, fixed, parts: _iterator(m, "map", function=next(parts), sources=tuple(parts)),
     "filter": lambda m, fixed, parts: _iterator(m, "filter", function=next(parts), sources=tuple(parts)),

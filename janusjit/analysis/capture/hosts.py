@@ -110,22 +110,16 @@ def _leaves(block: Block) -> bool:
     return False
 
 
-#: for each ``if`` whose truth Python has to tell: ``.not = not condition; .truth = not .not; if .truth: …``
-_TRUTHS: dict[int, tuple[If, Block]] = {}
-
-
 def _suspend_at_truth(machine: Machine, instruction: If, condition: Local, failure: CaptureFailure) -> Terminated:
-    """Let Python say whether a value is true, and branch on what it says."""
-    found = _TRUTHS.get(id(instruction))
-    if found is None:
-        site, span = instruction.site, instruction.span
-        no, yes = f".not_{site}", f".truth_{site}"
-        asked = If(site, span, Local(yes), instruction.then, instruction.orelse)
-        block = Block([Operate(site, span, no, "not", condition), Operate(site, span, yes, "not", Local(no)), asked])
-        found = _TRUTHS[id(instruction)] = (instruction, block)
-    machine.push(found[1])
+    """Let Python say whether a value is true: ``.not = not condition; .truth = not .not; if .truth: …``."""
+    site, span = instruction.site, instruction.span
+    no, yes = f".not_{site}", f".truth_{site}"
+    asked = If(site, span, Local(yes), instruction.then, instruction.orelse)
+    steps = [Operate(site, span, no, "not", condition), Operate(site, span, yes, "not", Local(no)), asked]
+    block: Block = machine.hosts.made.setdefault((instruction, "truth"), Block(steps))
+    machine.push(block)
     machine.frame.blocks[-1].index = 1
-    return suspend(machine, "host", found[1].instructions[0], failure.reason, failure.code)
+    return suspend(machine, "host", block.instructions[0], failure.reason, failure.code)
 
 
 SUSPEND.append(suspend_before)

@@ -206,6 +206,15 @@ class Machine:
                 return caller.block.instructions[caller.index - 1] if caller.index else None
         return instruction
 
+    def blamed_for(self, statement: Instruction, frame: Frame) -> Instruction | None:
+        """Return what Python has to run if it is to run a statement of a frame: that, or the call that led there.
+
+        A library is left to Python as a whole: only user code is profiled, and gone on with in the middle.
+        """
+        depth = next(i for i, other in enumerate(self.state.frames) if other is frame)
+        library = any(f.code is not None and not is_user_code(f.code) for f in self.state.frames[1 : depth + 1])
+        return self.blamed() if library else statement
+
     # ------------------------------------------------------------------ values
 
     @property
@@ -458,6 +467,9 @@ class HostSites:
         The commit points made so far, by key.
     forks : dict
         The loop behind each name under which unmergeable variables are remembered.
+    made : dict
+        Instructions and blocks that stand in no source: what a commit point in the middle of a statement goes on with.
+        By the statement and what they are for, so that a place is one place however often it is captured.
     commits_turns : bool
         Whether a guard that fails in a long loop may leave the turns before real.
     recursive : bool
@@ -470,6 +482,7 @@ class HostSites:
     loops: set[Instruction] = field(default_factory=set)
     points: dict[Hashable, CommitPoint] = field(default_factory=dict)
     forks: dict[Any, Instruction] = field(default_factory=dict)
+    made: dict[tuple[Instruction, str], Any] = field(default_factory=dict)
     commits_turns: bool = False
     recursive: bool = False
     outlined: bool = False

@@ -16,8 +16,6 @@ from janusjit.analysis.core import Block, Break, Call, Continue, Instruction, Lo
 
 #: what is called at the commit point: the manager's ``__enter__`` or the ``__exit__`` found then
 ENTER, LEAVE = ".enter", ".leave"
-_CALLS: dict[tuple[int, str], tuple[With, Call]] = {}
-_JUMPS: dict[tuple[int, str], tuple[With, Block]] = {}
 
 
 def suspend_to_enter(machine: Machine, instruction: With, reason: str, code: str) -> Terminated:
@@ -31,7 +29,7 @@ def suspend_to_enter(machine: Machine, instruction: With, reason: str, code: str
     inside = (TryStep(instruction, "body"), BlockStep(instruction.body, 0))
     after = states.continuation(outcome, inside, instruction.span)
     outside = states.continuation((), (), instruction.span, not_entered=True)
-    call, core = _call(instruction, ENTER), machine.frame.core
+    call, core = _call(machine, instruction, ENTER), machine.frame.core
     point = CommitPoint("enter", call, (ENTER,), after, outside, core, reason, code, slot=states.slot)
     return states.finish(point, [manager])
 
@@ -55,39 +53,35 @@ def suspend_to_leave(
     if unwinding is not None:
         if unwinding.kind == "return":
             machine.set(_returned(instruction), unwinding.value)
-        machine.push(_jump(instruction, unwinding.kind))
+        machine.push(_jump(machine, instruction, unwinding.kind))
     states = FrameStates(machine)
     states.read((), False, (leave,))
     after = states.continuation((), (), instruction.span)
-    call, core = _call(instruction, LEAVE), machine.frame.core
+    call, core = _call(machine, instruction, LEAVE), machine.frame.core
     reason, code = "the context manager is Python's", "python.context_manager"
     point = CommitPoint("leave", call, (LEAVE,), after, None, core, reason, code)
     return states.finish(point, [leave])
 
 
-def _call(instruction: With, name: str) -> Call:
+def _call(machine: Machine, instruction: With, name: str) -> Call:
     """Return the one call instruction of a ``with`` that enters or leaves, on the line of the statement."""
-    found = _CALLS.get((id(instruction), name))
-    if found is None:
-        target = instruction.target if name == ENTER else None
-        call = Call(instruction.site, instruction.span, target or ".entered", Local(name), (), (), ())
-        found = _CALLS[id(instruction), name] = (instruction, call)
-    return found[1]
+    target = (instruction.target if name == ENTER else None) or ".entered"
+    call = Call(instruction.site, instruction.span, target, Local(name), (), (), ())
+    made: Call = machine.hosts.made.setdefault((instruction, name), call)
+    return made
 
 
 def _returned(instruction: With) -> str:
     return f".returned_{instruction.site}"
 
 
-def _jump(instruction: With, kind: str) -> Block:
+def _jump(machine: Machine, instruction: With, kind: str) -> Block:
     """Return the block that goes on with a jump out of a ``with``."""
-    found = _JUMPS.get((id(instruction), kind))
-    if found is None:
-        site, span = instruction.site, instruction.span
-        jump: Instruction
-        if kind == "return":
-            jump = Return(site, span, Local(_returned(instruction)))
-        else:
-            jump = Break(site, span) if kind == "break" else Continue(site, span)
-        found = _JUMPS[id(instruction), kind] = (instruction, Block([jump]))
-    return found[1]
+    site, span = instruction.site, instruction.span
+    jump: Instruction
+    if kind == "return":
+        jump = Return(site, span, Local(_returned(instruction)))
+    else:
+        jump = Break(site, span) if kind == "break" else Continue(site, span)
+    made: Block = machine.hosts.made.setdefault((instruction, kind), Block([jump]))
+    return made

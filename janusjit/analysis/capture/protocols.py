@@ -387,7 +387,7 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         if isinstance(item, ListObject | DictObject | SetObject):
             together = PACKED[0](machine, value, numbers=True)
             if together is not None:
-                return _over_numbers(machine, value, together)
+                return over_numbers(machine, value, together)
             varies = item.place is not None and machine.externals.length_keeps_varying(item.place)
             if varies and isinstance(item, ListObject) and not machine.nested:
                 raise machine.unsupported("python.size", "for", "the list has another length in every call")
@@ -427,11 +427,13 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
     raise rejected(machine, "for", "object is not iterable", *attempts)
 
 
-def _over_numbers(machine: Machine, value: Reference, together: Any) -> AbstractValue:
-    """Return an iterator over a list of numbers whose length varies."""
+def over_numbers(
+    machine: Machine, value: Reference, together: Any, position: AbstractValue = Known(0)
+) -> AbstractValue:
+    """Return an iterator over a list of numbers whose length varies, from a position on."""
     kind = Known((together.kind, len(machine.heap(value).items)))
     array = new_array(machine, together.value)
-    return machine.state.allocate(IteratorObject(kind="numbers", sources=(array, value), function=kind))
+    return machine.state.allocate(IteratorObject(kind="numbers", sources=(array, value), position=position, function=kind))
 
 
 def set_order(machine: Machine, item: SetObject) -> tuple[AbstractValue, ...]:

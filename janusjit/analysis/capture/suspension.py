@@ -274,17 +274,17 @@ class FrameStates:
             elif isinstance(entry, TestEntry):
                 steps.append(TestStep(entry.instruction))
             elif isinstance(entry, TryEntry):
-                steps.append(self._try_step(entry, managers))
+                steps.append(self._try_step(entry, frame, managers))
             else:
                 steps.append(BlockStep(entry.block, entry.index - (last and at)))
         return tuple(steps), managers
 
-    def _try_step(self, entry: TryEntry, managers: list[AbstractValue]) -> Step:
+    def _try_step(self, entry: TryEntry, frame: Frame, managers: list[AbstractValue]) -> Step:
         if entry.phase == "handler" or entry.pending is not None:
             failure = self.machine.unsupported(
                 "python.handler", "except", "Python is needed inside an except or finally block"
             )
-            failure.instruction = entry.instruction
+            failure.instruction = self.machine.blamed_for(entry.instruction, frame)
             raise failure
         if isinstance(entry.instruction, With):
             assert entry.manager is not None

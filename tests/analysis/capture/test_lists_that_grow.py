@@ -123,7 +123,26 @@ def test_a_list_that_grows_while_it_is_read():
                 items.append(item / 2)
         return total
 
-    _check(grows, [([1.0] * count,) for count in (3, 3, 3, 4, 5, 6, 7)])
+    step = _check(grows, [([1.0] * count,) for count in (3, 3, 3, 4, 5, 6, 7)])
+    assert step.stats.graph_calls == 5
+
+
+def test_python_is_needed_in_a_loop_over_a_list_that_grows():
+    space = {}
+    exec("def opaque(x):\n    return x * 2.0", space)
+    opaque = space["opaque"]
+
+    def loop(items):
+        total = 0.0
+        for item in items:
+            total += opaque(item) + len(items)
+        return total
+
+    step = _check(loop, [([float(i) for i in range(count)],) for count in (3, 3, 3, 4, 5, 6, 30, 7, 2, 1, 0, 9)])
+    stats = step.stats
+    assert (stats.graph_calls, step.reason) == (10, None)
+    assert stats.host_calls == 3 + 4 + 5 + 6 + 30 + 7 + 2 + 1 + 9  # one for each item, and no more
+    assert stats.specializations <= 16
 
 
 def test_a_length_read_on_one_path_only():
