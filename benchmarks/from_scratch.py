@@ -26,7 +26,16 @@ from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.resumption import ContinuationLifecycle, Resumptions
 
 RESULTS = Path(__file__).parent / "results" / "programs.json"
-PROGRAMS = ("layers", "engine", "lstm", "word2vec", "reinforce", "cartpole", "treelstm", "forest")
+PROGRAMS = {
+    "layers": "a library of layers, Adam, dropout, batch norm",
+    "engine": "a program's own autograd engine",
+    "lstm": "an LSTM of node objects",
+    "word2vec": "word2vec with negative sampling",
+    "reinforce": "REINFORCE, a black box as environment",
+    "cartpole": "REINFORCE on gymnasium's CartPole",
+    "treelstm": "a TreeLSTM, 4 trees",
+    "forest": "a TreeLSTM, 92 trees",
+}
 #: the functions that call compiled code
 _CALLERS = frozenset(
     {
@@ -90,6 +99,7 @@ def measure_program(name: str, warm: int, steps: int) -> dict[str, Any]:
     eager_seconds, jit_seconds = (statistics.fmean(part.times[warm : warm + steps]) for part in (eager, jitted))
     return {
         "name": name,
+        "what": PROGRAMS[name],
         "eager_seconds": eager_seconds,
         "jit_seconds": jit_seconds,
         "ratio": eager_seconds / jit_seconds,

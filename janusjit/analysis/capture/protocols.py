@@ -433,7 +433,8 @@ def over_numbers(
     """Return an iterator over a list of numbers whose length varies, from a position on."""
     kind = Known((together.kind, len(machine.heap(value).items)))
     array = new_array(machine, together.value)
-    return machine.state.allocate(IteratorObject(kind="numbers", sources=(array, value), position=position, function=kind))
+    made = IteratorObject(kind="numbers", sources=(array, value), position=position, function=kind)
+    return machine.state.allocate(made)
 
 
 def set_order(machine: Machine, item: SetObject) -> tuple[AbstractValue, ...]:
