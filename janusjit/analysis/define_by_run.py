@@ -21,7 +21,8 @@ from janusjit.analysis.capture import arrays, attributes, containers, operators
 from janusjit.analysis.capture.calls import call
 from janusjit.analysis.capture.externals import Externals
 from janusjit.analysis.capture.gradients import differentiate
-from janusjit.analysis.capture.machine import HostSites, Machine
+from janusjit.analysis.capture.host_sites import HostSites
+from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import length
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
 from janusjit.analysis.capture.state import ControlEntry, DictObject, Frame, Instance, ListObject

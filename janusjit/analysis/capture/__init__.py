@@ -37,7 +37,8 @@ from janusjit.analysis.capture import (
 )
 from janusjit.analysis.capture.calls import function_cells
 from janusjit.analysis.capture.externals import Externals
-from janusjit.analysis.capture.machine import HostSites, Machine
+from janusjit.analysis.capture.host_sites import HostSites
+from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.suspension import enter_continuation

@@ -8,7 +8,8 @@ the instruction around it.
 from __future__ import annotations
 
 from janusjit.analysis.capture.calls import OUTLINE
-from janusjit.analysis.capture.machine import SUSPEND, HostSites, Machine
+from janusjit.analysis.capture.host_sites import HostSites
+from janusjit.analysis.capture.machine import SUSPEND, Machine
 from janusjit.analysis.capture.managers import suspend_to_enter
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.suspension import suspend, suspend_at_call

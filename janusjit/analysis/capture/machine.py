@@ -7,11 +7,11 @@ one for each Core node kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 from janusjit.analysis.capture.externals import Externals, Unread
+from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unwinding
 from janusjit.analysis.capture.state import (
     Cell,
@@ -34,7 +34,6 @@ from janusjit.analysis.capture.values import (
     TupleValue,
     lift,
 )
-from janusjit.analysis.continuation import CommitPoint
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction
 from janusjit.analysis.frame_readers import frame_reader
 from janusjit.analysis.twin import is_user_code
@@ -451,41 +450,6 @@ class Machine:
             value = frame.instance
         if frame.target is not None:
             self.frame.locals[frame.target] = value
-
-
-@dataclass(slots=True)
-class HostSites:
-    """What captures of one function found out about where Python is needed; shared by its continuations.
-
-    Attributes
-    ----------
-    instructions : dict
-        Each instruction that Python runs, and the failure that says why.
-    loops : set
-        The loops whose turns are separate regions.
-    points : dict
-        The commit points made so far, by key.
-    forks : dict
-        The loop behind each name under which unmergeable variables are remembered.
-    made : dict
-        Instructions and blocks that stand in no source: what a commit point in the middle of a statement goes on with.
-        By the statement and what they are for, so that a place is one place however often it is captured.
-    commits_turns : bool
-        Whether a guard that fails in a long loop may leave the turns before real.
-    recursive : bool
-        Whether a function called itself.
-    outlined : bool
-        Whether recursive calls run in code of their own, rather than being unfolded for the data at hand.
-    """
-
-    instructions: dict[Instruction, CaptureFailure] = field(default_factory=dict)
-    loops: set[Instruction] = field(default_factory=set)
-    points: dict[Hashable, CommitPoint] = field(default_factory=dict)
-    forks: dict[Any, Instruction] = field(default_factory=dict)
-    made: dict[tuple[Instruction, str], Any] = field(default_factory=dict)
-    commits_turns: bool = False
-    recursive: bool = False
-    outlined: bool = False
 
 
 #: set by `janusjit.analysis.capture.exceptions`, `.exits` and `.hosts`, which build on the machine

@@ -1,0 +1,49 @@
+"""What captures of one function found out about where Python is needed.
+
+Owns `HostSites`. Invariant: it only grows, so that capturing again with what an attempt found out comes to an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from janusjit.analysis.continuation import CommitPoint
+from janusjit.analysis.core import Instruction
+from janusjit.errors import CaptureFailure
+
+
+@dataclass(slots=True)
+class HostSites:
+    """What captures of one function found out about where Python is needed; shared by its continuations.
+
+    Attributes
+    ----------
+    instructions : dict
+        Each instruction that Python runs, and the failure that says why.
+    loops : set
+        The loops whose turns are separate regions.
+    points : dict
+        The commit points made so far, by key.
+    forks : dict
+        The loop behind each name under which unmergeable variables are remembered.
+    made : dict
+        Instructions and blocks that stand in no source: what a commit point in the middle of a statement goes on with.
+        By the statement and what they are for, so that a place is one place however often it is captured.
+    commits_turns : bool
+        Whether a guard that fails in a long loop may leave the turns before real.
+    recursive : bool
+        Whether a function called itself.
+    outlined : bool
+        Whether recursive calls run in code of their own, rather than being unfolded for the data at hand.
+    """
+
+    instructions: dict[Instruction, CaptureFailure] = field(default_factory=dict)
+    loops: set[Instruction] = field(default_factory=set)
+    points: dict[Hashable, CommitPoint] = field(default_factory=dict)
+    forks: dict[Any, Instruction] = field(default_factory=dict)
+    made: dict[tuple[Instruction, str], Any] = field(default_factory=dict)
+    commits_turns: bool = False
+    recursive: bool = False
+    outlined: bool = False
