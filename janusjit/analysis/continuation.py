@@ -8,13 +8,14 @@ are interchangeable.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from types import CellType, CodeType
 from typing import Any, Literal, Union
 
 from janusjit.analysis.core import Block, FunctionCore, Instruction
-from janusjit.ir.boxes import ConstantBox, ExitRecipe, SequenceBox
+from janusjit.ir.boxes import ChoiceBox, ConstantBox, ExitRecipe, SequenceBox
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.spans import Span
@@ -303,15 +304,23 @@ class CommitPoint:
         """Name constants of this kind in the text of a graph."""
         return f"{self.kind}_at_line_{self.span.line}"
 
+    def failed_by(self, guard: InGraphGuard | None) -> CommitPoint:
+        """Return this point as another guard's."""
+        point = copy.copy(self)
+        point.guard = guard
+        return point
+
     def __repr__(self) -> str:
         return f"<commit point, {self.kind} at {self.span}>"
 
 
 def points_of(graph: Graph) -> Iterator[CommitPoint]:
     """Yield the commit points at which a graph may end."""
-    for node in graph.walk():
-        recipe = node.attributes.get("recipe")
+    recipes = (node.attributes.get("recipe") for node in graph.walk())
+    for recipe in {id(one): one for one in recipes}.values():
         if isinstance(recipe, ExitRecipe) and isinstance(recipe.result, SequenceBox) and recipe.result.items:
             first = recipe.result.items[0]
             if isinstance(first, ConstantBox) and isinstance(first.value, CommitPoint):
                 yield first.value
+            elif isinstance(first, ChoiceBox):
+                yield from first.objects

@@ -70,6 +70,10 @@ class Exit:
         return box.value
 
     @_make.register
+    def _choice(self, box: bx.ChoiceBox) -> Any:
+        return box.objects[int(self._operands[box.operand])]
+
+    @_make.register
     def _place(self, box: bx.PlaceBox) -> Any:
         return box.place.read(self._arguments)
 

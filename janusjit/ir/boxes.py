@@ -28,6 +28,14 @@ class ConstantBox(Box):
 
 
 @dataclass(frozen=True, eq=False)
+class ChoiceBox(Box):
+    """One of several objects known at capture: the one at the position that an integer operand gives."""
+
+    operand: int
+    objects: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class PlaceBox(Box):
     """The very object found at a place at entry: a returned argument is that argument."""
 

@@ -89,6 +89,10 @@ class RecipeParser:
             return bx.DictBox(tuple(tokens.comma_separated(")", self._item)))
         if kind in ("object", "sequence", "call"):
             return self._of_reference(kind)
+        if kind == "choice":
+            operand = self._operand()
+            tokens.expect(",")
+            return bx.ChoiceBox(operand, tuple(tokens.comma_separated(")", self._data.data)))
         box = self._of_operand(kind)
         tokens.expect(")")
         return box

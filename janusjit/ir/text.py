@@ -87,6 +87,9 @@ class RecipePrinter:
             return text if plain or text.startswith("&") else f"const({text})"
         if isinstance(box, bx.PlaceBox):
             return self._data.place(box.place)
+        if isinstance(box, bx.ChoiceBox):
+            objects = [self._data.data(item) for item in box.objects]
+            return f"choice({', '.join([self.operand(box.operand), *objects])})"
         if isinstance(box, bx.ScalarBox):
             plain = box.kind in SCALAR_KINDS or box.kind.startswith("numpy.")
             operand = self.operand(box.operand)

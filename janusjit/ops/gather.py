@@ -21,6 +21,7 @@ from janusjit.ops.registry import (
     Library,
     Lowering,
     Op,
+    PositionsRule,
     Structured,
     TypeRule,
     declare,
@@ -39,6 +40,7 @@ def _gather_op(
     samples: tuple[Sample, ...],
     numpy: tuple[Callable[..., Any], ...] = (),
     fallible: bool | FallibleRule = False,
+    positions: PositionsRule | None = None,
 ) -> None:
     declare(
         Op(
@@ -50,6 +52,7 @@ def _gather_op(
             gradient=gradient_in(GATHERS, name),
             fallible=fallible,
             numpy=numpy,
+            positions=positions,
             samples=samples,
         )
     )
@@ -94,6 +97,7 @@ _gather_op(
     ),
     (np.take,),
     fallible=True,
+    positions=lambda attributes: [(1, attributes["axis"])],
 )
 _gather_op(
     "gather",
@@ -107,6 +111,7 @@ _gather_op(
         Sample((Draw((3, 4)), Draw((0,), "i64")), {"axes": (0,)}),
     ),
     fallible=True,
+    positions=lambda attributes: [(1 + at, axis) for at, axis in enumerate(attributes["axes"])],
 )
 
 # ---- by truth

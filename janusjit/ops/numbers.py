@@ -17,11 +17,11 @@ import numpy as np
 
 from janusjit.ir.types import TensorType
 from janusjit.ops.elementwise import E, floor_division, like
-from janusjit.ops.emitter import Scalar
+from janusjit.ops.emitter import NumPyEmitter, Scalar
 from janusjit.ops.gradients_elementwise import ELEMENTWISE, NUMBERS
 from janusjit.ops.logic import right_shift
-from janusjit.ops.registry import Attributes, Checked, Elementwise, Gradient, Op, declare, gradient_in
-from janusjit.ops.samples import Draw, Sample
+from janusjit.ops.registry import OPS, ZERO, Attributes, Checked, Elementwise, Gradient, Op, declare, gradient_in
+from janusjit.ops.samples import Draw, Exactly, Sample
 from janusjit.ops.type_rules import TypeRuleError
 
 I64_MINIMUM = -(2**63)
@@ -287,3 +287,38 @@ for _name, _function in MATH.items():
         implements=(getattr(math, _name),),
         gradient=ELEMENTWISE["power" if _function == "pow" else _function],
     )
+
+# ---- whether an op can be done
+
+
+def _is_defined(e: E, *inputs: Scalar, of: str) -> Scalar:
+    lowering = OPS[of].lowering
+    assert isinstance(lowering, Checked)
+    return lowering.scalar(e, *inputs)[1]
+
+
+def _is_defined_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+    OPS[attributes["of"]].infer(inputs, {})
+    return (TensorType("bool"),)
+
+
+def _eager_is_defined(*inputs: Any, of: str) -> Any:
+    with np.errstate(all="ignore"):
+        return np.asarray(_is_defined(NumPyEmitter(), *map(np.asarray, inputs), of=of))[()]
+
+
+declare(
+    Op(
+        name="is_defined",  # of a checked op: whether its guard would hold
+        family="numbers",
+        eager=_eager_is_defined,
+        infer=_is_defined_rule,
+        lowering=Elementwise(_is_defined),
+        gradient=ZERO,
+        samples=(
+            Sample((Exactly(np.int64(2**63 - 1)), Draw((), "i64", 0, 3)), {"of": "checked_add"}),
+            Sample((Draw(()), Exactly(np.float64(0.0))), {"of": "float_divide"}),
+            Sample((Draw((), "i64", 1, 5), Draw((), "i64", 1, 5)), {"of": "checked_multiply"}),
+        ),
+    )
+)

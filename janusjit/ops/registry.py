@@ -17,6 +17,7 @@ from janusjit.ops.samples import Sample
 Attributes = Mapping[str, Any]
 TypeRule = Callable[[tuple[TensorType, ...], Attributes], tuple[TensorType, ...]]
 FallibleRule = Callable[[tuple[TensorType, ...], Attributes], bool]
+PositionsRule = Callable[[Attributes], list[tuple[int, int]]]
 
 
 class Lowering:
@@ -168,6 +169,9 @@ class Op:
         It has an effect or an identity: two nodes are never one, none is dropped, moved or computed beforehand.
     numpy : tuple of callables
         The functions outside janusjit that the op implements.
+    positions : callable or None
+        ``positions(attributes)`` gives pairs ``(index, axis)``: the op fails if, and only if, an element of its input
+        ``index`` is no position on ``axis`` of its first input.
     samples : tuple of Sample
         Calls that are defined: for tests, gradient checks and the documentation.
     gradient : Gradient
@@ -186,6 +190,7 @@ class Op:
     fallible: bool | FallibleRule = False
     stateful: bool = False
     numpy: tuple[Callable[..., Any], ...] = ()
+    positions: PositionsRule | None = None
     gradient: Gradient
 
     def may_fail(self, inputs: tuple[TensorType, ...], attributes: Attributes) -> bool:

@@ -168,6 +168,7 @@ declare(
         lowering=Structured(),
         gradient=GRADIENTS["update_take"],
         fallible=True,
+        positions=lambda attributes: [(2 + at, axis) for at, axis in enumerate(attributes["axes"])],
         numpy=(np.add.at,),
         samples=tuple(
             Sample(inputs, {"axes": axes, "accumulate": accumulate})

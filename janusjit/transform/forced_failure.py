@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from janusjit.ir.boxes import ConstantBox, SequenceBox
+from janusjit.ir.boxes import ChoiceBox, ConstantBox, SequenceBox
 from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.types import BOOL
 
@@ -51,6 +51,8 @@ def _stands_for_a_guard(node: Node) -> bool:
     if not isinstance(result, SequenceBox) or not result.items:
         return False
     first = result.items[0]
+    if isinstance(first, ChoiceBox):
+        return True
     return isinstance(first, ConstantBox) and getattr(first.value, "guard", None) is not None
 
 

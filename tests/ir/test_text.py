@@ -100,6 +100,7 @@ def training_step() -> Graph:
                     bx.ObjectBox(Net, (("w", array),), key=4), bx.ScalarBox(4, "int"), bx.ConstantBox((1, math.nan))
                 ),
                 bx.DeleteItem(bx.PlaceBox(self_place), bx.ConstantBox(None)),
+                bx.DeleteItem(bx.PlaceBox(self_place), bx.ChoiceBox(4, (1, "two"))),
                 bx.ListAppend(bx.PlaceBox(self_place), bx.ViewBox(0, array, key=7)),
                 bx.ReplaceContents(
                     bx.PlaceBox(self_place), (bx.ConstantBox(1.5), bx.DictBox(((bx.ConstantBox("a"), array),)))

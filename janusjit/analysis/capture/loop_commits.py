@@ -3,25 +3,35 @@
 Owns `commit_turns`, which makes a guard that fails inside a long loop leave the graph with the state at the begin of
 the present turn, instead of discarding all turns. Invariant: the state at a turn's begin is what the loop carries, so
 it is there unchanged until the turn's last guard has held; but for random number generators, which are put back.
+
+An operation that can fail is asked first whether it would (`_conditions`): a checked op of numbers, and what takes
+positions. Others (a decomposition, a draw) still discard the loop.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Iterator
 
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_dimensions import size_value
 from janusjit.analysis.capture.random_states import drawn_states
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import State
 from janusjit.analysis.capture.suspension import suspend
 from janusjit.analysis.core import Instruction
 from janusjit.errors import CaptureFailure
-from janusjit.ir.graph import Node, Region
+from janusjit.ir.boxes import ChoiceBox, ConstantBox, ExitRecipe, SequenceBox
+from janusjit.ir.graph import Node, Region, Value
+from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import INT
+from janusjit.ops import OPS
+from janusjit.ops.registry import Checked, Op
 
 #: loops that made at least this many trips are long
 LONG = 64
-#: guards times variables, at most: each guard has code of its own that hands over the variables
+#: guards times variables, at most, where each guard needs code of its own that hands over the variables
 _BUDGET = 1_000
 
 
@@ -43,49 +53,122 @@ def commit_turns(machine: Machine, instruction: Instruction, region: Region, hea
         return
     states = drawn_states(machine, region)
     guards = list(_guards(region))
-    if states is None or not guards or len(guards) * (1 + len(region.parameters)) > _BUDGET:
+    if states is None or not guards:
         return
     region.nodes[:0] = saves = [Node("random.save", (a,), (INT,), dict(t), instruction.span) for a, t in states]
     restores = [Node("random.restore", (s.inputs[0], s.result), (), dict(s.attributes), s.span) for s in saves]
+    leaving = _Leaving(machine, instruction, header, restores)
     kept = machine.state, machine.region, machine.span, machine.site
     try:
-        for inside, node in guards:
-            machine.state, machine.region = header.fork(), Region()
-            machine.region.nodes += [Node(r.op, r.inputs, (), dict(r.attributes), r.span) for r in restores]
-            machine.span, machine.site = instruction.span, instruction.site
-            _leave(machine, instruction, inside, node)
+        shared = leaving.shared([node.guard for _, node in guards], kept[1])
+        if shared is None and len(guards) * (1 + len(region.parameters)) > _BUDGET:
+            return
+        for number, (inside, node) in enumerate(guards):
+            arm = leaving.alone(node.guard) if shared is None else leaving.arm(shared, number)
+            _leave(machine, arm, inside, node)
     except CaptureFailure:
         return  # a variable that Python could not be given: the guards that are left discard the whole loop
     finally:
         machine.state, machine.region, machine.span, machine.site = kept
 
 
+class _Leaving:
+    """Makes the exits of a loop that leave for the begin of the present turn."""
+
+    def __init__(self, machine: Machine, instruction: Instruction, header: State, restores: list[Node]) -> None:
+        self._machine, self._instruction, self._header = machine, instruction, header
+        self._restores = restores
+
+    def alone(self, guard: InGraphGuard | None) -> Region:
+        """Return an exit for one guard."""
+        machine = self._machine
+        machine.state, machine.region = self._header.fork(), Region()
+        machine.region.nodes += self._copied(self._restores)
+        machine.span, machine.site = self._instruction.span, self._instruction.site
+        with contextlib.suppress(Terminated):
+            raise suspend(machine, "guard", self._instruction, "", "", guard=guard)
+        return machine.region
+
+    def shared(self, guards: list[InGraphGuard | None], outer: Region) -> Node | None:
+        """Return the exit of all guards, lacking its last operand, the guard's number; None if they need their own.
+
+        Constants it needs are put before the loop.
+        """
+        first = self.alone(guards[0])
+        *others, leaving = first.nodes[len(self._restores) :]
+        recipe = leaving.attributes["recipe"]
+        if any(node.op != "constant" for node in others) or not isinstance(recipe.result, SequenceBox):
+            return None
+        outer.nodes += others
+        point, *state = recipe.result.items
+        assert isinstance(point, ConstantBox)
+        points = tuple(point.value.failed_by(guard) for guard in guards)
+        result = SequenceBox(tuple, (ChoiceBox(len(leaving.inputs), points), *state))
+        attributes = {**leaving.attributes, "recipe": ExitRecipe(result, recipe.effects)}
+        return Node("exit", leaving.inputs, (), attributes, leaving.span)
+
+    def arm(self, shared: Node, number: int) -> Region:
+        """Return the way to a shared exit for guard ``number``."""
+        which = Node("constant", (), (INT,), {"value": number, "dtype": "i64"}, shared.span)
+        arm = Region()
+        arm.nodes += [*self._copied(self._restores), which]
+        arm.nodes.append(Node("exit", (*shared.inputs, which.result), (), dict(shared.attributes), shared.span))
+        return arm
+
+    def _copied(self, nodes: list[Node]) -> list[Node]:
+        return [Node(node.op, node.inputs, (), dict(node.attributes), node.span) for node in nodes]
+
+
 def _is_long(machine: Machine, instruction: Instruction) -> bool:
-    """Whether a loop makes many trips: as far as the profile knows, or since it is running now."""
+    """Whether a loop makes many trips: as far as the profile knows, or since no turn of it was the last one yet."""
     trips = machine.profile.trips(machine.frame.code, instruction.site)
-    return bool(trips.maximum >= LONG or (machine.externals.resumed and trips.loops == 0))
+    return bool(trips.maximum >= LONG or trips.loops == 0)
 
 
 def _guards(region: Region) -> Iterator[tuple[Region, Node]]:
-    """Yield the guards in a region and the regions inside it, each with its own region."""
+    """Yield the guards in a region and the regions inside it, and what can be asked first, each with its region."""
     for node in region.nodes:
-        if node.op in ("guard", "fail"):
+        if node.op in ("guard", "fail") or (node.guard is not None and _can_be_asked(OPS[node.op])):
             yield region, node
         for inner in node.regions:
             yield from _guards(inner)
 
 
-def _leave(machine: Machine, instruction: Instruction, region: Region, node: Node) -> None:
-    """Put a branch to an exit in the place of a guard."""
-    arm = machine.region
-    try:
-        raise suspend(machine, "guard", instruction, "", "", guard=node.guard)
-    except Terminated:
-        pass
+def _can_be_asked(op: Op) -> bool:
+    return op.positions is not None or isinstance(op.lowering, Checked)
+
+
+def _leave(machine: Machine, arm: Region, region: Region, node: Node) -> None:
+    """Put a branch to an exit in the place of a guard, or before an operation that can fail."""
     position = region.nodes.index(node)
     if node.op == "fail":
         region.nodes[position:] = arm.nodes
         return
+    if node.op == "guard":
+        region.nodes[position] = _branch(node.inputs[0], arm, node)
+        return
+    condition = _condition(machine, node)
+    region.nodes[position:position] = [*machine.region.nodes, _branch(condition, arm, node)]
+
+
+def _condition(machine: Machine, node: Node) -> Value:
+    """Emit, into a region of its own, the condition under which an operation can be done."""
+    op = OPS[node.op]
+    machine.region, machine.span = Region(), node.span
+    if op.positions is None:
+        return machine.emit("is_defined", *node.inputs, of=node.op)
+    conditions = []
+    for number, axis in op.positions(node.attributes):
+        index, size = node.inputs[number], size_value(machine, node.inputs[0].type.shape[axis])
+        not_below = machine.emit("greater_equal", index, machine.emit("negative", size))
+        inside = machine.emit("logical_and", not_below, machine.emit("less", index, size))
+        axes = tuple(range(inside.type.rank))
+        conditions.append(machine.emit("all", inside, axes=axes, keepdims=False) if axes else inside)
+    return functools.reduce(lambda one, other: machine.emit("logical_and", one, other), conditions)
+
+
+def _branch(condition: Value, arm: Region, node: Node) -> Node:
+    """Return the branch that goes on if a condition holds, and else leaves the graph."""
     going = Region()
     going.nodes.append(Node("yield", span=node.span))
-    region.nodes[position] = Node("if", node.inputs, (), {}, node.span, (going, arm))
+    return Node("if", (condition,), (), {}, node.span, (going, arm))

@@ -109,6 +109,13 @@ def _constant(exit_: Exit, box: kinds.ConstantBox) -> ir.Value:
     return exit_.object(box.value)
 
 
+def _choice(exit_: Exit, box: kinds.ChoiceBox) -> ir.Value:
+    api, builder, operand = exit_.frame.api, exit_.builder, exit_.operands[box.operand]
+    assert isinstance(operand, Scalar)
+    entries = api.reserve(builder, box.objects)
+    return builder.load(builder.gep(entries, [operand.value], source_etype=POINTER), typ=POINTER)
+
+
 def _place(exit_: Exit, box: kinds.PlaceBox) -> ir.Value:
     return exit_.places.read(box.place).value
 
@@ -225,6 +232,7 @@ def _call(exit_: Exit, box: kinds.CallBox) -> ir.Value:
 
 _EMITTERS: Mapping[type[kinds.Box], Callable[[Exit, Any], ir.Value]] = {
     kinds.ConstantBox: _constant,
+    kinds.ChoiceBox: _choice,
     kinds.PlaceBox: _place,
     kinds.ScalarBox: _scalar,
     kinds.ArrayBox: _array,

@@ -6,6 +6,7 @@ the value they become, into which a terminator copies what was not computed ther
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +18,7 @@ from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.values import Operand, PythonEmitter, Scalar, register_type
 from janusjit.backend.plan import NodeStep, RegionStep, Step
 from janusjit.backend.storage import Placement, Transfer
+from janusjit.ir.boxes import ChoiceBox, SequenceBox
 from janusjit.ir.graph import Graph, Node, Value
 
 
@@ -51,6 +53,15 @@ class Lowering(Protocol):
 
 
 @dataclass
+class _SharedExit:
+    """An exit that several nodes lead to, which differ in the last operand only."""
+
+    node: Node
+    join: _Join
+    left: int
+
+
+@dataclass
 class _Join:
     """A block that several terminators branch to, with a phi for each scalar."""
 
@@ -77,6 +88,8 @@ class ControlFlow:
     def __init__(self, lowering: Lowering) -> None:
         self._lowering = lowering
         self._joins: dict[str, list[_Join]] = {"yield": [], "continue": [], "break": []}
+        self._ways: Counter[ExitKey] = Counter(map(_exit_key, filter(_is_shared, lowering.graph.walk())))
+        self._shared: dict[ExitKey, _SharedExit] = {}
 
     def lower(self, step: RegionStep) -> None:
         """Emit an ``if`` or a ``loop``."""
@@ -112,6 +125,7 @@ class ControlFlow:
         self._enter(head, region.parameters)
         with lowering.memory.scope():
             lowering.lower_steps(step.bodies[0])
+        self._lower_shared_exits()
         self._joins["continue"].pop()
         self._joins["break"].pop()
         self._enter(after, node.results)
@@ -155,5 +169,42 @@ class ControlFlow:
 
     def _lower_exit(self, node: Node) -> None:
         lowering = self._lowering
-        operands = exit_operands(lowering.memory, lowering.graph, lowering.operand, node)
-        self._lowering.python.emit_exit(self._lowering.builder, node.attributes["recipe"], operands)
+        if not _is_shared(node):
+            operands = exit_operands(lowering.memory, lowering.graph, lowering.operand, node)
+            lowering.python.emit_exit(lowering.builder, node.attributes["recipe"], operands)
+            return
+        key = _exit_key(node)
+        shared = self._shared.get(key)
+        if shared is None:
+            block = lowering.builder.append_basic_block("leave")
+            shared = self._shared[key] = _SharedExit(node, _Join.of(block, node.inputs[-1:]), self._ways[key])
+        shared.left -= 1
+        shared.join.come_from(lowering.builder, self._scalars(node.inputs[-1:]))
+
+    def _lower_shared_exits(self) -> None:
+        """Emit the exits all ways to which have been emitted, at the end of a loop.
+
+        The innermost loop around all ways to an exit is where what the exit hands over is in reach, and nothing that
+        was computed on one of the ways.
+        """
+        lowering, builder = self._lowering, self._lowering.builder
+        for shared in [shared for shared in self._shared.values() if shared.left == 0]:
+            shared.left = -1
+            with builder.goto_block(shared.join.block), lowering.memory.scope():
+                operands = exit_operands(lowering.memory, lowering.graph, lowering.operand, shared.node)
+                (which,) = shared.join.phis
+                operands[-1] = Scalar("i64", which)
+                lowering.python.emit_exit(builder, shared.node.attributes["recipe"], operands)
+
+
+ExitKey = tuple[int, tuple[Value, ...]]
+
+
+def _is_shared(node: Node) -> bool:
+    recipe = node.attributes.get("recipe")
+    result = getattr(recipe, "result", None)
+    return isinstance(result, SequenceBox) and bool(result.items) and isinstance(result.items[0], ChoiceBox)
+
+
+def _exit_key(node: Node) -> ExitKey:
+    return id(node.attributes["recipe"]), node.inputs[:-1]
