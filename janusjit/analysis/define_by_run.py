@@ -1,8 +1,8 @@
 """Gradients outside compiled code: functions are run on values that record what is done to them.
 
-Owns `Traced` and `Recording`. Invariants: each operation is done on real values at once, by the op's own eager
-function, and recorded by the model that capture uses for it, so an operation means the same in both; a recording
-belongs to one thread and ends with the outermost gradient.
+Owns `Traced` and `Recording`. Invariant: each operation is recorded by the model that capture uses for it, over a
+machine that does it at once, so an operation means the same in both; a recording belongs to one thread and ends with
+the outermost gradient; a write of differentiated values into what cannot hold them is an error.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import contextlib
 import dataclasses
 import operator
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 import janusjit.analysis.capture.autograd_programs  # noqa: F401 - registers itself
 from janusjit.analysis.capture import arrays, attributes, containers, operators
-from janusjit.analysis.capture.calls import call
-from janusjit.analysis.capture.externals import Externals
+from janusjit.analysis.capture.calls import invoke
 from janusjit.analysis.capture.gradients import differentiate
-from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import length
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
-from janusjit.analysis.capture.state import ControlEntry, DictObject, Frame, Instance, ListObject
+from janusjit.analysis.capture.state import DictObject, Instance, ListObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -33,73 +31,43 @@ from janusjit.analysis.capture.values import (
     Known,
     Reference,
     Scalar,
+    SliceValue,
     TupleValue,
 )
-from janusjit.analysis.core import Block, FunctionCore, Parameters
 from janusjit.analysis.differentiated import EAGER, Differentiated
-from janusjit.errors import CaptureFailure, JanusError
-from janusjit.ir.dims import Symbol, evaluate
-from janusjit.ir.graph import Graph, Node, Value
-from janusjit.ir.relaxations import Relaxations
-from janusjit.ir.types import TensorType, dtype_name
-from janusjit.ops import OPS
-from janusjit.ops.indexing import evaluate_attributes
-from janusjit.profiler.profile import Profile
-from janusjit.spans import UNKNOWN_SPAN
+from janusjit.analysis.eager_machine import EagerMachine, GradientError
+from janusjit.analysis.recorded_code import RecordingTwins
+from janusjit.analysis.stored_values import StoredValues
+from janusjit.analysis.twin import RECORDING
+from janusjit.errors import CaptureFailure
+from janusjit.ir.graph import Value
+
+__all__ = ["GradientError", "Recording", "Traced", "active"]
 
 _state = threading.local()
-
-
-class GradientError(JanusError):
-    """Something was done to a value being differentiated that has no gradient rule, or cannot be recorded.
-
-    Parameters
-    ----------
-    code, message : str
-        As of any `JanusError`.
-    """
 
 
 class Recording:
     """The operations of one gradient, nested ones included, and their values."""
 
     def __init__(self) -> None:
-        self.graph = Graph("gradient")
-        externals = Externals(self.graph, Relaxations(), frozenset(), lambda: UNKNOWN_SPAN)
-        self.machine = Machine(self.graph, externals, Profile(), Relaxations(), {}, HostSites())
-        core = FunctionCore(
-            "gradient", "gradient", Parameters(), Block(), "function", frozenset(), (), [], UNKNOWN_SPAN
-        )
-        self.machine.state.frames.append(Frame(core, {}, None, {}, {}, [ControlEntry(core.body)]))
-        self.values: dict[Value, Any] = {}
-        self.sizes: dict[Symbol, int] = {}
-        self._done = 0
-        self._inputs = 0
+        self.machine = EagerMachine()
+        self.ended = False
+        self.stored = StoredValues(self.plain)
+        self._plain: dict[int, Any] = {}
+        self._lifted: list[tuple[np.ndarray[Any, Any], ArrayValue, Value]] = []
 
     # ------------------------------------------------------------------ values
-
-    def input(self, value: Any) -> Value:
-        """Return the graph value of a real array or number."""
-        array = np.asarray(value)
-        name = dtype_name(array.dtype)
-        if name is None:
-            raise GradientError("autodiff.dtype", f"arrays of {array.dtype} have no gradients here")
-        made = Value(TensorType(name, array.shape), self.graph.body, self._inputs)
-        self._inputs += 1
-        self.values[made] = array
-        return made
 
     def abstract(self, value: Any) -> AbstractValue:
         """Return the abstract value of anything a function is called with."""
         kind = type(value)
         if isinstance(value, Traced):
-            if value.recording is not self:
-                raise GradientError("autodiff.escaped", "a value of another gradient is used: it has ended")
-            return value.abstract
-        if kind is np.ndarray:
-            return arrays.new_array(self.machine, self.input(value))
-        if isinstance(value, np.generic) and dtype_name(value.dtype) is not None:
-            return Scalar(self.input(value), f"numpy.{dtype_name(value.dtype)}", sample=value)
+            return value.abstract if value.recording is self else self.abstract(value.value)
+        if kind is np.ndarray and value.dtype != object:
+            made = arrays.new_array(self.machine, self.machine.input(value))
+            self._lifted.append((value, made, arrays.read(self.machine, made)))
+            return made
         if isinstance(value, tuple):
             return TupleValue(tuple(map(self.abstract, value)), kind)
         if kind is list:
@@ -123,6 +91,8 @@ class Recording:
             return tuple(items) if value.type_ is tuple else value.type_._make(items)  # type: ignore[attr-defined]
         if isinstance(value, Known):
             return value.value
+        if isinstance(value, SliceValue):
+            return slice(*(self.python(part, wrap) for part in (value.start, value.stop, value.step)))
         if isinstance(value, BuiltinMethod):
             return lambda *args, **kwargs: self.call(value, args, kwargs)
         if isinstance(value, Reference):
@@ -142,8 +112,13 @@ class Recording:
         raise GradientError("autodiff.result", f"{type(item).__name__} has no form outside compiled code")
 
     def traced(self, value: AbstractValue) -> Any:
-        """Return an abstract value as the function being run sees it."""
-        return self.python(value, lambda part: Traced(self, part))
+        """Return an abstract value as the function being run sees it: what is no float is plain."""
+        return self.python(value, self._traced)
+
+    def _traced(self, value: AbstractValue) -> Any:
+        if isinstance(value, ArrayValue) and not value.type.is_float:
+            return self._concrete(value)
+        return Traced(self, value)
 
     def concrete(self, value: AbstractValue) -> Any:
         """Return an abstract value as plain NumPy and Python objects."""
@@ -151,22 +126,35 @@ class Recording:
 
     def _concrete(self, value: AbstractValue) -> Any:
         if isinstance(value, ArrayValue):
-            found = arrays.read(self.machine, value)
-            self.evaluate()
-            return np.array(self.values[found])
+            return np.array(self.machine.values[arrays.read(self.machine, value)])
         assert isinstance(value, Scalar)
-        self.evaluate()
-        number = np.asarray(self.values[value.value])[()]
+        number = np.asarray(self.machine.values[value.value])[()]
         return number if value.kind.startswith("numpy.") else number.item()
+
+    def constant(self, array: np.ndarray[Any, Any]) -> Traced:
+        """Return an array that nothing else refers to as one that may come to hold differentiated values."""
+        return Traced(self, arrays.new_array(self.machine, self.machine.input(array)))
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is being differentiated, or is a list or tuple of such."""
+        return isinstance(value, Traced) or (isinstance(value, list | tuple) and any(map(self.holds, value)))
+
+    def depends(self, value: AbstractValue) -> bool:
+        """Whether a gradient may flow through an array or number."""
+        if isinstance(value, ArrayValue):
+            return arrays.read(self.machine, value) in self.machine.activity
+        return isinstance(value, Scalar) and value.value in self.machine.activity
 
     # ------------------------------------------------------------------ operations
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[Machine]:
         """Record operations; what capture cannot follow is an error of the user's here."""
+        machine, before = self.machine, len(self._lifted)
+        depth = len(machine.state.frames)
         try:
-            yield self.machine
-            self.evaluate()
+            yield machine
+            self._write_back(before)
         except PythonRaise as raised:
             raise _real_exception(raised) from None
         except CaptureFailure as failure:
@@ -174,47 +162,89 @@ class Recording:
             raise GradientError("autodiff.unsupported", f"no gradient can be recorded: {text}") from failure
         except (Terminated, PoisonUsed, Unmergeable) as signal:
             raise GradientError("autodiff.unsupported", "no gradient can be recorded of this operation") from signal
+        finally:
+            del machine.state.frames[depth:]
+            del self._lifted[before:]
+
+    def _write_back(self, start: int) -> None:
+        """Do to plain arrays what was done to them as operands."""
+        for array, lifted, value in self._lifted[start:]:
+            written = arrays.read(self.machine, lifted)
+            if written is value:
+                continue
+            if written in self.machine.activity:
+                raise TypeError(_LOST)
+            np.copyto(array, self.machine.values[written])
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Record the call of a function or method that capture has a model of."""
+        """Record the call of a function or method that capture can follow."""
+        try:
+            return self._recorded_call(function, args, kwargs)
+        except GradientError as error:
+            if error.code != "autodiff.unsupported" or self._any_depends((*args, *kwargs.values())):
+                raise
+            if isinstance(function, BuiltinMethod):
+                return self._plain_method_call(function, args, kwargs)
+            return self.plain_call(function, args, kwargs)
+
+    def _plain_method_call(self, method: BuiltinMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        owner, name = self.traced(method.owner), method.name
+        if owner.recording.depends(owner.abstract):
+            raise GradientError("autodiff.unsupported", f"no gradient can be recorded: .{name}() has no rule")
+
+        def called(array: Any, *rest: Any, **named: Any) -> Any:
+            return getattr(array, name)(*rest, **named)
+
+        return self.plain_call(called, (owner, *args), kwargs)
+
+    def _any_depends(self, values: Iterable[Any]) -> bool:
+        return any(
+            self._any_depends(value)
+            if isinstance(value, list | tuple)
+            else isinstance(value, Traced) and self.depends(value.abstract)
+            for value in values
+        )
+
+    def _recorded_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.recording() as machine:
             target = function if isinstance(function, AbstractValue) else Known(function)
+            if isinstance(getattr(function, "__self__", None), np.ufunc):
+                target = BuiltinMethod(Known(function.__self__), function.__name__)
             positional = [self.abstract(argument) for argument in args]
             named = [(name, self.abstract(argument)) for name, argument in kwargs.items()]
-            result = call(machine, target, positional, named, None)
-            if result is None:
-                raise machine.unsupported("autodiff.unsupported", "call", "it is followed in compiled code only")
-            found = result
+            found = invoke(machine, target, positional, named)
         return self.traced(found)
 
-    def evaluate(self) -> None:
-        """Do what has been recorded since the last time."""
-        nodes = self.graph.body.nodes
-        while self._done < len(nodes):
-            self._do(nodes[self._done])
-            self._done += 1
+    def plain_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function that has no model with the plain arrays of values that no gradient flows through."""
+        copies: list[tuple[Traced, Any, Any]] = []
 
-    def _do(self, node: Node) -> None:
-        inputs = [self.values[value] for value in node.inputs]
-        if node.op == "guard":
-            if not inputs[0]:
-                raise GradientError(node.guard.code, f"{node.guard.subject}: expected {node.guard.expected}")
-            return
-        if node.op == "bind_dim":
-            self.sizes[node.attributes["symbol"]] = int(inputs[0])
-            return
-        if node.op == "dim":
-            self.values[node.result] = np.int64(evaluate(node.attributes["dim"], self.sizes))
-            return
-        if node.op not in OPS:
-            raise GradientError("autodiff.unsupported", f"{node.op} is followed in compiled code only")
-        with np.errstate(all="ignore"):
-            results = OPS[node.op].eager(*inputs, **evaluate_attributes(node.attributes, self.sizes))
-        several = results if isinstance(results, tuple) else (results,)
-        if isinstance(bound := node.attributes.get("symbol"), Symbol):
-            self.sizes[bound] = len(several[0])
-        for value, result in zip(node.results, several, strict=True):
-            self.values[value] = np.asarray(result, value.type.numpy_dtype)
+        def plain(value: Any) -> Any:
+            if isinstance(value, Traced):
+                copies.append((value, value.value, value.value))
+                return copies[-1][1]
+            return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+        result = function(*map(plain, args), **{name: plain(value) for name, value in kwargs.items()})
+        for traced, given, before in copies:
+            if result is given:
+                result = traced
+            elif isinstance(result, np.ndarray) and np.may_share_memory(result, given):
+                raise GradientError("autodiff.unsupported", f"{function!r} returns a view of what may be written")
+            if not np.array_equal(given, before, equal_nan=True):
+                traced[...] = given
+        return result
+
+    def plain(self, value: Any) -> Any:
+        """Return the plain value of a differentiated one; a whole array's is one object."""
+        if not isinstance(value, Traced):
+            return value
+        if isinstance(value.abstract, ArrayValue) and not value.abstract.path:
+            return self._plain.setdefault(value.abstract.storage, value.value)
+        return value.value
+
+
+_LOST = "differentiated values are written into an array from outside: pass it as an argument, or make it inside"
 
 
 def _real_exception(raised: PythonRaise) -> BaseException:
@@ -235,26 +265,91 @@ def _run(function: Differentiated, args: tuple[Any, ...], kwargs: dict[str, Any]
     outer = active()
     recording = Recording() if outer is None else outer
     _state.recording = recording
+    operands = Operands(recording)
+    called = TWINS.substitute(function.function)
 
     def run(given: list[AbstractValue], named: dict[str, AbstractValue]) -> AbstractValue:
         passed = kwargs | {name: recording.traced(value) for name, value in named.items()}
-        result = function.function(*map(recording.traced, given), **passed)
-        recording.evaluate()
-        return recording.abstract(result)
+        return recording.abstract(called(*map(recording.traced, given), **passed))
 
     try:
+        positional, named = operands.of(function, args, kwargs)
         with recording.recording() as machine:
-            # other keywords are passed on as they are
-            named = {name: recording.abstract(kwargs[name]) for name in function.names if name in kwargs}
-            result = differentiate(machine, function, [recording.abstract(argument) for argument in args], named, run)
+            result = differentiate(machine, function, positional, named, run)
+            recording.machine.evaluate()
         return recording.concrete(result) if outer is None else recording.traced(result)
     finally:
         _state.recording = outer
+        operands.write_back(nested=outer is not None)
+        if outer is None:
+            recording.ended = True
+            recording.stored.settle()
+
+
+class Operands:
+    """What a gradient function is called with.
+
+    Arrays that it does not differentiate by may be written: they get what was written when the gradient is done.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._arrays: dict[int, tuple[np.ndarray[Any, Any], ArrayValue, Value]] = {}
+
+    def of(
+        self, function: Differentiated, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[AbstractValue], dict[str, AbstractValue]]:
+        """Return the abstract values of the positional arguments, and of those that are differentiated by name."""
+        own = len(args) - function.seeded
+        chosen = function.chosen(own, frozenset(kwargs))
+        places = {place + (own if place < 0 else 0) + function.seeded for place in chosen if isinstance(place, int)}
+        if function.seeded:
+            places.add(0)
+        abstract = self._recording.abstract
+        positional = [abstract(item) if i in places else self._passed(item) for i, item in enumerate(args)]
+        return positional, {name: abstract(kwargs[name]) for name in function.names if name in kwargs}
+
+    def _passed(self, value: Any) -> AbstractValue:
+        """Return what is not differentiated by: as it is, but for arrays that may come to hold what is."""
+        if isinstance(value, Traced):
+            return self._recording.abstract(value)
+        if type(value) is not np.ndarray or value.dtype not in (np.float64, np.float32):
+            return Known(value)
+        if id(value) not in self._arrays:
+            made = self._recording.constant(value).abstract
+            assert isinstance(made, ArrayValue)
+            self._arrays[id(value)] = (value, made, arrays.read(self._recording.machine, made))
+        return self._arrays[id(value)][1]
+
+    def write_back(self, nested: bool) -> None:
+        """Write into the arrays that were passed what was written.
+
+        Raises
+        ------
+        GradientError
+            If such an array shares memory with another one that was passed.
+        TypeError
+            If this is part of another gradient, which would not see what was written.
+        """
+        machine = self._recording.machine
+        for array, passed, before in self._arrays.values():
+            written = arrays.read(machine, passed)
+            if written is before:
+                continue
+            if nested and written in machine.activity:
+                raise TypeError(_LOST)
+            others = (other for other, *_ in self._arrays.values() if other is not array)
+            if any(np.may_share_memory(array, other) for other in others):
+                raise GradientError("autodiff.overlap", "an array was written, and another argument is part of it")
+            np.copyto(array, machine.values[written])
 
 
 EAGER.append(_run)
 
 # ---------------------------------------------------------------------- what functions see
+
+TWINS = RecordingTwins(active)
+RECORDING.append(lambda profile: RecordingTwins(active, profile))
 
 _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
@@ -285,10 +380,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if "out" in kwargs:
-            (out,) = kwargs["out"]
-            if not isinstance(out, Traced):
-                raise TypeError("out= is an array that is not being differentiated: the gradient would be lost")
-            kwargs["out"] = out
+            kwargs["out"] = kwargs["out"][0] if len(kwargs["out"]) == 1 else kwargs["out"]
         function: Any = ufunc if method == "__call__" else getattr(ufunc, method)
         return self.recording.call(function, inputs, kwargs)
 
@@ -296,14 +388,21 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return self.recording.call(function, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._depends():
+            return np.array(self.value, *args, **kwargs)
         raise TypeError("an array of values that are being differentiated: use np.stack, or np.array in compiled code")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         recording = self.recording
-        with recording.recording() as machine:
-            found = attributes.get_attribute(machine, self.abstract, name)
+        try:
+            with recording.recording() as machine:
+                found = attributes.get_attribute(machine, self.abstract, name)
+        except GradientError:
+            if self._depends() or callable(getattr(np.ndarray, name, None)):
+                raise
+            return getattr(self.value, name)
         return recording.traced(found)
 
     def __getitem__(self, index: Any) -> Any:
@@ -336,7 +435,13 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def __int__(self) -> int:
         return int(self.value)
 
+    def _depends(self) -> bool:
+        """Whether it may not be taken for a plain value."""
+        return not self.recording.ended and self.recording.depends(self.abstract)
+
     def __float__(self) -> float:
+        if not self._depends():
+            return float(self.value)
         raise TypeError("float() of a value being differentiated loses its gradient: see janusjit.stop_gradient")
 
     def __repr__(self) -> str:

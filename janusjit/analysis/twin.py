@@ -72,6 +72,10 @@ def _plain(function: Any) -> FunctionType:
     return function
 
 
+#: set by `janusjit.analysis.define_by_run`: the twins of functions that run while a gradient is recorded
+RECORDING: list[Callable[[Profile], Twins]] = []
+
+
 class Twins:
     """The twins that write to one profile, by code object; None where there can be none.
 
@@ -88,6 +92,7 @@ class Twins:
         self.replacement = replacement
         self.mode = Mode(probes=True, original_functions=True, replaces=replacement is not None)
         self.generated: dict[int, Generated | None] = {}
+        self._recording: Twins | None = None
         self.overloads = Overloads(self.of, lambda function: is_user_code(function.__code__))
 
     def twin(self, function: Any) -> Callable[..., Any]:
@@ -136,7 +141,9 @@ class Twins:
             return functools.partial(self.substitute(callee.func), *callee.args, **callee.keywords)
         if kind is Differentiated:
             profiled = copy.copy(callee)
-            profiled.function = self.substitute(callee.function)
+            if self._recording is None:
+                self._recording = RECORDING[0](self.profile)
+            profiled.function = self._recording.substitute(callee.function)
             return profiled
         if kind is type or kind is ABCMeta:
             return self._constructor(callee)

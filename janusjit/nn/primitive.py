@@ -15,7 +15,6 @@ from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import by_signature
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Scalar
-from janusjit.analysis.define_by_run import Traced
 
 
 def primitive(model: Callable[..., AbstractValue]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -30,9 +29,8 @@ def primitive(model: Callable[..., AbstractValue]) -> Callable[[Callable[..., An
     def register(eager: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(eager)
         def function(input: Any, *args: Any) -> Any:
-            if isinstance(input, Traced):
-                return input.recording.call(function, (input, *args), {})
-            return eager(input, *args)
+            recording = getattr(input, "recording", None)  # not by type: to nn's functions it has an array's
+            return eager(input, *args) if recording is None else recording.call(function, (input, *args), {})
 
         MODELS[function] = by_signature(model, eager.__name__)
         return function
@@ -50,7 +48,7 @@ def _model_detach(machine: Machine, input: AbstractValue) -> AbstractValue:
 
 
 def _detach(input: Any) -> Any:
-    return input.value if isinstance(input, Traced) else input
+    return input if getattr(input, "recording", None) is None else input.value
 
 
 MODELS[_detach] = by_signature(_model_detach, "detach")

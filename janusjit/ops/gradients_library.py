@@ -123,6 +123,20 @@ def _bincount_weighted(p: Pullback) -> list[Cotangent]:
     return [None, p.emit("gather", p.cotangent, p.inputs[0], axes=(0,))]
 
 
+def _linear_recurrence(p: Pullback) -> list[Cotangent]:
+    """The recurrence backwards: what comes to an element comes to the one before it, times its factor."""
+    factors, _ = p.inputs
+    axis, length = p.attributes["axis"], factors.shape[p.attributes["axis"]]
+    if length == 0:
+        return [None, None]
+    zeros = p.emit.zeros(factors.type.with_shape(tuple(1 if i == axis else d for i, d in enumerate(factors.shape))))
+    following = p.emit("concatenate", slice_along(factors, axis, 1, length - 1), zeros, axis=axis)
+    before = p.emit("concatenate", zeros, slice_along(p.result, axis, 0, length - 1), axis=axis)
+    backwards = (reversed_along(part, axis) for part in (following, p.cotangent))
+    of_terms = reversed_along(p.emit("linear_recurrence", *backwards, axis=axis), axis)
+    return [of_terms * before, of_terms]
+
+
 LIBRARY: dict[str, Gradient] = {
     "modf": _modf,
     "frexp": _frexp,
@@ -132,6 +146,7 @@ LIBRARY: dict[str, Gradient] = {
     "interp": _interp,
     "convolve": _convolve,
     "partition": _partition,
+    "linear_recurrence": _linear_recurrence,
     "maximum_accumulate": _running,
     "minimum_accumulate": _running,
     "bincount_weighted": _bincount_weighted,

@@ -1,7 +1,7 @@
 """Gradients of reductions, scans and contractions.
 
 Owns the rules, by op. Invariant: `min` and `max` share the cotangent evenly among equal extrema, as ``autograd`` does;
-`prod` has the right derivative where factors are zero; that of `cumprod` is NaN where what it divides by is zero.
+`prod` and `cumprod` have the right derivative where factors are zero.
 """
 
 from __future__ import annotations
@@ -70,7 +70,16 @@ def _cumsum(p: Pullback) -> list[Cotangent]:
 
 
 def _cumprod(p: Pullback) -> list[Cotangent]:
-    return [_cumsum_back(p.cotangent * p.result, p.attributes["axis"]) / p.inputs[0]]
+    """All factors before, times what comes back from the products behind: no factor is divided by."""
+    (x,), axis = p.inputs, p.attributes["axis"]
+    length = x.shape[axis]
+    if length == 0:
+        return [None]
+    one = p.emit.full(1, x.type.with_shape(tuple(1 if i == axis else d for i, d in enumerate(x.shape))))
+    before = p.emit("concatenate", one, slice_along(p.result, axis, 0, length - 1), axis=axis)
+    following = p.emit("concatenate", slice_along(x, axis, 1, length - 1), one, axis=axis)
+    backwards = (reversed_along(part, axis) for part in (following, p.cotangent))
+    return [before * reversed_along(p.emit("linear_recurrence", *backwards, axis=axis), axis)]
 
 
 REDUCTIONS: dict[str, Gradient] = {

@@ -96,6 +96,44 @@ for _extreme in (np.maximum, np.minimum):
         (_extreme.accumulate,),
     )
 
+# ---- linear recurrences
+
+
+def _linear_recurrence(factors: Any, terms: Any, axis: int) -> Any:
+    """Return ``s[i] = terms[i] + factors[i] * s[i - 1]`` along an axis, beginning at 0 (Kogge and Stone 1973)."""
+    a, b = (np.moveaxis(array, axis, 0).copy() for array in (factors, terms))
+    distance = 1
+    while distance < len(b):
+        b[distance:] += a[distance:] * b[:-distance].copy()
+        a[distance:] *= a[:-distance].copy()
+        distance *= 2
+    if not np.isfinite(b).all():  # products of factors that none of the terms comes to may overflow
+        a, b = (np.moveaxis(array, axis, 0).copy() for array in (factors, terms))
+        for i in range(1, len(b)):
+            b[i] += a[i] * b[i - 1]
+    return np.moveaxis(b, 0, axis)
+
+
+def _recurrence_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
+    check_arity(inputs, 2, "linear_recurrence")
+    check_same_dtype(inputs, "linear_recurrence")
+    check_equal_shapes(inputs[0].shape, inputs[1].shape, "the inputs of linear_recurrence")
+    check_axis(attributes["axis"], inputs[0].rank)
+    return (inputs[0],)
+
+
+_library_op(
+    "linear_recurrence",
+    _linear_recurrence,
+    _recurrence_rule,
+    tuple(
+        Sample((Draw(shape, dtype), Draw(shape, dtype)), {"axis": axis})
+        for dtype in ("f64", "f32")
+        for shape, axis in (((5,), 0), ((2, 3, 4), 1), ((0, 2), 0), ((1,), 0))
+    ),
+    sums=True,
+)
+
 # ---- interpolation and convolution
 
 

@@ -47,6 +47,10 @@ class Activity:
     def __contains__(self, value: Value) -> bool:
         return value in self._active
 
+    def add(self, value: Value) -> None:
+        """Add a source."""
+        self._active.add(value)
+
     def spread(self, nodes: Sequence[Node]) -> None:
         """Find what is active among the results of nodes, in program order, and inside of them."""
         for node in nodes:

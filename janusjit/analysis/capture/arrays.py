@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.state import ListObject, Storage
+from janusjit.analysis.capture.state import ListObject, Mirror, Storage
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -39,16 +39,26 @@ PYTHON_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
 def read(machine: Machine, array: ArrayValue) -> Value:
     """Return the graph value of an array as it is now."""
     storage: Storage = machine.state.at(array.storage)
-    check_mirror(machine, storage)
-    return read_path(machine, storage.version, array)
+    version = storage.version
+    if storage.mirrors is not None and _outdated(machine, storage.mirrors):
+        source = storage.mirrors.source
+        if source.operands:  # they may belong to a turn of a loop that is over
+            check_mirror(machine, storage)
+        version = storage.mirrors.compute(machine, read(machine, source))
+    return read_path(machine, version, array)
+
+
+def _outdated(machine: Machine, mirror: Mirror) -> bool:
+    """Whether what a read-only view shows was written since it was taken."""
+    storage: Storage = machine.state.at(mirror.source.storage)
+    further = storage.mirrors is not None and _outdated(machine, storage.mirrors)
+    return further or storage.version is not mirror.version
 
 
 def check_mirror(machine: Machine, storage: Storage) -> None:
     """Refuse a read-only view after the array it views was written."""
-    if storage.mirrors is not None:
-        index, version = storage.mirrors
-        if machine.state.at(index).version is not version:
-            raise machine.unsupported("array.alias", "view", "the array was written since the view of it was taken")
+    if storage.mirrors is not None and _outdated(machine, storage.mirrors):
+        raise machine.unsupported("array.alias", "view", "the array was written since the view of it was taken")
 
 
 def read_path(machine: Machine, version: Value, array: ArrayValue) -> Value:

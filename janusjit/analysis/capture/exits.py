@@ -228,7 +228,7 @@ class Boxer:
     def _read_only(self, value: ArrayValue, storage: Storage, made: Box) -> Box:
         """Return the recipe for an array that eager made as a read-only view."""
         check_mirror(self.machine, storage)
-        if value.path or (storage.mirrors is not None and storage.mirrors[0] < 0):
+        if value.path or (storage.mirrors is not None and storage.mirrors.source.storage < 0):
             raise self.machine.unsupported("array.alias", "result", "a read-only view of another array is returned")
         return self._once(self._key(("read-only", value.storage)), lambda: CallBox(make_read_only, (made,)))
 

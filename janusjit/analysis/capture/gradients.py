@@ -10,7 +10,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from janusjit.analysis.capture.arrays import as_array, new_array, read
+import numpy as np
+
+from janusjit.analysis.capture.arrays import as_array, new_array, read, scalar_value
 from janusjit.analysis.capture.calls import DIFFERENTIATE, Model, invoke, models
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.machine import Machine
@@ -27,7 +29,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.differentiated import Differentiated, grad, stop_gradient, unwrapped, value_and_grad
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import Value, walk
-from janusjit.ir.types import TensorType
+from janusjit.ir.types import TensorType, dtype_name
 from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import graph_builder
@@ -244,6 +246,20 @@ def _seed(machine: Machine, seed: AbstractValue, type_: TensorType) -> Value:
     return value if value.type.dtype == type_.dtype else machine.emit("cast", value, dtype=type_.dtype)
 
 
+def _float_kind(value: AbstractValue) -> str | None:
+    """Return the kind of a known float; None of anything else."""
+    if not isinstance(value, Known):
+        return None
+    if type(value.value) is float:
+        return "float"
+    name = dtype_name(value.value.dtype) if isinstance(value.value, np.floating) else None
+    return None if name is None else f"numpy.{name}"
+
+
+def _number_type(kind: str) -> TensorType:
+    return TensorType("f64" if kind == "float" else kind.removeprefix("numpy."))
+
+
 class Copies:
     """The values differentiated by, each a copy of what was given."""
 
@@ -255,8 +271,10 @@ class Copies:
         """Return a parameter with each float in it replaced by a copy."""
         machine = self.machine
         given = machine.resolve(given)
-        if isinstance(given, Known) and type(given.value) is float:
-            return Scalar(self._note(machine.emit("constant", value=given.value, dtype="f64")), "float")
+        kind = _float_kind(given)
+        number = None if kind is None else scalar_value(machine, given)
+        if kind is not None and number is not None:
+            return Scalar(self._note(number), kind)
         if isinstance(given, Scalar) and given.value.type.is_float:
             return Scalar(self._note(given.value), given.kind)
         if isinstance(given, ArrayValue) and given.type.is_float:
@@ -269,6 +287,7 @@ class Copies:
 
     def _note(self, value: Value) -> Value:
         self.values.append(self.machine.emit("copy", value))
+        self.machine.differentiate_by(self.values[-1])
         return self.values[-1]
 
     def _copy_object(self, given: Reference) -> AbstractValue:
@@ -297,8 +316,9 @@ class Copies:
         """Return the gradient by a parameter, built like it; ``found`` yields that by each float in order."""
         machine = self.machine
         given = machine.resolve(given)
-        if isinstance(given, Known) and type(given.value) is float:
-            return Scalar(self.filled(next(found), TensorType("f64")), "float")
+        kind = _float_kind(given)
+        if kind is not None:
+            return Scalar(self.filled(next(found), _number_type(kind)), kind)
         if isinstance(given, Scalar) and given.value.type.is_float:
             return Scalar(self.filled(next(found), given.value.type), given.kind)
         if isinstance(given, ArrayValue) and given.type.is_float:

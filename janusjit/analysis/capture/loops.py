@@ -53,7 +53,7 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
     instruction = entry.instruction
     machine.span, machine.site = instruction.span, instruction.site
     entry.iterations += 1
-    if entry.iterations > UNROLL_LIMIT:
+    if entry.iterations > UNROLL_LIMIT and not machine.unrolls():
         raise machine.unsupported("limit.unrolling", "loop", f"more than {UNROLL_LIMIT} iterations would be unrolled")
     if machine.nested == 0:
         machine.outermost = (len(machine.state.frames), instruction)
@@ -172,7 +172,7 @@ def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
 def _keep_known_loop(machine: Machine, entry: LoopEntry) -> bool:
     """Whether a loop whose trip count is known is better kept as a loop than unrolled."""
     instruction = entry.instruction
-    if suspends(instruction.body):  # type: ignore[attr-defined]
+    if machine.unrolls() or suspends(instruction.body):  # type: ignore[attr-defined]
         return False
     if entry.iterations == 1:
         entry.forks = machine.forks

@@ -256,6 +256,17 @@ class Machine:
         """Return the raising of a built-in exception that eager would raise here too."""
         return PythonRaise(type_, Known(type_(message)), approximate=True)
 
+    def decide(self, condition: Value) -> bool | Value:
+        """Return which way a condition goes, where the machine works on values that are there; else itself."""
+        return condition
+
+    def differentiate_by(self, value: Value) -> None:
+        """Hear that gradients flow to a value."""
+
+    def unrolls(self) -> bool:
+        """Whether loops are gone through turn by turn: only where the machine works on values that are there."""
+        return False
+
     # ------------------------------------------------------------------ run-time numbers made constants
 
     def new_symbol(self, minimum: int) -> DimExpr:

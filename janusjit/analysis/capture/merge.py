@@ -187,7 +187,7 @@ class Merger:
             merged.frozen = next((item.frozen for item in items if item.frozen), "")
             merged.writeable = all(item.writeable for item in items)
             if merged.mirrors is not None:
-                self._keep(merged.mirrors[0])
+                self._keep(merged.mirrors.source.storage)
             if first.outside is not None:
                 flag = self.graph_value((*where, "outside"), [item.outside[1] for item in items])
                 merged.outside = (first.outside[0], flag)
@@ -430,6 +430,8 @@ class Merger:
         outside = {_outside_origin(v, s) for v, s in zip(values, storages, strict=True)} - {0}
         if len(outside) > 1 or any(v.path or v.operands for v in values):
             return None
+        if any(storage.mirrors is not None for storage in storages):
+            return None  # which array it would go on to show is known at run time only
         sources = tuple(v.storage for v in values)
         index = self._storages.get(sources)
         if index is None:

@@ -247,8 +247,11 @@ def _model_diagonal(
     axis1: AbstractValue = Known(0),
     axis2: AbstractValue = Known(1),
 ) -> AbstractValue:
-    value = diagonal(machine, array(machine, a), offset, axis1, axis2)
-    return mirror(machine, machine.resolve(a), value)
+    return mirror(
+        machine,
+        machine.resolve(a),
+        lambda machine, value: diagonal(machine, value, offset, axis1, axis2),
+    )
 
 
 @numpy_function(np.meshgrid)

@@ -6,6 +6,7 @@ where NumPy makes one; where that is not known, neither array may be written in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from janusjit.analysis.capture.numpy_dimensions import (
     require_nonempty,
 )
 from janusjit.analysis.capture.numpy_memory import reshaped, strides
-from janusjit.analysis.capture.state import Storage
+from janusjit.analysis.capture.state import Mirror, Storage
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
@@ -71,13 +72,13 @@ def freeze(machine: Machine, index: int, reason: str) -> None:
     storage.frozen = storage.frozen or reason
 
 
-def mirror(machine: Machine, source: AbstractValue, value: Value) -> ArrayValue:
-    """Return a read-only view that paths cannot express: its value, good until the array it views is written."""
-    made = new_array(machine, value)
+def mirror(machine: Machine, source: AbstractValue, compute: Callable[[Machine, Value], Value]) -> ArrayValue:
+    """Return a read-only view that paths cannot express: computed again after the array it views is written."""
+    made = new_array(machine, compute(machine, array(machine, source)))
     storage: Storage = machine.state.at(made.storage)
     storage.writeable = False
     if isinstance(source, ArrayValue):
-        storage.mirrors = (source.storage, machine.state.at(source.storage).version)
+        storage.mirrors = Mirror(source, machine.state.at(source.storage).version, compute)
     return made
 
 
@@ -298,8 +299,7 @@ def _model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractV
     source = as_array_value(machine, array)
     wanted = shape_of(machine, machine.resolve(shape))
     message = "operands could not be broadcast together with remapped shapes"
-    value = fitted(machine, read(machine, source), wanted, message)
-    return mirror(machine, source, value)
+    return mirror(machine, source, lambda machine, value: fitted(machine, value, wanted, message))
 
 
 @numpy_function(np.broadcast_arrays)
@@ -307,7 +307,9 @@ def _model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractV
     sources = [as_array_value(machine, item) for item in args]
     shape = broadcast_shape(machine, [source.type.shape for source in sources])
     views = [
-        source if source.type.shape == shape else mirror(machine, source, fitted(machine, read(machine, source), shape))
+        source
+        if source.type.shape == shape
+        else mirror(machine, source, lambda machine, value: fitted(machine, value, shape))
         for source in sources
     ]
     return TupleValue(tuple(views))

@@ -121,7 +121,7 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
     if isinstance(value, Known):
         return bool(value.value)
     if isinstance(value, Scalar):
-        return _nonzero(machine, value.value)
+        return machine.decide(_nonzero(machine, value.value))
     if isinstance(value, ArrayValue):
         return _array_truth(machine, value)
     if isinstance(value, TupleValue):
@@ -161,7 +161,8 @@ def _array_truth(machine: Machine, array: ArrayValue) -> bool | Value:
     size = array.type.size
     if size == 1:
         value = read(machine, array)
-        return _nonzero(machine, machine.emit("reshape", value, shape=()) if array.type.shape else value)
+        element = machine.emit("reshape", value, shape=()) if array.type.shape else value
+        return machine.decide(_nonzero(machine, element))
     if isinstance(size, DimExpr):
         raise machine.unsupported("array.truth", "truth value", "the array's size varies")
     raise machine.python_error(

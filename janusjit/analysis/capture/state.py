@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,13 +31,22 @@ class HeapObject:
         return copy.copy(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """What a read-only view shows: an array, its memory's version when the view was taken, and how it is computed."""
+
+    source: ArrayValue
+    version: Value
+    compute: Callable[[Any, Value], Value]
+
+
 @dataclass(slots=True)
 class Storage(HeapObject):
     """Memory of an array: its current version.
 
     ``frozen`` says why it must not be written (``""``: it may be). ``outside`` is set where control paths left either
     an array from outside or a new one: that array's storage, and a run-time bool that tells whether it is the one.
-    ``mirrors`` is set for a read-only view that paths cannot express: the storage viewed, and its version then.
+    ``mirrors`` is set for a read-only view that paths cannot express.
     """
 
     version: Value = None  # type: ignore[assignment]
@@ -44,7 +54,7 @@ class Storage(HeapObject):
     writeable: bool = True
     frozen: str = ""
     outside: tuple[int, Value] | None = None
-    mirrors: tuple[int, Value] | None = None
+    mirrors: Mirror | None = None
 
 
 @dataclass(slots=True)

@@ -48,11 +48,14 @@ class Mode:
         Whether nested functions are made from CPython's code (as users must see them) or generated too.
     replaces : bool
         Whether hot loops ask at their back edges for compiled code that does the rest (on-stack replacement).
+    records : bool
+        Whether what is written is made known before: objects, and containers with their items.
     """
 
     probes: bool = False
     original_functions: bool = False
     replaces: bool = False
+    records: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ class Instrumentation(Protocol):
     def replaces(self) -> bool:
         """Whether loops may be left at a back edge for compiled code."""
 
+    @property
+    def records(self) -> bool:
+        """Whether objects and containers are made known before they are written."""
+
 
 @dataclass(slots=True)
 class Turning:

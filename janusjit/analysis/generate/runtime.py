@@ -98,6 +98,10 @@ class Runtime:
         self.is_hot = is_hot
         self._replace = replace
 
+    def attach_recording(self, storing: Callable[[Any], Any]) -> None:
+        """Let ``storing(owner)`` know what is about to be written."""
+        self.storing = storing
+
     def replace(self, site: int, cells: FunctionType) -> Any:
         """Return what the rest of the caller's frame returns; ``cells`` is a function that captures what it shares."""
         frame = sys._getframe(1)

@@ -63,14 +63,20 @@ def emit_store_name(emitter: Emitter, instruction: core.StoreGlobal | core.Store
 def emit_store_attribute(emitter: Emitter, instruction: core.StoreAttribute) -> None:
     """Write an attribute."""
     value, owner = emitter.take([instruction.value, instruction.owner])
+    owner = _written(emitter, owner)
     target = emitter.at(ast.Attribute(owner, instruction.name, ast.Store()))
     emitter.statement(ast.Assign([target], value))
+
+
+def _written(emitter: Emitter, owner: ast.expr) -> ast.expr:
+    return emitter.runtime("storing", owner) if emitter.instrumentation.records else owner
 
 
 @emits(core.StoreItem)
 def emit_store_item(emitter: Emitter, instruction: core.StoreItem) -> None:
     """Write an item."""
     value, owner, key = emitter.take([instruction.value, instruction.owner, instruction.index])
+    owner = _written(emitter, owner)
     target = emitter.at(ast.Subscript(owner, index(key), ast.Store()))
     emitter.statement(ast.Assign([target], value))
 

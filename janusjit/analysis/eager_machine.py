@@ -1,0 +1,157 @@
+"""The abstract machine of values that are there.
+
+Owns `EagerMachine` and `GradientError`. Invariant: every node has been done, on real values and by its op's eager
+function, when the rule that emitted it goes on; so sizes are numbers, whatever no gradient flows through is a
+constant, and there is one control path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from janusjit.analysis.capture.externals import Externals
+from janusjit.analysis.capture.host_sites import HostSites
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.state import ControlEntry, Frame
+from janusjit.analysis.capture.values import AbstractValue, Known, Scalar
+from janusjit.analysis.core import Block, FunctionCore, Parameters
+from janusjit.errors import JanusError
+from janusjit.ir.dims import DimExpr, Symbol, evaluate
+from janusjit.ir.graph import Graph, Node, Value
+from janusjit.ir.places import Place
+from janusjit.ir.relaxations import Relaxations
+from janusjit.ir.types import TensorType, dtype_name
+from janusjit.ops import OPS
+from janusjit.ops.indexing import evaluate_attributes
+from janusjit.profiler.profile import Profile
+from janusjit.spans import UNKNOWN_SPAN
+from janusjit.transform.activity import Activity
+
+
+class GradientError(JanusError):
+    """Something was done to a value being differentiated that has no gradient rule, or cannot be recorded.
+
+    Parameters
+    ----------
+    code, message : str
+        As of any `JanusError`.
+    """
+
+
+class EagerExternals(Externals):
+    """What Python code that the machine goes through reads from outside, with the values it has."""
+
+    def __init__(self, machine: EagerMachine) -> None:
+        super().__init__(machine.graph, Relaxations(), frozenset(), lambda: UNKNOWN_SPAN)
+        self.machine = machine
+
+    def _input(self, place: Place, type_: TensorType, kind: str, layout: str) -> Value:
+        value = super()._input(place, type_, kind, layout)
+        self.machine.values[value] = np.asarray(place.read(()))
+        return value
+
+
+class EagerMachine(Machine):
+    """Follows operations, and the Python code of functions it is asked to call, on values that are there.
+
+    Attributes
+    ----------
+    values : dict
+        The array of each graph value.
+    activity : Activity
+        Which values a gradient may flow through.
+    """
+
+    externals: EagerExternals
+
+    def __init__(self) -> None:
+        graph = Graph("gradient")
+        self.graph = graph
+        self.values: dict[Value, Any] = {}
+        self.activity = Activity(())
+        self._sizes: dict[Symbol, int] = {}
+        self._done = 0
+        self._inputs = 0
+        super().__init__(graph, EagerExternals(self), Profile(), Relaxations(), {}, HostSites())
+        core = FunctionCore(
+            "gradient", "gradient", Parameters(), Block(), "function", frozenset(), (), [], UNKNOWN_SPAN
+        )
+        self.state.frames.append(Frame(core, {}, None, {}, {}, [ControlEntry(core.body)]))
+
+    def input(self, value: Any) -> Value:
+        """Return the graph value of a real array or number."""
+        array = np.asarray(value)
+        name = dtype_name(array.dtype)
+        if name is None:
+            raise GradientError("autodiff.dtype", f"arrays of {array.dtype} have no gradients here")
+        made = Value(TensorType(name, array.shape), self.graph.body, self._inputs)
+        self._inputs += 1
+        self.values[made] = array
+        return made
+
+    # ------------------------------------------------------------------ what is known
+
+    def append(self, node: Node) -> None:
+        """Append a node, and do it."""
+        self.emitted = 0  # of a capture, they would have to be compiled
+        super().append(node)
+        self.evaluate()
+
+    def evaluate(self) -> None:
+        """Do what has been appended since the last time."""
+        nodes = self.graph.body.nodes
+        while self._done < len(nodes):
+            node = nodes[self._done]
+            self._done += 1
+            self._do(node)
+            self.activity.spread([node])
+
+    def resolve(self, value: AbstractValue) -> AbstractValue:
+        """Return a value, as a constant if no gradient flows through it."""
+        value = super().resolve(value)
+        if isinstance(value, Scalar) and value.value not in self.activity:
+            number = np.asarray(self.values[value.value])[()]
+            return Known(number if value.kind.startswith("numpy.") else number.item())
+        return value
+
+    def differentiate_by(self, value: Value) -> None:
+        """Let gradients flow to a value."""
+        self.activity.add(value)
+
+    def unrolls(self) -> bool:
+        """Say that loops are gone through turn by turn."""
+        return True
+
+    def decide(self, condition: Value) -> bool | Value:
+        """Return which way a condition goes."""
+        return bool(self.values[condition])
+
+    # ------------------------------------------------------------------ doing
+
+    def _do(self, node: Node) -> None:
+        inputs = [self.values[value] for value in node.inputs]
+        if node.op == "guard":
+            if not inputs[0]:
+                assert node.guard is not None
+                raise GradientError(node.guard.code, f"{node.guard.subject}: expected {node.guard.expected}")
+            return
+        if node.op == "bind_dim":
+            self._sizes[node.attributes["symbol"]] = int(inputs[0])
+            return
+        if node.op == "dim":
+            self.values[node.result] = np.int64(evaluate(node.attributes["dim"], self._sizes))
+            return
+        if node.op not in OPS:
+            raise GradientError("autodiff.unsupported", f"{node.op} is followed in compiled code only")
+        with np.errstate(all="ignore"):
+            results = OPS[node.op].eager(*inputs, **evaluate_attributes(node.attributes, self._sizes))
+        several = results if isinstance(results, tuple) else (results,)
+        if isinstance(bound := node.attributes.get("symbol"), Symbol):
+            self._sizes[bound] = len(several[0])
+        for value, result in zip(node.results, several, strict=True):
+            array = np.asarray(result, value.type.numpy_dtype)
+            self.values[value] = array
+            if any(isinstance(dim, DimExpr) for dim in value.type.shape):
+                value.type = TensorType(value.type.dtype, array.shape)
