@@ -378,7 +378,7 @@ def start(
     if core.kind in ("generator", "coroutine"):
         frame = machine.enter(core, namespace, code, bound, cells, None)
         machine.state.frames.pop()
-        made = machine.state.allocate(GeneratorObject(frame=frame))
+        made = machine.state.allocate(GeneratorObject(frame=frame, maker=machine.blamed()))
         frame.generator = made.index
         return made
     raise machine.unsupported("python.construct", core.kind, f"{core.name} is an {core.kind}")

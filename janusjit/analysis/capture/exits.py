@@ -267,11 +267,16 @@ class Boxer:
             return self._once(key, lambda: self._cell(item, key))
         if isinstance(item, IteratorObject):
             return self._once(key, lambda: self._iterator(item, key))
-        raise self.machine.unsupported(
-            "python.result",
-            "generator" if isinstance(item, GeneratorObject) else "iterator",
-            "a generator or iterator leaves the function",
-        )
+        if isinstance(item, GeneratorObject):
+            raise self._generator(item)
+        raise self.machine.unsupported("python.result", "iterator", "an iterator leaves the function")
+
+    def _generator(self, item: GeneratorObject) -> CaptureFailure:
+        """Return the failure that lets Python make, and so run, a generator that has to be an object."""
+        failure = self.machine.unsupported("python.result", "generator", "a generator leaves the function")
+        if item.maker is not None and item.maker not in self.machine.hosts.instructions:
+            failure.instruction = item.maker
+        return failure
 
     def _iterator(self, item: IteratorObject, key: int) -> Box:
         """Return the recipe for an iterator that stands where it stands now."""

@@ -193,11 +193,17 @@ class Machine:
     def blamed(self) -> Instruction | None:
         """Return the instruction that Python would have to run if the present one cannot be captured.
 
-        That is the innermost one in user code whose frames are all on the stack.
+        That is the innermost one in user code whose frames are all on the stack; inside a generator it is the one that
+        made the generator, which is then run by Python.
         """
         if self.outermost is None:
             return None
         count, instruction = self.outermost
+        running = next((frame for frame in self.state.frames[count:] if frame.generator is not None), None)
+        if running is not None:
+            maker: Instruction | None = self.state.at(running.generator).maker
+            if maker is not None and maker not in self.hosts.instructions:
+                return maker
         frames = self.state.frames[:count]
         for position, frame in enumerate(frames[1:]):
             if frame.code is not None and not is_user_code(frame.code):

@@ -171,11 +171,15 @@ class IteratorObject(HeapObject):
 
 @dataclass(slots=True)
 class GeneratorObject(HeapObject):
-    """A suspended generator: its frame, or None when it has finished."""
+    """A suspended generator: its frame, or None when it has finished.
+
+    ``maker`` is the instruction that Python runs if the generator has to be an object.
+    """
 
     frame: Frame | None = None
     running: bool = False
     started: bool = False
+    maker: Instruction | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -184,7 +188,7 @@ class GeneratorObject(HeapObject):
 
     def copy(self) -> GeneratorObject:
         frame = self.frame.copy() if self.frame is not None else None
-        return GeneratorObject(self.place, self.written, frame, self.running, self.started)
+        return GeneratorObject(self.place, self.written, frame, self.running, self.started, self.maker)
 
 
 @dataclass(slots=True)
