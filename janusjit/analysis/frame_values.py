@@ -23,6 +23,10 @@ from janusjit.analysis.continuation import PLAIN, Composite, Plain, Recipe
 SHORT_SEQUENCE = 16
 
 
+class Unbound:
+    """Itself, not an instance: stands for a local variable that is not bound."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Same:
     """An object that is compared by identity."""

@@ -19,7 +19,6 @@ from janusjit.analysis.core import (
     Break,
     Continue,
     DeleteCell,
-    DeleteLocal,
     For,
     If,
     Instruction,
@@ -34,11 +33,13 @@ from janusjit.analysis.core import (
     Yield,
     YieldFrom,
 )
-from janusjit.analysis.walk import blocks_of, walk, writes_of
+from janusjit.analysis.jumps import after, contains, jumps_of
 from janusjit.errors import CaptureFailure
 
 #: instructions that direct control: Python runs the rest of the call from there
 _CONTROL = (Assert, Break, Continue, For, If, Raise, Return, Try, While, With, Yield, YieldFrom)
+#: instructions of which a host call cannot hand back what they do
+_NOT_WHOLE = (Yield, YieldFrom, DeleteCell, Opaque)
 #: failures that leaving one instruction to Python does not cure
 _INCURABLE = frozenset(
     {"limit.graph_size", "limit.recursion", "limit.joins", "python.exception", "limit.hosts", "python.recursion"}
@@ -75,40 +76,25 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
         return suspend_to_enter(machine, instruction, failure.reason, failure.code)
     if isinstance(instruction, If) and isinstance(instruction.condition, Local):
         return _suspend_at_truth(machine, instruction, instruction.condition, failure)
-    if isinstance(instruction, _CONTROL) and not _runs_as_a_whole(machine, instruction):
+    if isinstance(instruction, Try) and _runs_as_a_whole(instruction):
+        return _suspend_as_a_whole(machine, instruction, failure)
+    if isinstance(instruction, _CONTROL):
         return suspend(machine, "python", instruction, failure.reason, failure.code)
     return suspend(machine, "host", instruction, failure.reason, failure.code)
 
 
-def _runs_as_a_whole(machine: Machine, instruction: Instruction) -> bool:
-    """Whether Python can run a ``try`` from its begin to its end and then hand back the variables it binds."""
-    if not isinstance(instruction, Try):
-        return False
-    inside = [instruction, *walk(Block([instruction]))]
-    if any(isinstance(item, (Return, Yield, YieldFrom, DeleteLocal, DeleteCell, Opaque)) for item in inside):
-        return False
-    bound = {name for item in inside for name in writes_of(item) if not name.startswith(".")}
-    taken = {handler.name for handler in instruction.handlers if handler.name is not None}  # unbound afterwards
-    names = set(machine.frame.locals) | set(machine.frame.cells)
-    return bound <= names and not taken & names and not _jumps(instruction)
+def _runs_as_a_whole(instruction: Instruction) -> bool:
+    """Whether Python can run a ``try`` from its begin to its end, and hand back what it binds and how it is left."""
+    return isinstance(instruction, Try) and not contains(instruction, _NOT_WHOLE) and jumps_of(instruction) is not None
 
 
-def _jumps(instruction: Try) -> bool:
-    """Whether a ``break`` or ``continue`` leaves a statement."""
-    blocks = [instruction.body, instruction.orelse, instruction.final, *(h.body for h in instruction.handlers)]
-    return any(_leaves(block) for block in blocks)
-
-
-def _leaves(block: Block) -> bool:
-    for instruction in block.instructions:
-        if isinstance(instruction, Break | Continue):
-            return True
-        if isinstance(instruction, For | While):
-            if _leaves(instruction.orelse):
-                return True
-        elif any(_leaves(inner) for inner in blocks_of(instruction)):
-            return True
-    return False
+def _suspend_as_a_whole(machine: Machine, instruction: Try, failure: CaptureFailure) -> Terminated:
+    """Let Python run a ``try``; the jumps out of it follow."""
+    if jumps_of(instruction):
+        block: Block = machine.hosts.made.setdefault((instruction, "jumps"), after(instruction))
+        machine.push(block)
+        machine.frame.blocks[-1].index = 1
+    return suspend(machine, "host", instruction, failure.reason, failure.code)
 
 
 def _suspend_at_truth(machine: Machine, instruction: If, condition: Local, failure: CaptureFailure) -> Terminated:

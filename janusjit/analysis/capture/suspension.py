@@ -25,7 +25,7 @@ from janusjit.analysis.capture.state import (
     TestEntry,
     TryEntry,
 )
-from janusjit.analysis.capture.values import NONE, AbstractValue, HostValue, Poison, Reference
+from janusjit.analysis.capture.values import NONE, AbstractValue, HostValue, Known, Poison, Reference
 from janusjit.analysis.continuation import (
     PASSED,
     BlockStep,
@@ -39,7 +39,9 @@ from janusjit.analysis.continuation import (
     TestStep,
     TryStep,
 )
-from janusjit.analysis.core import Block, Call, FunctionCore, Instruction, Try, With
+from janusjit.analysis.core import Block, Call, DeleteLocal, FunctionCore, Instruction, Try, With
+from janusjit.analysis.frame_values import Unbound
+from janusjit.analysis.jumps import variables_of
 from janusjit.analysis.walk import bound_by, operands_of, walk, writes_of
 from janusjit.ir.boxes import ConstantBox, SequenceBox
 from janusjit.ir.guards import InGraphGuard
@@ -150,18 +152,26 @@ def suspend_at_call(
 def _of_whole(machine: Machine, instruction: Try) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the locals that running a whole statement may read, and those it may bind that are read later.
 
-    What it binds on some of its ways only keeps its value on the others, so it is read too.
+    What it binds on some of its ways only keeps its value on the others, so it is read too. What is not bound in the
+    end comes as `Unbound`.
     """
     inside = [instruction, *walk(Block([instruction]))]
     live = live_after(machine.frame, False)
     bound = dict.fromkeys(
         name
         for item in inside
-        for name in writes_of(item)
+        for name in (*writes_of(item), *_unbinds(item))
         if not name.startswith(".") and name not in machine.frame.cells and (live is None or name in live)
     )
     used = dict.fromkeys(name for item in inside for name in operands_of(item))
-    return tuple(used | bound), tuple(bound)
+    return tuple(used | bound), (*bound, *variables_of(instruction))
+
+
+def _unbinds(instruction: Instruction) -> list[str]:
+    """Return the locals an instruction leaves unbound; the name of a handler is one."""
+    if isinstance(instruction, Try):
+        return [handler.name for handler in instruction.handlers if handler.name is not None]
+    return [instruction.name] if isinstance(instruction, DeleteLocal) else []
 
 
 class FrameStates:
@@ -337,7 +347,11 @@ def enter_continuation(
     outcome = {name: reader.argument() for name in continuation.outcome}
     for shape in continuation.frames:
         _push_frame(machine, shape, reader)
-    machine.frame.locals.update(outcome)
+    for name, value in outcome.items():
+        if isinstance(value, Known) and value.value is Unbound:
+            machine.frame.locals.pop(name, None)
+        else:
+            machine.frame.locals[name] = value
     machine.span = continuation.span if continuation.span is not UNKNOWN_SPAN else machine.span
 
 

@@ -75,6 +75,8 @@ class Emitter:
         How many ``try`` and ``with`` statements are around.
     uses, definitions : Counter
         How often each name is read and bound, by instructions.
+    returning : int or None
+        The site of the statement that is left by ``break`` where it would return.
     functions : list of FunctionCore
         Nested functions that generated code makes through `RUNTIME`.
     """
@@ -91,6 +93,7 @@ class Emitter:
     assigned: list[set[str]] = field(default_factory=lambda: [set()])
     loops: list[Turning] = field(default_factory=list)
     protected: int = 0
+    returning: int | None = None
     span: Span = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from janusjit.analysis import core
 from janusjit.analysis.core import Block, Local
 from janusjit.analysis.generate.emitter import Emitter, Turning, emits
 from janusjit.analysis.generate.statements import apart, truth, unpack_target
+from janusjit.analysis.jumps import RETURNED, TAKEN
 
 
 @emits(core.For)
@@ -192,6 +193,12 @@ def emit_return(emitter: Emitter, instruction: core.Return) -> None:
     """Return; the loops that this leaves have run their trips."""
     (value,) = emitter.take([instruction.value])
     emitter.flush()
+    if emitter.returning is not None:
+        site = emitter.returning
+        emitter.statement(ast.Assign([emitter.target(RETURNED.format(site))], value))  # may raise
+        emitter.statement(ast.Assign([emitter.target(TAKEN["return"].format(site))], emitter.constant(True)))
+        emitter.statement(ast.Break())
+        return
     if emitter.probes:
         for turning in emitter.loops:
             emitter.statement(_trips(emitter, turning.site, turning.counter))

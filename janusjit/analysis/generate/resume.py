@@ -17,6 +17,7 @@ from janusjit.analysis.continuation import BlockStep, FrameShape, LoopStep, Step
 from janusjit.analysis.core import Block, FunctionCore, Instruction
 from janusjit.analysis.generate import loops, statements
 from janusjit.analysis.generate.emitter import Emitter
+from janusjit.analysis.jumps import RETURNED, TAKEN, jumps_of
 from janusjit.spans import Span
 
 #: the parameter that is called first: it returns or raises what the instruction before the resumption point did
@@ -57,11 +58,11 @@ class _Resumption:
         if inner:
             self._inside(inner)
         else:
-            self._pending()
+            self._pending(step.block.instructions[step.index - 1] if step.index else None)
         for instruction in step.block.instructions[step.index :]:
             self.emitter.instruction(instruction)
 
-    def _pending(self) -> None:
+    def _pending(self, instruction: Instruction | None = None) -> None:
         """Let the pending instruction return or raise, on its own line."""
         emitter = self.emitter
         emitter.span = self.span
@@ -75,6 +76,10 @@ class _Resumption:
         else:
             names: list[ast.expr] = [emitter.target(name) for name in self.bound]
             emitter.statement(ast.Assign([emitter.at(ast.Tuple(names, ast.Store()))], called))
+        for name in self.bound if isinstance(instruction, core.Try) else ():
+            unbound = emitter.runtime("is_unbound", emitter.name(name))
+            delete = emitter.at(ast.Delete([emitter.at(ast.Name(emitter.target(name).id, ast.Del()))]))
+            emitter.statement(ast.If(unbound, [delete], []))
 
     def _inside(self, steps: Sequence[Step]) -> None:
         first, *rest = steps
@@ -221,14 +226,47 @@ def _suite(emitter: Emitter, emit: Callable[[], None]) -> list[ast.stmt]:
 def host_body(emitter: Emitter, instruction: Instruction, results: Sequence[str]) -> list[ast.stmt]:
     """Return the statements that run one instruction and return the locals it binds: one as it is, more as a tuple."""
     emitter.uses.update(results)  # they are read by the return
-    found = _suite(emitter, lambda: emitter.instruction(instruction))
+    if isinstance(instruction, core.Try) and jumps_of(instruction):
+        found = _suite(emitter, lambda: _with_jumps(emitter, instruction))
+    else:
+        found = _suite(emitter, lambda: emitter.instruction(instruction))
     emitter.span = instruction.span
     if not results:
         return [*found, emitter.at(ast.Return(None))]
+    if isinstance(instruction, core.Try):  # not all of its ways bind what one of them does
+        items = [emitter.runtime("local", emitter.constant(name)) for name in results]
+    else:
+        items = [emitter.name(name) for name in results]
     if len(results) == 1:
-        return [*found, emitter.at(ast.Return(emitter.name(results[0])))]
-    items = [emitter.name(name) for name in results]
+        return [*found, emitter.at(ast.Return(items[0]))]
     return [*found, emitter.at(ast.Return(emitter.at(ast.Tuple(items, ast.Load()))))]
+
+
+def _with_jumps(emitter: Emitter, statement: core.Try) -> None:
+    """Emit a statement inside a loop of one turn, and leave behind which jump out of it was taken.
+
+    Only ``break`` skips the loop's ``else``; where the statement was not left behind its end, it was by ``continue``.
+    """
+    site = statement.site
+    names = {kind: name.format(site) for kind, name in TAKEN.items()}
+
+    def assign(kind: str, value: bool) -> ast.stmt:
+        node: ast.stmt = emitter.at(ast.Assign([emitter.target(names[kind])], emitter.constant(value)))
+        return node
+
+    for kind in TAKEN:
+        emitter.statement(assign(kind, False))
+    emitter.statement(ast.Assign([emitter.target(RETURNED.format(site))], emitter.constant(None)))
+    emitter.returning = site
+    body = _suite(emitter, lambda: emitter.instruction(statement))
+    emitter.returning = None
+    emitter.span = statement.span
+    continued = [assign("break", False), assign("continue", True)]
+    orelse = [emitter.at(ast.If(emitter.name(names["break"]), continued, []))]
+    turns = emitter.at(ast.Tuple([emitter.constant(None)], ast.Load()))
+    turn = [assign("break", True), *body, assign("break", False)]
+    emitter.statement(ast.For(emitter.target(f".once_{site}"), turns, turn, orelse))
+    emitter.statement(ast.If(emitter.name(names["return"]), [assign("break", False)], []))
 
 
 def host_core(function: FunctionCore, instruction: Instruction) -> FunctionCore:
@@ -243,7 +281,7 @@ def host_core(function: FunctionCore, instruction: Instruction) -> FunctionCore:
         free=function.free,
         sites=function.sites,
         span=function.span,
-        variables=frozenset(),
+        variables=function.variables,
         declared_globals=function.declared_globals,
         code=function.code,
     )

@@ -15,7 +15,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from janusjit.analysis.core import FunctionCore
-from janusjit.analysis.frame_values import is_private
+from janusjit.analysis.frame_values import Unbound, is_private
 from janusjit.analysis.intrinsics import INTRINSICS
 from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
@@ -58,6 +58,16 @@ class Runtime:
     def resumed(iterator: Any) -> Any:
         """Return an iterator with one turn more in front, for the turn of a loop that has begun."""
         return itertools.chain((None,), iterator)
+
+    @staticmethod
+    def local(name: str) -> Any:
+        """Return a local variable of the caller's frame, `Unbound` if it is not bound."""
+        return sys._getframe(1).f_locals.get(name, Unbound)
+
+    @staticmethod
+    def is_unbound(value: Any) -> bool:
+        """Whether a value stands for a variable that is not bound."""
+        return value is Unbound
 
     @staticmethod
     def entered(leave: Any) -> Entered:

@@ -1,0 +1,73 @@
+"""Jumps out of a statement that Python runs as a whole.
+
+Owns what is known of them before they happen, and the variables that say afterwards which one was taken. Invariant: a
+jump that the variables could not tell of (out of a ``finally``, a ``return`` out of an inner loop) makes `jumps_of`
+say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from janusjit.analysis.core import Block, Break, Continue, For, If, Instruction, Local, Return, Try, While
+from janusjit.analysis.walk import blocks_of, walk
+
+#: kind of jump → the variable that says whether it was taken, by the statement's site
+TAKEN: dict[str, str] = {"break": ".breaks_{}", "continue": ".continues_{}", "return": ".returns_{}"}
+#: the variable that holds what is returned
+RETURNED = ".returned_{}"
+
+
+def jumps_of(statement: Try) -> frozenset[str] | None:
+    """Return the kinds of jumps out of a statement: ``break``, ``continue``, ``return``; None if they cannot be told."""
+    blocks = [statement.body, statement.orelse, *(handler.body for handler in statement.handlers)]
+    found = frozenset(kind for block in blocks for kind in _jumps(block, False))
+    if "lost" in found or any(True for _ in _jumps(statement.final, False)):
+        return None
+    return found
+
+
+def _jumps(block: Block, looping: bool) -> Iterator[str]:
+    for instruction in block.instructions:
+        if isinstance(instruction, Return):
+            yield "lost" if looping else "return"
+        elif isinstance(instruction, Break | Continue):
+            if not looping:
+                yield "break" if isinstance(instruction, Break) else "continue"
+        elif isinstance(instruction, For | While):
+            yield from _jumps(instruction.body, True)
+            yield from _jumps(instruction.orelse, looping)
+        elif isinstance(instruction, Try) and any(_jumps(instruction.final, looping)):
+            yield "lost"
+        else:
+            for inner in blocks_of(instruction):
+                yield from _jumps(inner, looping)
+
+
+def variables_of(statement: Try) -> tuple[str, ...]:
+    """Return the variables that say which jump was taken."""
+    jumps = jumps_of(statement) or frozenset()
+    names = [name.format(statement.site) for kind, name in TAKEN.items() if kind in jumps]
+    return (*names, RETURNED.format(statement.site)) if "return" in jumps else tuple(names)
+
+
+def after(statement: Try) -> Block:
+    """Return a statement and, behind it, the jumps it has taken."""
+    site, span = statement.site, statement.span
+    leaving: dict[str, Instruction] = {
+        "break": Break(site, span),
+        "continue": Continue(site, span),
+        "return": Return(site, span, Local(RETURNED.format(site))),
+    }
+    jumps = jumps_of(statement) or frozenset()
+    asked = [
+        If(site, span, Local(name.format(site)), Block([leaving[kind]]), Block())
+        for kind, name in TAKEN.items()
+        if kind in jumps
+    ]
+    return Block([statement, *asked])
+
+
+def contains(statement: Instruction, kinds: tuple[type, ...]) -> bool:
+    """Whether one of the instructions in a statement is of these kinds."""
+    return any(isinstance(instruction, kinds) for instruction in walk(Block([statement])))

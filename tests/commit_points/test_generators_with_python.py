@@ -1,0 +1,111 @@
+"""Generators whose body needs Python are Python's: their items are drawn one by one, and the rest is compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit import config
+from janusjit.api import _PIPELINE
+from janusjit.transform.forced_failure import count_guards
+
+space: dict = {}
+exec("def note(log, what):\n    log.append(what)\n", space)
+note = space["note"]
+
+
+def batches(x, count, log):
+    for i in range(count):
+        note(log, f"batch {i}")
+        yield x[i] * 2.0
+
+
+def leaves(tree, log):
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from leaves(branch, log)
+    else:
+        note(log, tree)
+        yield tree
+
+
+def drawn_in_a_loop(x, w, log):
+    total = 0.0
+    for row in batches(x, 4, log):
+        total = total + np.tanh(row @ w).sum()
+        w = w - 0.01 * row
+    return total, w
+
+
+def recursive(x, w, log):
+    total = 0.0
+    for k in leaves([0, [1, [2]], 3], log):
+        total = total + np.tanh(x[k] @ w).sum()
+    return total
+
+
+def drawn_by_hand(x, w, log):
+    rows = batches(x, 3, log)
+    first = next(rows)
+    total = np.tanh(first @ w).sum()
+    note(log, "between")
+    for row in rows:
+        total = total + row.sum()
+    return total
+
+
+def suspended_over_a_host_call(x, w, log):
+    """The generator's own body is followed, but it is suspended where Python is needed."""
+    rows = (x[i] * 3.0 for i in range(4))
+    total = 0.0
+    for row in rows:
+        total = total + row @ w
+        note(log, "row")
+    return total
+
+
+def left_early(x, w, log):
+    total = 0.0
+    for row in batches(x, 4, log):
+        total = total + row.sum()
+        if total > 8:
+            break
+    note(log, "after")
+    return total
+
+
+def summed(x, w, log):
+    return sum(np.tanh(row @ w) for row in batches(x, 4, log))
+
+
+PROGRAMS = [drawn_in_a_loop, recursive, drawn_by_hand, suspended_over_a_host_call, left_early, summed]
+
+
+def compare(function):
+    step, plain, jitted = jj.jit(function, background=False), [], []
+    for number in range(8):
+        x = np.random.default_rng(number).normal(size=(4, 3))
+        found, wanted = step(x, np.ones(3), jitted), function(x, np.ones(3), plain)
+        assert type(found) is type(wanted)
+        for one, other in zip(found, wanted, strict=True) if isinstance(found, tuple) else [(found, wanted)]:
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+        assert jitted == plain
+    return step
+
+
+@pytest.mark.parametrize("function", PROGRAMS)
+def test_same_results_and_log(function):
+    step = compare(function)
+    assert step.reason is None
+    assert step.stats.graph_calls == 6 and step.stats.host_calls > 0
+    assert "python" not in {point.kind for point in step._lifecycle.prepared.sites.points.values()}
+
+
+@pytest.mark.parametrize("function", PROGRAMS)
+def test_every_guard_forced_to_fail(function):
+    step = compare(function)
+    for number in range(max(count_guards(found.captured) for found in step.specializations)):
+        _PIPELINE._forced.clear()
+        with config.override(fail_guard=number):
+            compare(function)
