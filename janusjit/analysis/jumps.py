@@ -19,7 +19,7 @@ RETURNED = ".returned_{}"
 
 
 def jumps_of(statement: Try) -> frozenset[str] | None:
-    """Return the kinds of jumps out of a statement: ``break``, ``continue``, ``return``; None if they cannot be told."""
+    """Return what leaves a statement: ``break``, ``continue``, ``return``; None if that cannot be told."""
     blocks = [statement.body, statement.orelse, *(handler.body for handler in statement.handlers)]
     found = frozenset(kind for block in blocks for kind in _jumps(block, False))
     if "lost" in found or any(True for _ in _jumps(statement.final, False)):

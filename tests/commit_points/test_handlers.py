@@ -80,7 +80,7 @@ def unbound_before(x, table, log):
 def unbound_afterwards(x, table, log):
     try:
         z = table["b"]
-    except KeyError as error:
+    except KeyError:
         note(log, "miss")
     try:
         return (x * z).sum()

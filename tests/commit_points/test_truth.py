@@ -48,7 +48,48 @@ def in_a_loop(x, box):
     return total
 
 
-@pytest.mark.parametrize("function", [once, in_a_loop])
+class Countdown:
+    """Capture can enter this one, but not what its ``__bool__`` calls."""
+
+    def __init__(self):
+        self.left, self.log, self.items = 5, [], []
+
+    def __bool__(self):
+        Box.find(self, self.left)
+        self.left -= 1
+        return self.left > 0
+
+
+def while_it_is_true(x, box):
+    total, count = 0.0, Countdown()
+    while count:
+        total = total + (x * len(count.items)).sum()
+        if len(count.items) == 2:
+            continue
+        x = x * 0.9
+    else:
+        total = -total
+    box.log.append(count.items)
+    return total
+
+
+def while_python_says(x, box):
+    total = 0.0
+    box.items.clear()
+    while not box:
+        box.find(len(box.items))
+        total = total + x.sum()
+        while box:
+            total = total * 2.0
+            box.items.append(9)
+            if len(box.items) > 5:
+                break
+        else:
+            total = total + 0.5
+    return total
+
+
+@pytest.mark.parametrize("function", [once, in_a_loop, while_it_is_true, while_python_says])
 def test_asked_as_often_as_python_asks(function):
     step, plain, jitted = jj.jit(function, background=False), Box(), Box()
     for number in range(10):
@@ -57,6 +98,7 @@ def test_asked_as_often_as_python_asks(function):
         assert (plain.log, plain.items) == (jitted.log, jitted.items)
     assert step.stats.graph_calls == 8
     assert step.stats.host_calls >= 8
+    assert "python" not in {point.kind for point in step._lifecycle.prepared.sites.points.values()}
 
 
 def test_matches_of_regular_expressions():

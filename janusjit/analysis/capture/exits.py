@@ -51,6 +51,7 @@ from janusjit.analysis.capture.values import (
     SuperValue,
     TupleValue,
 )
+from janusjit.errors import CaptureFailure
 from janusjit.ir.boxes import (
     ArrayBox,
     Box,

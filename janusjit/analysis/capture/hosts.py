@@ -15,6 +15,7 @@ from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.suspension import suspend, suspend_at_call
 from janusjit.analysis.core import (
     Assert,
+    Atom,
     Block,
     Break,
     Continue,
@@ -61,9 +62,22 @@ def leave_to_python(hosts: HostSites, failure: CaptureFailure) -> bool:
     if isinstance(instruction, For | While) and instruction not in hosts.loops:
         hosts.loops.add(instruction)
         return True
+    if isinstance(instruction, While) and isinstance(instruction.condition, Local) and _asks_apart(hosts, instruction):
+        return True
     if len(hosts.instructions) >= HOST_LIMIT:
         return False
     hosts.instructions[instruction] = failure
+    return True
+
+
+def _asks_apart(hosts: HostSites, loop: While) -> bool:
+    """Make a loop one whose condition's truth is found by instructions of its test; False if it is one already."""
+    if (loop, "truth") in hosts.made:
+        return False
+    steps, answer = _truth_of(loop, loop.condition)
+    made = While(loop.site, loop.span, Block([*loop.test.instructions, *steps]), answer, loop.body, loop.orelse)
+    hosts.made[loop, "truth"] = hosts.made[made, "truth"] = made
+    hosts.loops.add(made)
     return True
 
 
@@ -98,15 +112,20 @@ def _suspend_as_a_whole(machine: Machine, instruction: Try, failure: CaptureFail
 
 
 def _suspend_at_truth(machine: Machine, instruction: If, condition: Local, failure: CaptureFailure) -> Terminated:
-    """Let Python say whether a value is true: ``.not = not condition; .truth = not .not; if .truth: …``."""
-    site, span = instruction.site, instruction.span
-    no, yes = f".not_{site}", f".truth_{site}"
-    asked = If(site, span, Local(yes), instruction.then, instruction.orelse)
-    steps = [Operate(site, span, no, "not", condition), Operate(site, span, yes, "not", Local(no)), asked]
-    block: Block = machine.hosts.made.setdefault((instruction, "truth"), Block(steps))
+    """Let Python say whether a value is true."""
+    steps, answer = _truth_of(instruction, condition)
+    asked = If(instruction.site, instruction.span, answer, instruction.then, instruction.orelse)
+    block: Block = machine.hosts.made.setdefault((instruction, "truth"), Block([*steps, asked]))
     machine.push(block)
     machine.frame.blocks[-1].index = 1
     return suspend(machine, "host", block.instructions[0], failure.reason, failure.code)
+
+
+def _truth_of(instruction: Instruction, condition: Atom) -> tuple[list[Instruction], Local]:
+    """Return instructions that find a value's truth, and where they leave it: ``.no = not value; .yes = not .no``."""
+    site, span = instruction.site, instruction.span
+    no, yes = f".not_{site}", f".truth_{site}"
+    return [Operate(site, span, no, "not", condition), Operate(site, span, yes, "not", Local(no))], Local(yes)
 
 
 SUSPEND.append(suspend_before)

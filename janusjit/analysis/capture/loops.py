@@ -50,7 +50,7 @@ def execute_for(machine: Machine, instruction: For) -> None:
 
 def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
     """The next iteration of a loop is due."""
-    instruction = entry.instruction
+    instruction = entry.instruction = machine.hosts.made.get((entry.instruction, "truth"), entry.instruction)
     machine.span, machine.site = instruction.span, instruction.site
     entry.iterations += 1
     if entry.iterations > UNROLL_LIMIT and not machine.unrolls():
@@ -67,7 +67,7 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
         return
     condition = test(machine, instruction)
     machine.span, machine.site = instruction.span, instruction.site
-    if isinstance(condition, Value) and suspends(instruction.body):  # type: ignore[attr-defined]
+    if isinstance(condition, Value) and suspends(instruction.body):
         # a generator is resumed by rules that go on when it yields: the loop cannot be a node around them
         if not _fix_trip_count(machine, instruction):
             raise machine.unsupported(

@@ -200,7 +200,7 @@ class Machine:
             return None
         count, instruction = self.outermost
         running = next((frame for frame in self.state.frames[count:] if frame.generator is not None), None)
-        if running is not None:
+        if running is not None and running.generator is not None:
             maker: Instruction | None = self.state.at(running.generator).maker
             if maker is not None and maker not in self.hosts.instructions:
                 return maker
