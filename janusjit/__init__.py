@@ -5,7 +5,7 @@ Owns the public names. Invariant: what is not named here or documented as public
 
 from janusjit import nn, optim
 from janusjit.analysis.define_by_run import GradientError
-from janusjit.analysis.differentiated import grad, stop_gradient, value_and_grad
+from janusjit.analysis.differentiated import checkpoint, grad, stop_gradient, value_and_grad
 from janusjit.api import Jitted, jit, on_event, report, save_events, wait
 from janusjit.compare import compare
 from janusjit.errors import (
@@ -30,6 +30,7 @@ __all__ = [
     "JanusWarning",
     "Jitted",
     "__version__",
+    "checkpoint",
     "compare",
     "disable",
     "enable",

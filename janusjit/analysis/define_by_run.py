@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-import janusjit.analysis.capture.autograd_programs  # noqa: F401 - registers itself
+import janusjit.analysis.capture.autograd_programs
+import janusjit.analysis.capture.checkpoints  # noqa: F401 - registers itself
 from janusjit.analysis.capture import arrays, attributes, containers, operators
 from janusjit.analysis.capture.calls import invoke
 from janusjit.analysis.capture.gradients import differentiate

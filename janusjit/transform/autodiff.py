@@ -66,12 +66,17 @@ def needed_nodes(builder: GraphBuilder, outputs: Iterable[Value], wrt: Sequence[
     needed: set[Value] = set(outputs)
     kept: list[Node] = []
     stop = set(wrt)
+    entered: set[int] = set()
     for node in reversed(here):
         if any(result in needed for result in node.results):
             kept.append(node)
+            if node.op == "checkpoint_leave":
+                entered.add(node.attributes["number"])
             if not stop.issuperset(node.results):
                 needed.update(node.inputs)
                 needed.update(value for region in node.regions for inner in walk(region) for value in inner.inputs)
+        elif node.op == "checkpoint_enter" and node.attributes["number"] in entered:
+            kept.append(node)  # the first of them tells where the checkpoint begins
     _check_parameters(builder, needed, stop)
     return kept[::-1]
 

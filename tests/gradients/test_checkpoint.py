@@ -1,0 +1,242 @@
+"""Functions whose intermediate values are computed again."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit.analysis.capture import checkpoints
+
+W, X = np.array([[0.3, 0.7], [0.1, -0.4]]), np.array([[1.0, 2.0], [3.0, 4.0]])
+
+
+def layer(x, parameters, scale=1.0):
+    return np.sin(np.tanh(x @ parameters["w"])) * scale
+
+
+def in_place(x, parameters, scale=1.0):
+    x = x.copy()
+    x += np.exp(x @ parameters["w"])
+    x *= scale
+    return x
+
+
+def loss_of(function):
+    def loss(parameters, x):
+        for _ in range(2):
+            x = function(x, parameters, scale=1.5)
+        return (x**2).sum()
+
+    return loss
+
+
+def changing(x, w):
+    x *= w
+    return x
+
+
+@pytest.mark.parametrize("function", [layer, in_place])
+def test_the_gradient_is_that_without(function, monkeypatch):
+    numbers = []
+    mark = checkpoints._leave
+    monkeypatch.setattr(checkpoints, "_leave", lambda m, v, number, p: numbers.append(number) or mark(m, v, number, p))
+    plain, marked = (jj.value_and_grad(loss_of(f)) for f in (function, jj.checkpoint(function)))
+    compiled = jj.jit(lambda p, x: marked(p, x), warmup=1, background=False)
+    value, wanted = plain({"w": W}, X)
+    for _ in range(4):
+        for found, gradient in (marked({"w": W}, X), compiled({"w": W}, X)):
+            np.testing.assert_allclose(found, value, rtol=1e-13)
+            np.testing.assert_allclose(gradient["w"], wanted["w"], rtol=1e-12)
+    assert (compiled.stats.graph_calls, compiled.stats.host_calls) == (3, 0)
+    assert len(set(numbers)) >= 2  # each call has marks of its own
+
+
+@dataclasses.dataclass
+class Model:
+    w: np.ndarray
+    shift: float
+
+
+class Network:
+    def __init__(self, w):
+        self.w = w
+
+    @jj.checkpoint
+    def forward(self, x):
+        return np.tanh(x @ self.w)
+
+
+def closures(w, x):
+    marked = jj.checkpoint(lambda: np.sin(x @ w))
+    return jj.grad(lambda w: jj.checkpoint(lambda: np.sin(x @ w))().sum())(w) + marked()
+
+
+def unused_argument(w, x):
+    marked = jj.checkpoint(lambda _, b: np.tanh(b * b))
+    return jj.grad(lambda w: marked(x @ w, 2.0 * w).sum())(w)
+
+
+def turns(w, x, n=40):
+    marked = jj.checkpoint(layer)
+
+    def loss(w, x):
+        for _ in range(n):
+            x = marked(x, {"w": w}, scale=1.1)
+        return (x**2).sum()
+
+    return jj.grad(loss)(w, x)
+
+
+def while_with_loops_inside(w, x, n=40):
+    @jj.checkpoint
+    def repeated(x, w):
+        y = np.tanh(x @ w)
+        for _ in range(n):
+            y = np.sin(y) + 0.1 * x
+        return y
+
+    def loss(w, x):
+        i = 0
+        while i < n and np.abs(x).sum() > 1e-3:
+            x = repeated(x, w)
+            i += 1
+        return (x**2).sum()
+
+    return jj.grad(loss)(w, x)
+
+
+def branches(w, x):
+    @jj.checkpoint
+    def either(x, w):
+        if x.sum() > 5:
+            return np.sin(x @ w)
+        return np.cos(x @ w) * 2
+
+    return jj.grad(lambda w: either(either(x, w), w).sum())(w)
+
+
+def containers(w, x):
+    @jj.checkpoint
+    def several(p, k):
+        a = np.sin(p["a"] * k[0])
+        return {"u": a * 2, "v": (a.sum(), [a + p["b"], 3.0 * p["b"]])}
+
+    def loss(p):
+        r = several(p, [2.0, 1])
+        return (r["u"] * r["v"][1][0]).sum() * r["v"][0] * r["v"][1][1]
+
+    found = jj.grad(loss)({"a": w, "b": x[0, 0]})
+    return found["a"] * found["b"]
+
+
+def dataclass(w, x):
+    marked = jj.checkpoint(lambda m, x: np.tanh(x @ m.w) + m.shift)
+    found = jj.grad(lambda m: marked(m, marked(m, x)).sum())(Model(w, 0.5))
+    return found.w * found.shift
+
+
+def method(w, x):
+    def loss(w):
+        network = Network(w)
+        return network.forward(network.forward(x)).sum()
+
+    return jj.grad(loss)(w)
+
+
+def written_in_place(w, x):
+    @jj.checkpoint
+    def change(x, w):
+        x += np.sin(x @ w)
+
+    def loss(w):
+        y = x.copy()
+        change(y, w)
+        change(y, w)
+        return y.sum()
+
+    return jj.grad(loss)(w)
+
+
+def one_in_another(w, x):
+    inner = jj.checkpoint(lambda x, w: np.tanh(x @ w))
+    outer = jj.checkpoint(lambda x, w: inner(inner(x, w), w) * 2)
+    return jj.grad(lambda w: outer(outer(x, w), w).sum())(w)
+
+
+def random_numbers(w, x):
+    generator = np.random.RandomState(0)
+    marked = jj.checkpoint(lambda x: np.tanh(x) * (generator.random_sample(x.shape) > 0.5))
+    return jj.grad(lambda w: marked(marked(x @ w)).sum())(w)
+
+
+def second_derivatives(w, x):
+    marked = jj.checkpoint(lambda w, *, k=1.0: np.sin(np.exp(k * w * w)))
+    product = jj.hvp(lambda w: marked(w, k=0.5).sum())(w, x)
+    return product + jj.jvp(marked, (w,), (x,))[1] + jj.hessian(lambda v: marked(v).prod())(w[0])
+
+
+def of_a_gradient(w, x):
+    marked = jj.checkpoint(jj.grad(lambda x: np.sin(x**3)))
+    return jj.grad(marked)(w[0, 0])
+
+
+def of_numpy(w, x):
+    return jj.grad(lambda w: jj.checkpoint(np.sin)(w).sum())(w)
+
+
+PROGRAMS = (closures, unused_argument, turns, while_with_loops_inside, branches, containers, dataclass, method)
+PROGRAMS += (written_in_place, one_in_another, random_numbers, second_derivatives, of_a_gradient, of_numpy)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs(program, monkeypatch):
+    compiled = jj.jit(program, warmup=1, background=False)
+    with_marks = [program(W, X)] + [compiled(W, X) for _ in range(4)]
+    assert (compiled.stats.graph_calls, compiled.stats.host_calls) == (3, 0)
+    monkeypatch.setattr(jj, "checkpoint", lambda function: function)
+    if program is method:
+        monkeypatch.setattr(Network, "forward", Network.forward.__wrapped__)
+    wanted = program(W, X)
+    for found in with_marks:
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def repeated_by(function):
+    def loss(w, x, n):
+        for _ in range(n):
+            x = function(x, {"w": w})
+        return x.sum()
+
+    return lambda w, x, n: jj.grad(loss)(w, x, n)
+
+
+def test_a_turn_keeps_what_it_begins_with():
+    kept, wanted = [], None
+    for function in (layer, jj.checkpoint(layer)):
+        compiled = jj.jit(repeated_by(function), warmup=1, background=False)
+        found = [compiled(W, X, n) for n in (300, 301, 302, 302)]
+        wanted = wanted or found
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+        assert compiled.stats.graph_calls >= 2 and compiled.stats.host_calls == 0
+        pushes = re.findall(r"tape_push\((.*?)\)", compiled.specializations[-1].graph)
+        kept.append({push.count("%") - 1 for push in pushes})
+    assert kept == [{2}, {1}]
+
+
+def test_arguments_written_to_stay_the_same_objects():
+    marked = jj.checkpoint(changing)
+
+    def step(x, w):
+        found = marked(x, w)
+        return found is x, found.sum()
+
+    compiled = jj.jit(step, warmup=1, background=False)
+    x, y = X.copy(), X.copy()
+    for _ in range(4):
+        assert step(x, W) == compiled(y, W)
+        np.testing.assert_array_equal(x, y)
+    assert (compiled.stats.graph_calls, compiled.stats.host_calls) == (3, 0)
