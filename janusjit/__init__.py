@@ -4,8 +4,10 @@ Owns the public names. Invariant: what is not named here or documented as public
 """
 
 from janusjit import nn, optim
-from janusjit.analysis.define_by_run import GradientError
 from janusjit.analysis.differentiated import checkpoint, grad, stop_gradient, value_and_grad
+from janusjit.analysis.gradient_calls import GradientError
+from janusjit.analysis.recorded_tapes import GradientTape
+from janusjit.analysis.variables import Variable, no_grad
 from janusjit.api import Jitted, jit, on_event, report, save_events, wait
 from janusjit.compare import compare
 from janusjit.errors import (
@@ -25,10 +27,12 @@ __all__ = [
     "ConfigurationError",
     "DegradedWarning",
     "GradientError",
+    "GradientTape",
     "GuardError",
     "JanusError",
     "JanusWarning",
     "Jitted",
+    "Variable",
     "__version__",
     "checkpoint",
     "compare",
@@ -41,6 +45,7 @@ __all__ = [
     "jit",
     "jvp",
     "nn",
+    "no_grad",
     "on_event",
     "optim",
     "report",

@@ -20,7 +20,6 @@ import janusjit.analysis.capture.autograd_programs
 import janusjit.analysis.capture.checkpoints  # noqa: F401 - registers itself
 from janusjit.analysis.capture import arrays, attributes, containers, operators
 from janusjit.analysis.capture.calls import invoke
-from janusjit.analysis.capture.gradients import differentiate
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import length
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
@@ -35,17 +34,17 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
-from janusjit.analysis.differentiated import EAGER, Differentiated
 from janusjit.analysis.eager_machine import EagerMachine, GradientError
-from janusjit.analysis.recorded_code import RecordingTwins
 from janusjit.analysis.stored_values import StoredValues
-from janusjit.analysis.twin import RECORDING
+from janusjit.analysis.variables import Variable
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Value
 
 __all__ = ["GradientError", "Recording", "Traced", "active"]
 
 _state = threading.local()
+#: set by `janusjit.analysis.recorded_variables`: the abstract value of a variable
+ENTER: list[Callable[[Recording, Variable], AbstractValue]] = []
 
 
 class Recording:
@@ -55,6 +54,7 @@ class Recording:
         self.machine = EagerMachine()
         self.ended = False
         self.stored = StoredValues(self.plain)
+        self.entrance: Callable[[Variable], AbstractValue] | None = None
         self._plain: dict[int, Any] = {}
         self._lifted: list[tuple[np.ndarray[Any, Any], ArrayValue, Value]] = []
 
@@ -69,6 +69,8 @@ class Recording:
             made = arrays.new_array(self.machine, self.machine.input(value))
             self._lifted.append((value, made, arrays.read(self.machine, made)))
             return made
+        if kind is Variable:
+            return ENTER[0](self, value)
         if isinstance(value, tuple):
             return TupleValue(tuple(map(self.abstract, value)), kind)
         if kind is list:
@@ -174,7 +176,7 @@ class Recording:
             if written is value:
                 continue
             if written in self.machine.activity:
-                raise TypeError(_LOST)
+                raise TypeError(LOST)
             np.copyto(array, self.machine.values[written])
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -208,13 +210,18 @@ class Recording:
 
     def _recorded_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.recording() as machine:
-            target = function if isinstance(function, AbstractValue) else Known(function)
-            if isinstance(getattr(function, "__self__", None), np.ufunc):
-                target = BuiltinMethod(Known(function.__self__), function.__name__)
+            target = self.target(function)
             positional = [self.abstract(argument) for argument in args]
             named = [(name, self.abstract(argument)) for name, argument in kwargs.items()]
             found = invoke(machine, target, positional, named)
         return self.traced(found)
+
+    @staticmethod
+    def target(function: Any) -> AbstractValue:
+        """Return the abstract value of a function that is called."""
+        if isinstance(getattr(function, "__self__", None), np.ufunc):
+            return BuiltinMethod(Known(function.__self__), function.__name__)
+        return function if isinstance(function, AbstractValue) else Known(function)
 
     def plain_call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function that has no model with the plain arrays of values that no gradient flows through."""
@@ -245,7 +252,7 @@ class Recording:
         return value.value
 
 
-_LOST = "differentiated values are written into an array from outside: pass it as an argument, or make it inside"
+LOST = "differentiated values are written into an array from outside: pass it as an argument, or make it inside"
 
 
 def _real_exception(raised: PythonRaise) -> BaseException:
@@ -261,96 +268,12 @@ def active() -> Recording | None:
     return found
 
 
-def _run(function: Differentiated, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a gradient function in plain Python."""
-    outer = active()
-    recording = Recording() if outer is None else outer
+def activate(recording: Recording | None) -> None:
+    """Let a recording be the one of this thread's outermost gradient; None ends it."""
     _state.recording = recording
-    operands = Operands(recording)
-    called = TWINS.substitute(function.function)
 
-    def run(given: list[AbstractValue], named: dict[str, AbstractValue]) -> AbstractValue:
-        passed = kwargs | {name: recording.traced(value) for name, value in named.items()}
-        return recording.abstract(called(*map(recording.traced, given), **passed))
-
-    try:
-        positional, named = operands.of(function, args, kwargs)
-        with recording.recording() as machine:
-            result = differentiate(machine, function, positional, named, run)
-            recording.machine.evaluate()
-        return recording.concrete(result) if outer is None else recording.traced(result)
-    finally:
-        _state.recording = outer
-        operands.write_back(nested=outer is not None)
-        if outer is None:
-            recording.ended = True
-            recording.stored.settle()
-
-
-class Operands:
-    """What a gradient function is called with.
-
-    Arrays that it does not differentiate by may be written: they get what was written when the gradient is done.
-    """
-
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-        self._arrays: dict[int, tuple[np.ndarray[Any, Any], ArrayValue, Value]] = {}
-
-    def of(
-        self, function: Differentiated, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[list[AbstractValue], dict[str, AbstractValue]]:
-        """Return the abstract values of the positional arguments, and of those that are differentiated by name."""
-        own = len(args) - function.seeded
-        chosen = function.chosen(own, frozenset(kwargs))
-        places = {place + (own if place < 0 else 0) + function.seeded for place in chosen if isinstance(place, int)}
-        if function.seeded:
-            places.add(0)
-        abstract = self._recording.abstract
-        positional = [abstract(item) if i in places else self._passed(item) for i, item in enumerate(args)]
-        return positional, {name: abstract(kwargs[name]) for name in function.names if name in kwargs}
-
-    def _passed(self, value: Any) -> AbstractValue:
-        """Return what is not differentiated by: as it is, but for arrays that may come to hold what is."""
-        if isinstance(value, Traced):
-            return self._recording.abstract(value)
-        if type(value) is not np.ndarray or value.dtype not in (np.float64, np.float32):
-            return Known(value)
-        if id(value) not in self._arrays:
-            made = self._recording.constant(value).abstract
-            assert isinstance(made, ArrayValue)
-            self._arrays[id(value)] = (value, made, arrays.read(self._recording.machine, made))
-        return self._arrays[id(value)][1]
-
-    def write_back(self, nested: bool) -> None:
-        """Write into the arrays that were passed what was written.
-
-        Raises
-        ------
-        GradientError
-            If such an array shares memory with another one that was passed.
-        TypeError
-            If this is part of another gradient, which would not see what was written.
-        """
-        machine = self._recording.machine
-        for array, passed, before in self._arrays.values():
-            written = arrays.read(machine, passed)
-            if written is before:
-                continue
-            if nested and written in machine.activity:
-                raise TypeError(_LOST)
-            others = (other for other, *_ in self._arrays.values() if other is not array)
-            if any(np.may_share_memory(array, other) for other in others):
-                raise GradientError("autodiff.overlap", "an array was written, and another argument is part of it")
-            np.copyto(array, machine.values[written])
-
-
-EAGER.append(_run)
 
 # ---------------------------------------------------------------------- what functions see
-
-TWINS = RecordingTwins(active)
-RECORDING.append(lambda profile: RecordingTwins(active, profile))
 
 _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
@@ -380,12 +303,16 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return self.recording.concrete(self.abstract)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if Variable in map(type, inputs):
+            return NotImplemented
         if "out" in kwargs:
             kwargs["out"] = kwargs["out"][0] if len(kwargs["out"]) == 1 else kwargs["out"]
         function: Any = ufunc if method == "__call__" else getattr(ufunc, method)
         return self.recording.call(function, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if Variable in types:
+            return NotImplemented
         return self.recording.call(function, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
@@ -456,6 +383,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
 def _binary(symbol: str, reflected: bool) -> Callable[[Traced, Any], Any]:
     def operate(self: Traced, other: Any) -> Any:
+        if type(other) is Variable:
+            return NotImplemented
         recording = self.recording
         with recording.recording() as machine:
             operands = (self.abstract, recording.abstract(other))
@@ -467,6 +396,8 @@ def _binary(symbol: str, reflected: bool) -> Callable[[Traced, Any], Any]:
 
 def _in_place(symbol: str) -> Callable[[Traced, Any], Any]:
     def operate(self: Traced, other: Any) -> Any:
+        if type(other) is Variable:
+            return NotImplemented
         recording = self.recording
         with recording.recording() as machine:
             found = operators.in_place(machine, symbol, self.abstract, recording.abstract(other))

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-#: set by `janusjit.analysis.define_by_run`, which builds on capture
+#: set by `janusjit.analysis.gradient_calls`, which builds on capture
 EAGER: list[Callable[[Differentiated, tuple[Any, ...], dict[str, Any]], Any]] = []
 
 

@@ -7,6 +7,8 @@ constant, and there is one control path.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -127,6 +129,34 @@ class EagerMachine(Machine):
     def decide(self, condition: Value) -> bool | Value:
         """Return which way a condition goes."""
         return bool(self.values[condition])
+
+    @contextlib.contextmanager
+    def behind(self, nodes: list[Node]) -> Iterator[None]:
+        """Append, for the length of a ``with`` block, behind nodes that were done elsewhere."""
+        body = self.graph.body
+        own = body.nodes
+        body.nodes, self._done = list(nodes), len(nodes)
+        try:
+            yield
+        finally:
+            own += body.nodes[len(nodes) :]
+            body.nodes, self._done = own, len(own)
+
+    def keep_only(self, wanted: Iterable[Value], start: int) -> None:
+        """Drop, of the nodes from number ``start`` on that are still to be done, those that nothing wanted needs."""
+        nodes = self.graph.body.nodes
+        needed = set(wanted)
+        kept: list[Node] = []
+        for node in reversed(nodes[max(start, self._done) :]):
+            if any(result in needed for result in node.results):
+                needed.update(node.inputs)
+                kept.append(node)
+        nodes[max(start, self._done) :] = kept[::-1]
+
+    def evaluated(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return attributes with sizes as the numbers they are."""
+        found: dict[str, Any] = evaluate_attributes(attributes, self._sizes)
+        return found
 
     # ------------------------------------------------------------------ doing
 

@@ -72,7 +72,7 @@ def _plain(function: Any) -> FunctionType:
     return function
 
 
-#: set by `janusjit.analysis.define_by_run`: the twins of functions that run while a gradient is recorded
+#: set by `janusjit.analysis.gradient_calls`: the twins of functions that run while a gradient is recorded
 RECORDING: list[Callable[[Profile], Twins]] = []
 
 
