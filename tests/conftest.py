@@ -20,6 +20,8 @@ hypothesis.settings.load_profile("default")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the files that tests compare output with")
+    parser.addoption("--programs", type=int, default=None, help="how many random programs to run")
+    parser.addoption("--seed", type=int, default=0, help="the first of the seeds of random gradients")
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from janusjit.analysis.capture.values import AbstractValue, Known, Scalar
 from janusjit.analysis.core import Block, FunctionCore, Parameters
 from janusjit.errors import JanusError
 from janusjit.ir.dims import DimExpr, Symbol, evaluate
-from janusjit.ir.graph import Graph, Node, Value
+from janusjit.ir.graph import Graph, Node, Region, Value
+from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.places import Place
 from janusjit.ir.relaxations import Relaxations
 from janusjit.ir.types import TensorType, dtype_name
@@ -94,6 +95,19 @@ class EagerMachine(Machine):
         return made
 
     # ------------------------------------------------------------------ what is known
+
+    def emit_node(
+        self,
+        op: str,
+        inputs: tuple[Value, ...],
+        attributes: dict[str, Any] | None = None,
+        guard: InGraphGuard | None = None,
+        types: tuple[TensorType, ...] | None = None,
+        regions: tuple[Region, ...] = (),
+    ) -> Node:
+        """Append an operation, with the sizes that are known by now."""
+        sized = attributes if op == "bind_dim" else evaluate_attributes(attributes or {}, self._sizes)
+        return super().emit_node(op, inputs, sized, guard, types, regions)
 
     def append(self, node: Node) -> None:
         """Append a node, and do it."""

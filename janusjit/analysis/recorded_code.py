@@ -12,11 +12,12 @@ import collections
 import math
 import sys
 from collections.abc import Callable
-from types import BuiltinMethodType, CodeType
+from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any, Protocol
 
 import numpy as np
 
+from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.generate import Generated, Mode
 from janusjit.analysis.generate.emitter import RUNTIME
@@ -51,14 +52,14 @@ _ROUTED = (
     isinstance,
     type,
     builtins.round,
-    np.array,
-    np.asarray,
-    np.asanyarray,
-    np.ascontiguousarray,
     np.float64,
     np.float32,
     *(value for name, value in vars(math).items() if callable(value) and not name.startswith("_")),
+    # NumPy's functions that do not ask their arguments to override them
+    *(made for made in vars(np).values() if isinstance(made, BuiltinFunctionType | FunctionType) and made in MODELS),
 )
+#: the types of callables that may be routed
+_KINDS = frozenset({np.ufunc, type(np.sum), BuiltinFunctionType, FunctionType, type})
 
 
 class RecordingProbe(Probe):
@@ -97,7 +98,7 @@ class RecordingProbe(Probe):
 
     def callee(self, site: int, function: Any) -> Any:
         """Return what to call in place of a callee."""
-        owner = getattr(function, "__self__", None) if type(function) is BuiltinMethodType else None
+        owner = getattr(function, "__self__", None) if type(function) is BuiltinFunctionType else None
         if owner is not None and type(owner) in (list, dict, collections.deque):
             self.storing(owner)
         return super().callee(site, function) if self.counts else self.substitute(function)
@@ -135,12 +136,14 @@ class RecordingTwins(Twins):
 
     def substitute(self, callee: Any) -> Any:
         """Return what to call in place of a callee."""
-        try:
-            routed = self._routed.get(callee)
-        except TypeError:  # unhashable
-            routed = None
-        if routed is not None:
-            return routed
+        kind = type(callee)
+        if kind in _KINDS:
+            if callee in self._routed:
+                return self._routed[callee]
+            # those of NumPy's ask their arguments to override them, but do not look into lists
+            owner = getattr(callee, "__self__", None)
+            if kind is np.ufunc or kind is type(np.sum) or type(owner) is np.ufunc:
+                return self._route(callee)
         if RUNTIME in getattr(getattr(callee, "__code__", None), "co_freevars", ()):
             return callee  # a twin already
         return super().substitute(callee)
@@ -148,7 +151,7 @@ class RecordingTwins(Twins):
     def _route(self, function: Any) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             recording = self._active()
-            if recording is None or not recording.holds(args):
+            if recording is None or not (recording.holds(args) or recording.holds(tuple(kwargs.values()))):
                 return function(*args, **kwargs)
             return recording.call(function, args, kwargs)
 

@@ -22,6 +22,7 @@ from janusjit.backend.plan import (
     Step,
     element_inputs,
     is_elementwise,
+    is_in_place,
     is_reduction,
     is_view,
     may_fail,
@@ -171,6 +172,8 @@ class Scheduler:
             return False
         if node.op == "update":
             base = root(node.inputs[0])
+            if node.inputs[0] in step.values and not is_in_place(node):
+                return False  # what is set here would be overwritten by the base's own elements, which come later
             return self._barrier < position and self._last_read.get(base, -1) <= position
         return not is_reduction(node) or step.axes in (None, reduced_axes(node))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ir.graph import walk as walk_region
+from janusjit.ops.indexing import Range
 from janusjit.ops.registry import OPS, Elementwise, Library, Lowering, ObjectCall, Reduce, View
 from janusjit.ops.updates import part_type
 
@@ -185,6 +186,13 @@ def updated_shape(node: Node) -> tuple[Dim, ...]:
     """Return the shape of the part that an ``update`` sets."""
     base, _, *extras = node.inputs
     return part_type(base.type, node.attributes["path"], [extra.type for extra in extras]).shape
+
+
+def is_in_place(update: Node) -> bool:
+    """Return whether an ``update`` sets each element where the loop over the part finds it in the whole array."""
+    shape = update.inputs[0].type.shape
+    whole = tuple(Range(0, size, 1) for size in shape)
+    return all(step.op == "view" and dict(step.attributes)["index"] == whole for step in update.attributes["path"])
 
 
 def reduced_axes(node: Node) -> tuple[int, ...]:

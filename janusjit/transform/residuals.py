@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 from janusjit.ir.builder import GraphBuilder, Substitution
-from janusjit.ir.dims import DimExpr, Symbol, symbols_of
+from janusjit.ir.dims import DimExpr, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Node, Region, Value, walk
 from janusjit.ir.types import INT
 from janusjit.ir.verify import symbols_in
 from janusjit.transform.activity import BREAK, CONTINUE, ENDS, terminators
-from janusjit.transform.autodiff_errors import AutodiffError
+from janusjit.transform.dimension_names import rename_dims
 from janusjit.transform.recomputation import Choice, choose
 
 
@@ -115,6 +114,7 @@ class Recording:
         self._frames: dict[Node, Frame] = {}
         self._numbers: dict[Node, int] = {}
         self._turns: dict[Node, Turns] = {}
+        self._bound = 0
         self._begin = len(builder.region.nodes)
         self._home = builder.region
         self._substitution = Substitution()
@@ -219,32 +219,30 @@ class Recording:
         known = {*self._builder.graph.symbols, *(s for r in self._builder.open_regions for s in _bound_by(r.nodes))}
         spoken_of = symbols_of(dim for value in frame.choice.kept for dim in value.type.shape)
         spoken_of |= {symbol for pop in frame.pops for node in pop.users for symbol in _mentioned(node)}
-        counts = [symbol for symbol in bound if symbol in spoken_of and symbol not in known]
-        self._check_bound_once(frame, counts)
-        return counts
+        return [symbol for symbol in bound if symbol in spoken_of and symbol not in known]
 
-    def _check_bound_once(self, frame: Frame, counts: Sequence[Symbol]) -> None:
-        """Raise if a dimension would be bound where it is bound already."""
-        for one, other in combinations(frame.pops, 2):
-            if counts and (one.region in other.around or other.region in one.around):
-                what = "an array of a length known at run time only is needed by two gradients at once"
-                raise AutodiffError("autodiff.run_time_length", what, frame.end)
+    def _bind_counts(self, frame: Frame, pop: Pop) -> dict[Symbol, DimExpr]:
+        """Put the pop of the dimensions before that of the values that have them; return their names behind it.
 
-    def _bind_counts(self, frame: Frame, pop: Pop) -> None:
-        """Put the pop of the dimensions before that of the values that have them."""
+        Each pop has names of its own: two pops of a way, or of ways that bind the same dimension, may be nested.
+        """
         types = (INT, *[INT] * len(frame.counts))
         counts = Node("tape_pop", pop.node.inputs, types, dict(self._tape), pop.node.span)
         pop.node.inputs = counts.results[:1]
+        names: dict[Symbol, DimExpr] = {}
+        for found in frame.counts:
+            self._bound += 1
+            names[found] = symbol(f"{found.name}_{self._tape['tape']}_{self._bound}", found.minimum)
         binding = [
-            Node("bind_dim", (value,), (), {"symbol": symbol}, pop.node.span)
-            for symbol, value in zip(frame.counts, counts.results[1:], strict=True)
+            Node("bind_dim", (value,), (), {"symbol": next(iter(names[found].symbols()))}, pop.node.span)
+            for found, value in zip(frame.counts, counts.results[1:], strict=True)
         ]
         here = pop.region.nodes.index(pop.node)
         pop.region.nodes[here:here] = [counts, *binding]
+        return names
 
     def _complete(self, frame: Frame, pop: Pop, values: Sequence[Value]) -> None:
-        if frame.counts:
-            self._bind_counts(frame, pop)
+        names = self._bind_counts(frame, pop) if frame.counts else {}
         nodes = pop.region.nodes
         behind = nodes.index(pop.node) + 1
         if not frame.choice.kept:
@@ -257,6 +255,8 @@ class Recording:
             around.users += copies
         for node in pop.users:
             _replace(node, stands_for)
+        for node in (pop.node, *copies, *pop.users) if names else ():
+            rename_dims(node, names)
 
     # -- forward
 

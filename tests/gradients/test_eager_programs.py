@@ -237,3 +237,40 @@ def test_an_unrolled_loop_may_be_long():
         return x.sum()
 
     np.testing.assert_allclose(jj.grad(loss)(X), np.full(3, 0.9999**5000), rtol=1e-10)
+
+
+def masked_view(x):
+    whole = x * 1.5
+    part = whole[::-1]
+    part[part > 0.2] *= x[0]
+    part[np.abs(part) < 0.3] = x[:1]
+    return (whole * np.array([1.0, 2.0, 3.0])).sum()
+
+
+def masked_in_a_loop(x, turns=3):
+    whole = np.sin(x)
+    total = np.sum(x)
+    for i in range(turns):
+        whole[whole > 0.1 * i] *= 0.9 + x[1]
+        total = total + np.sum(whole[whole < 0.8] ** 2)
+    return total
+
+
+def reductions_of_lists(x):
+    return (np.maximum.reduce([x, x * x]) + np.add(x, [x[0], x[1], 2.0])).sum() + np.sum([x[0], x[2]]) * np.max([x, -x])
+
+
+LATER = [masked_view, masked_in_a_loop, reductions_of_lists]
+
+
+@pytest.mark.parametrize("function", LATER, ids=lambda function: function.__name__)
+def test_what_random_programs_have_found(function):
+    test_gradient(function)
+
+
+def test_a_mask_in_a_loop_of_any_number_of_turns():
+    step = jj.jit(background=False, warmup=2)(lambda x, turns: jj.grad(masked_in_a_loop)(x, turns))
+    for turns in (3, 5, 3, 2, 4, 6, 3, 5):
+        expected = finite_differences(lambda x, turns=turns: masked_in_a_loop(x, turns), X)
+        np.testing.assert_allclose(step(X, turns), expected, rtol=1e-6, atol=1e-7)  # of the differences
+    assert step.stats.graph_calls >= 4 and step.stats.host_calls == 0, step.reason

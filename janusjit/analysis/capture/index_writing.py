@@ -106,17 +106,23 @@ def _masked_write(machine: Machine, base: ArrayValue, axis: int, mask: Advanced,
         raise machine.unsupported("array.index", "index", "a mask after a slice is assigned an array")
     if base.path:
         positions = nonzero(machine, mask.value)
+        element = _of_length(machine, element, positions[0].type.shape[0], rank - mask.rank)
         scatter(machine, base, list(range(mask.rank)), positions, element, False)
         return
     storage = writeable_storage(machine, base)
     size = mask_count(machine, mask.value)
     shape = (size, *target.type.shape[mask.rank :])
-    if element.type.shape and element.type.shape[0] != size:
-        _require_same_size(machine, element.type.shape[0], size)
-        element = machine.emit(
-            "view", element, index=(Range(0, size, 1), *(Range(0, dim, 1) for dim in element.type.shape[1:]))
-        )
+    element = _of_length(machine, element, size, rank - mask.rank)
     storage.version = machine.emit("update_mask", storage.version, mask.value, broadcast_to(machine, element, shape))
+
+
+def _of_length(machine: Machine, element: Value, size: Dim, trailing: int) -> Value:
+    """Return what is assigned to the true elements of a mask, guarded to be as many; what broadcasts as it is."""
+    shape = element.type.shape
+    if len(shape) <= trailing or shape[0] == size or shape[0] == 1:
+        return element
+    _require_same_size(machine, shape[0], size)
+    return machine.emit("view", element, index=(Range(0, size, 1), *(Range(0, dim, 1) for dim in shape[1:])))
 
 
 def _require_same_size(machine: Machine, given: Dim, wanted: Dim) -> None:
