@@ -9,6 +9,7 @@ from janusjit.analysis.gradient_calls import GradientError
 from janusjit.analysis.recorded_tapes import GradientTape
 from janusjit.analysis.variables import Variable, no_grad
 from janusjit.api import Jitted, jit, on_event, report, save_events, wait
+from janusjit.backend.llvm.workspace import release_memory
 from janusjit.compare import compare
 from janusjit.errors import (
     CaptureFailure,
@@ -48,6 +49,7 @@ __all__ = [
     "no_grad",
     "on_event",
     "optim",
+    "release_memory",
     "report",
     "save_events",
     "stop_gradient",

@@ -13,6 +13,7 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_EVENTS`` | a file to append every event to, as JSON Lines |
 | ``JANUSJIT_CACHE`` | ``0``: keep no compiled code on disk |
 | ``JANUSJIT_CACHE_DIR`` | where compiled code is kept; the user's cache directory when not given |
+| ``JANUSJIT_KEPT_MEMORY`` | how many bytes of work memory are kept between calls at most; 268435456 when not given |
 | ``JANUSJIT_QUIET`` | ``1``: no line at exit about functions that ran in plain Python |
 """
 
@@ -35,7 +36,7 @@ TOPICS = frozenset({"profile", "capture", "pass", "guard", "deopt", "compile"})
 _KNOWN = frozenset(
     {
         *("DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"),
-        *("CACHE", "CACHE_DIR"),
+        *("CACHE", "CACHE_DIR", "KEPT_MEMORY"),
     }
 )
 
@@ -72,6 +73,8 @@ class Config:
         Time functions that Python interrupts against plain Python, and leave those that do not gain to it.
     cache : Path or None
         Directory in which compiled code outlives the process; None: nowhere.
+    kept_memory : int
+        How many bytes of work memory are kept between calls, at most.
     """
 
     disable: bool = False
@@ -87,6 +90,7 @@ class Config:
     fail_guard: int | None = None
     trials: bool = True
     cache: Path | None = None
+    kept_memory: int = 1 << 28
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
@@ -113,6 +117,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         trials=_flag(given, "TRIALS", True),
         fail_guard=_number(given, "FAIL_GUARD"),
         cache=_cache(given, environment),
+        kept_memory=1 << 28 if (kept := _number(given, "KEPT_MEMORY")) is None else kept,
     )
 
 

@@ -86,7 +86,7 @@ def compare(function):
     step, plain, jitted = jj.jit(function, background=False), [], []
     for number in range(8):
         x = np.random.default_rng(number).normal(size=(4, 3))
-        found, wanted = step(x, np.ones(3), jitted), function(x, np.ones(3), plain)
+        found, wanted = step(x.copy(), np.ones(3), jitted), function(x, np.ones(3), plain)
         assert type(found) is type(wanted)
         for one, other in zip(found, wanted, strict=True) if isinstance(found, tuple) else [(found, wanted)]:
             np.testing.assert_allclose(one, other, rtol=1e-12)
@@ -109,3 +109,36 @@ def test_every_guard_forced_to_fail(function):
         _PIPELINE._forced.clear()
         with config.override(fail_guard=number):
             compare(function)
+
+
+def marked(x, log):
+    try:
+        for i in range(4):
+            note(log, i)
+            yield x[i]
+    finally:
+        x += 100.0
+        log.append("finally")
+
+
+def delegates(x, log):
+    yield from marked(x, log)
+
+
+def left_before_its_finally(x, w, log):
+    for row in marked(x, log):
+        w = w + row
+        break
+    return w.sum() + x.sum()
+
+
+def left_before_the_finally_of_another(x, w, log):
+    for row in delegates(x, log):
+        w = w + row
+        break
+    return w.sum() + x.sum()
+
+
+@pytest.mark.parametrize("function", [left_before_its_finally, left_before_the_finally_of_another])
+def test_a_generator_is_finalized_where_python_does_it(function):
+    compare(function)

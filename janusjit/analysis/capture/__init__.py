@@ -6,6 +6,7 @@ in its exits, everything it relies on is in its guards.
 
 from __future__ import annotations
 
+import traceback
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -190,6 +191,7 @@ def _captured(
             if sites is None or not hosts.leave_to_python(sites, failure):
                 raise failure from used
         except CaptureFailure as failure:
+            _let_go(failure)
             if sites is None or not hosts.leave_to_python(sites, failure):
                 raise
     limit = CaptureFailure(
@@ -198,6 +200,14 @@ def _captured(
     if sites is not None and hosts.leave_to_python(sites, limit):
         return _captured(core, names, begin, profile, relaxations, sites)
     raise limit
+
+
+def _let_go(failure: BaseException | None) -> None:
+    """Forget the frames a failure went through: they hold the call's arguments, and the failure is kept."""
+    while failure is not None and failure.__traceback__ is not None:  # chains of causes may be rings
+        traceback.clear_frames(failure.__traceback__)
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__
 
 
 def _attempt(

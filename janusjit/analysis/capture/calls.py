@@ -45,6 +45,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import Call, FunctionCore
 from janusjit.analysis.differentiated import Differentiated
+from janusjit.analysis.finalization import is_finalized
 from janusjit.analysis.source import SourceError, load
 from janusjit.ir.guards import find_on_type
 
@@ -378,7 +379,8 @@ def start(
     if core.kind in ("generator", "coroutine"):
         frame = machine.enter(core, namespace, code, bound, cells, None)
         machine.state.frames.pop()
-        made = machine.state.allocate(GeneratorObject(frame=frame, maker=machine.blamed()))
+        maker = None if is_finalized(core) else machine.blamed()
+        made = machine.state.allocate(GeneratorObject(frame=frame, maker=maker))
         frame.generator = made.index
         return made
     raise machine.unsupported("python.construct", core.kind, f"{core.name} is an {core.kind}")

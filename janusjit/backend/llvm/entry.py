@@ -29,6 +29,7 @@ from janusjit.backend.llvm.generator_states import GeneratorStates
 from janusjit.backend.llvm.guards import GuardEmitter, unbox_scalar
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import ArrayValue, Extent, Operand, Scalar
+from janusjit.backend.llvm.workspace import block_new
 from janusjit.errors import CompileError
 from janusjit.ir import boxes as kinds
 from janusjit.ir.dims import Symbol
@@ -147,6 +148,15 @@ class EntryEmitter:
                 self._fail_without_memory(self.api.is_null(builder, made))
             builder.store(made, slot)
             return made, self.api.field(builder, made, layout.ARRAY_DATA, POINTER)
+
+    def allocate_block(self, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
+        """Emit the taking of work memory until the call ends; return its address."""
+        with self.frame.at(builder):
+            slot, address = self.frame.hold_in_body(), self.frame.scratch(POINTER)
+            made = block_new(self.api, builder, size, address)
+            self._fail_without_memory(self.api.is_null(builder, made))
+            builder.store(made, slot)
+            return builder.load(address, typ=POINTER)
 
     def hold(self, builder: ir.IRBuilder, reference: ir.Value) -> None:
         """Take over a new reference to an object made in the body, in place of that of the previous turn of a loop."""

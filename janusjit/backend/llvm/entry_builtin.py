@@ -17,6 +17,8 @@ from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
 from janusjit.backend.llvm.python_api_shared import load_shared
+from janusjit.backend.llvm.workspace import limit_kept
+from janusjit.config import current
 
 ENTRY = "entry"
 _METH_FASTCALL = 0x80
@@ -120,6 +122,7 @@ def link_loaded(
     name: str, loaded: engine.LoadedModule, objects: list[Any], plan: str, started: float
 ) -> Compiled:
     """Make the callable of an entry function's loaded module, whose object table is to hold ``objects``."""
+    limit_kept(current().kept_memory)
     payload = _Payload(loaded, objects)
     fill_table(loaded.global_address(OBJECT_TABLE), objects)
     entry = _make_builtin(name, payload)

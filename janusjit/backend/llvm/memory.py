@@ -29,7 +29,6 @@ from janusjit.backend.llvm.values import (
 from janusjit.backend.storage import Placement, Storage
 from janusjit.ir.dims import Dim, DimExpr, FloorDivision, Symbol
 from janusjit.ir.graph import Value
-from janusjit.ir.types import TensorType
 
 #: an arena of a known size up to this many bytes lies on the stack
 STACK_ARENA_BYTES = 65536
@@ -175,11 +174,7 @@ class Memory:
     def _allocate_block(self, size: Extent) -> ir.Value:
         if isinstance(size, int) and size <= STACK_ARENA_BYTES:
             return self.stack_slot(I8, size)
-        padded = self._builder.add(as_i64(size), ir.Constant(I64, ALIGNMENT))
-        _, data = self._python.allocate_array(self._builder, TensorType("u8"), (padded,))
-        address = self._builder.ptrtoint(data, I64)
-        aligned = self._builder.add(address, ir.Constant(I64, ALIGNMENT - 1))
-        return self._builder.inttoptr(self._builder.and_(aligned, ir.Constant(I64, -ALIGNMENT)), data.type)
+        return self._python.allocate_block(self._builder, as_i64(size))
 
     def allocate_object(self, storage: Storage) -> None:
         """Emit the making of an ndarray for a storage of its own."""

@@ -23,6 +23,9 @@ _PENDING: list[SharedFunction] = []
 _LOADED: list[tuple[engine.LoadedModule, list[Any]]] = []  # code, and the Python objects it refers to
 
 
+_HOMES: dict[str, engine.LoadedModule] = {}
+
+
 @dataclass(frozen=True)
 class SharedFunction:
     """A function of the library.
@@ -83,6 +86,13 @@ def load_shared() -> None:
         loaded = engine.load(module)
         for function in _PENDING:
             engine.register_symbol(function.symbol, loaded.function_address(function.symbol))
+            _HOMES[function.symbol] = loaded
         fill_table(loaded.global_address(OBJECT_TABLE), api.objects)
         _LOADED.append((loaded, api.objects))
         _PENDING.clear()
+
+
+def shared_address(function: SharedFunction, variable: str | None = None) -> int:
+    """Return the address of a shared function that has been loaded, or of a variable beside it."""
+    home = _HOMES[function.symbol]
+    return home.function_address(function.symbol) if variable is None else home.global_address(variable)

@@ -1,8 +1,8 @@
 """Tapes: the stacks on which loops keep what their backward pass needs.
 
-Owns `Tapes`, which lowers ``tape_new``, ``tape_push`` and ``tape_pop``. A tape is a ``bytearray`` that the entry holds,
-and a token is how many bytes of it are in use. Invariant: a tape grows by doubling, so pushing costs a copy of what is
-pushed and popping costs nothing: arrays popped lie where they were pushed.
+Owns `Tapes`, which lowers ``tape_new``, ``tape_push`` and ``tape_pop``. A tape is a block of the workspace that the
+entry holds, and a token is how many bytes of it are in use. Invariant: a tape grows by doubling, so pushing costs a
+copy of what is pushed and popping costs nothing: arrays popped lie where they were pushed.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from llvmlite import ir
 from janusjit.backend.address import Address
 from janusjit.backend.layout import contiguous
 from janusjit.backend.llvm.memory import Extents, Memory
-from janusjit.backend.llvm.python_api import NULL, PythonApi
+from janusjit.backend.llvm.python_api import NULL, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.backend.llvm.values import (
-    I32,
     I64,
     POINTER,
     Extent,
     PythonEmitter,
     Scalar,
     as_i64,
+    declare,
     item_size,
     load,
     offset_pointer,
     store,
 )
+from janusjit.backend.llvm.workspace import block_new
 from janusjit.backend.storage import Placement, Storage
 from janusjit.ir.graph import Node, Value
 from janusjit.ir.types import TensorType
@@ -59,11 +60,12 @@ class Lowering(Protocol):
 
 @dataclass
 class _Tape:
-    """Stack slots: the ``bytearray``, the address of its data, and how many bytes it has."""
+    """Stack slots: the block's capsule, its address, and how many bytes it has; and the most it ever had."""
 
     holder: ir.Value
     data: ir.Value
     capacity: ir.Value
+    most: ir.Value
 
 
 class Tapes:
@@ -89,7 +91,10 @@ class Tapes:
         number = node.attributes["tape"]
         if number not in self._tapes:
             builder, memory = self._lowering.builder, self._lowering.memory
-            tape = _Tape(self._lowering.python.hold_slot(), memory.stack_slot(POINTER), memory.stack_slot(I64))
+            most = ir.GlobalVariable(self._lowering.python.api.module, I64, f"tape_{number}")
+            most.initializer = ir.Constant(I64, 0)
+            slots = self._lowering.python.hold_slot(), memory.stack_slot(POINTER), memory.stack_slot(I64)
+            tape = _Tape(*slots, opaque(most))
             with builder.goto_entry_block():
                 builder.store(NULL, tape.data)
                 builder.store(ir.Constant(I64, 0), tape.capacity)
@@ -121,11 +126,14 @@ class Tapes:
         grow, there = builder.append_basic_block("grow"), builder.append_basic_block("room")
         builder.cbranch(enough, there, grow).set_weights([1_000_000, 1])
         builder.position_at_end(grow)
-        capacity = builder.add(builder.shl(size, ir.Constant(I64, 1)), ir.Constant(I64, SMALLEST))
-        data = tape_reserve(self._lowering.python.api, builder, tape.holder, capacity)
+        twice = builder.add(builder.shl(size, ir.Constant(I64, 1)), ir.Constant(I64, SMALLEST))
+        most = builder.load(tape.most, typ=I64)  # as in former calls: in the long run nothing grows
+        capacity = builder.select(builder.icmp_signed(">", most, twice), most, twice)
+        api, used = self._lowering.python.api, self._lowering.scalars[node.inputs[0]].value
+        data = tape_reserve(api, builder, tape.holder, capacity, used, tape.data)
         self._lowering.fail_unless(builder.icmp_unsigned("!=", data, NULL), node)
-        builder.store(data, tape.data)
         builder.store(capacity, tape.capacity)
+        builder.store(capacity, tape.most)
         builder.branch(there)
         builder.position_at_end(there)
 
@@ -163,28 +171,23 @@ class Tapes:
         return offsets, total
 
 
-@shared(POINTER, POINTER, I64)
+@shared(POINTER, POINTER, I64, I64, POINTER)
 def tape_reserve(api: PythonApi, function: ir.Function) -> None:
-    """Make the ``bytearray`` at the first argument, or a new one if that is null, as long as the second says.
+    """Make the block at the first argument, or null, one of so many bytes, with the first ones of the former kept.
 
-    Returns the address of its bytes; null, and no exception, if there is no memory.
+    Arguments: the reference to the block's capsule, the new size, how many bytes are kept, and where the address of the
+    block is. Returns that address; null, and no exception, if there is no memory.
     """
-    holder, size = function.args
-    entry, new, longer, failed, done = (
-        function.append_basic_block(name) for name in ("entry", "new", "longer", "failed", "done")
-    )
-    builder = ir.IRBuilder(entry)
-    tape = builder.load(holder, typ=POINTER)
-    builder.cbranch(builder.icmp_unsigned("==", tape, NULL), new, longer)
-    builder.position_at_end(new)
-    made = api.call(builder, "PyByteArray_FromStringAndSize", NULL, size)
+    holder, size, used, data = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    former, old = builder.load(holder, typ=POINTER), builder.load(data, typ=POINTER)
+    made = block_new(api, builder, size, data)
+    with builder.if_then(builder.icmp_unsigned("==", made, NULL), likely=False):
+        api.call(builder, "PyErr_Clear")
+        builder.ret(NULL)
+    new = builder.load(data, typ=POINTER)
+    with builder.if_then(builder.icmp_unsigned("!=", former, NULL)):
+        builder.call(declare(api.module, "memcpy", POINTER, [POINTER, POINTER, I64]), [new, old, used])
+        api.decref(builder, former)
     builder.store(made, holder)
-    builder.cbranch(builder.icmp_unsigned("==", made, NULL), failed, done)
-    builder.position_at_end(longer)
-    status = api.call(builder, "PyByteArray_Resize", tape, size)
-    builder.cbranch(builder.icmp_signed("<", status, ir.Constant(I32, 0)), failed, done)
-    builder.position_at_end(failed)
-    api.call(builder, "PyErr_Clear")
-    builder.ret(NULL)
-    builder.position_at_end(done)
-    builder.ret(api.call(builder, "PyByteArray_AsString", builder.load(holder, typ=POINTER)))
+    builder.ret(new)

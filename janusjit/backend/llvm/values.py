@@ -160,6 +160,9 @@ class PythonEmitter(Protocol):
     def checks_flags(self) -> bool:
         """Whether an exit looks at the floating-point flags that the body has raised."""
 
+    def allocate_block(self, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
+        """Emit the taking of work memory, 64-byte aligned, until the call ends; return its address."""
+
     def allocate_array(
         self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent]
     ) -> tuple[ir.Value, ir.Value]:

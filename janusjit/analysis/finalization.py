@@ -1,0 +1,42 @@
+"""Generators that have something left to do when they are dropped.
+
+Owns `is_finalized`. Invariant: it errs on the side of True: a generator that is dropped early runs its ``finally``
+blocks and leaves its ``with`` statements at that moment, which is later where others still refer to it.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from janusjit.analysis.core import (
+    Block,
+    Call,
+    FunctionCore,
+    Instruction,
+    LoadCell,
+    LoadGlobal,
+    Local,
+    Try,
+    With,
+    Yield,
+    YieldFrom,
+)
+from janusjit.analysis.walk import walk
+
+
+@functools.lru_cache(maxsize=256)
+def is_finalized(core: FunctionCore) -> bool:
+    """Whether dropping a generator of this function before its end may run code of it, or of one it delegates to."""
+    everything = list(walk(core.body))
+    protected = [instruction for instruction in everything if isinstance(instruction, Try | With)]
+    if any(isinstance(inner, Yield | YieldFrom) for outer in protected for inner in walk(Block([outer]))):
+        return True
+    makers: dict[str, Instruction] = {i.target: i for i in everything if isinstance(i, Call | LoadGlobal | LoadCell)}
+    return any(not _is_itself(core, i, makers) for i in everything if isinstance(i, YieldFrom))
+
+
+def _is_itself(core: FunctionCore, delegation: YieldFrom, makers: dict[str, Instruction]) -> bool:
+    """Whether a ``yield from`` is over a call of the generator function itself."""
+    made = makers.get(delegation.value.name) if isinstance(delegation.value, Local) else None
+    function = makers.get(made.function.name) if isinstance(made, Call) and isinstance(made.function, Local) else None
+    return isinstance(function, LoadGlobal | LoadCell) and function.name == core.name

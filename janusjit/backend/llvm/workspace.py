@@ -1,0 +1,239 @@
+"""Work memory that outlives the calls it is used in.
+
+Owns the pool of blocks, in compiled code that the whole process shares: `block_new` takes a block out of it, or makes
+one, and hands it out as a capsule; when the capsule goes, the block returns to the pool. Invariant: what is in the pool
+belongs to nobody, and is never more than the limit; a block is 64-byte aligned, and its size stands before it.
+
+Fresh memory costs a page fault every 4 KB, which is more than much of the arithmetic done in it; so arenas and tapes
+are kept. The pool is touched with the GIL held only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
+from janusjit.backend.llvm.python_api_shared import load_shared, shared, shared_address
+from janusjit.backend.llvm.values import declare
+
+#: blocks in the pool, at most
+COUNT = 64
+#: bytes in the pool, at most, unless `limit_kept` says otherwise
+LIMIT = 1 << 28
+#: what stands before a block
+HEADER = 64
+#: blocks from this size on are put on huge pages where the system has them
+HUGE = 1 << 22
+_MADV_HUGEPAGE = 14
+#: a block may be this many times larger than what is asked for
+_LOOSE = 4
+
+_ADDRESSES, _SIZES, _STATE = "block_addresses", "block_sizes", "block_state"
+_USED, _BYTES, _LIMIT = 0, 1, 2
+
+
+def _variable(api: PythonApi, name: str, length: int, element: ir.Type, initial: list[int] | None = None) -> ir.Value:
+    known = api.module.globals.get(name)
+    if known is None:
+        known = ir.GlobalVariable(api.module, ir.ArrayType(element, length), name)
+        known.initializer = ir.Constant(known.value_type, initial)
+    return opaque(known)
+
+
+class _Pool:
+    """The pool's variables in the shared module, for emitting code that uses them."""
+
+    def __init__(self, api: PythonApi, builder: ir.IRBuilder) -> None:
+        self._api, self._builder = api, builder
+        self._state = _variable(api, _STATE, 3, I64, [0, 0, LIMIT])
+        self._addresses = _variable(api, _ADDRESSES, COUNT, POINTER)
+        self._sizes = _variable(api, _SIZES, COUNT, I64)
+
+    def get(self, which: int) -> ir.Value:
+        return self._builder.load(self._api.address(self._builder, self._state, 8 * which), typ=I64)
+
+    def set(self, which: int, value: ir.Value) -> None:
+        self._builder.store(value, self._api.address(self._builder, self._state, 8 * which))
+
+    def address_at(self, index: ir.Value) -> ir.Value:
+        return self._builder.gep(self._addresses, [index], source_etype=POINTER)
+
+    def size_at(self, index: ir.Value) -> ir.Value:
+        return self._builder.gep(self._sizes, [index], source_etype=I64)
+
+
+@shared(POINTER, I64)
+def block_take(api: PythonApi, function: ir.Function) -> None:
+    """Return a block of at least so many bytes: the smallest in the pool that will do, or a new one, or null."""
+    (size,) = function.args
+    entry, turn, look, better, looked, reuse, make = (
+        function.append_basic_block(name) for name in ("entry", "turn", "look", "better", "looked", "reuse", "make")
+    )
+    builder = ir.IRBuilder(entry)
+    pool = _Pool(api, builder)
+    count, one = pool.get(_USED), ir.Constant(I64, 1)
+    most = builder.add(builder.mul(size, ir.Constant(I64, _LOOSE)), ir.Constant(I64, HUGE))
+    builder.branch(turn)
+    builder.position_at_end(turn)
+    index, best, smallest = builder.phi(I64), builder.phi(I64), builder.phi(I64)
+    builder.cbranch(builder.icmp_signed("<", index, count), look, looked)
+    builder.position_at_end(look)
+    found = builder.load(pool.size_at(index), typ=I64)
+    fits = builder.and_(builder.icmp_signed(">=", found, size), builder.icmp_signed("<", found, smallest))
+    following = builder.add(index, one)
+    builder.cbranch(fits, better, turn)
+    builder.position_at_end(better)
+    builder.branch(turn)
+    for phi, first, kept, taken in (
+        (index, ir.Constant(I64, 0), following, following),
+        (best, ir.Constant(I64, -1), best, index),
+        (smallest, most, smallest, found),
+    ):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(kept, look)
+        phi.add_incoming(taken, better)
+    builder.position_at_end(looked)
+    builder.cbranch(builder.icmp_signed(">=", best, ir.Constant(I64, 0)), reuse, make)
+    builder.position_at_end(reuse)
+    block = builder.load(pool.address_at(best), typ=POINTER)
+    last = builder.sub(count, one)
+    builder.store(builder.load(pool.address_at(last), typ=POINTER), pool.address_at(best))
+    builder.store(builder.load(pool.size_at(last), typ=I64), pool.size_at(best))
+    pool.set(_USED, last)
+    pool.set(_BYTES, builder.sub(pool.get(_BYTES), smallest))
+    builder.ret(block)
+    builder.position_at_end(make)
+    builder.ret(_made(api, builder, size))
+
+
+def _made(api: PythonApi, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
+    """Emit the making of a block; null if there is no memory."""
+    large = builder.icmp_signed(">=", size, ir.Constant(I64, HUGE))
+    alignment = builder.select(large, ir.Constant(I64, 1 << 21), ir.Constant(I64, HEADER))
+    whole = builder.add(size, ir.Constant(I64, HEADER))
+    slot = builder.alloca(POINTER)
+    status = builder.call(
+        declare(api.module, "posix_memalign", I32, [POINTER, I64, I64]), [opaque(slot), alignment, whole]
+    )
+    failed = builder.icmp_signed("!=", status, ir.Constant(I32, 0))
+    with builder.if_then(failed, likely=False):
+        builder.ret(NULL)
+    start = builder.load(opaque(slot), typ=POINTER)
+    if sys.platform == "linux":
+        with builder.if_then(large, likely=False):
+            advise = declare(api.module, "madvise", I32, [POINTER, I64, I32])
+            builder.call(advise, [start, whole, ir.Constant(I32, _MADV_HUGEPAGE)])  # if it cannot, it does not
+    block = api.address(builder, start, HEADER)
+    builder.store(size, api.address(builder, block, -8))
+    return block
+
+
+@shared(VOID, POINTER)
+def block_give(api: PythonApi, function: ir.Function) -> None:
+    """Put a block into the pool; free it where the pool is full."""
+    (block,) = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    pool = _Pool(api, builder)
+    size = builder.load(api.address(builder, block, -8), typ=I64)
+    count, total = pool.get(_USED), builder.add(pool.get(_BYTES), size)
+    room = builder.icmp_signed("<", count, ir.Constant(I64, COUNT))
+    kept = builder.and_(room, builder.icmp_signed("<=", total, pool.get(_LIMIT)))
+    with builder.if_else(kept) as (keep, free):
+        with keep:
+            builder.store(block, pool.address_at(count))
+            builder.store(size, pool.size_at(count))
+            pool.set(_USED, builder.add(count, ir.Constant(I64, 1)))
+            pool.set(_BYTES, total)
+        with free:
+            _free(api, builder, block)
+    builder.ret_void()
+
+
+def _free(api: PythonApi, builder: ir.IRBuilder, block: ir.Value) -> None:
+    builder.call(declare(api.module, "free", VOID, [POINTER]), [api.address(builder, block, -HEADER)])
+
+
+@shared(VOID, POINTER)
+def block_returned(api: PythonApi, function: ir.Function) -> None:
+    """Destroy a capsule: its block returns to the pool."""
+    (capsule,) = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    block_give(api, builder, api.call(builder, "PyCapsule_GetPointer", capsule, NULL))
+    builder.ret_void()
+
+
+@shared(POINTER, I64, POINTER)
+def block_new(api: PythonApi, function: ir.Function) -> None:
+    """Return a capsule that holds a block of so many bytes, and store the block's address; null if there is no memory.
+
+    An exception is set where the capsule could not be made.
+    """
+    size, address = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    block = block_take(api, builder, size)
+    builder.store(block, address)
+    with builder.if_then(builder.icmp_unsigned("==", block, NULL), likely=False):
+        api.call(builder, "PyErr_NoMemory")
+        builder.ret(NULL)
+    capsule = api.call(builder, "PyCapsule_New", block, NULL, block_returned.declare(api.module))
+    with builder.if_then(builder.icmp_unsigned("==", capsule, NULL), likely=False):
+        _free(api, builder, block)
+    builder.ret(capsule)
+
+
+@shared(VOID)
+def block_release(api: PythonApi, function: ir.Function) -> None:
+    """Free all blocks in the pool."""
+    entry, turn, free, done = (function.append_basic_block(name) for name in ("entry", "turn", "free", "done"))
+    ir.IRBuilder(entry).branch(turn)
+    builder = ir.IRBuilder(turn)
+    pool = _Pool(api, builder)
+    count = pool.get(_USED)
+    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(I64, 0)), free, done)
+    builder.position_at_end(free)
+    last = builder.sub(count, ir.Constant(I64, 1))
+    pool.set(_USED, last)
+    _free(api, builder, builder.load(pool.address_at(last), typ=POINTER))
+    builder.branch(turn)
+    builder.position_at_end(done)
+    pool.set(_BYTES, ir.Constant(I64, 0))
+    builder.ret_void()
+
+
+# ---------------------------------------------------------------------- from Python
+
+
+def _state() -> ctypes.Array[ctypes.c_int64]:
+    load_shared()
+    return (ctypes.c_int64 * 3).from_address(shared_address(block_take, _STATE))
+
+
+def kept_memory() -> int:
+    """Return how many bytes of work memory are kept for later calls."""
+    return int(_state()[_BYTES])
+
+
+def release_memory() -> int:
+    """Give the work memory that is kept for later calls back to the system; return how many bytes it was.
+
+    Examples
+    --------
+    >>> import janusjit as jj
+    >>> jj.release_memory() >= 0
+    True
+    >>> jj.release_memory()
+    0
+    """
+    kept = kept_memory()
+    ctypes.PYFUNCTYPE(None)(shared_address(block_release))()
+    return kept
+
+
+def limit_kept(limit: int) -> None:
+    """Keep at most so many bytes from here on."""
+    _state()[_LIMIT] = limit
+    if kept_memory() > limit:
+        release_memory()
