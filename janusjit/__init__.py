@@ -4,7 +4,8 @@ Owns the public names. Invariant: what is not named here or documented as public
 """
 
 from janusjit import nn, optim
-from janusjit.analysis.differentiated import checkpoint, grad, stop_gradient, value_and_grad
+from janusjit.analysis.declared_gradients import checkpoint, custom_vjp
+from janusjit.analysis.differentiated import grad, stop_gradient, value_and_grad
 from janusjit.analysis.gradient_calls import GradientError
 from janusjit.analysis.recorded_tapes import GradientTape
 from janusjit.analysis.variables import Variable, no_grad
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "checkpoint",
     "compare",
+    "custom_vjp",
     "disable",
     "enable",
     "grad",

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 import janusjit.analysis.capture.autograd_programs
-import janusjit.analysis.capture.checkpoints  # noqa: F401 - registers itself
+import janusjit.analysis.capture.checkpoints
+import janusjit.analysis.recorded_rules  # noqa: F401 - registers itself
 from janusjit.analysis.capture import arrays, attributes, containers, operators
 from janusjit.analysis.capture.calls import invoke
 from janusjit.analysis.capture.machine import Machine
@@ -66,7 +67,8 @@ class Recording:
         if isinstance(value, Traced):
             return value.abstract if value.recording is self else self.abstract(value.value)
         if kind is np.ndarray and value.dtype != object:
-            made = arrays.new_array(self.machine, self.machine.input(value))
+            # the backward pass needs what is in it now
+            made = arrays.new_array(self.machine, self.machine.input(value.copy()))
             self._lifted.append((value, made, arrays.read(self.machine, made)))
             return made
         if kind is Variable:

@@ -198,45 +198,6 @@ def stop_gradient(value: Any) -> Any:
     return value if recording is None else recording.call(stop_gradient, (value,), {})
 
 
-def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose intermediate values the backward pass computes again instead of keeping.
-
-    Parameters
-    ----------
-    function : callable
-        Takes and returns arrays and floats, and tuples, lists and dicts of them.
-
-    Returns
-    -------
-    callable
-        Takes and returns what ``function`` does.
-
-    Notes
-    -----
-    Memory is saved in compiled code, by what is computed from the arguments (Chen et al. 2016, "Training deep nets with
-    sublinear memory cost"). In plain Python the function is called as it is.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import janusjit as jj
-    >>> jj.grad(jj.checkpoint(lambda x: np.exp(2 * x)))(0.0)
-    2.0
-    """
-    plain = unwrapped(function)
-
-    @functools.wraps(plain)
-    def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        return call_checkpointed(plain, args, kwargs)
-
-    return checkpointed
-
-
-def call_checkpointed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function; compiled code has the marks of a checkpoint around it."""
-    return function(*args, **kwargs)
-
-
 def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the plain function behind a jitted one."""
     while hasattr(type(function), "__janusjit_profiled_through__"):

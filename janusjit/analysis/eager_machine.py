@@ -121,8 +121,15 @@ class EagerMachine(Machine):
         while self._done < len(nodes):
             node = nodes[self._done]
             self._done += 1
+            if node.results and node.results[0] in self.values:
+                continue
             self._do(node)
             self.activity.spread([node])
+
+    def catch_up(self) -> None:
+        """Do what has been put among the nodes, too."""
+        self._done = 0
+        self.evaluate()
 
     def resolve(self, value: AbstractValue) -> AbstractValue:
         """Return a value, as a constant if no gradient flows through it."""
@@ -135,6 +142,10 @@ class EagerMachine(Machine):
     def differentiate_by(self, value: Value) -> None:
         """Let gradients flow to a value."""
         self.activity.add(value)
+
+    def differentiates(self, values: Iterable[Value]) -> bool:
+        """Whether a gradient may flow through any of some values."""
+        return any(value in self.activity for value in values)
 
     def unrolls(self) -> bool:
         """Say that loops are gone through turn by turn."""

@@ -16,6 +16,7 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Protocol
 
 from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.declared_gradients import Checkpointed, custom_vjp
 from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.generate import Generated, Mode, generate, instantiate
 from janusjit.analysis.overloads import Overloads
@@ -145,6 +146,11 @@ class Twins:
                 self._recording = RECORDING[0](self.profile)
             profiled.function = self._recording.substitute(callee.function)
             return profiled
+        if kind is Checkpointed or kind is custom_vjp:
+            around = copy.copy(callee)
+            for name in kind.CALLS:
+                setattr(around, name, self.substitute(getattr(callee, name)))
+            return around
         if kind is type or kind is ABCMeta:
             return self._constructor(callee)
         if any(PROFILED_THROUGH in vars(base) for base in kind.__mro__):

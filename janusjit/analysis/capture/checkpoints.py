@@ -12,7 +12,7 @@ from janusjit.analysis.capture.calls import invoke, models
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import DictObject, ListObject
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Reference, Scalar, TupleValue
-from janusjit.analysis.differentiated import call_checkpointed
+from janusjit.analysis.declared_gradients import call_checkpointed
 from janusjit.ir.graph import Value
 
 

@@ -27,6 +27,7 @@ from janusjit.analysis.capture.values import (
     TupleValue,
 )
 from janusjit.analysis.differentiated import Differentiated, grad, stop_gradient, unwrapped, value_and_grad
+from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import Value, walk
 from janusjit.ir.types import TensorType, dtype_name
@@ -44,8 +45,11 @@ def call_differentiated(
     keywords: Sequence[tuple[str, AbstractValue]],
 ) -> AbstractValue:
     """Capture the call of a gradient function."""
-    target = from_python(machine, function.function)
-    return _differentiated_call(machine, function, target, arguments, dict(keywords))
+    target = function.function
+    if has_plain_attributes(type(target)):  # an object that can be called
+        place = machine.externals.constant_place(target, type(target).__name__)
+        return _differentiated_call(machine, function, machine.externals.read(place, target), arguments, dict(keywords))
+    return _differentiated_call(machine, function, from_python(machine, target), arguments, dict(keywords))
 
 
 def _differentiated_call(
@@ -176,7 +180,11 @@ def differentiate(
     wanted = [given[place] for place in places]
     for place, value in zip(places, wanted, strict=True):
         given[place] = copies.copy(value)
-    returned = machine.resolve(run([given[i] for i in range(len(arguments))], {name: given[name] for name in keywords}))
+    try:
+        passed = [given[i] for i in range(len(arguments))]
+        returned = machine.resolve(run(passed, {name: given[name] for name in keywords}))
+    finally:
+        machine.gradients.sources.difference_update(copies.values)
     result, aux = _parts(machine, function, returned)
     found = iter(_backward(machine, result, seed, copies.values))
     parts = [copies.gradient(value, found) for value in wanted]

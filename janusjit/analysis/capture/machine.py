@@ -7,10 +7,11 @@ one for each Core node kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import Any, TypeVar
 
 from janusjit.analysis.capture.externals import Externals, Unread
+from janusjit.analysis.capture.gradients_under_way import GradientsUnderWay
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unwinding
 from janusjit.analysis.capture.state import (
@@ -83,6 +84,8 @@ class Machine:
         The instructions that Python runs, and the commit points made for them.
     outermost : (int, Instruction) or None
         The instruction that is being executed and not by a nested run, and how many frames there were before it.
+    gradients : GradientsUnderWay
+        What is being differentiated by.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Machine:
         self.aliased: set[int] = set()
         self.forks = 0
         self.samples: dict[Symbol, int] = {}
+        self.gradients = GradientsUnderWay(graph)
 
     # ------------------------------------------------------------------ emission
 
@@ -268,6 +272,11 @@ class Machine:
 
     def differentiate_by(self, value: Value) -> None:
         """Hear that gradients flow to a value."""
+        self.gradients.sources.add(value)
+
+    def differentiates(self, values: Iterable[Value]) -> bool:
+        """Whether a gradient under way may flow through any of some values."""
+        return self.gradients.flow_through(values)
 
     def unrolls(self) -> bool:
         """Whether loops are gone through turn by turn: only where the machine works on values that are there."""
