@@ -53,6 +53,7 @@ def jit(
     background: bool | None = ...,
     static: Iterable[str] = ...,
     exact: bool = ...,
+    memory_limit: int | None = ...,
 ) -> Callable[[Callable[Parameters, Result]], Jitted[Parameters, Result]]: ...
 
 
@@ -65,6 +66,7 @@ def jit(
     background: bool | None = None,
     static: Iterable[str] = (),
     exact: bool = True,
+    memory_limit: int | None = None,
 ) -> Any:
     """Run a function from compiled code wherever what it did so far tells what it will do.
 
@@ -90,6 +92,10 @@ def jit(
         Parameters whose values are constants of a specialization.
     exact : bool
         Keep to NumPy's results as `docs/architecture.md` defines; False allows rewrites tagged relaxed.
+    memory_limit : int, optional
+        Bytes of intermediate arrays that should be alive at a time. Past that, values are computed again where they are
+        used again, as far as that helps; and loops that are gone back through keep of each turn only what its other
+        values cannot be computed from. ``specialization.kept`` says what is kept. Results are the same bits.
 
     Returns
     -------
@@ -114,13 +120,7 @@ def jit(
     >>> for _ in range(4):
     ...     step(weights, np.ones(3))
     """
-    if warmup < 1:
-        raise ConfigurationError(f"warmup={warmup}: at least one call has to be profiled")
-    if policy not in ("fallback", "warn", "raise"):
-        raise ConfigurationError(f"policy={policy!r}: one of 'fallback', 'warn', 'raise'")
-    names = frozenset([static] if isinstance(static, str) else static)
-    beside = current().background if background is None else background
-    options = Options(warmup, policy, beside and policy != "raise", names, exact)
+    options = _options(warmup, policy, background, static, exact, memory_limit)
 
     def decorate(target: Callable[..., Any]) -> Any:
         if isinstance(target, classmethod | staticmethod):
@@ -134,6 +134,26 @@ def jit(
         return Jitted(target, options, _PIPELINE)
 
     return decorate if function is None else decorate(function)
+
+
+def _options(
+    warmup: int,
+    policy: Policy,
+    background: bool | None,
+    static: Iterable[str],
+    exact: bool,
+    memory_limit: int | None,
+) -> Options:
+    """Return what `jit` was asked for, once it has a meaning."""
+    if warmup < 1:
+        raise ConfigurationError(f"warmup={warmup}: at least one call has to be profiled")
+    if policy not in ("fallback", "warn", "raise"):
+        raise ConfigurationError(f"policy={policy!r}: one of 'fallback', 'warn', 'raise'")
+    if memory_limit is not None and memory_limit < 0:
+        raise ConfigurationError(f"memory_limit={memory_limit}: a number of bytes")
+    names = frozenset([static] if isinstance(static, str) else static)
+    beside = current().background if background is None else background
+    return Options(warmup, policy, beside and policy != "raise", names, exact, memory_limit)
 
 
 def _calling(gradient: Differentiated) -> Callable[..., Any]:

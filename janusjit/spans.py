@@ -38,4 +38,18 @@ class Span:
         return f"{self.file.rsplit('/', 1)[-1]}:{self.line}:{self.column}"
 
 
+@dataclass(frozen=True, slots=True)
+class BackwardSpan(Span):
+    """The source of a node of a backward pass: what it goes back through."""
+
+    @classmethod
+    def of(cls, span: Span) -> BackwardSpan:
+        """Return a span as one of the backward pass."""
+        if isinstance(span, cls):
+            return span
+        return cls(span.file, span.line, span.column, span.end_line, span.end_column, span.function, span.text)
+
+
 UNKNOWN_SPAN = Span("<unknown>", 0, 0)
+#: of what a backward pass does that stands for no line
+BACKWARD = BackwardSpan.of(UNKNOWN_SPAN)

@@ -37,13 +37,14 @@ from janusjit.ir.builder import clone
 from janusjit.ir.dims import Dim, Symbol, symbols_of
 from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
 from janusjit.ops.indexing import symbols_in
+from janusjit.spans import BackwardSpan
 
 
 def make_plan(graph: Graph) -> Plan:
     """Return the plan of a verified graph: of a copy of it, in which every ``reshape`` that copies says so."""
     graph = clone(graph)
     insert_copies(graph)
-    steps = schedule(graph.body)
+    steps = schedule(graph.body, graph.memory_limit is not None)
     number(steps)
     return Plan(graph, steps)
 
@@ -83,9 +84,9 @@ def insert_copies(graph: Graph) -> None:
     visit(graph.body)
 
 
-def schedule(region: Region) -> list[Step]:
-    """Return the steps of a region."""
-    scheduler = Scheduler(region)
+def schedule(region: Region, saving: bool = False) -> list[Step]:
+    """Return the steps of a region; with ``saving``, nothing of the backward pass is computed before it begins."""
+    scheduler = Scheduler(region, saving)
     for node in region.nodes:
         scheduler.add(node)
     return scheduler.finish()
@@ -94,8 +95,9 @@ def schedule(region: Region) -> list[Step]:
 class Scheduler:
     """Gathers the nodes of one region into steps, in program order."""
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, saving: bool = False) -> None:
         self.scheduled = Scheduled(region)
+        self._saving = saving
         self._bound: dict[Symbol, int] = {}
         self._readers: dict[Value, list[FusedStep]] = {}
         self._last_read: dict[Value, int] = {}
@@ -110,7 +112,7 @@ class Scheduler:
             if self.scheduled.users.get(node.result):
                 self._fuse(node)
         elif node.op != "constant":  # constants are there from the beginning
-            bodies = [schedule(inner) for inner in node.regions]
+            bodies = [schedule(inner, self._saving) for inner in node.regions]
             self._add_alone(node, RegionStep(node, bodies) if bodies else NodeStep(node))
 
     def _add_alone(self, node: Node, step: Step) -> None:
@@ -163,6 +165,8 @@ class Scheduler:
 
     def _fits(self, node: Node, step: FusedStep) -> bool:
         position = self.scheduled.position[step]
+        if self._saving and _is_backward(node) and not all(map(_is_backward, step.nodes)):
+            return False
         if len(step.nodes) >= cost.KERNEL_OPERATIONS or len(self.scheduled.leaves(step)) >= cost.KERNEL_ARRAYS:
             return False
         symbols = symbols_in(node.attributes) | symbols_of(step.shape)
@@ -183,6 +187,10 @@ class Scheduler:
 
     def _bound_by(self, symbols: Iterable[Symbol]) -> int:
         return max((self._bound.get(symbol, -1) for symbol in symbols), default=-1)
+
+
+def _is_backward(node: Node) -> bool:
+    return isinstance(node.span, BackwardSpan)
 
 
 def iteration_shape(node: Node) -> tuple[Dim, ...]:

@@ -209,6 +209,7 @@ def clone(graph: Graph) -> Graph:
         guards=GuardSet(list(graph.guards.entry), list(graph.guards.in_graph)),
         symbols=dict(graph.symbols),
         span=graph.span,
+        memory_limit=graph.memory_limit,
     )
     values: dict[Value, Value] = {}
     for found in graph.inputs:

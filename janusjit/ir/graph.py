@@ -131,7 +131,8 @@ class Graph:
     """A captured function: inputs, body region, entry guards and in-graph guards.
 
     ``symbols`` says which input dimension binds each symbol: (index of the input, axis). Symbols bound by ``bind_dim``
-    nodes are not in it.
+    nodes are not in it. ``memory_limit`` is how many bytes of intermediate arrays should be alive at a time; None: as
+    many as is fastest.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Graph:
     guards: GuardSet = field(default_factory=GuardSet)
     symbols: dict[Symbol, tuple[int, int]] = field(default_factory=dict)
     span: Span = UNKNOWN_SPAN
+    memory_limit: int | None = None
 
     def walk(self) -> Iterator[Node]:
         """Yield every node, outer before inner, in program order."""

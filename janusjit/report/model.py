@@ -101,6 +101,7 @@ class FunctionReport:
     profile_seconds: float = 0.0
     counted: Counted | None = None
     plain: FellBack | None = None
+    kept: tuple[str, ...] = ()
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -198,6 +199,7 @@ class _Builder:
             report.profile_seconds += event.cost.profile
         elif isinstance(event, Specialized):
             report.compiled += 1
+            report.kept = event.kept or report.kept
             if event.trigger is not None:
                 self._row(event.trigger).lost += event.cost.lost
         elif isinstance(event, GuardFailed):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     identity = function.function
     yield style.bold(str(identity)) + style.dim(f"  {file_text(identity.file)}:{identity.line}")
     yield from style.wrap(summary_text(function), "  ")
+    yield from _kept(function.kept, style)
     if not function.rows:
         yield "  every guard held"
         return
@@ -88,6 +90,14 @@ def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     yield style.dim(f"  {'lost':>9}  {'count':>5}  where, assumed → got, action, hint")
     for row in function.rows:
         yield from _row(row, style)
+
+
+def _kept(kept: tuple[str, ...], style: Style) -> Iterator[str]:
+    """Yield what the latest specialization keeps for its backward pass, each line once."""
+    if kept:
+        yield style.dim(f"  kept for the backward pass: {len(kept)} array{'s' if len(kept) != 1 else ''}")
+    for line, count in Counter(kept).items():
+        yield from style.wrap(line + (f"  ({count} times)" if count > 1 else ""), "      ", "    ")
 
 
 def file_text(file: str) -> str:

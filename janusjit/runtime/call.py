@@ -23,6 +23,7 @@ class Options:
     background: bool = False
     static: frozenset[str] = frozenset()
     exact: bool = True
+    memory_limit: int | None = None
 
 
 @dataclass(slots=True)

@@ -158,7 +158,7 @@ class Specialized(Event):
     """A specialization was compiled.
 
     ``trigger`` is the failed guard that called for it (None: the warm-up was over); ``relaxed`` says whether the
-    assumption it made is given up.
+    assumption it made is given up. ``kept`` are the intermediate arrays that live until a backward pass has read them.
     """
 
     kind: ClassVar[str] = "specialized"
@@ -168,6 +168,7 @@ class Specialized(Event):
     nodes: int = 0
     entry_guards: int = 0
     graph_guards: int = 0
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

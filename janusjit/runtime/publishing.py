@@ -91,6 +91,7 @@ class Publisher:
                 nodes=sum(1 for _ in specialization.captured.walk()),
                 entry_guards=len(guards.entry),
                 graph_guards=len(guards.in_graph),
+                kept=tuple(map(str, specialization.kept)),
             )
         )
 

@@ -385,6 +385,7 @@ class FunctionLifecycle(Lifecycle):
     def _prepare(self) -> Prepared | Failure:
         prepared = super()._prepare()
         if isinstance(prepared, Prepared) and prepared.sites is not None:
+            prepared.sites.memory_limit = self.options.memory_limit
             prepared.sites.commits_turns = self.options.policy != "raise"  # nothing of a refused call may be real
         return prepared
 

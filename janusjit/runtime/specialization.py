@@ -14,6 +14,7 @@ from janusjit.ir.graph import Graph
 from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.text import format_graph
 from janusjit.spans import Span
+from janusjit.transform.kept import Kept, kept_values
 
 #: ``status.failed`` of native code: in-graph guards are numbered from here, entry guards from 0, -1 is none
 IN_GRAPH = 1_000_000
@@ -123,6 +124,11 @@ class Specialization:
     def plan(self) -> str:
         """The physical plan: kernels, library calls, buffers."""
         return self.compiled.plan
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The intermediate arrays that live until the backward pass has read them."""
+        return kept_values(self.captured)
 
     @property
     def guards(self) -> tuple[GuardView, ...]:

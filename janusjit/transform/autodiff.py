@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import Node, Value, walk
 from janusjit.ops.gradient import Emit, Term
+from janusjit.spans import BACKWARD
 from janusjit.transform.activity import Activity
 from janusjit.transform.autodiff_control import Reverse
 from janusjit.transform.autodiff_errors import AutodiffError
@@ -54,7 +55,7 @@ def gradients(
     reverse = Reverse(builder, activity)
     for output, cotangent in zip(outputs, cotangents, strict=True):
         if cotangent is not None and output in activity:
-            reverse.cotangents.add(output, Term(Emit(builder), cotangent))
+            reverse.cotangents.add(output, Term(Emit(builder, BACKWARD), cotangent))
     reverse.nodes(nodes)
     found = [reverse.cotangents.get(value) for value in wrt]
     return [None if term is None else term.value for term in found]

@@ -17,6 +17,7 @@ from janusjit.ir.types import INT
 from janusjit.ops import OPS
 from janusjit.ops.gradient import Cotangent, Emit, Pullback, Term
 from janusjit.ops.registry import NotDifferentiable, NotDifferentiableError, ZeroGradient
+from janusjit.spans import BACKWARD, BackwardSpan
 from janusjit.transform.activity import BREAK, CONTINUE, Activity, terminators
 from janusjit.transform.autodiff_errors import AutodiffError
 from janusjit.transform.cotangents import ArmCotangents, Cotangents, LoopCotangents
@@ -95,14 +96,14 @@ class Reverse:
             self.cotangents.add(value, contribution)
 
     def _pulled_back(self, node: Node, cotangents: tuple[Term | None, ...]) -> Sequence[Cotangent]:
-        emit = Emit(self.builder, node.span, node.guard)
+        emit = Emit(self.builder, BackwardSpan.of(node.span), node.guard)
         inputs, results = (tuple(map(emit.term, values)) for values in (node.inputs, node.results))
         wanted = tuple(value in self.activity for value in node.inputs)
         return pull_back(Pullback(emit, node, inputs, results, cotangents, wanted))
 
     def _zero(self, value: Value) -> Term:
         """Emit a zero cotangent: of a token, that of an empty tape."""
-        emit = Emit(self.builder)
+        emit = Emit(self.builder, BACKWARD)
         if value in self.activity.tapes:
             return Term(emit, self._new_tape(self._adjoint(self.activity.tapes[value])))
         return emit.zeros(value.type)
@@ -126,7 +127,7 @@ class Reverse:
     def _tape(self, node: Node, cotangents: tuple[Term | None, ...]) -> list[Cotangent]:
         if node.op == "tape_new":
             return []
-        emit, tape = Emit(self.builder, node.span), {"tape": self._adjoint(node.attributes["tape"])}
+        emit, tape = Emit(self.builder, BackwardSpan.of(node.span)), {"tape": self._adjoint(node.attributes["tape"])}
         token = cotangents[0]
         if node.op == "tape_pop":
             values = [(v, c) for v, c in zip(node.results[1:], cotangents[1:], strict=True) if v.type.is_float]
@@ -216,7 +217,7 @@ class Reverse:
         node = self.builder.branch(condition, arms[0][0], arms[1][0])
         self._token = node.results[0]
         for value, result in zip(targets, node.results[1:], strict=True):
-            around.set(value, Term(Emit(self.builder), result))
+            around.set(value, Term(Emit(self.builder, BACKWARD), result))
 
     # -- loops
 
@@ -242,7 +243,7 @@ class Reverse:
         if len(ends) == 1 or number is None:
             go_back(ends[0])
             return
-        emit = Emit(self.builder)
+        emit = Emit(self.builder, BACKWARD)
         first = emit.term(number).equal(0).value
         following = (emit.term(number) - 1).value
         rest = ends[1:]
@@ -268,17 +269,17 @@ class Reverse:
         self.cotangents, self._token = cotangents, height
         with self.builder.inside(region):
             leaving = self._unless_done(left)
-            following = self._turn(node, carried, [Term(Emit(self.builder), p) for p in parameters], inside)
+            following = self._turn(node, carried, [Term(Emit(self.builder, BACKWARD), p) for p in parameters], inside)
             outside = [cotangents.terms[value] for value in cotangents.carried]
-            one = Emit(self.builder).constant(1, "i64").value
+            one = Emit(self.builder, BACKWARD).constant(1, "i64").value
             fewer = self.builder.emit("subtract", (left, one), result_types=(INT,)).result
             given = [fewer, self._token, *(term.value for term in (*following, *outside))]
             self.builder.terminate("continue", given)
         leaving.inputs = region.parameters[1:]
         initial = [turns, token, *(term.value for term in (*starts, *cotangents.carried.values()))]
-        made = self.builder.loop(initial, region, [p.type for p in region.parameters[1:]], node.span)
+        made = self.builder.loop(initial, region, [p.type for p in region.parameters[1:]], BackwardSpan.of(node.span))
         self.cotangents, self._token = around, made.results[0]
-        results = [Term(Emit(self.builder), result) for result in made.results[1:]]
+        results = [Term(Emit(self.builder, BACKWARD), result) for result in made.results[1:]]
         for value, term in zip(cotangents.carried, results[len(carried) :], strict=True):
             around.set(value, term)
         for i, term in zip(carried, results, strict=False):
@@ -287,7 +288,7 @@ class Reverse:
 
     def _unless_done(self, left: Value) -> Node:
         """Emit the way out of the backward loop; return its ``break``, whose values are yet to be given."""
-        done = Emit(self.builder).term(left).equal(0).value
+        done = Emit(self.builder, BACKWARD).term(left).equal(0).value
         then, otherwise = Region(), Region()
         with self.builder.inside(then):
             leaving = self.builder.terminate("break")

@@ -23,6 +23,7 @@ from janusjit.transform.fold import fold_constants
 from janusjit.transform.guards import hoist_guards
 from janusjit.transform.identities import remove_barriers, remove_marks
 from janusjit.transform.loop_invariants import hoist_loop_invariants
+from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
 from janusjit.transform.typed import verify_graph
 
@@ -77,7 +78,12 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("barriers", remove_barriers),
         Pass("guards", hoist_guards),
         Pass("dead_code", remove_dead_code),
+        Pass("rematerialization", _rematerialize),
     )
+
+
+def _rematerialize(graph: Graph) -> int:
+    return 0 if graph.memory_limit is None else rematerialize(graph, graph.memory_limit)
 
 
 def optimize(graph: Graph, exact: bool = True, dump: Dump | None = None) -> Optimized:

@@ -8,7 +8,7 @@ checkpoint holds is done again, on what it did not fail on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from janusjit.ir.builder import GraphBuilder, clone_region
@@ -16,6 +16,7 @@ from janusjit.ir.dims import Dim, DimExpr, evaluate
 from janusjit.ir.graph import Node, Value, walk
 from janusjit.ops import OPS
 from janusjit.ops.registry import Elementwise, ObjectCall, View
+from janusjit.spans import BackwardSpan
 from janusjit.transform.autodiff_errors import AutodiffError
 
 #: elementwise functions that take longer than the memory traffic of keeping their result
@@ -52,32 +53,45 @@ class Choice:
         for node in way:
             if node in needed:
                 inputs = tuple(stands_for.get(value, value) for value in node.inputs)
-                copy = Node(node.op, inputs, tuple(r.type for r in node.results), dict(node.attributes), node.span)
+                span = BackwardSpan.of(node.span)
+                copy = Node(node.op, inputs, tuple(r.type for r in node.results), dict(node.attributes), span)
                 stands_for.update(zip(node.results, copy.results, strict=True))
                 copies.append(copy)
         return copies
 
 
-def choose(wanted: Sequence[Value], way: Sequence[Node], defined: set[Value]) -> Choice:
-    """Return which of the values of a way are kept, so that all of ``wanted`` can be had."""
+def choose(wanted: Sequence[Value], way: Sequence[Node], defined: set[Value], saving: bool = False) -> Choice:
+    """Return which of the values of a way are kept, so that all of ``wanted`` can be had.
+
+    With ``saving``, whatever can be computed again without effects is, if that takes less memory.
+    """
     here = set(way)
-    kept = {value: None for value in wanted if not _is_cheap(value, here)}
+    can_be = _is_repeatable if saving else _is_cheap
+    kept = {value: None for value in wanted if not can_be(value, here)}
     for value in wanted:
         if value in kept:
             continue
-        sources, operations = _sources(value, here, defined, kept)
+        sources, operations = _sources(value, here, defined, kept, can_be)
         more = [source for source in sources if source not in kept]
-        if operations <= LONGEST and sum(map(_bytes, more)) <= _bytes(value):
+        if (saving or operations <= LONGEST) and sum(map(_bytes, more)) <= _bytes(value):
             kept.update(dict.fromkeys(more))
         elif sources:
             kept[value] = None
     return Choice(list(kept))
 
 
+def _is_repeatable(value: Value, here: set[Node]) -> bool:
+    """Return whether a value can be computed again and nobody notices."""
+    node = value.node
+    if node is None or node not in here or node.regions or node.guard is not None or "symbol" in node.attributes:
+        return False
+    return node.op == "dim" or (node.op in OPS and not OPS[node.op].stateful)
+
+
 def _is_cheap(value: Value, here: set[Node]) -> bool:
     """Return whether a value can be computed again in less time than it takes to keep it."""
     node = value.node
-    if node is None or node not in here or node.regions or node.guard is not None or "symbol" in node.attributes:
+    if node is None or not _is_repeatable(value, here):
         return False
     if node.op == "dim" or node.op in _CREATION:
         return True
@@ -86,7 +100,13 @@ def _is_cheap(value: Value, here: set[Node]) -> bool:
     return isinstance(OPS[node.op].lowering, (Elementwise, View))
 
 
-def _sources(value: Value, here: set[Node], defined: set[Value], kept: dict[Value, None]) -> tuple[list[Value], int]:
+def _sources(
+    value: Value,
+    here: set[Node],
+    defined: set[Value],
+    kept: dict[Value, None],
+    can_be: Callable[[Value, set[Node]], bool],
+) -> tuple[list[Value], int]:
     """Return the values of the way a value is computed from, and in how many operations."""
     sources: dict[Value, None] = {}
     seen: set[Value] = set()
@@ -97,7 +117,7 @@ def _sources(value: Value, here: set[Node], defined: set[Value], kept: dict[Valu
         if one in seen or one not in defined:
             continue
         seen.add(one)
-        if one in kept or not _is_cheap(one, here):
+        if one in kept or not can_be(one, here):
             sources[one] = None
             continue
         assert one.node is not None

@@ -15,6 +15,7 @@ from janusjit.ir.dims import DimExpr, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Node, Region, Value, walk
 from janusjit.ir.types import INT
 from janusjit.ir.verify import symbols_in
+from janusjit.spans import BackwardSpan
 from janusjit.transform.activity import BREAK, CONTINUE, ENDS, terminators
 from janusjit.transform.dimension_names import rename_dims
 from janusjit.transform.recomputation import Choice, choose
@@ -127,7 +128,9 @@ class Recording:
     def pop(self, end: Node, way: Sequence[Node], parameters: Sequence[Value], token: Value) -> Pop:
         """Emit the pop of what is needed of a way to ``end``; `close` it when the way has been gone back through."""
         frame = self._frames.setdefault(end, Frame(end, way, parameters))
-        node = self._builder.emit("tape_pop", (token,), self._tape, span=end.span, result_types=(INT,))
+        node = self._builder.emit(
+            "tape_pop", (token,), self._tape, span=BackwardSpan.of(end.span), result_types=(INT,)
+        )
         pop = Pop(node, self._builder.region, self._builder.open_regions)
         frame.pops.append(pop)
         return pop
@@ -206,7 +209,7 @@ class Recording:
         defined = frame.defined()
         wanted = [_used_by(pop.users, defined) for pop in frame.pops]
         everything = list(dict.fromkeys(value for values in wanted for value in values))
-        frame.choice = choose(everything, frame.way, defined)
+        frame.choice = choose(everything, frame.way, defined, self._builder.graph.memory_limit is not None)
         frame.counts = self._counts(frame)
         for pop, values in zip(frame.pops, wanted, strict=True):
             self._complete(frame, pop, values)

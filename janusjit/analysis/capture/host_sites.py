@@ -35,6 +35,8 @@ class HostSites:
         Whether a guard that fails in a long loop may leave the turns before real.
     recursive : bool
         Whether a function called itself.
+    memory_limit : int or None
+        How many bytes of intermediate arrays a graph should need at a time.
     outlined : bool
         Whether recursive calls run in code of their own, rather than being unfolded for the data at hand.
     """
@@ -47,3 +49,4 @@ class HostSites:
     commits_turns: bool = False
     recursive: bool = False
     outlined: bool = False
+    memory_limit: int | None = None
