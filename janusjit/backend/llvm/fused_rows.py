@@ -2,18 +2,19 @@
 
 Owns `reduce_row`. The dimensions are walked through as one, in blocks: what is to be combined goes to a buffer on the
 stack in a loop that LLVM can vectorise, and a block function of `janusjit.backend.llvm.reduce` combines it.
-Invariant: blocks are combined in the order of NumPy's pairwise summation, by a recursive function where there is more
-than one.
+What is in memory already is combined as it is. Invariant: sums are added in the order of NumPy's pairwise summation,
+by a recursive function where there is more than one block.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from llvmlite import ir
 
 from janusjit.backend.fused import Element, Reduction
-from janusjit.backend.llvm import reduce
+from janusjit.backend.llvm import pairwise_sum, reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.fused_elements import ElementCode
 from janusjit.backend.llvm.loops import Cursor
@@ -32,6 +33,11 @@ from janusjit.backend.llvm.values import (
     store,
 )
 
+#: rows of fewer elements are computed without loops, if that takes no more instructions; sums of so few elements are
+#: added one after the other by NumPy too
+UNROLLED = pairwise_sum.LANES
+UNROLLED_INSTRUCTIONS = 64
+
 
 def reduce_row(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar]) -> list[Scalar]:
     """Emit the reduction of the last dimensions; return ``before`` combined with it, for each reduction.
@@ -43,7 +49,11 @@ def reduce_row(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar
         count = multiply(code.context.builder, count, dim)
     if len(cursors[0].strides) == 1 and all(_in_any_order(code, reduction) for reduction in code.kernel.reductions):
         return _emit_in_registers(code, cursors, as_i64(count), before)
-    if isinstance(count, int) and count <= reduce.BLOCK:
+    is_short = isinstance(count, int) and 0 < count < UNROLLED
+    if is_short and count * len(code.kernel.instructions) <= UNROLLED_INSTRUCTIONS:
+        return _emit_unrolled(code, cursors, before)
+    in_memory = not code.kernel.stores and all(_direct(code, r, cursors) for r in code.kernel.reductions)
+    if in_memory or (isinstance(count, int) and count <= reduce.BLOCK):
         return _combined(code, before, _emit_block(code, cursors, ir.Constant(I64, 0), as_i64(count), before))
     if not any(_is_pairwise(code, reduction) for reduction in code.kernel.reductions):
         return _emit_blocks(code, cursors, as_i64(count), before)
@@ -56,6 +66,23 @@ def reduce_row(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar
     arguments = [cursor.pointer for cursor in cursors] + list(code.context.function.args[len(cursors) :])
     result = builder.call(_part_function(code), [*arguments, *slots, ir.Constant(I64, 0), as_i64(count)])
     return _combined(code, before, _totals(code, result, slots))
+
+
+def _emit_unrolled(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar]) -> list[Scalar]:
+    """Emit the computation and combination of a few elements, one after the other, without loops."""
+    dims = code.dims[len(code.dims) - len(cursors[0].strides) :]
+    builder = code.context.builder
+    emitter = LLVMScalarEmitter(builder)
+    reductions = code.kernel.reductions
+    totals = [None if _is_pairwise(code, r) else total for r, total in zip(reductions, before, strict=True)]
+    for position in itertools.product(*map(range, dims)):
+        current = list(cursors)
+        for index in position:
+            current = [cursor.enter(builder, ir.Constant(I64, index)) for cursor in current]
+        for number, (reduction, value) in enumerate(zip(reductions, code.emit(current), strict=True)):
+            x, total = reduce.element(emitter, reduction.kind, value), totals[number]
+            totals[number] = x if total is None else reduce.combine(emitter, reduction.kind, total, x)
+    return _combined(code, before, [total for total in totals if total is not None])
 
 
 def _is_pairwise(code: ElementCode, reduction: Reduction) -> bool:
@@ -111,8 +138,6 @@ def _totals(code: ElementCode, sums: ir.Value, slots: list[ir.Value]) -> list[Sc
 def _emit_blocks(code: ElementCode, cursors: Sequence[Cursor], count: ir.Value, before: list[Scalar]) -> list[Scalar]:
     """Emit a loop over blocks, each of which begins with the totals of the one before."""
     context, builder = code.context, code.context.builder
-    if all(_direct(code, reduction, cursors) for reduction in code.kernel.reductions) and not code.kernel.stores:
-        return _emit_block(code, cursors, ir.Constant(I64, 0), count, before)
     slots = [context.stack_slot(register_type(total.dtype)) for total in before]
     for slot, total in zip(slots, before, strict=True):
         builder.store(total.value, slot)
@@ -167,10 +192,8 @@ def _emit_block(
         else:
             _emit_segments(code, cursors, start, count, wanted)
     totals = []
-    for reduction, dtype, buffer, total in zip(code.kernel.reductions, dtypes, buffers, before, strict=True):
-        function = reduce.block_function(context.module, context.python, reduction.kind, dtype)
-        initial = [] if reduce.is_pairwise(reduction.kind, dtype) else [total.value]
-        totals.append(Scalar(dtype, context.builder.call(function, [*initial, buffer, count])))
+    for reduction, cursor, buffer, total in zip(code.kernel.reductions, direct, buffers, before, strict=True):
+        totals.append(reduce.combined_block(context, reduction.kind, total, buffer, count, cursor is None))
     return totals
 
 
@@ -300,10 +323,10 @@ def _sum_block(part: ElementCode, slots: list[ir.Value], start: ir.Value, count:
 def _sum_halves(part: ElementCode, start: ir.Value, count: ir.Value) -> ir.Value:
     """Emit the sums of two halves, the first a multiple of 8 long, as NumPy has them."""
     builder, function = part.context.builder, part.context.function
-    half = builder.and_(builder.lshr(count, ir.Constant(I64, 1)), ir.Constant(I64, -reduce.LANES))
+    half, rest = pairwise_sum.halves(builder, count)
     outer = list(function.args[:-2])
     first = builder.call(function, [*outer, start, half])
-    second = builder.call(function, [*outer, builder.add(start, half), builder.sub(count, half)])
+    second = builder.call(function, [*outer, builder.add(start, half), rest])
     sums: ir.Value = ir.Constant(function.function_type.return_type, ir.Undefined)
     for position in range(len(function.function_type.return_type.elements)):
         total = builder.fadd(builder.extract_value(first, position), builder.extract_value(second, position))

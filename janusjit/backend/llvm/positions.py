@@ -31,6 +31,7 @@ from janusjit.backend.llvm.values import (
     register_type,
     store,
 )
+from janusjit.backend.llvm.vectors import load_vector
 from janusjit.ir.graph import Node
 
 
@@ -159,7 +160,7 @@ def _is_same(emitter: LLVMScalarEmitter, element: Scalar, x: Scalar) -> Scalar:
 
 def _equal_lanes(builder: ir.IRBuilder, x: Scalar, elements: ir.Value, index: ir.Value, lanes: int) -> ir.Value:
     """Return a mask of which of the elements from ``index`` on are ``x``."""
-    loaded = reduce.load_vector(builder, x.dtype, elements, index, lanes)
+    loaded = load_vector(builder, x.dtype, elements, index, lanes)
     value = builder.zext(x.value, memory_type("bool")) if x.dtype == "bool" else x.value
     undefined = ir.Constant(loaded.type, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(I32, 0))

@@ -1,18 +1,18 @@
 """Reductions of a block of contiguous elements.
 
-Owns the identities, the combining step and the block functions of every reduction kind. Invariant: a float sum adds in
-the very order of NumPy's pairwise summation (``numpy/_core/src/umath/loops_utils.h.src``), so sums of contiguous axes
-are NumPy's bit for bit; other kinds do not depend on the order, but ``prod``, which keeps the elements'.
+Owns the identities, the combining step and the block functions of every reduction kind. Invariant: float sums add in
+NumPy's order (`janusjit.backend.llvm.pairwise_sum`); other kinds do not depend on the order, but ``prod``, which keeps
+the elements'.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
+from janusjit.backend.llvm import pairwise_sum
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.values import (
     I1,
@@ -27,11 +27,14 @@ from janusjit.backend.llvm.values import (
     memory_type,
     register_type,
 )
+from janusjit.backend.llvm.vectors import VectorLoop, load_vector
 from janusjit.ir.types import DTYPES
 
-#: how many elements a block has at most: NumPy's ``PW_BLOCKSIZE``
-BLOCK = 128
+#: how many elements a block has at most
+BLOCK = 512
 LANES = 8
+#: up to how many floats are combined without loops, if it is known how many there are
+FEW = 64
 #: how many bytes of elements an extremum looks at in a turn: enough to hide the latency of comparing
 EXTREMUM_BYTES = 256
 
@@ -80,29 +83,82 @@ def combine(emitter: LLVMScalarEmitter, kind: str, total: Scalar, x: Scalar) -> 
     return emitter.select(better, total, x)
 
 
-def block_function(module: ir.Module, python: PythonEmitter, kind: str, dtype: str) -> ir.Function:
-    """Return ``f(total, elements, count)``, which combines ``total`` with up to `BLOCK` contiguous elements.
+def combined_block(
+    context: KernelContext, kind: str, total: Scalar, elements: ir.Value, count: ir.Value, just_stored: bool
+) -> Scalar:
+    """Emit the combination of ``total`` with contiguous elements; for pairwise kinds, that of the elements alone."""
+    dtype = total.dtype
+    if isinstance(count, ir.Constant) and LANES <= count.constant <= FEW and is_float(dtype):
+        if kind == "sum":
+            return Scalar(dtype, pairwise_sum.emit_known(context.builder, dtype, elements, count.constant))
+        if kind in ("max", "min"):
+            found = emit_known_extremum(context, kind, dtype, elements, count.constant, just_stored)
+            return combine(LLVMScalarEmitter(context.builder), kind, total, found)
+    if is_pairwise(kind, dtype):
+        sum_function = pairwise_sum.function(context.module, context.python, dtype, just_stored)
+        return Scalar(dtype, context.builder.call(sum_function, [elements, count]))
+    function = block_function(context.module, context.python, kind, dtype)
+    return Scalar(dtype, context.builder.call(function, [total.value, elements, count]))
 
-    For pairwise kinds ``total`` is not there, and the result is the block's alone.
+
+def emit_known_extremum(
+    context: KernelContext, kind: str, dtype: str, elements: ir.Value, count: int, just_stored: bool
+) -> Scalar:
+    """Emit the extremum of a few contiguous elements, NaN if there is one, without loops.
+
+    What is left after whole vectors is part of one more vector, which overlaps the last; but where elements have
+    ``just_stored`` been, the processor would wait for all of the stores a vector overlaps.
     """
+    builder, emitter = context.builder, LLVMScalarEmitter(context.builder)
+    whole = count - count % LANES
+    starts = [*range(0, whole, LANES), *([count - LANES] if whole < count and not just_stored else [])]
+    vectors = [load_vector(builder, dtype, elements, ir.Constant(I64, start), LANES) for start in starts]
+    best, nan = vectors[0], _is_nan(builder, vectors[0])
+    for x in vectors[1:]:
+        best, nan = _better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))
+    found = _across(builder, kind, dtype, best, nan)
+    for index in range(whole, count) if just_stored else ():
+        pointer = builder.gep(elements, [ir.Constant(I64, index)], inbounds=True, source_etype=memory_type(dtype))
+        found = combine(emitter, kind, found, load(builder, dtype, pointer))
+    return found
+
+
+def _is_nan(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    return builder.fcmp_unordered("uno", x, x)
+
+
+def _better(builder: ir.IRBuilder, kind: str, best: ir.Value, x: ir.Value) -> ir.Value:
+    """Return what of two vectors of floats is more extreme; a NaN never stays."""
+    return builder.select(builder.fcmp_ordered(">" if kind == "max" else "<", best, x), best, x)
+
+
+def _across(builder: ir.IRBuilder, kind: str, dtype: str, best: ir.Value, nan: ir.Value) -> Scalar:
+    """Return the extremum of the lanes of a vector, or NaN where the mask has a lane."""
+    type_, lanes = register_type(dtype), best.type.count
+    name = f"llvm.vector.reduce.f{kind}.v{lanes}{dtype}"  # llvmlite does not know how vectors are called in it
+    reduced = builder.call(declare(builder.module, name, type_, [best.type]), [best])
+    mask = ir.IntType(lanes)
+    seen = builder.icmp_unsigned("!=", builder.bitcast(nan, mask), ir.Constant(mask, 0))
+    return Scalar(dtype, builder.select(seen, ir.Constant(type_, float("nan")), reduced))
+
+
+def block_function(module: ir.Module, python: PythonEmitter, kind: str, dtype: str) -> ir.Function:
+    """Return ``f(total, elements, count)``: ``total`` combined with contiguous elements. Not for sums of floats."""
     name = f"janus.reduce.{kind}.{dtype}"
     known = module.globals.get(name)
     if known is not None:
         return known
     type_ = register_type(dtype)
-    arguments = [POINTER, I64] if is_pairwise(kind, dtype) else [type_, POINTER, I64]
-    function = ir.Function(module, ir.FunctionType(type_, arguments), name)
+    function = ir.Function(module, ir.FunctionType(type_, [type_, POINTER, I64]), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
     function.attributes.add("noinline")  # a call for many elements; copies in every kernel would cost compile time
     context = KernelContext(function, python)
-    *totals, elements, count = function.args
-    if is_pairwise(kind, dtype):
-        result = _emit_pairwise_block(context, dtype, elements, count)
-    elif kind in ("max", "min") and is_float(dtype):
-        result = _emit_extremum_block(context, kind, dtype, totals[0], elements, count)
+    total, elements, count = function.args
+    if kind in ("max", "min") and is_float(dtype):
+        result = _emit_extremum_block(context, kind, dtype, total, elements, count)
     else:
-        result = _emit_sequence(context, kind, dtype, totals[0], elements, ir.Constant(I64, 0), count)
+        result = _emit_sequence(context, kind, dtype, total, elements, ir.Constant(I64, 0), count)
     context.finish_with(result)
     return function
 
@@ -130,73 +186,6 @@ def _emit_sequence(
     return running
 
 
-@dataclass(frozen=True)
-class _VectorLoop:
-    """``for (index = first; index + lanes <= count; index += lanes)`` with vectors carried from turn to turn."""
-
-    index: ir.PhiInstr
-    carried: list[ir.PhiInstr]
-    head: ir.Block
-    after: ir.Block
-    lanes: int
-
-    @staticmethod
-    def begin(
-        context: KernelContext, span: tuple[ir.Value, ir.Value], carried: list[ir.Value], lanes: int
-    ) -> _VectorLoop:
-        """Emit the loop's head; what is emitted next is its body."""
-        builder, (first, count) = context.builder, span
-        before = builder.block
-        head, body, after = (context.function.append_basic_block(name) for name in ("vectors", "vector", "vectored"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        loop = _VectorLoop(builder.phi(I64), [builder.phi(value.type) for value in carried], head, after, lanes)
-        loop.index.add_incoming(first, before)
-        for phi, value in zip(loop.carried, carried, strict=True):
-            phi.add_incoming(value, before)
-        end = builder.sub(count, ir.Constant(I64, lanes))
-        builder.cbranch(builder.icmp_signed("<=", loop.index, end), body, after)
-        builder.position_at_end(body)
-        return loop
-
-    def end(self, builder: ir.IRBuilder, following: list[ir.Value]) -> None:
-        """Emit the way back to the head; what is emitted next comes after the loop."""
-        self.index.add_incoming(builder.add(self.index, ir.Constant(I64, self.lanes), flags=("nsw",)), builder.block)
-        for phi, value in zip(self.carried, following, strict=True):
-            phi.add_incoming(value, builder.block)
-        builder.branch(self.head)
-        builder.position_at_end(self.after)
-
-
-def load_vector(builder: ir.IRBuilder, dtype: str, elements: ir.Value, index: ir.Value, lanes: int) -> ir.Value:
-    """Emit a load of ``lanes`` consecutive elements."""
-    pointer = builder.gep(elements, [index], inbounds=True, source_etype=memory_type(dtype))
-    return builder.load(pointer, typ=ir.VectorType(memory_type(dtype), lanes), align=item_size(dtype))
-
-
-def _emit_pairwise_block(context: KernelContext, dtype: str, elements: ir.Value, count: ir.Value) -> ir.Value:
-    builder = context.builder
-    type_ = register_type(dtype)
-    result = context.stack_slot(type_)
-    few = builder.icmp_signed("<", count, ir.Constant(I64, LANES))
-    with builder.if_else(few) as (then, otherwise):
-        with then:
-            nothing = ir.Constant(type_, -0.0)
-            total = _emit_sequence(context, "sum", dtype, nothing, elements, ir.Constant(I64, 0), count)
-            builder.store(total, result)
-        with otherwise:
-            first = load_vector(builder, dtype, elements, ir.Constant(I64, 0), LANES)
-            loop = _VectorLoop.begin(context, (ir.Constant(I64, LANES), count), [first], LANES)
-            (running,) = loop.carried
-            loop.end(builder, [builder.fadd(running, load_vector(builder, dtype, elements, loop.index, LANES))])
-            lanes = [builder.extract_element(running, ir.Constant(I64, lane)) for lane in range(LANES)]
-            while len(lanes) > 1:
-                lanes = [builder.fadd(a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
-            total = _emit_sequence(context, "sum", dtype, lanes[0], elements, loop.index, count)
-            builder.store(total, result)
-    return builder.load(result, typ=type_)
-
-
 def _emit_extremum_block(
     context: KernelContext, kind: str, dtype: str, total: ir.Value, elements: ir.Value, count: ir.Value
 ) -> ir.Value:
@@ -212,17 +201,12 @@ def _emit_extremum_loop(
 ) -> tuple[ir.Value, ir.Value]:
     """Emit a loop over vectors that skips NaN and notes whether there was one; return where it ended, and the total."""
     builder, dtype = context.builder, total.dtype
-    type_, vector = register_type(dtype), ir.VectorType(memory_type(dtype), lanes)
+    vector = ir.VectorType(memory_type(dtype), lanes)
     worst = ir.Constant(vector, [identity(kind, dtype)] * lanes)
     no_nan = ir.Constant(ir.VectorType(I1, lanes), [0] * lanes)
-    loop = _VectorLoop.begin(context, span, [worst, no_nan], lanes)
+    loop = VectorLoop.begin(context, span, [worst, no_nan], lanes)
     best, nan = loop.carried
     x = load_vector(builder, dtype, elements, loop.index, lanes)
-    better = builder.fcmp_ordered(">" if kind == "max" else "<", best, x)
-    loop.end(builder, [builder.select(better, best, x), builder.or_(nan, builder.fcmp_unordered("uno", x, x))])
-    name = f"llvm.vector.reduce.f{kind}.v{lanes}{dtype}"  # llvmlite does not know how vectors are called in it
-    reduced = declare(builder.module, name, type_, [vector])
-    mask = ir.IntType(lanes)
-    seen = builder.icmp_unsigned("!=", builder.bitcast(nan, mask), ir.Constant(mask, 0))
-    found = builder.select(seen, ir.Constant(type_, float("nan")), builder.call(reduced, [best]))
-    return loop.index, combine(LLVMScalarEmitter(builder), kind, total, Scalar(dtype, found)).value
+    loop.end(builder, [_better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))])
+    found = _across(builder, kind, dtype, best, nan)
+    return loop.index, combine(LLVMScalarEmitter(builder), kind, total, found).value

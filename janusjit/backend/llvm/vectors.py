@@ -1,14 +1,16 @@
-"""Vectors of a given width in LLVM IR: loads and stores of neighbours, in part too, and arithmetic rounded once.
+"""Vectors of a given width in LLVM IR: loops over neighbours, loads and stores, in part too, arithmetic rounded once.
 
 Invariant: memory beyond the elements in use is neither read nor written.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
 from janusjit.backend.llvm.gemm_tiling import Piece
-from janusjit.backend.llvm.values import I1, I32, VOID, KernelContext, item_size, memory_type
+from janusjit.backend.llvm.values import I1, I32, I64, VOID, KernelContext, item_size, memory_type
 
 
 def vector_type(dtype: str, lanes: int) -> ir.VectorType:
@@ -68,3 +70,47 @@ def store_piece(context: KernelContext, dtype: str, value: ir.Value, pointer: ir
 def _mask(piece: Piece) -> ir.Value:
     lanes = [ir.Constant(I1, int(lane < piece.used)) for lane in range(piece.lanes)]
     return ir.Constant(ir.VectorType(I1, piece.lanes), lanes)
+
+
+@dataclass(frozen=True)
+class VectorLoop:
+    """``for (index = first; index + lanes <= count; index += lanes)`` with vectors carried from turn to turn."""
+
+    index: ir.PhiInstr
+    carried: list[ir.PhiInstr]
+    head: ir.Block
+    after: ir.Block
+    lanes: int
+
+    @staticmethod
+    def begin(
+        context: KernelContext, span: tuple[ir.Value, ir.Value], carried: list[ir.Value], lanes: int
+    ) -> VectorLoop:
+        """Emit the loop's head; what is emitted next is its body."""
+        builder, (first, count) = context.builder, span
+        before = builder.block
+        head, body, after = (context.function.append_basic_block(name) for name in ("vectors", "vector", "vectored"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        loop = VectorLoop(builder.phi(I64), [builder.phi(value.type) for value in carried], head, after, lanes)
+        loop.index.add_incoming(first, before)
+        for phi, value in zip(loop.carried, carried, strict=True):
+            phi.add_incoming(value, before)
+        end = builder.sub(count, ir.Constant(I64, lanes))
+        builder.cbranch(builder.icmp_signed("<=", loop.index, end), body, after)
+        builder.position_at_end(body)
+        return loop
+
+    def end(self, builder: ir.IRBuilder, following: list[ir.Value]) -> None:
+        """Emit the way back to the head; what is emitted next comes after the loop."""
+        self.index.add_incoming(builder.add(self.index, ir.Constant(I64, self.lanes), flags=("nsw",)), builder.block)
+        for phi, value in zip(self.carried, following, strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(self.head)
+        builder.position_at_end(self.after)
+
+
+def load_vector(builder: ir.IRBuilder, dtype: str, elements: ir.Value, index: ir.Value, lanes: int) -> ir.Value:
+    """Emit a load of ``lanes`` consecutive elements."""
+    pointer = builder.gep(elements, [index], inbounds=True, source_etype=memory_type(dtype))
+    return builder.load(pointer, typ=ir.VectorType(memory_type(dtype), lanes), align=item_size(dtype))

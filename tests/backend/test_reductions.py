@@ -1,0 +1,66 @@
+"""Reductions of contiguous elements, of every length: sums are NumPy's bits, extrema heed NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from janusjit.backend.llvm.compile import compile_graph
+from janusjit.ir.dims import symbol
+from tests.backend.lowering import Program, run_both, same
+
+NUMBERS = np.random.default_rng(11)
+#: around the sizes at which rows are halved, and where halves differ
+LENGTHS = [*range(1, 300), *range(500, 545), 1000, 1023, 1024, 1040, 2049, 4095, 10_000]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_of_any_length_are_those_of_numpy_bit_for_bit(dtype: str) -> None:
+    program = Program()
+    x = program.input(np.ones(3, dtype), (symbol("n", 0),))
+    square = program.multiply(x, x)
+    largest = program.reduce("max", square)
+    compiled = compile_graph(program.finish(program.reduce("sum", x), program.reduce("sum", square), largest))
+    for length in LENGTHS:
+        values = NUMBERS.normal(size=length).astype(dtype) * NUMBERS.choice([1, 1e-4, 1e4], length).astype(dtype)
+        got = compiled.entry(values)
+        assert got == (values.sum(), (values * values).sum(), (values * values).max()), length
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_known_lengths(dtype: str) -> None:
+    lengths = [*range(1, 41), 56, 63, 64, 65, 127, 128, 129, 200, 511, 512, 513]
+    for part in range(0, len(lengths), 8):
+        arrays = [NUMBERS.normal(size=(4, length)).astype(dtype) for length in lengths[part : part + 8]]
+        program = Program()
+        inputs = [program.input(array) for array in arrays]
+        found = []
+        for x in inputs:
+            y = program.add(x, x)
+            found += [program.reduce("sum", x, 1), program.reduce("sum", y, 1), program.reduce("prod", y, 1)]
+            found += [program.reduce(kind, z, 1) for kind in ("max", "min") for z in (x, y)]
+        got, *_ = run_both(program.finish(*found), *arrays)
+        expected = [
+            value
+            for x in arrays
+            for value in (x.sum(1), (x + x).sum(1), (x + x).prod(1), x.max(1), (x + x).max(1), x.min(1), (x + x).min(1))
+        ]
+        products = list(range(2, len(expected), 7))
+        same(tuple(g for n, g in enumerate(got) if n not in products), tuple(np.delete(expected, products, axis=0)))
+        for n in products:
+            np.testing.assert_allclose(got[n], expected[n], rtol=1e-5 if dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_nan_anywhere_is_the_extremum(dtype: str) -> None:
+    for length in (3, 8, 10, 24, 60, 64, 70):
+        x = NUMBERS.normal(size=(length + 1, length)).astype(dtype)
+        x[np.arange(length), np.arange(length)] = np.nan
+        x[length, 0] = np.inf
+        program = Program()
+        a = program.input(x)
+        computed = program.negative(a)
+        both = [program.reduce(kind, value, 1) for kind in ("max", "min") for value in (a, computed)]
+        got, *_ = run_both(program.finish(*both), x)
+        same(got, (x.max(1), (-x).max(1), x.min(1), (-x).min(1)))
+        assert np.isnan(got[0][:length]).all() and not np.isnan(got[0][length])
