@@ -1,6 +1,6 @@
 """Derivatives built on gradients.
 
-Owns `vjp`, `jvp`, `jacobian`, `hessian` and `hvp`. Invariant: each is plain Python over `janusjit.grad`, so it means
+Owns `vjp`, `jvp`, `jacobian`, `hessian` and `hvp`. Invariant: each is plain Python over `Differentiated`, so it means
 the same outside compiled code and inside, nested in any order.
 """
 
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from janusjit.analysis.differentiated import Differentiated, grad, unwrapped
 
@@ -50,13 +48,26 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     Parameters
     ----------
     function : callable
-        Returns an array or a float.
+        Returns arrays and floats, also in tuples, lists and dicts.
     primals, tangents : sequence
-        Where, and in which direction; arrays or floats.
+        Where, and in which direction: a tangent for each of the primals, built like it, its arrays of the same shapes;
+        None is zero.
+
+    Returns
+    -------
+    value
+        ``function(*primals)``.
+    tangent
+        Its derivative in that direction, built like the value, with None in the place of what is no float.
+
+    Raises
+    ------
+    TypeError
+        If the tangents are not built like the primals.
 
     Notes
     -----
-    The transpose of the vector-Jacobian product, which is linear: two reverse passes.
+    Forward mode: the function is gone through once, and nothing is kept.
 
     Examples
     --------
@@ -64,33 +75,38 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> jj.jvp(lambda x: x**2, (3.0,), (1.0,))
     (9.0, 6.0)
     """
-    plain = unwrapped(function)
-    value = plain(*primals)
-    product = Differentiated(plain, tuple(range(len(primals))), False, seeded=True)
-
-    def along(cotangent: Any) -> Any:
-        total = 0.0
-        for part, tangent in zip(product(cotangent, *primals), tangents, strict=True):
-            total = total + np.sum(part * tangent)
-        return total
-
-    return value, grad(along)(np.zeros_like(value) if isinstance(value, np.ndarray) else value * 0.0)
+    product = Differentiated(unwrapped(function), tuple(range(len(primals))), False, seeded=True, derivative="tangent")
+    value, tangent = product(tuple(tangents), *primals)
+    return value, tangent
 
 
-def jacobian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
+def jacobian(
+    function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, mode: str | None = None
+) -> Callable[..., Any]:
     """Return the function that gives the Jacobian of a function of an array.
 
     Parameters
     ----------
     function : callable
         Returns an array or a float.
-    argnum : int
-        The argument, an array or a float, to differentiate by.
+    argnums : int or tuple of int
+        The arguments, arrays or floats, to differentiate by.
+    mode : {None, "forward", "reverse"}
+        Forward mode takes a pass for each element of the arguments, reverse mode one for each element of the result.
+        None takes forward mode where the result has at least as many.
 
     Returns
     -------
     callable
-        Returns an array of shape ``result.shape + argument.shape``: one reverse pass an element of the result.
+        Returns an array of shape ``result.shape + argument.shape`` (a tuple of such where ``argnums`` is one), of the
+        dtype of the argument.
+
+    Raises
+    ------
+    ValueError
+        If there is no such mode.
+    TypeError
+        When called, if the result or an argument is neither an array of floats nor a float.
 
     Examples
     --------
@@ -100,23 +116,24 @@ def jacobian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any
     array([[2., 0.],
            [0., 4.]])
     """
-    plain = unwrapped(function)
-    product = Differentiated(plain, argnum, False, seeded=True)
-
-    def rows(*args: Any) -> Any:
-        shape = np.shape(plain(*args))
-        size = 1
-        for length in shape:
-            size *= length
-        units = np.eye(size)
-        found = [product(units[number].reshape(shape), *args) for number in range(size)]
-        return np.reshape(np.stack(found), shape + np.shape(args[argnum]))
-
-    return rows
+    if mode is not None and mode not in ("forward", "reverse"):
+        raise ValueError(f"mode is None, 'forward' or 'reverse', not {mode!r}")
+    return Differentiated(unwrapped(function), argnums, False, derivative="jacobian", mode=mode)
 
 
-def hessian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
-    """Return the function that gives the Hessian of a function that returns one float: the Jacobian of its gradient.
+def hessian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """Return the function that gives the Hessian of a function that returns one float.
+
+    Parameters
+    ----------
+    function : callable
+        Returns a float.
+    argnums : int
+        The argument, an array or a float, to differentiate by.
+
+    Notes
+    -----
+    The Jacobian of the gradient, by forward mode over reverse mode.
 
     Examples
     --------
@@ -126,15 +143,17 @@ def hessian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]
     array([[4., 2.],
            [2., 0.]])
     """
-    return jacobian(grad(function, argnum), argnum)
+    return jacobian(grad(function, argnums), argnums, "forward")
 
 
 def hvp(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """Return the function of ``(x, v)`` that gives the product of the Hessian at ``x`` with ``v``.
 
+    ``x`` may be built of arrays, floats and containers of them; ``v`` is built like it.
+
     Notes
     -----
-    The gradient of ``grad(function)(x) · v`` (Pearlmutter 1994): no Hessian is made.
+    The derivative of the gradient along ``v`` (Pearlmutter 1994), by forward mode over reverse mode.
 
     Examples
     --------
@@ -146,6 +165,6 @@ def hvp(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     gradient = grad(function)
 
     def product(x: Any, v: Any) -> Any:
-        return grad(lambda at: np.sum(gradient(at) * v))(x)
+        return jvp(gradient, (x,), (v,))[1]
 
     return product

@@ -18,6 +18,7 @@ import numpy as np
 
 import janusjit.analysis.capture.autograd_programs
 import janusjit.analysis.capture.checkpoints
+import janusjit.analysis.capture.derivatives
 import janusjit.analysis.recorded_rules  # noqa: F401 - registers itself
 from janusjit.analysis.capture import arrays, attributes, containers, operators
 from janusjit.analysis.capture.calls import invoke

@@ -32,6 +32,11 @@ class Differentiated:
         Whether the first argument of the call is the cotangent of the result instead of one.
     argnames : str, tuple of str or None
         The arguments by which it is differentiated, by name: then ``argnums`` does not count.
+    derivative : str
+        What it gives: ``gradient``, ``tangent`` (the value, and the derivative along the directions in the first
+        argument of the call) or ``jacobian``.
+    mode : str or None
+        Whether a Jacobian is computed by ``forward`` or ``reverse`` mode; None leaves that to its shape.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Differentiated:
         has_aux: bool = False,
         seeded: bool = False,
         argnames: str | tuple[str, ...] | None = None,
+        derivative: str = "gradient",
+        mode: str | None = None,
     ) -> None:
         if argnums is not None and argnames is not None:
             raise TypeError("the arguments to differentiate by are given by argnums or by argnames, not by both")
@@ -51,6 +58,8 @@ class Differentiated:
         self.with_value = with_value
         self.has_aux = has_aux
         self.seeded = seeded
+        self.derivative = derivative
+        self.mode = mode
         functools.update_wrapper(self, function, updated=())
 
     @property

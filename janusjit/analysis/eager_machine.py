@@ -127,7 +127,7 @@ class EagerMachine(Machine):
             self.activity.spread([node])
 
     def catch_up(self) -> None:
-        """Do what has been put among the nodes, too."""
+        """Do what has been put among the nodes."""
         self._done = 0
         self.evaluate()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from janusjit.ir.builder import GraphBuilder
-from janusjit.ir.graph import TAPE_OPERATIONS, Node, Region, Value
+from janusjit.ir.graph import TAPE_OPERATIONS, Node, Region, Value, walk
 from janusjit.ir.types import INT
 from janusjit.ops import OPS
 from janusjit.ops.gradient import Emit, Pointwise, Pullback, Term
@@ -88,8 +88,7 @@ class Forward:
         nodes, region.nodes = region.nodes, []
         with self._builder.inside(region):
             for node in nodes:
-                active = any(value in self._activity and value not in self._sources for value in node.results)
-                if not active or (wanted is not None and node not in wanted):
+                if not self._is_active(node) or (wanted is not None and node not in wanted):
                     region.nodes.append(node)
                 elif node.op == "if":
                     self._branch(node)
@@ -100,6 +99,11 @@ class Forward:
                 else:
                     region.nodes.append(node)
                     self._operation(node)
+
+    def _is_active(self, node: Node) -> bool:
+        """Whether a node, or one in its regions, has results with tangents; arms that end a turn give none outside."""
+        inner = (one for region in node.regions for one in walk(region))
+        return any(v in self._activity and v not in self._sources for one in (node, *inner) for v in one.results)
 
     def _operation(self, node: Node) -> None:
         if node.op in TAPE_OPERATIONS:
@@ -192,11 +196,17 @@ def _ends_in(region: Region) -> list[tuple[Node, Region]]:
     return found
 
 
+#: linear in each input of floats: what they do to an input they do to its tangent
+_MULTILINEAR = frozenset({"matmul", "sum", "reshape", "transpose", "broadcast", "view"})
+
+
 def push_forward(builder: GraphBuilder, node: Node, given: Sequence[Value | None]) -> list[Value | None]:
     """Append what computes the tangents of a node's results from those of its inputs."""
     gradient = OPS[node.op].gradient
     if isinstance(gradient, Pointwise):
         return [_pointwise(builder, node, gradient, given)]
+    if node.op in _MULTILINEAR:
+        return [_multilinear(builder, node, given)]
     return _transposed(builder, node, given)
 
 
@@ -210,6 +220,18 @@ def _pointwise(builder: GraphBuilder, node: Node, gradient: Pointwise, given: Se
             term = term.cast(result.type.dtype)
             total = term if total is None else total + term
     return None if total is None else total.broadcast(result.type.shape).value
+
+
+def _multilinear(builder: GraphBuilder, node: Node, given: Sequence[Value | None]) -> Value | None:
+    emit = Emit(builder, node.span, node.guard)
+    total: Term | None = None
+    for position, tangent in enumerate(given):
+        if tangent is not None:
+            inputs = [*map(emit.term, node.inputs)]
+            inputs[position] = emit.term(tangent)
+            term = emit(node.op, *inputs, **node.attributes)
+            total = term if total is None else total + term
+    return None if total is None else total.value
 
 
 def _transposed(builder: GraphBuilder, node: Node, given: Sequence[Value | None]) -> list[Value | None]:

@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 import janusjit as jj
 
@@ -78,6 +79,21 @@ def branches_backward(sign, g):
 
 
 with_branches.defvjp(lambda x: (np.abs(x), np.sign(x)), branches_backward)
+
+
+@jj.custom_vjp
+def filled(x):
+    return x * 1.0
+
+
+def filled_backward(_, g):
+    out = np.zeros(3)
+    for i in range(3):
+        out[i] = g[i] * 3.0
+    return (out,)
+
+
+filled.defvjp(lambda x: (x * 1.0, None), filled_backward)
 
 
 @jj.custom_vjp
@@ -179,7 +195,8 @@ PROGRAMS = {
     "hessian": (lambda x: jj.hessian(lambda x: (rounded(1.3 * x) ** 3).sum())(x), np.diag(6 * 1.69 * np.rint(Y))),
     "branches": (lambda x: jj.grad(lambda x: with_branches(x).sum())(x), np.ones(3)),
     "other branch": (lambda x: jj.grad(lambda x: (-with_branches(x)).sum())(x), np.full(3, 100.0)),
-    "checkpoint": (lambda x: jj.hvp(jj.checkpoint(lambda x: with_branches(x).sum() ** 2))(x, X), np.full(3, 12.0)),
+    "checkpoint": (lambda x: jj.hvp(jj.checkpoint(lambda x: filled(x).sum() ** 2))(x, X), np.full(3, 108.0)),
+    "jvp by hand": (lambda x: jj.jvp(filled, (x,), (x,))[1], 3 * X),
     "method": (lambda x: jj.grad(lambda x: LAYER.forward(x).sum())(x), 2 * LAYER.w),
     "jitted": (lambda x: jj.grad(lambda x: JITTED(x).sum())(x), 3 * X),
     "inside": (made_inside, np.full(3, 10.0)),
@@ -215,6 +232,20 @@ def test_the_rule_runs_only_for_gradients_and_in_order():
     assert f(2.0) == 2.0
     assert jj.grad(lambda x: said.append("before") or f(x) * f(2.0))(3.0) == 2.0
     assert said == ["function", "before", "forward", "function", "backward"]
+
+
+def test_code_without_source():
+    solve = jj.custom_vjp(lambda a, b: scipy.linalg.solve(a, b))
+    backward = lambda kept, g: (None, scipy.linalg.solve(kept.T, g))
+    solve.defvjp(lambda a, b: (scipy.linalg.solve(a, b), a), backward)
+    matrix = np.diag(X) + 1.0
+
+    def gradient(x):
+        return jj.grad(lambda x: solve(matrix, np.sin(x)).sum())(x)
+
+    np.testing.assert_allclose(gradient(X), np.cos(X) * np.linalg.solve(matrix, np.ones(3)), rtol=1e-13)
+    with pytest.raises(TypeError, match="being differentiated"):
+        jj.hvp(lambda x: solve(matrix, np.sin(x)).sum())(X, X)
 
 
 def test_what_is_kept_is_as_it_was():

@@ -59,6 +59,11 @@ CASES = {
     "stack": (lambda x: grad(lambda y: np.sum(np.stack([y, y**2], axis=1) * np.arange(2.0)))(x), PAIR),
     "pullback": (lambda x: make_vjp(lambda y: y**2)(x)[0](np.ones(2)), PAIR),
     "tangent": (lambda x: make_jvp(lambda y: np.sin(y) * y)(x)(np.ones(2)), PAIR),
+    "tangent of a gradient": (
+        lambda p: make_jvp(grad(lambda q: q["a"] * np.sum(q["b"] ** 3)))(p)(p),
+        {"a": 2.0, "b": PAIR},
+    ),
+    "gradient of a tangent": (lambda x: grad(lambda y: np.sum(make_jvp(np.sin)(y)(y)[1]))(x), PAIR),
     "derivative": (lambda x: deriv(np.sin)(x), 0.3),
     "auxiliary result": (lambda x: grad_and_aux(lambda y: (np.sum(y**2), y * 2))(x), PAIR),
     "checkpoint": (lambda x: grad(lambda y: np.sum(recomputed(y) * y))(x), PAIR),

@@ -131,16 +131,22 @@ def _make_jvp(
         places, directions = _pairs(machine, at, machine.resolve(direction))
         copies = Copies(machine)
         result = machine.resolve(invoke(machine, given["fun"], [copies.copy(at)], ()))
-        output = as_array(machine, result)
-        if output is None or not output.type.is_float or len(copies.values) != len(places):
+        outputs = [as_array(machine, leaf) for leaf in _leaves(machine, result)]
+        known = [output for output in outputs if output is not None and output.type.is_float]
+        if len(known) != len(outputs) or len(copies.values) != len(places):
             raise machine.unsupported("gradient.result", "jvp", "the result is no array of floats")
-        (found,) = forward(machine, [output], copies.values, directions)
-        if found is None:
+        found = [value for value in forward(machine, known, copies.values, directions) if value is not None]
+        if len(found) != len(known):
             raise machine.unsupported("gradient.independent", "jvp", "autograd warns that nothing depends on the input")
-        scalar = output.type.shape == () and found not in directions
-        kind = f"numpy.{found.type.dtype}"
-        tangent = Scalar(found, kind) if scalar else new_array(machine, machine.emit("copy", found))
-        return TupleValue((result, tangent))
+        parts = iter(found)
+
+        def tangent(scalar: bool) -> AbstractValue:
+            value = next(parts)
+            if scalar and value not in directions:
+                return Scalar(value, f"numpy.{value.type.dtype}")
+            return new_array(machine, machine.emit("copy", value))
+
+        return TupleValue((result, _built_like(machine, result, tangent)))
 
     return ModelledCallable("jvp", along)
 

@@ -10,13 +10,12 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from janusjit.analysis.capture.arrays import as_array, new_array, read, scalar_value
 from janusjit.analysis.capture.calls import DIFFERENTIATE, Model, invoke, models
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import DictObject, Instance, ListObject
+from janusjit.analysis.capture.structures import float_kind
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -30,12 +29,19 @@ from janusjit.analysis.differentiated import Differentiated, grad, stop_gradient
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import Value, walk
-from janusjit.ir.types import TensorType, dtype_name
+from janusjit.ir.types import TensorType
 from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import graph_builder
 
 Run = Callable[[list[AbstractValue], dict[str, AbstractValue]], AbstractValue]
+
+
+Finish = Callable[[AbstractValue, "Copies"], AbstractValue]
+"""Returns a derivative, given what the function returned and the copies it was given."""
+
+#: set by `janusjit.analysis.capture.derivatives`: what is done for derivatives other than gradients, before the call
+DERIVATIVES: dict[str, Callable[[Machine, Differentiated, AbstractValue | None, Sequence[AbstractValue]], Finish]] = {}
 
 
 def call_differentiated(
@@ -109,10 +115,8 @@ def _model_differentiated(
     machine: Machine, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:
     """Make a gradient function of a callable, with the parameters of the class."""
-    values = (
-        dict(zip(("function", "argnums", "with_value", "has_aux", "seeded", "argnames"), arguments, strict=False))
-        | keywords
-    )
+    names = ("function", "argnums", "with_value", "has_aux", "seeded", "argnames", "derivative", "mode")
+    values = dict(zip(names, arguments, strict=False)) | keywords
     target = machine.resolve(values.pop("function"))
     spec = Differentiated(_nothing, **{name: machine.constant(value, name) for name, value in values.items()})
     if isinstance(target, Known):
@@ -166,6 +170,20 @@ def differentiate(
     run : callable
         Calls the function itself with these arguments, those differentiated by replaced.
     """
+    machine.gradients.levels += 1
+    try:
+        return _differentiate(machine, function, arguments, keywords, run)
+    finally:
+        machine.gradients.levels -= 1
+
+
+def _differentiate(
+    machine: Machine,
+    function: Differentiated,
+    arguments: list[AbstractValue],
+    keywords: dict[str, AbstractValue],
+    run: Run,
+) -> AbstractValue:
     seed = arguments.pop(0) if function.seeded else None
     if function.function is _nothing and not keywords.keys() >= set(function.names):
         raise machine.unsupported("autodiff.argnames", "grad", "a function made here is differentiated by position")
@@ -180,11 +198,16 @@ def differentiate(
     wanted = [given[place] for place in places]
     for place, value in zip(places, wanted, strict=True):
         given[place] = copies.copy(value)
+    made = [given[place] for place in places]
+    other = DERIVATIVES.get(function.derivative)
+    finish = None if other is None else other(machine, function, seed, made)
     try:
         passed = [given[i] for i in range(len(arguments))]
         returned = machine.resolve(run(passed, {name: given[name] for name in keywords}))
     finally:
         machine.gradients.sources.difference_update(copies.values)
+    if finish is not None:
+        return finish(returned, copies)
     result, aux = _parts(machine, function, returned)
     found = iter(_backward(machine, result, seed, copies.values))
     parts = [copies.gradient(value, found) for value in wanted]
@@ -228,9 +251,17 @@ def backward(machine: Machine, outputs: list[Value], cotangents: list[Value], wr
     return _appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt))
 
 
-def forward(machine: Machine, outputs: list[Value], wrt: list[Value], directions: list[Value]) -> list[Value | None]:
+def forward(
+    machine: Machine, outputs: Sequence[Value], wrt: Sequence[Value], directions: Sequence[Value | None]
+) -> list[Value | None]:
     """Add the tangents of a direction; return that of each output, or None where it depends on no value."""
-    return _appended(machine, lambda builder: tangents(builder, outputs, wrt, directions))
+    machine.gradients.forward_passes += 1
+    try:
+        found = _appended(machine, lambda builder: tangents(builder, outputs, wrt, directions))
+    finally:
+        machine.gradients.forward_passes -= 1
+    machine.catch_up()
+    return found
 
 
 def _appended(machine: Machine, transform: Callable[[GraphBuilder], list[Value | None]]) -> list[Value | None]:
@@ -254,16 +285,6 @@ def _seed(machine: Machine, seed: AbstractValue, type_: TensorType) -> Value:
     return value if value.type.dtype == type_.dtype else machine.emit("cast", value, dtype=type_.dtype)
 
 
-def _float_kind(value: AbstractValue) -> str | None:
-    """Return the kind of a known float; None of anything else."""
-    if not isinstance(value, Known):
-        return None
-    if type(value.value) is float:
-        return "float"
-    name = dtype_name(value.value.dtype) if isinstance(value.value, np.floating) else None
-    return None if name is None else f"numpy.{name}"
-
-
 def _number_type(kind: str) -> TensorType:
     return TensorType("f64" if kind == "float" else kind.removeprefix("numpy."))
 
@@ -279,7 +300,7 @@ class Copies:
         """Return a parameter with each float in it replaced by a copy."""
         machine = self.machine
         given = machine.resolve(given)
-        kind = _float_kind(given)
+        kind = float_kind(given)
         number = None if kind is None else scalar_value(machine, given)
         if kind is not None and number is not None:
             return Scalar(self._note(number), kind)
@@ -324,7 +345,7 @@ class Copies:
         """Return the gradient by a parameter, built like it; ``found`` yields that by each float in order."""
         machine = self.machine
         given = machine.resolve(given)
-        kind = _float_kind(given)
+        kind = float_kind(given)
         if kind is not None:
             return Scalar(self.filled(next(found), _number_type(kind)), kind)
         if isinstance(given, Scalar) and given.value.type.is_float:

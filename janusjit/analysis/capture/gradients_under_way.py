@@ -20,6 +20,10 @@ class GradientsUnderWay:
     ----------
     sources : set of Value
         What they are taken by.
+    levels : int
+        How many there are, one in another.
+    forward_passes : int
+        How many passes of forward mode are being made.
     forward_functions : int
         How many forward functions of users' gradient rules are being run.
     """
@@ -27,6 +31,8 @@ class GradientsUnderWay:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self.sources: set[Value] = set()
+        self.levels = 0
+        self.forward_passes = 0
         self.forward_functions = 0
 
     def flow_through(self, values: Iterable[Value]) -> bool:

@@ -278,6 +278,9 @@ class Machine:
         """Whether a gradient under way may flow through any of some values."""
         return self.gradients.flow_through(values)
 
+    def catch_up(self) -> None:
+        """Do what has been put among the nodes, where the machine works on values that are there."""
+
     def unrolls(self) -> bool:
         """Whether loops are gone through turn by turn: only where the machine works on values that are there."""
         return False

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from janusjit.analysis.capture.arrays import as_array, new_array, read
 from janusjit.analysis.capture.binding import bind
 from janusjit.analysis.capture.calls import function_defaults, invoke, models
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import PythonRaise, Terminated
-from janusjit.analysis.capture.state import DictObject, Instance, ListObject
+from janusjit.analysis.capture.state import Instance
+from janusjit.analysis.capture.structures import fitting, none, parts_of, take_apart
 from janusjit.analysis.capture.values import (
-    NONE,
     AbstractValue,
-    ArrayValue,
     FunctionValue,
     Known,
     Reference,
-    Scalar,
     TupleValue,
 )
 from janusjit.analysis.declared_gradients import call_with_rule, in_their_places, named_after
@@ -32,9 +28,6 @@ from janusjit.analysis.source import load
 from janusjit.analysis.variables import Variable
 from janusjit.ir.graph import Value
 from janusjit.ops.gradient import Cotangent, Pullback, Term
-
-Make = Callable[[Iterator[Value]], AbstractValue]
-"""Makes an abstract value of the graph values that `take_apart` found in one, in the same order."""
 
 
 class Rule:
@@ -70,11 +63,11 @@ class Rule:
             result, needed = function(arguments), None
         else:
             result, needed = self._both(arguments)
-        outputs, make_result = take_apart(machine, result, floats=True)
+        outputs, make_result = take_apart(machine, result, floats=True, known_floats=True)
         if not outputs:
             return result
         residuals, make_residuals = ([], None) if needed is None else take_apart(machine, needed, floats=False)
-        _, make_cotangent = take_apart(machine, result, floats=True, otherwise=NONE)
+        _, make_cotangent = take_apart(machine, result, floats=True, known_floats=True, otherwise=none)
 
         def rule(pullback: Pullback) -> list[Cotangent]:
             inputs = [term.value for term in pullback.inputs[len(outputs) :]]
@@ -131,7 +124,7 @@ class Rule:
     def _cotangents(self, returned: AbstractValue, at: TupleValue) -> Iterator[Value | None]:
         """Yield the cotangent of each float of the arguments."""
         machine, arguments = self._machine, at.items
-        parts = _parts(machine, machine.resolve(returned))
+        parts = parts_of(machine, machine.resolve(returned))
         if parts is None:
             what = "the backward function of a custom_vjp has to return a tuple: a cotangent for each argument"
             raise machine.python_error(TypeError, what)
@@ -141,146 +134,12 @@ class Rule:
             )
             raise machine.python_error(TypeError, what)
         for number, (argument, part) in enumerate(zip(arguments, parts, strict=True)):
-            yield from self._by(argument, part, f"the cotangent of argument {number} of a custom_vjp")
-
-    def _by(self, argument: AbstractValue, part: AbstractValue, name: str) -> Iterator[Value | None]:
-        """Yield the cotangent of each float of an argument."""
-        machine = self._machine
-        argument, part = machine.resolve(argument), machine.resolve(part)
-        zero = isinstance(part, Known) and part.value is None
-        if (value := _float(machine, argument)) is not None:
-            yield None if zero else self._fitting(value, part, name)
-            return
-        inner = _parts(machine, argument)
-        if inner is None:
-            return
-        parts = [NONE] * len(inner) if zero else _parts(machine, part)
-        if parts is None or len(parts) != len(inner) or (not zero and not _alike(machine, argument, part)):
-            raise machine.python_error(TypeError, f"{name} is not built like the argument")
-        for one, other in zip(inner, parts, strict=True):
-            yield from self._by(one, other, name)
-
-    def _fitting(self, value: Value, part: AbstractValue, name: str) -> Value:
-        machine = self._machine
-        found = as_array(machine, part)
-        if found is None:
-            raise machine.python_error(TypeError, f"{name} is neither an array nor a number nor None")
-        if found.type.shape != value.type.shape:
-            what = f"{name} has the shape {found.type.shape}, and the argument {value.type.shape}"
-            raise machine.python_error(TypeError, what)
-        same = found.type.dtype == value.type.dtype
-        return found if same else machine.emit("cast", found, dtype=value.type.dtype)
+            yield from fitting(machine, argument, part, f"the cotangent of argument {number} of a custom_vjp")
 
 
 def _tuple(value: AbstractValue) -> TupleValue:
     assert isinstance(value, TupleValue)
     return value
-
-
-def _float(machine: Machine, value: AbstractValue) -> Value | None:
-    """Return the graph value of an array of floats or a float known at run time."""
-    if isinstance(value, ArrayValue) and value.type.is_float:
-        return read(machine, value)
-    return value.value if isinstance(value, Scalar) and value.value.type.is_float else None
-
-
-def _parts(machine: Machine, value: AbstractValue) -> list[AbstractValue] | None:
-    """Return what is in a tuple, list, dict (by the order of the keys) or dataclass; None of anything else."""
-    if isinstance(value, TupleValue):
-        return list(value.items)
-    if not isinstance(value, Reference):
-        return None
-    item = machine.heap(value)
-    if isinstance(item, ListObject):
-        return list(item.items)
-    if isinstance(item, DictObject):
-        if item.place is not None:
-            machine.externals.guard_keys(item.place, tuple(item.original))
-        return [item.items[key] for key in _in_order(item)]
-    if isinstance(item, Instance) and hasattr(item.type_, "__dataclass_fields__"):
-        return [_attribute(machine, item, value, name) for name in item.type_.__dataclass_fields__]
-    return None
-
-
-def _in_order(table: DictObject) -> list[Any]:
-    """Return the keys of a dict, in an order that does not depend on how it was made."""
-    return sorted(table.items, key=lambda key: (type(key).__name__, str(key)))
-
-
-def _attribute(machine: Machine, item: Instance, reference: Reference, name: str) -> AbstractValue:
-    held = item.attributes.get(name)
-    if held is None and item.place is not None:
-        held = machine.externals.read_attribute(item, reference.index, name)
-    return NONE if held is None else held
-
-
-def _alike(machine: Machine, one: AbstractValue, other: AbstractValue) -> bool:
-    """Whether two containers are of one kind, with the same keys."""
-    if isinstance(one, TupleValue) or isinstance(other, TupleValue):
-        return type(one) is type(other)
-    assert isinstance(one, Reference)
-    if not isinstance(other, Reference):
-        return False
-    held, given = machine.heap(one), machine.heap(other)
-    if isinstance(held, DictObject) and isinstance(given, DictObject):
-        return held.items.keys() == given.items.keys()
-    return type(held) is type(given)
-
-
-def take_apart(
-    machine: Machine, value: AbstractValue, floats: bool, otherwise: AbstractValue | None = None
-) -> tuple[list[Value], Make]:
-    """Return the arrays and run-time numbers in a value, and what makes such a value of others.
-
-    Parameters
-    ----------
-    machine : Machine
-        The machine.
-    value : AbstractValue
-        Tuples, lists, dicts and dataclasses of anything.
-    floats : bool
-        Whether only floats count.
-    otherwise : AbstractValue, optional
-        What stands for everything else in what is made; else it is kept.
-    """
-    value = machine.resolve(value)
-    if isinstance(value, ArrayValue) and (value.type.is_float or not floats):
-        return [read(machine, value)], lambda values: new_array(machine, next(values))
-    if isinstance(value, Scalar) and (value.value.type.is_float or not floats):
-        return [value.value], lambda values: Scalar(next(values), value.kind)
-    parts = _parts(machine, value)
-    if parts is None:
-        if isinstance(value, Reference) and not floats and machine.heap(value).place is None:
-            what = f"{type(machine.heap(value)).__name__} is kept for the backward function"
-            raise machine.unsupported("gradient.rule", "custom_vjp", what)
-        return [], lambda values: value if otherwise is None else otherwise
-    taken = [take_apart(machine, part, floats, otherwise) for part in parts]
-    put_together = _putting_together(machine, value)
-    return [found for values, _ in taken for found in values], lambda values: put_together(
-        [make(values) for _, make in taken]
-    )
-
-
-def _putting_together(machine: Machine, value: AbstractValue) -> Callable[[list[AbstractValue]], AbstractValue]:
-    """Return what makes a container like a given one, of its parts."""
-    if isinstance(value, TupleValue):
-        return lambda parts: TupleValue(tuple(parts), value.type_)
-    assert isinstance(value, Reference)
-    item = machine.heap(value)
-    if isinstance(item, ListObject):
-        return lambda parts: machine.state.allocate(ListObject(items=parts))
-    if isinstance(item, DictObject):
-        keys, kind = _in_order(item), item.type_
-        order = list(item.items)
-
-        def table(parts: list[AbstractValue]) -> AbstractValue:
-            held = dict(zip(keys, parts, strict=True))
-            return machine.state.allocate(DictObject(items={key: held[key] for key in order}, type_=kind))
-
-        return table
-    type_: Any = item.type_
-    names = list(type_.__dataclass_fields__)
-    return lambda parts: machine.state.allocate(Instance(type_=type_, attributes=dict(zip(names, parts, strict=True))))
 
 
 # ---------------------------------------------------------------------- calls in compiled code
@@ -309,7 +168,7 @@ def _has_variable(machine: Machine, value: AbstractValue) -> bool:
     item = machine.heap(value) if isinstance(value, Reference) else None
     if isinstance(item, Instance) and issubclass(item.type_, Variable):
         return True
-    return any(_has_variable(machine, part) for part in _parts(machine, value) or ())
+    return any(_has_variable(machine, part) for part in parts_of(machine, value) or ())
 
 
 @models(in_their_places)
