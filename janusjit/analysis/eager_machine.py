@@ -28,9 +28,13 @@ from janusjit.ir.relaxations import Relaxations
 from janusjit.ir.types import TensorType, dtype_name
 from janusjit.ops import OPS
 from janusjit.ops.indexing import evaluate_attributes
+from janusjit.ops.registry import View
 from janusjit.profiler.profile import Profile
 from janusjit.spans import UNKNOWN_SPAN
 from janusjit.transform.activity import Activity
+
+#: operations that never meet a floating-point error, and need nobody to say that it is none of the user's
+_QUIET = frozenset({"constant", "constant_array", "full", "copy", "eye", "concatenate", "where", "update"})
 
 
 class GradientError(JanusError):
@@ -106,8 +110,9 @@ class EagerMachine(Machine):
         regions: tuple[Region, ...] = (),
     ) -> Node:
         """Append an operation, with the sizes that are known by now."""
-        sized = attributes if op == "bind_dim" else evaluate_attributes(attributes or {}, self._sizes)
-        return super().emit_node(op, inputs, sized, guard, types, regions)
+        if self._sizes and attributes and op != "bind_dim":
+            attributes = self.evaluated(attributes)
+        return super().emit_node(op, inputs, attributes, guard, types, regions)
 
     def append(self, node: Node) -> None:
         """Append a node, and do it."""
@@ -200,8 +205,13 @@ class EagerMachine(Machine):
             return
         if node.op not in OPS:
             raise GradientError("autodiff.unsupported", f"{node.op} is followed in compiled code only")
-        with np.errstate(all="ignore"):
-            results = OPS[node.op].eager(*inputs, **evaluate_attributes(node.attributes, self._sizes))
+        declared = OPS[node.op]
+        attributes = self.evaluated(node.attributes) if self._sizes and node.attributes else node.attributes
+        if node.op in _QUIET or isinstance(declared.lowering, View):
+            results = declared.eager(*inputs, **attributes)
+        else:
+            with np.errstate(all="ignore"):
+                results = declared.eager(*inputs, **attributes)
         several = results if isinstance(results, tuple) else (results,)
         if isinstance(bound := node.attributes.get("symbol"), Symbol):
             self._sizes[bound] = len(several[0])

@@ -179,25 +179,25 @@ class Check:
         unit = 1e-16 if dtype is np.float64 else 6e-8
         given = [inputs(self.program, number, dtype) for number in range(4)]
         results = [plain(*copied(arguments)) for arguments in given]
-        tolerances = [1e3 * unit + 10 * self.noise(inputs(self.program, number), 10 * unit) for number in range(4)]
         for number in range(_CALLS):
             before = step.stats.graph_calls, step.stats.host_calls
             value, gradient = step(*copied(given[number % 4]))
             wanted, theirs = results[number % 4]
-            tolerance = tolerances[number % 4]
-            self.compare(
-                f"call {number} in plain Python",
-                np.append(flat(theirs), wanted),
-                np.append(flat(gradient), value),
-                tolerance,
-            )
+            one, other = np.append(flat(theirs), wanted), np.append(flat(gradient), value)
+            if not np.allclose(one, other, rtol=0, atol=1e3 * unit * max(1.0, np.abs(one).max()), equal_nan=True):
+                noise = self.noise(inputs(self.program, number % 4), 10 * unit)
+                self.compare(f"call {number} in plain Python", one, other, 1e3 * unit + 10 * noise)
             kinds = [(type(part), np.shape(part), np.asarray(part).dtype) for part in (value, *gradient)]
             expected = [(type(part), np.shape(part), np.asarray(part).dtype) for part in (wanted, *theirs)]
             if kinds != expected:
                 self.found.append(f"types: {expected}, compiled: {kinds}")
             if number >= _CALLS - 4 and (step.stats.graph_calls, step.stats.host_calls) != (before[0] + 1, before[1]):
-                calls = f"{step.stats.graph_calls} in the graph, {step.stats.host_calls} host calls"
-                self.found.append(f"call {number} is not in the graph: {step.reason}; {calls}")
+                causes = {row.code: row.text for found in step.report().functions for row in found.rows}
+                if "array.alias" not in causes:
+                    self.found.append(f"call {number} is not in the graph: {step.reason}, {causes}")
+                    return
+                self.totals["aliases"] += 1  # an array that is another name's or a new one, and is then written
+                return
             if self.found:
                 return
 

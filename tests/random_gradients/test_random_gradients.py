@@ -41,6 +41,7 @@ def test_random_gradients(shard, pytestconfig):
     print(dict(totals))
     # programs that are not compared would pass too
     assert totals["compiled"] >= 0.9 * totals["programs"]
+    assert totals["aliases"] <= 0.05 * totals["programs"] + 1
     assert totals["kinks"] <= 0.1 * totals["programs"] + 1
 
 
