@@ -20,7 +20,7 @@ from janusjit.backend.plan import (
     Plan,
     RegionStep,
     Step,
-    brings_array,
+    brought_arrays,
     is_reduction,
     is_view,
     nodes_of,
@@ -242,7 +242,7 @@ def _kind_of(node: Node) -> str:
     """Return the kind of storage that a node's result lives in."""
     if node.op in ("constant_array", "tape_pop"):
         return "constant" if node.op == "constant_array" else "tape"
-    return "brought" if brings_array(node) else "arena"
+    return "brought" if brought_arrays(node) else "arena"
 
 
 def boxed_arrays(node: Node) -> list[Value]:

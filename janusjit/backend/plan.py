@@ -128,10 +128,11 @@ def may_fail(node: Node) -> bool:
     return isinstance(lowering_of(node), (Library, ObjectCall))
 
 
-def brings_array(node: Node) -> bool:
-    """Return whether a node's second result is an array that comes in an ndarray of its own."""
+def brought_arrays(node: Node) -> list[Value]:
+    """Return the results of a node that come in ndarrays of their own, which a call of Python returns."""
     lowering = lowering_of(node)
-    return isinstance(lowering, ObjectCall) and lowering.returns == "value" and node.results[1].type.rank > 0
+    values = isinstance(lowering, Library) or (isinstance(lowering, ObjectCall) and lowering.returns == "value")
+    return [result for result in node.results if result.type.rank > 0] if values else []
 
 
 def makes_object(node: Node) -> bool:

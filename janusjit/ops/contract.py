@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy._core.multiarray import c_einsum  # what `np.einsum` calls
 
 from janusjit.ir.dims import Dim
 from janusjit.ir.types import TensorType
@@ -99,7 +100,10 @@ def _einsum_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tupl
 
 
 def _eager_einsum(*inputs: Any, subscripts: str) -> Any:
-    return np.array(np.einsum(subscripts, *inputs))[()]  # a copy: einsum returns views where it can
+    made = c_einsum(subscripts, *inputs)
+    if not made.ndim:
+        return made[()]
+    return made if made.base is None else made.copy()  # einsum returns views where it can
 
 
 declare(

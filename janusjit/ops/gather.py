@@ -26,6 +26,7 @@ from janusjit.ops.registry import (
     TypeRule,
     declare,
     gradient_in,
+    implementation,
 )
 from janusjit.ops.samples import Draw, Exactly, Sample
 from janusjit.ops.type_rules import TypeRuleError, check_arity, check_axis, check_dtype, check_rank, check_same_dtype
@@ -156,6 +157,9 @@ _gather_op(
 # ---- by order
 
 
+_unique, _bincount = implementation(np.unique), implementation(np.bincount)
+
+
 def _sort_rule(name: str, result: str | None) -> TypeRule:
     def infer(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
         check_arity(inputs, 1, name)
@@ -185,9 +189,17 @@ def _count_rule(name: str, dtypes: tuple[str, ...] | None, result: str | None) -
     return infer
 
 
+
+def _sort(x: np.ndarray, axis: int, kind: Any = None) -> np.ndarray:
+    made = x.copy()
+    made.sort(axis, kind)
+    return made
+
+
+# The eager functions are what NumPy's functions end up in for an ndarray.
 _gather_op(
     "sort",
-    lambda x, axis, kind=None: np.sort(x, axis=axis, kind=kind),
+    _sort,
     _sort_rule("sort", None),
     Library(),
     tuple(Sample((Draw((3, 4), dtype),), {"axis": axis}) for dtype in ("f64", "i64") for axis in (0, 1)),
@@ -195,7 +207,7 @@ _gather_op(
 )
 _gather_op(
     "argsort",
-    lambda x, axis, kind=None: np.argsort(x, axis=axis, kind=kind),
+    np.ndarray.argsort,
     _sort_rule("argsort", "i64"),
     Library(),
     tuple(Sample((Draw((3, 4)),), {"axis": axis, "kind": kind}) for axis in (0, 1) for kind in (None, "stable")),
@@ -203,7 +215,7 @@ _gather_op(
 )
 _gather_op(
     "searchsorted",
-    lambda ordered, values, side: np.searchsorted(ordered, values, side=side),
+    np.ndarray.searchsorted,
     _searchsorted_rule,
     Library(),
     tuple(
@@ -215,7 +227,7 @@ _gather_op(
 )
 _gather_op(
     "unique",
-    lambda x, symbol: np.unique(x),
+    lambda x, symbol=None: _unique(x),
     _count_rule("unique", None, None),
     Library(),
     (Sample((Draw((7,), "i64"),), {"symbol": _COUNT}), Sample((Draw((2, 3)),), {"symbol": _COUNT})),
@@ -223,7 +235,7 @@ _gather_op(
 )
 _gather_op(
     "bincount",
-    lambda x, minlength, symbol: np.bincount(x, minlength=minlength),
+    lambda x, minlength, symbol=None: _bincount(x, None, minlength),
     _count_rule("bincount", ("i64",), "i64"),
     Library(),
     tuple(Sample((Draw((7,), "i64", 0, 5),), {"minlength": n, "symbol": _COUNT}) for n in (0, 9)),

@@ -27,6 +27,7 @@ from janusjit.ops.registry import (
     TypeRule,
     declare,
     gradient_in,
+    implementation,
 )
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import (
@@ -155,6 +156,9 @@ def _pad_element(e: E, index: Index, x: Source, value: Source, widths: tuple[tup
     return e.select(inside, x(*source), value())
 
 
+_pad = implementation(np.pad)
+
+
 def _eager_pad(x: Any, value: Any, widths: tuple[tuple[int, int], ...]) -> Any:
     return np.pad(x, widths, constant_values=value) if widths else np.array(x)
 
@@ -203,7 +207,7 @@ _join_op(
 )
 _join_op(
     "pad_mode",
-    lambda x, widths, mode: np.pad(x, widths, mode=mode),
+    lambda x, widths, mode: _pad(x, widths, mode),
     _pad_rule,
     Library(),
     tuple(

@@ -7,16 +7,17 @@ result (the rank of a matrix) makes the op fail where it is otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy._core import _multiarray_umath as umath  # type: ignore[attr-defined]
+from numpy._core.multiarray import _monotonicity, correlate  # what `np.digitize` and `np.convolve` call
 
 from janusjit.ir.dims import Dim, Symbol
 from janusjit.ir.types import TensorType
 from janusjit.ops.gather import count_dim
 from janusjit.ops.gradients_library import LIBRARY
-from janusjit.ops.registry import Attributes, Library, Op, TypeRule, declare, gradient_in
+from janusjit.ops.registry import Attributes, Library, Op, TypeRule, declare, gradient_in, implementation
 from janusjit.ops.samples import Draw, Exactly, Sample
 from janusjit.ops.type_rules import (
     TypeRuleError,
@@ -111,7 +112,7 @@ def _linear_recurrence(factors: Any, terms: Any, axis: int) -> Any:
         a, b = (np.moveaxis(array, axis, 0).copy() for array in (factors, terms))
         for i in range(1, len(b)):
             b[i] += a[i] * b[i - 1]
-    return np.moveaxis(b, 0, axis)
+    return np.moveaxis(b, 0, axis) if axis else b
 
 
 def _recurrence_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -152,7 +153,7 @@ _KNOTS = Exactly(np.array([-2.0, -0.5, 0.25, 2.0]))
 _ENDS = {"left": None, "right": None}
 _library_op(
     "interp",
-    lambda x, xp, fp, left, right: _compiled_interp(x, xp, fp, left, right),
+    _compiled_interp,
     _interp_rule,
     (
         Sample((Draw((5,)), _KNOTS, Draw((4,))), _ENDS),
@@ -183,9 +184,13 @@ def _convolve_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tu
     return (inputs[0].with_shape((_convolved_length(n, m, attributes["mode"]),)),)
 
 
+def _convolve(a: np.ndarray, v: np.ndarray, mode: Any) -> np.ndarray:
+    return correlate(v, a[::-1], mode) if len(v) > len(a) else correlate(a, v[::-1], mode)
+
+
 _library_op(
     "convolve",
-    np.convolve,
+    _convolve,
     _convolve_rule,
     (
         *(Sample((Draw((6,)), Draw((3,))), {"mode": mode}) for mode in ("full", "same", "valid")),
@@ -229,8 +234,12 @@ _PARTS = tuple(
 
 def _partition(x: np.ndarray, kth: tuple[int, ...], axis: int) -> np.ndarray:
     made = x.copy()
-    made.partition(kth, axis)
+    made.partition(kth[0] if len(kth) == 1 else kth, axis)  # NumPy makes an array of a tuple
     return made
+
+
+def _argpartition(x: np.ndarray, kth: tuple[int, ...], axis: int) -> np.ndarray:
+    return x.argpartition(kth[0] if len(kth) == 1 else kth, axis)
 
 
 _library_op(
@@ -243,7 +252,7 @@ _library_op(
 )
 _library_op(
     "argpartition",
-    lambda x, kth, axis: x.argpartition(kth, axis),
+    _argpartition,
     _same("argpartition", "i64"),
     _PARTS,
     (np.argpartition,),
@@ -257,9 +266,18 @@ def _digitize_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tu
     return (TensorType("i64", inputs[0].shape),)
 
 
+def _digitize(x: Any, bins: np.ndarray, right: bool) -> Any:
+    """Do what `np.digitize` does of real numbers."""
+    direction: Any = _monotonicity(bins)
+    if direction == 0:
+        raise ValueError("bins must be monotonically increasing or decreasing")
+    side: Literal["left", "right"] = "left" if right else "right"
+    return bins.searchsorted(x, side) if direction > 0 else len(bins) - bins[::-1].searchsorted(x, side)
+
+
 _library_op(
     "digitize",
-    np.digitize,
+    _digitize,
     _digitize_rule,
     tuple(
         Sample((Draw(shape), Exactly(np.array(bins))), {"right": right})
@@ -270,6 +288,9 @@ _library_op(
     (np.digitize,),
     fallible=True,
 )
+
+
+_bincount = implementation(np.bincount)
 
 
 def _weighted_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -283,7 +304,7 @@ def _weighted_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tu
 
 _library_op(
     "bincount_weighted",
-    lambda x, weights, minlength, symbol: np.bincount(x, weights, minlength),
+    lambda x, weights, minlength, symbol=None: _bincount(x, weights, minlength),
     _weighted_rule,
     tuple(
         Sample((Draw((7,), "i64", 0, 5), Draw((7,))), {"minlength": n, "symbol": Symbol("count", 0)}) for n in (0, 9)

@@ -14,7 +14,7 @@ import numpy as np
 from janusjit.ir.dims import Dim
 from janusjit.ir.types import TensorType
 from janusjit.ops.gradients_linalg import LINALG
-from janusjit.ops.registry import Attributes, Library, Op, TypeRule, declare, gradient_in
+from janusjit.ops.registry import Attributes, Library, Op, TypeRule, declare, gradient_in, implementation
 from janusjit.ops.samples import Draw, Exactly, Sample
 from janusjit.ops.type_rules import TypeRuleError, broadcast_shapes, check_arity, check_dtype, check_same_dtype
 
@@ -80,7 +80,7 @@ def _linalg_op(
         Op(
             name=f"linalg.{function.__name__}",
             family="linalg",
-            eager=eager or function,
+            eager=eager or implementation(function),
             infer=infer,
             lowering=Library(),
             sums=True,
@@ -94,18 +94,19 @@ def _linalg_op(
 
 def _on_square(function: Callable[..., Any], shapes: Callable[..., Shapes], fallible: bool = True) -> None:
     name = f"linalg.{function.__name__}"
+    several = len(shapes((), 1, 1)) > 1
     _linalg_op(
         function,
         _rule(name, shapes, True),
         tuple(Sample((x,)) for x in _SQUARE),
-        eager=lambda x: _as_tuple(function(x)),
+        eager=_as_tuple(implementation(function)) if several else None,
         fallible=fallible,
     )
 
 
-def _as_tuple(result: Any) -> Any:
-    """Return NumPy's named tuples as plain ones."""
-    return tuple(result) if isinstance(result, tuple) else result
+def _as_tuple(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that returns plain tuples where ``function`` returns named ones."""
+    return lambda *inputs, **attributes: tuple(function(*inputs, **attributes))
 
 
 _on_square(np.linalg.inv, lambda batch, n, m: ((*batch, n, n),))
@@ -133,7 +134,7 @@ _linalg_op(
     np.linalg.qr,
     _rule("linalg.qr", lambda b, n, m: ((*b, n, _smaller(n, m)), (*b, _smaller(n, m), m)), False),
     tuple(Sample((x,)) for x in _WIDE),
-    eager=lambda x: _as_tuple(np.linalg.qr(x)),
+    eager=_as_tuple(implementation(np.linalg.qr)),
 )
 
 
@@ -146,5 +147,5 @@ _linalg_op(
     np.linalg.svd,
     _rule("linalg.svd", _svd_shapes, False),
     tuple(Sample((x,), {"full_matrices": full}) for x in _WIDE for full in (False, True)),
-    eager=lambda x, full_matrices: _as_tuple(np.linalg.svd(x, full_matrices=full_matrices)),
+    eager=_as_tuple(implementation(np.linalg.svd)),
 )

@@ -148,8 +148,9 @@ class Op:
         The module of `janusjit.ops` that declares it.
     eager : callable
         ``eager(*inputs, **attributes)`` on NumPy values, dimensions in the attributes evaluated
-        (`janusjit.ops.indexing.evaluate_attributes`). Returns an ndarray or NumPy scalar, or a tuple of them for
-        several results. Raises where a fallible op fails.
+        (`janusjit.ops.indexing.evaluate_attributes`). It does not write to them. Compiled code that calls
+        it (`Library`) passes ndarrays, and leaves the attribute ``symbol`` out. Returns an ndarray or NumPy scalar, or
+        a tuple of them for several results. Raises where a fallible op fails.
     infer : callable
         ``infer(input types, attributes)`` gives the result types; raises `TypeRuleError` where the op is not defined.
         Dimensions may be symbolic.
@@ -199,6 +200,12 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+
+
+def implementation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a NumPy function does for ndarrays, without the search for arguments that override it (NEP 18)."""
+    found: Callable[..., Any] = getattr(function, "__wrapped__", function)
+    return found
 
 
 class IncompleteDeclarationError(TypeError):

@@ -12,6 +12,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, PythonApi, fill_table
+from janusjit.backend.llvm.python_api_shared import load_shared
 from janusjit.backend.llvm.values import (
     I1,
     I64,
@@ -81,6 +82,8 @@ def elementwise(rule: Callable[..., Scalar], *arrays: np.ndarray) -> np.ndarray:
 class KernelPython:
     """The part of `PythonEmitter` that kernels use."""
 
+    checks_flags = True
+
     def __init__(self, module: ir.Module) -> None:
         self.api = PythonApi(module)
 
@@ -112,6 +115,7 @@ class ArrayKernel:
         context.finish()
         self.python.api.finish_table()
         self.dynamic = dynamic
+        load_shared()
         self.module = engine.load(module)
         fill_table(self.module.global_address(OBJECT_TABLE), self.python.api.objects)
         # PYFUNCTYPE keeps the GIL, which kernels that call Python need

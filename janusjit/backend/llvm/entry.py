@@ -59,6 +59,8 @@ class EntryEmitter:
     ----------
     inputs : list of Operand
         The graph's inputs in compiled code, after `emit_prologue`.
+    input_objects : dict
+        The ``PyObject*`` (borrowed) of each input that is an array, by its number, after `emit_prologue`.
     symbols : dict
         The value (``i64``) of each dimension symbol the entry guards bind, after `emit_prologue`.
     """
@@ -68,6 +70,7 @@ class EntryEmitter:
         self.api = PythonApi(module)
         self.frame = EntryFrame(self.api, name, deoptimized)
         self.inputs: list[Operand] = []
+        self.input_objects: dict[int, ir.Value] = {}
         self.symbols: dict[Symbol, ir.Value] = {}
         self._exits = {id(node.attributes["recipe"]): node for node in graph.walk() if node.op == "exit"}
         pinned = [*_places_of_inputs(graph), *(p for node in self._exits.values() for p in _places_of_exit(node))]
@@ -117,6 +120,7 @@ class EntryEmitter:
         facts = guards.established.arrays.get(place_key(input_.place))
         if facts is None or facts.dtype != type_.dtype or len(facts.dims) != type_.rank:
             raise CompileError("backend.input", f"no array guard vouches for the input at {input_.place}: {type_}")
+        self.input_objects[index] = self._places.read(input_.place).value
         return ArrayValue(facts.dtype, facts.pointer, facts.dims, facts.strides, input_index=index)
 
     def finish(self, optimized: bool = True) -> None:

@@ -8,6 +8,7 @@ dominates its uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
@@ -17,12 +18,13 @@ from janusjit.backend.buffers import assign
 from janusjit.backend.fuse import make_plan
 from janusjit.backend.fused import FusedKernel, copying, describe
 from janusjit.backend.layout import stride_symbols
+from janusjit.backend.llvm.call_results import ANY_EXTENT
 from janusjit.backend.llvm.control import ControlFlow
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
-from janusjit.backend.llvm.python_api_layout import ARRAY_DATA
+from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.tapes import Tapes
 from janusjit.backend.llvm.values import (
@@ -38,14 +40,15 @@ from janusjit.backend.llvm.values import (
     multiply,
     offset_pointer,
 )
-from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brings_array, lowering_of, makes_object
+from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brought_arrays, lowering_of, makes_object
 from janusjit.backend.storage import Transfer
 from janusjit.backend.tiles import Tile, find_tiles
 from janusjit.backend.unchanged import unchanged_parts
 from janusjit.ir.dims import Symbol, symbols_of
 from janusjit.ir.graph import Graph, Node, Value
+from janusjit.ops.gather import count_dim
 from janusjit.ops.generators import TYPES_BY_NAME
-from janusjit.ops.registry import StateCopy
+from janusjit.ops.registry import Library, StateCopy
 
 _UPDATES_BY_KERNEL = frozenset({"update_take", "update_mask"})
 
@@ -83,6 +86,7 @@ class GraphLowering:
         self._nodes = NodeFunctions(module, python)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
+        self._brought: dict[Value, ir.Value] = {}
         self._states: dict[Value, list[Callable[[ir.IRBuilder], None]]] = {}
 
     @property
@@ -270,15 +274,19 @@ class GraphLowering:
 
     def _lower_call(self, node: Node) -> None:
         inputs = [self.operand(value) for value in node.inputs]
-        if "symbol" in node.attributes:
-            self._bind_count(node, inputs, node.attributes["symbol"])
+        brought, symbol = brought_arrays(node), node.attributes.get("symbol")
+        if isinstance(lowering_of(node), Library):
+            inputs = [self._with_object(operand) for operand in inputs]
+        if symbol is not None and not brought:
+            self._bind_count(node, inputs, symbol)
         outputs = []
         for result in node.results:
-            if result.type.rank > 0 and brings_array(node):
-                dims = tuple(map(self.extents.of, result.type.shape))
+            if result in brought:
+                dims = tuple(
+                    ANY_EXTENT if symbol in symbols_of((dim,)) else self.extents.of(dim) for dim in result.type.shape
+                )
                 outputs.append(ArrayValue(result.type.dtype, self.memory.stack_slot(POINTER), dims, dims))
-                continue
-            if result.type.rank == 0:
+            elif result.type.rank == 0:
                 slot = self.memory.stack_slot(memory_type(result.type.dtype))
                 outputs.append(ArrayValue(result.type.dtype, slot, (), ()))
             else:
@@ -294,18 +302,42 @@ class GraphLowering:
         for result, output in zip(node.results, outputs, strict=True):
             if result.type.rank == 0:
                 self.scalars[result] = load(self.builder, output.dtype, output.pointer)
-        if brings_array(node):
-            self._adopt(node.results[1], self.builder.load(outputs[1].pointer, typ=POINTER))
+            elif result in brought:
+                self._adopt(result, self.builder.load(output.pointer, typ=POINTER))
+        if symbol is not None and brought:
+            self._bind_brought(node, symbol)
         if makes_object(node):
             self.python.hold(self.builder, self.builder.inttoptr(self.scalars[node.results[1]].value, POINTER))
 
     def _adopt(self, value: Value, array: ir.Value) -> None:
         """Emit: the memory of ``value`` is that of an ndarray, which is a new reference."""
         self.python.hold(self.builder, array)
+        self._brought[value] = array
         storage = self.placement.storage(value)
         assert storage is not None
         data = self.python.api.field(self.builder, array, ARRAY_DATA, POINTER)
         self.memory.adopt(storage, array, data)
+
+    def _with_object(self, operand: Operand) -> Operand:
+        """Return an operand with the ndarray that it is the whole of, where there is one."""
+        if isinstance(operand, Scalar):
+            return operand
+        if operand.input_index is not None:
+            return replace(operand, reference=self.python.input_objects[operand.input_index])
+        return replace(operand, reference=operand.owner)
+
+    def _bind_brought(self, node: Node, symbol: Symbol) -> None:
+        """Emit: the symbol is the length of the arrays that have come."""
+        found = [
+            (dim, self.python.api.field(self.builder, dims, 8 * axis, I64))
+            for result in brought_arrays(node)
+            for dims in [self.python.api.field(self.builder, self._brought[result], ARRAY_DIMS, POINTER)]
+            for axis, dim in enumerate(result.type.shape)
+            if symbol in symbols_of((dim,))
+        ]
+        self.extents.bind(symbol, next(extent for dim, extent in found if dim == count_dim(symbol)))
+        for dim, extent in found[1:]:
+            self.fail_unless(self.builder.icmp_signed("==", self.extents.value(dim), extent), node)
 
     def _bind_count(self, node: Node, inputs: list[Operand], symbol: Symbol) -> None:
         slot = self.memory.stack_slot(I64)

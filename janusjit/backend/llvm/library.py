@@ -1,81 +1,33 @@
 """Operations done by calling their eager function from compiled code.
 
-Owns `LibraryCall`, `emit_library` and `emit_library_count`. Invariants: the function sees inputs it cannot write to; a
-result is accepted only if its dtype and shape are the node's; no reference and no exception is left behind, whatever
-the function does; and the floating-point flags are afterwards what they were before, since NumPy reports its own.
+Owns `emit_library`. Invariants: the function is one that does not write to its inputs; a result is accepted only if its
+dtype and shape are the node's; no reference and no exception is left behind, whatever the function does; and where the
+graph looks at the floating-point flags, they are afterwards what they were before, since NumPy reports its own.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from janusjit.backend.llvm.python_api import I8, I32, I64, NULL, POINTER, array_descriptor
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm import python_api_layout as layout
+from janusjit.backend.llvm.call_results import take_array, take_number
+from janusjit.backend.llvm.python_api import I1, I8, I32, I64, NULL, POINTER, VOID, array_descriptor
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, Operand, as_i64
 from janusjit.ir.graph import Node
 from janusjit.ops.indexing import symbols_in
 from janusjit.ops.registry import OPS
 
 WRITEABLE = 0x0400  # NPY_ARRAYWRITEABLE
+READS_MXCSR = engine.host_target()[0].startswith(("x86_64", "amd64", "i686"))
 ENVIRONMENT_BYTES = 64  # at least sizeof(fenv_t): 32 with glibc on x86-64, 8 on AArch64
 
 
-class LibraryResultError(TypeError):
-    """An eager function gave another dtype or shape than its op's type rule. Compiled code takes it for a failure."""
-
-    code = "backend.library_result"
-
-
-class LibraryCall:
-    """An eager function that puts its results into given arrays.
-
-    Parameters
-    ----------
-    function : callable
-        The op's eager function.
-    attributes : mapping
-        Its keyword arguments.
-    arity : int
-        How many of the arrays it is called with are inputs.
-    """
-
-    __slots__ = ("_bound", "arity", "attributes", "function")
-
-    def __init__(self, function: Callable[..., Any], attributes: Mapping[str, Any], arity: int) -> None:
-        self.function = function
-        self.attributes = dict(attributes)
-        self.arity = arity
-        self._bound = functools.partial(function, **self.attributes) if attributes else function
-
-    def __call__(self, *arrays: np.ndarray) -> None:
-        """Compute from the first arrays into the others.
-
-        Raises
-        ------
-        LibraryResultError
-            If a result has not the dtype and shape of the array it is meant for.
-        """
-        results = self._bound(*arrays[: self.arity])
-        if type(results) is np.ndarray and len(arrays) == self.arity + 1:
-            out = arrays[-1]
-            if results.dtype is out.dtype and results.shape == out.shape:  # the common case, and the fast one
-                out[...] = results
-                return
-        outputs = arrays[self.arity :]
-        for result, out in zip(results if isinstance(results, tuple) else (results,), outputs, strict=True):
-            value = np.asarray(result)
-            if value.dtype != out.dtype or value.shape != out.shape:
-                raise LibraryResultError(f"{value.dtype}{value.shape} instead of {out.dtype}{out.shape}")
-            out[...] = value
-
-
-def emit_library(
-    context: KernelContext, node: Node, inputs: Sequence[Operand], outputs: Sequence[ArrayValue]
-) -> None:
+def emit_library(context: KernelContext, node: Node, inputs: Sequence[Operand], outputs: Sequence[ArrayValue]) -> None:
     """Emit a node as a call of its op's eager function.
 
     Parameters
@@ -86,59 +38,124 @@ def emit_library(
     node : Node
         The operation; no attribute mentions a symbolic dimension.
     inputs : sequence of Operand
-        Its inputs, of any layout.
+        Its inputs, of any layout. An array with a ``reference`` is passed as that very object.
     outputs : sequence of ArrayValue
-        Memory for each result, of rank 0 for scalars, that overlaps no input.
+        For each result that is an array, memory for a reference to it, with the dimensions that it must have
+        (`janusjit.backend.llvm.call_results.ANY_EXTENT` for those that depend on the data); memory for each number.
     """
-    if symbols_in(node.attributes):
+    attributes = {name: value for name, value in node.attributes.items() if name != "symbol"}
+    if symbols_in(attributes):
         raise ValueError(f"{node.op} has symbolic attributes, which a call of the library cannot be given")
-    eager = OPS[node.op].eager
-    # a ufunc takes the arrays for its results itself; its loop is that of their dtypes
-    call = eager if isinstance(eager, np.ufunc) else LibraryCall(eager, node.attributes, len(inputs))
-    emit_call(context, call, [context.as_array(operand) for operand in inputs], outputs)
-
-
-def emit_library_count(context: KernelContext, node: Node, inputs: Sequence[Operand]) -> ir.Value:
-    """Emit the length (``i64``) that the attribute ``symbol`` of a node stands for, by computing the node's results."""
-
-    def length(*arrays: np.ndarray, **attributes: Any) -> np.int64:
-        results = OPS[node.op].eager(*arrays, **attributes)
-        return np.int64(len(results[0] if isinstance(results, tuple) else results))
-
-    count = ArrayValue("i64", context.stack_slot(I64), (), ())
-    call = LibraryCall(length, node.attributes, len(inputs))
-    emit_call(context, call, [context.as_array(operand) for operand in inputs], [count])
-    return context.builder.load(count.pointer, typ=I64)
+    emit_call(context, OPS[node.op].eager, attributes, inputs, outputs)
 
 
 def emit_call(
-    context: KernelContext, call: LibraryCall | np.ufunc, inputs: Sequence[ArrayValue], outputs: Sequence[ArrayValue]
+    context: KernelContext,
+    function: Callable[..., Any],
+    attributes: Mapping[str, Any],
+    inputs: Sequence[Operand],
+    outputs: Sequence[ArrayValue],
 ) -> None:
-    """Emit ``call`` on ndarrays over the memory of inputs and outputs; the requirement is that it raises nothing."""
+    """Emit a call of a function of arrays, with attributes by name; the requirement is that its results are right."""
     builder, api = context.builder, context.python.api
-    arguments = context.stack_slot(ir.ArrayType(POINTER, max(len(inputs) + len(outputs), 1)), align=8)
-    made: ir.Value = ir.Constant(ir.IntType(1), 1)
-    for position, array in enumerate([*inputs, *outputs]):
-        wrapper = array_wrapper(context, array, 0 if position < len(inputs) else WRITEABLE)
-        builder.store(wrapper, api.address(builder, arguments, 8 * position))
+    for out in outputs:
+        if out.rank:
+            builder.store(NULL, out.pointer)
+    vector = context.stack_slot(ir.ArrayType(POINTER, max(len(inputs) + len(attributes), 1)), align=8)
+    wrappers = _store_arguments(context, vector, inputs, list(attributes.values()))
+    made: ir.Value = ir.Constant(I1, 1)
+    for wrapper in wrappers:
         made = builder.and_(made, builder.not_(api.is_null(builder, wrapper)))
-    result = context.stack_slot(POINTER, align=8)
-    builder.store(NULL, result)
+    succeeded = context.stack_slot(I1, align=1)
+    builder.store(ir.Constant(I1, 0), succeeded)
     with builder.if_then(made, likely=True):
-        count = ir.Constant(I64, len(inputs) + len(outputs))
-        environment = context.stack_slot(I8, ENVIRONMENT_BYTES)
-        builder.call(context.declare("fegetenv", I32, [POINTER]), [environment])
-        returned = api.call(builder, "PyObject_Vectorcall", api.object(builder, call), arguments, count, NULL)
-        builder.call(context.declare("fesetenv", I32, [POINTER]), [environment])
-        builder.store(returned, result)
-    succeeded = builder.not_(api.is_null(builder, builder.load(result, typ=POINTER)))
-    with builder.if_then(builder.not_(succeeded), likely=False):
+        result = vectorcall(context, function, vector, len(inputs), tuple(attributes))
+        with builder.if_then(builder.not_(api.is_null(builder, result)), likely=True):
+            if len(outputs) == 1:
+                builder.store(_take(context, result, outputs[0]), succeeded)
+                api.decref(builder, result)
+            else:
+                _take_tuple(context, result, outputs, succeeded)
+    held = builder.load(succeeded, typ=I1)
+    with builder.if_then(builder.not_(held), likely=False):
         api.call(builder, "PyErr_Clear")
-    api.decref_unless_null(builder, builder.load(result, typ=POINTER))
-    for position in range(len(inputs) + len(outputs)):
-        wrapper = builder.load(api.address(builder, arguments, 8 * position), typ=POINTER)
+        for out in outputs:
+            if out.rank:
+                api.decref_unless_null(builder, builder.load(out.pointer, typ=POINTER))
+    for wrapper in wrappers:
         api.decref_unless_null(builder, wrapper)
-    context.require(succeeded)
+    context.require(held)
+
+
+def _store_arguments(
+    context: KernelContext, vector: ir.Value, inputs: Sequence[Operand], attributes: Sequence[Any]
+) -> list[ir.Value]:
+    """Emit the arguments into a vector of borrowed references; return the arrays that were made for it."""
+    builder, api = context.builder, context.python.api
+    wrappers = []
+    for position, operand in enumerate(inputs):
+        array = context.as_array(operand)
+        reference = array.reference
+        if reference is None:
+            reference = array_wrapper(context, array, 0)
+            wrappers.append(reference)
+        builder.store(reference, api.address(builder, vector, 8 * position))
+    for position, value in enumerate(attributes, len(inputs)):
+        builder.store(api.object(builder, value), api.address(builder, vector, 8 * position))
+    return wrappers
+
+
+def vectorcall(
+    context: KernelContext, function: Callable[..., Any], vector: ir.Value, positional: int, names: tuple[str, ...]
+) -> ir.Value:
+    """Emit the call of a Python object; its result is a new reference, or null with an exception set.
+
+    ``vector`` is the address of the ``positional`` arguments and of those that go by ``names``. The floating-point
+    flags that an exit looks at, if it does, are afterwards what they were before.
+    """
+    builder, api = context.builder, context.python.api
+    called, keywords = api.object(builder, function), api.object(builder, names) if names else NULL
+    save, restore, state = _flags(context) if context.python.checks_flags else (None, None, NULL)
+    if save is not None:
+        builder.call(save, [state])
+    result = api.call(builder, "PyObject_Vectorcall", called, vector, ir.Constant(I64, positional), keywords)
+    if restore is not None:
+        builder.call(restore, [state])
+    return result
+
+
+def _flags(context: KernelContext) -> tuple[ir.Function, ir.Function, ir.Value]:
+    """Return what saves and restores the flags, and memory for them."""
+    if READS_MXCSR:  # the flags of the x87 unit, which nobody looks at, take a hundred nanoseconds
+        save, restore = (context.declare(f"llvm.x86.sse.{name}", VOID, [POINTER]) for name in ("stmxcsr", "ldmxcsr"))
+        return save, restore, context.stack_slot(I32, align=4)
+    save, restore = (context.declare(name, I32, [POINTER]) for name in ("fegetenv", "fesetenv"))
+    return save, restore, context.stack_slot(I8, ENVIRONMENT_BYTES)
+
+
+def _take(context: KernelContext, result: ir.Value, out: ArrayValue) -> ir.Value:
+    return take_array(context, result, out) if out.rank else take_number(context, result, out)
+
+
+def _take_tuple(context: KernelContext, result: ir.Value, outputs: Sequence[ArrayValue], succeeded: ir.Value) -> None:
+    """Emit the taking of the items of a tuple, to which the call's reference is given up."""
+    builder, api = context.builder, context.python.api
+    size = ir.Constant(I64, len(outputs))
+    is_tuple = api.has_type(builder, result, tuple)
+    fits = builder.icmp_signed("==", api.field(builder, result, layout.VARIABLE_SIZE, I64), size)
+    with builder.if_else(builder.and_(is_tuple, fits), likely=True) as (then, other):
+        with then:
+            items = [api.field(builder, result, layout.TUPLE_ITEMS + 8 * i, POINTER) for i in range(len(outputs))]
+            for item in items:
+                api.incref(builder, item)
+            api.decref(builder, result)  # first: what is taken must be nobody else's
+            taken: ir.Value = ir.Constant(I1, 1)
+            for item, out in zip(items, outputs, strict=True):
+                taken = builder.and_(taken, _take(context, item, out))
+                api.decref(builder, item)
+            builder.store(taken, succeeded)
+        with other:
+            api.decref(builder, result)
 
 
 def array_wrapper(context: KernelContext, array: ArrayValue, flags: int) -> ir.Value:

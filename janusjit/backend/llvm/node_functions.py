@@ -12,7 +12,7 @@ from typing import Any, Union
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas import emit_matmul
-from janusjit.backend.llvm.library import emit_library, emit_library_count
+from janusjit.backend.llvm.library import emit_library
 from janusjit.backend.llvm.object_calls import emit_object_call
 from janusjit.backend.llvm.positions import emit_position
 from janusjit.backend.llvm.structured import emit_count, emit_structured
@@ -122,7 +122,7 @@ class _Signature:
         return tuple(
             (operand.dtype, self._add(operand.value))
             if isinstance(operand, Scalar)
-            else (operand.dtype, self._add(operand.pointer), *map(self._add, (*operand.dims, None, *operand.strides)))
+            else (operand.dtype, *map(self._add, _parts(operand)))
             for operand in operands
         )
 
@@ -145,10 +145,15 @@ class _Signature:
         dims, strides = (
             tuple(self._inside(function, extent) for extent in part) for part in (operand.dims, operand.strides)
         )
-        return ArrayValue(operand.dtype, self._inside(function, operand.pointer), dims, strides)
+        reference = None if operand.reference is None else self._inside(function, operand.reference)
+        return ArrayValue(operand.dtype, self._inside(function, operand.pointer), dims, strides, reference=reference)
 
     def _inside(self, function: ir.Function, extent: Any) -> Any:
         return extent if isinstance(extent, int) else function.args[self._position(extent)]
+
+
+def _parts(array: ArrayValue) -> tuple[Extent | None, ...]:
+    return (array.pointer, *array.dims, None, *array.strides, None, array.reference)
 
 
 def _emitter_of(node: Node) -> Emit:
@@ -170,5 +175,4 @@ def _emit_product(context: KernelContext, node: Node, inputs: list[Operand], out
 
 
 def _emit_count(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> None:
-    count = emit_library_count if isinstance(OPS[node.op].lowering, Library) else emit_count
-    store(context.builder, Scalar("i64", count(context, node, inputs)), outputs[0].pointer)
+    store(context.builder, Scalar("i64", emit_count(context, node, inputs)), outputs[0].pointer)

@@ -14,15 +14,15 @@ import numpy as np
 from llvmlite import ir
 
 from janusjit.backend.llvm import python_api_layout as layout
-from janusjit.backend.llvm.library import ENVIRONMENT_BYTES, WRITEABLE, array_wrapper
-from janusjit.backend.llvm.python_api import F64, I8, I32, I64, NULL, POINTER, array_descriptor
+from janusjit.backend.llvm.call_results import take_array, take_number
+from janusjit.backend.llvm.library import WRITEABLE, array_wrapper, vectorcall
+from janusjit.backend.llvm.python_api import F64, I8, I32, I64, POINTER
 from janusjit.backend.llvm.values import (
     ArrayValue,
     KernelContext,
     Operand,
     Scalar,
     as_i64,
-    load,
     memory_type,
     store,
 )
@@ -31,7 +31,6 @@ from janusjit.ir.types import DTYPES
 from janusjit.ops.indexing import symbols_in
 from janusjit.ops.registry import OPS, ObjectCall
 
-ARRAY_OWNS_DATA = 0x0004  # NPY_ARRAY_OWNDATA
 _TRUE = ir.Constant(ir.IntType(1), 1)
 
 
@@ -92,15 +91,7 @@ class _Emission:
     def _call(self, vector: ir.Value, count: int) -> None:
         builder, api, lowering = self._builder, self._api, self._lowering
         names = tuple(name for name in self._passed() if name in lowering.keyword_only)
-        keywords = api.object(builder, names) if names else NULL
-        positional = ir.Constant(I64, count - len(names))
-        function = api.object(builder, lowering.function)
-        environment = self._context.stack_slot(I8, ENVIRONMENT_BYTES) if self._context.python.checks_flags else None
-        if environment is not None:
-            builder.call(self._context.declare("fegetenv", I32, [POINTER]), [environment])
-        result = api.call(builder, "PyObject_Vectorcall", function, vector, positional, keywords)
-        if environment is not None:
-            builder.call(self._context.declare("fesetenv", I32, [POINTER]), [environment])
+        result = vectorcall(self._context, lowering.function, vector, count - len(names), names)
         with builder.if_then(builder.not_(api.is_null(builder, result)), likely=True):
             if lowering.returns == "value":
                 self._take_value(result)
@@ -229,52 +220,11 @@ class _Emission:
             self._take(Scalar("bool", true))
 
     def _take_array(self, result: ir.Value, out: ArrayValue) -> None:
-        builder, api = self._builder, self._api
-        with builder.if_then(api.has_type(builder, result, np.ndarray), likely=True):
-            rank = api.field(builder, result, layout.ARRAY_RANK, I32)
-            right = builder.icmp_signed("==", rank, ir.Constant(I32, out.rank))
-            descriptor = api.field(builder, result, layout.ARRAY_DESCR, POINTER)
-            expected = api.object(builder, array_descriptor(out.dtype))
-            right = builder.and_(right, builder.icmp_unsigned("==", descriptor, expected))
-            with builder.if_then(right, likely=True):
-                fits = self._has_dims(result, out)
-                with builder.if_then(fits, likely=True):
-                    self._keep(result, out) if out.rank else self._copy(result, out)
-
-    def _has_dims(self, result: ir.Value, out: ArrayValue) -> ir.Value:
-        builder, api = self._builder, self._api
-        fits: ir.Value = _TRUE
-        if out.rank:
-            dims = api.field(builder, result, layout.ARRAY_DIMS, POINTER)
-            for axis, extent in enumerate(out.dims):
-                found = api.field(builder, dims, 8 * axis, I64)
-                fits = builder.and_(fits, builder.icmp_signed("==", found, as_i64(extent)))
-        return fits
-
-    def _copy(self, result: ir.Value, out: ArrayValue) -> None:
-        """Emit the copy of the only element of an array."""
-        data = self._api.field(self._builder, result, layout.ARRAY_DATA, POINTER)
-        self._take(load(self._builder, out.dtype, data))
-
-    def _keep(self, result: ir.Value, out: ArrayValue) -> None:
-        """Emit: the array that was returned is the result, if its memory is contiguous and its own; else a copy is."""
-        builder, api = self._builder, self._api
-        wanted = layout.ARRAY_C_CONTIGUOUS | layout.ARRAY_WRITEABLE | ARRAY_OWNS_DATA
-        flags = builder.and_(api.field(builder, result, layout.ARRAY_FLAGS, I32), ir.Constant(I32, wanted))
-        usable = builder.icmp_signed("==", flags, ir.Constant(I32, wanted))
-        with builder.if_else(usable, likely=True) as (then, other):
-            with then:
-                api.incref(builder, result)
-                self._keep_reference(result)
-            with other:
-                copy = array_wrapper(self._context, ArrayValue(out.dtype, NULL, out.dims, ()), WRITEABLE)
-                with builder.if_then(builder.not_(api.is_null(builder, copy)), likely=True):
-                    api.call(builder, "PyArray_CopyInto", copy, result)
-                    self._keep_reference(copy)
-
-    def _keep_reference(self, array: ir.Value) -> None:
-        self._builder.store(array, self._outputs[1].pointer)
-        self._builder.store(ir.Constant(I8, 1), self._succeeded)
+        """Emit: if the result is an ndarray, take it, or the only element of one without dimensions."""
+        builder = self._builder
+        with builder.if_then(self._api.has_type(builder, result, np.ndarray), likely=True):
+            taken = (take_array if out.rank else take_number)(self._context, result, out)
+            builder.store(builder.zext(taken, I8), self._succeeded)
 
 
 def _scalar(operand: Operand) -> Scalar:

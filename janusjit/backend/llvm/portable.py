@@ -18,7 +18,6 @@ from numpy._core import umath
 from janusjit.backend.llvm.entry_places import Contains, ItemReader, Packer
 from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
 from janusjit.backend.llvm.guards_environment import ErrorStateCheck
-from janusjit.backend.llvm.library import LibraryCall
 from janusjit.ir.places import MISSING
 from janusjit.ir.types import DTYPES
 from janusjit.ops.registry import OPS
@@ -75,11 +74,9 @@ def tell(item: Any, graph: Fingerprint, special: dict[str, Any]) -> list[Any]:
         for name, known in DTYPES.items():
             if known is item:
                 return ["dtype", name]
-    if isinstance(item, LibraryCall):
-        for operation in sorted(graph.operations & OPS.keys()):
-            if OPS[operation].eager is item.function:
-                told = {name: tell(value, graph, special) for name, value in item.attributes.items()}
-                return ["library", operation, told, item.arity]
+    for operation in sorted(graph.operations & OPS.keys()):
+        if OPS[operation].eager is item:
+            return ["eager", operation]
     if isinstance(item, np.ufunc):
         name = str(item.__name__)
         if getattr(np, name, None) is item:
@@ -135,12 +132,6 @@ def _find_plain(rest: list[Any], graph: Fingerprint, special: dict[str, Any]) ->
     return sys.intern(rest[0]) if isinstance(rest[0], str) else rest[0]
 
 
-def _find_library(rest: list[Any], graph: Fingerprint, special: dict[str, Any]) -> LibraryCall:
-    operation, attributes, arity = rest
-    found = {name: find(value, graph, special) for name, value in attributes.items()}
-    return LibraryCall(OPS[operation].eager, found, arity)
-
-
 _FINDERS: dict[str, Callable[[list[Any], Fingerprint, dict[str, Any]], Any]] = {
     "graph": lambda rest, graph, special: graph.objects[rest[0]],
     "special": lambda rest, graph, special: special[rest[0]],
@@ -148,7 +139,7 @@ _FINDERS: dict[str, Callable[[list[Any], Fingerprint, dict[str, Any]], Any]] = {
     "plain": _find_plain,
     "tuple": lambda rest, graph, special: tuple(find(part, graph, special) for part in rest),
     "dtype": lambda rest, graph, special: DTYPES[rest[0]],
-    "library": _find_library,
+    "eager": lambda rest, graph, special: OPS[rest[0]].eager,
     "ufunc": lambda rest, graph, special: getattr(np, rest[0]),
     "definition": _find_definition,
     "error state": functools.partial(_find_applied, ErrorStateCheck),

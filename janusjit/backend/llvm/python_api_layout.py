@@ -53,6 +53,7 @@ ARRAY_FLAGS = 64
 
 ARRAY_C_CONTIGUOUS = 0x1
 ARRAY_F_CONTIGUOUS = 0x2
+ARRAY_OWNS_DATA = 0x4
 ARRAY_ALIGNED = 0x100
 ARRAY_WRITEABLE = 0x400
 
@@ -184,6 +185,7 @@ def _probe_flags(array: np.ndarray) -> bool:
     return (
         bool(flags & ARRAY_C_CONTIGUOUS) == array.flags.c_contiguous
         and bool(flags & ARRAY_F_CONTIGUOUS) == array.flags.f_contiguous
+        and bool(flags & ARRAY_OWNS_DATA) == array.flags.owndata
         and bool(flags & ARRAY_ALIGNED) == array.flags.aligned
         and read_only == flags & ~ARRAY_WRITEABLE
         and bool(flags & ARRAY_WRITEABLE)

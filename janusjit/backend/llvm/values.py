@@ -71,6 +71,7 @@ class ArrayValue:
     ``strides`` are in bytes, may be 0 or negative, and are ints where known. ``owner`` is the ``PyObject*`` of the
     fresh ndarray the memory belongs to, if `PythonEmitter.allocate_array` made it and the value is the whole of it.
     ``input_index`` is the number of the graph input in whose own memory the value lies, whole, if it does.
+    ``reference`` is, for functions that are given one, the ``PyObject*`` (borrowed) of an ndarray that is just this.
     """
 
     dtype: str
@@ -79,6 +80,7 @@ class ArrayValue:
     strides: tuple[Extent, ...]
     owner: ir.Value | None = None
     input_index: int | None = None
+    reference: ir.Value | None = None
 
     @property
     def rank(self) -> int:
@@ -146,10 +148,12 @@ def element_pointer(builder: ir.IRBuilder, array: ArrayValue, indices: Sequence[
 class PythonEmitter(Protocol):
     """What the lowering of a graph asks of the entry function around it (which knows the Python C API).
 
-    ``inputs`` are the graph's, and ``symbols`` the dimension symbols that its entry guards bind.
+    ``inputs`` are the graph's, ``input_objects`` the ``PyObject*`` (borrowed) of those that are arrays, and
+    ``symbols`` the dimension symbols that its entry guards bind.
     """
 
     inputs: list[Operand]
+    input_objects: dict[int, ir.Value]
     symbols: dict[Symbol, ir.Value]
 
     @property
