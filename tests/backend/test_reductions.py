@@ -1,4 +1,4 @@
-"""Reductions of contiguous elements, of every length: sums are NumPy's bits, extrema heed NaN."""
+"""Reductions of rows of every length: sums are NumPy's bits, extrema heed NaN, and the first of equal ones counts."""
 
 from __future__ import annotations
 
@@ -64,3 +64,44 @@ def test_a_nan_anywhere_is_the_extremum(dtype: str) -> None:
         got, *_ = run_both(program.finish(*both), x)
         same(got, (x.max(1), (-x).max(1), x.min(1), (-x).min(1)))
         assert np.isnan(got[0][:length]).all() and not np.isnan(got[0][length])
+
+
+@pytest.mark.parametrize("op", ["argmax", "argmin"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
+def test_positions_in_rows_of_any_length(op: str, dtype: str) -> None:
+    program = Program()
+    x = program.input(np.ones(3, dtype), (symbol("n", 0),))
+    compiled = compile_graph(program.finish(program.emit(op, x, axis=0, keepdims=False)))
+    find = getattr(np, op)
+    for length in LENGTHS:
+        few = NUMBERS.integers(0, 3, length)
+        for values in (few.astype(dtype), (few > 1).astype(dtype), NUMBERS.integers(0, 200, length).astype(dtype)):
+            assert compiled.entry(values) == (find(values),), length
+        if dtype.startswith("float"):
+            values = NUMBERS.normal(size=length).astype(dtype)
+            assert compiled.entry(values) == (find(values),)
+            values[NUMBERS.integers(0, length, 2)] = np.nan
+            assert compiled.entry(values) == (find(values),)
+            for same_everywhere in (np.inf, -np.inf, np.nan):
+                assert compiled.entry(np.full(length, same_everywhere, dtype)) == (0,)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "reversed"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "bool"])
+def test_positions_along_every_axis(dtype: str, layout: str) -> None:
+    shapes = [(5, 1), (1, 8), (2, 11), (9, 70), (70, 150), (40, 64), (3, 4, 90), (6, 20, 2), (2, 7, 8, 3)]
+    arrays = [NUMBERS.integers(0, 5, shape).astype(dtype) for shape in shapes]
+    for x in arrays:
+        if dtype.startswith("float"):
+            x[NUMBERS.random(x.shape) < 0.02] = np.nan
+    if layout == "F":
+        arrays = [np.asfortranarray(x) for x in arrays]
+    if layout == "reversed":
+        arrays = [x[::-1, ..., ::-1] for x in arrays]
+    program = Program()
+    inputs = [program.input(x) for x in arrays]
+    ops = ("argmax", "argmin")
+    cases = [(n, op, axis) for n, x in enumerate(arrays) for op in ops for axis in (None, *range(x.ndim))]
+    found = [program.emit(op, inputs[n], axis=axis, keepdims=n % 2 == 0) for n, op, axis in cases]
+    got, *_ = run_both(program.finish(*found), *arrays)
+    same(got, tuple(getattr(np, op)(arrays[n], axis=axis, keepdims=n % 2 == 0) for n, op, axis in cases))

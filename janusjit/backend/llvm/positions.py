@@ -10,13 +10,12 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from janusjit.backend.llvm import reduce
-from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
+from janusjit.backend.llvm import position_functions
+from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.indexing import nest
+from janusjit.backend.llvm.position_functions import is_better
 from janusjit.backend.llvm.values import (
-    I32,
     I64,
-    POINTER,
     ArrayValue,
     Extent,
     KernelContext,
@@ -26,13 +25,14 @@ from janusjit.backend.llvm.values import (
     element_pointer,
     item_size,
     load,
-    memory_type,
     multiply,
     register_type,
     store,
 )
-from janusjit.backend.llvm.vectors import load_vector
 from janusjit.ir.graph import Node
+
+#: rows of up to so many elements, if their number is known, are searched without a loop
+UNROLLED = 8
 
 
 def emit_position(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> None:
@@ -44,14 +44,17 @@ def emit_position(context: KernelContext, node: Node, inputs: list[Operand], out
         for reduced in axes:
             context.require(context.builder.icmp_signed(">", as_i64(x.dims[reduced]), ir.Constant(I64, 0)))
     kept = [a for a in range(x.rank) if a not in axes]
-    out_strides = dict(zip(kept, _kept_strides(out, x.rank, kept), strict=True))
-    with nest(context, [x.dims[a] for a in kept]) as index:
+    target = ArrayValue("i64", out.pointer, tuple(x.dims[a] for a in kept), tuple(_kept_strides(out, x.rank, kept)))
+    if len(axes) == 1 and kept and _is_searched_by_columns(x, axes[0], kept[-1], target):
+        _emit_columns(context, node.op, x, axes[0], target)
+        return
+    with nest(context, target.dims) as index:
         builder = context.builder
         row = element_pointer(builder, _arranged(x, kept), index)
-        target = element_pointer(builder, ArrayValue("i64", out.pointer, (), tuple(out_strides.values())), index)
+        place = element_pointer(builder, target, index)
         dims, strides = [x.dims[a] for a in axes], [x.strides[a] for a in axes]
-        found = _emit_search(context, node.op, ArrayValue(x.dtype, row, tuple(dims), tuple(strides)))
-        store(builder, Scalar("i64", found), target)
+        found = _emit_search(context, node.op, _merged(ArrayValue(x.dtype, row, tuple(dims), tuple(strides))))
+        store(builder, Scalar("i64", found), place)
 
 
 def _arranged(x: ArrayValue, axes: Sequence[int]) -> ArrayValue:
@@ -63,10 +66,45 @@ def _kept_strides(out: ArrayValue, rank: int, kept: Sequence[int]) -> list[Exten
     return [out.strides[a] for a in kept] if out.rank == rank else list(out.strides)
 
 
+def _merged(row: ArrayValue) -> ArrayValue:
+    """Return the elements with dimensions of known sizes merged that are walked through as one."""
+    dims, strides = list(row.dims), list(row.strides)
+    for axis in reversed(range(len(dims) - 1)):
+        inner, step, outer_step = dims[axis + 1], strides[axis + 1], strides[axis]
+        known = isinstance(inner, int) and isinstance(step, int) and isinstance(outer_step, int)
+        if known and outer_step == step * inner and isinstance(dims[axis], int):
+            dims[axis : axis + 2] = [dims[axis] * inner]
+            strides[axis : axis + 2] = [step]
+    return ArrayValue(row.dtype, row.pointer, tuple(dims), tuple(strides))
+
+
+def _is_searched_by_columns(x: ArrayValue, axis: int, last: int, target: ArrayValue) -> bool:
+    """Return whether neighbours are to be searched side by side: where they are in memory, and columns are long."""
+    length = x.dims[axis]
+    contiguous = x.strides[last] == item_size(x.dtype) and target.strides[-1] == 8
+    return contiguous and x.strides[axis] != item_size(x.dtype) and not (isinstance(length, int) and length < 2)
+
+
+def _emit_columns(context: KernelContext, op: str, x: ArrayValue, axis: int, target: ArrayValue) -> None:
+    """Emit the search of the columns that begin at neighbouring elements."""
+    kept = [a for a in range(x.rank) if a != axis]
+    function = position_functions.columns(context, op, x.dtype)
+    with nest(context, target.dims[:-1]) as index:
+        builder = context.builder
+        first = element_pointer(builder, _arranged(x, kept), index)
+        place = element_pointer(builder, target, index)
+        numbers = (x.strides[axis], x.dims[axis], x.dims[kept[-1]])
+        builder.call(function, [first, *map(as_i64, numbers), place])
+
+
 def _emit_search(context: KernelContext, op: str, row: ArrayValue) -> ir.Value:
     """Emit the search of ``row``, whose elements are counted in C order."""
+    if row.rank == 1 and isinstance(row.dims[0], int) and row.dims[0] <= UNROLLED:
+        return _emit_unrolled(context, op, row, row.dims[0])
     if row.rank == 1 and row.strides == (item_size(row.dtype),):
-        function = _search_function(context, op, row.dtype)
+        if isinstance(row.dims[0], int) and position_functions.is_short(row.dtype, row.dims[0]):
+            return position_functions.emit_known(context, op, row.dtype, row.pointer, row.dims[0])
+        function = position_functions.row(context, op, row.dtype)
         return context.builder.call(function, [row.pointer, as_i64(row.dims[0])])
     builder, dtype = context.builder, row.dtype
     best, place = context.stack_slot(register_type(dtype)), context.stack_slot(I64)
@@ -74,102 +112,23 @@ def _emit_search(context: KernelContext, op: str, row: ArrayValue) -> ir.Value:
     builder.store(ir.Constant(I64, 0), place)
     with nest(context, row.dims) as index:
         builder = context.builder
-        emitter = LLVMScalarEmitter(builder)
         number: Extent = 0
         for dim, position in zip(row.dims, index, strict=True):
             number = builder.add(as_i64(multiply(builder, number, dim)), position)
         x = load(builder, dtype, element_pointer(builder, row, index))
         leader = Scalar(dtype, builder.load(best, typ=register_type(dtype)))
-        better = _is_better(emitter, op, x, leader)
+        better = is_better(LLVMScalarEmitter(builder), op, x, leader)
         builder.store(builder.select(better.value, x.value, leader.value), best)
         builder.store(builder.select(better.value, as_i64(number), builder.load(place, typ=I64)), place)
     return context.builder.load(place, typ=I64)
 
 
-def _is_better(emitter: LLVMScalarEmitter, op: str, x: Scalar, leader: Scalar) -> Scalar:
-    if x.dtype == "bool":
-        x, leader = emitter.cast(x, "u8"), emitter.cast(leader, "u8")
-    better = emitter.gt(x, leader) if op == "argmax" else emitter.lt(x, leader)
-    if not is_float(x.dtype):
-        return better
-    is_first_nan = emitter.logical_and(emitter.isnan(x), emitter.logical_not(emitter.isnan(leader)))
-    return emitter.logical_or(better, is_first_nan)
-
-
-def _search_function(context: KernelContext, op: str, dtype: str) -> ir.Function:
-    """Return ``f(elements, count)``: finds the extremum, then the first element equal to it, or the first NaN."""
-    module = context.module
-    name = f"janus.{op}.{dtype}"
-    known = module.globals.get(name)
-    if known is not None:
-        return known
-    function = ir.Function(module, ir.FunctionType(I64, [POINTER, I64]), name)
-    function.linkage = "internal"
-    function.attributes.add("nounwind")
-    inner = KernelContext(function, context.python)
-    builder, (elements, count) = inner.builder, function.args
-    kind = op.removeprefix("arg")
-    emitter = LLVMScalarEmitter(builder)
-    worst = emitter.constant(reduce.identity(kind, dtype), dtype)
-    extremum = builder.call(reduce.block_function(module, context.python, kind, dtype), [worst.value, elements, count])
-    inner.finish_with(_emit_first_equal(inner, Scalar(dtype, extremum), elements, count))
-    return function
-
-
-def _emit_first_equal(context: KernelContext, x: Scalar, elements: ir.Value, count: ir.Value) -> ir.Value:
-    """Emit the search for the first element that is ``x``: by vectors up to the one that has it, then one by one."""
-    builder, function = context.builder, context.function
-    lanes = 16
-    blocks = [function.append_basic_block(n) for n in ("search", "vector", "one.by.one", "compare", "next", "found")]
-    search, vector, scalar, compare, following, found = blocks
-    start = builder.block
-    builder.branch(search)
-    builder.position_at_end(search)
-    index = builder.phi(I64)
-    index.add_incoming(ir.Constant(I64, 0), start)
-    room = builder.icmp_signed("<=", index, builder.sub(count, ir.Constant(I64, lanes)))
-    builder.cbranch(room, vector, scalar)
-    builder.position_at_end(vector)
-    hits = _equal_lanes(builder, x, elements, index, lanes)
-    index.add_incoming(builder.add(index, ir.Constant(I64, lanes)), vector)
-    builder.cbranch(builder.icmp_unsigned("==", hits, ir.Constant(hits.type, 0)), search, scalar)
-    builder.position_at_end(scalar)
-    builder.branch(compare)
-    builder.position_at_end(compare)
-    position = builder.phi(I64)
-    position.add_incoming(index, scalar)
-    emitter = LLVMScalarEmitter(builder)
-    pointer = builder.gep(elements, [position], inbounds=True, source_etype=memory_type(x.dtype))
-    equal = _is_same(emitter, load(builder, x.dtype, pointer), x)
-    builder.cbranch(equal.value, found, following)
-    builder.position_at_end(following)
-    position.add_incoming(builder.add(position, ir.Constant(I64, 1)), following)
-    builder.branch(compare)
-    builder.position_at_end(found)
-    return position
-
-
-def _is_same(emitter: LLVMScalarEmitter, element: Scalar, x: Scalar) -> Scalar:
-    if x.dtype == "bool":
-        return emitter.logical_not(emitter.logical_xor(element, x))
-    same = emitter.eq(element, x)
-    if not is_float(x.dtype):
-        return same
-    return emitter.logical_or(same, emitter.logical_and(emitter.isnan(element), emitter.isnan(x)))
-
-
-def _equal_lanes(builder: ir.IRBuilder, x: Scalar, elements: ir.Value, index: ir.Value, lanes: int) -> ir.Value:
-    """Return a mask of which of the elements from ``index`` on are ``x``."""
-    loaded = load_vector(builder, x.dtype, elements, index, lanes)
-    value = builder.zext(x.value, memory_type("bool")) if x.dtype == "bool" else x.value
-    undefined = ir.Constant(loaded.type, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
-    everywhere = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
-    if not is_float(x.dtype):
-        same = builder.icmp_unsigned("==", loaded, everywhere)
-    else:
-        both_nan = builder.and_(
-            builder.fcmp_unordered("uno", loaded, loaded), builder.fcmp_unordered("uno", everywhere, everywhere)
-        )
-        same = builder.or_(builder.fcmp_ordered("==", loaded, everywhere), both_nan)
-    return builder.bitcast(same, ir.IntType(lanes))
+def _emit_unrolled(context: KernelContext, op: str, row: ArrayValue, count: int) -> ir.Value:
+    builder = context.builder
+    leader, place = load(builder, row.dtype, row.pointer), ir.Constant(I64, 0)
+    for number in range(1, count):
+        x = load(builder, row.dtype, element_pointer(builder, row, [number]))
+        better = is_better(LLVMScalarEmitter(builder), op, x, leader).value
+        leader = Scalar(row.dtype, builder.select(better, x.value, leader.value))
+        place = builder.select(better, ir.Constant(I64, number), place)
+    return place

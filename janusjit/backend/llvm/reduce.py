@@ -16,12 +16,12 @@ from janusjit.backend.llvm import pairwise_sum
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.values import (
     I1,
+    I32,
     I64,
     POINTER,
     KernelContext,
     PythonEmitter,
     Scalar,
-    declare,
     item_size,
     load,
     memory_type,
@@ -115,8 +115,8 @@ def emit_known_extremum(
     vectors = [load_vector(builder, dtype, elements, ir.Constant(I64, start), LANES) for start in starts]
     best, nan = vectors[0], _is_nan(builder, vectors[0])
     for x in vectors[1:]:
-        best, nan = _better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))
-    found = _across(builder, kind, dtype, best, nan)
+        best, nan = better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))
+    found = _or_nan(builder, dtype, any_lane(builder, nan), across(builder, kind, best))
     for index in range(whole, count) if just_stored else ():
         pointer = builder.gep(elements, [ir.Constant(I64, index)], inbounds=True, source_etype=memory_type(dtype))
         found = combine(emitter, kind, found, load(builder, dtype, pointer))
@@ -127,19 +127,36 @@ def _is_nan(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return builder.fcmp_unordered("uno", x, x)
 
 
-def _better(builder: ir.IRBuilder, kind: str, best: ir.Value, x: ir.Value) -> ir.Value:
+def better(builder: ir.IRBuilder, kind: str, best: ir.Value, x: ir.Value) -> ir.Value:
     """Return what of two vectors of floats is more extreme; a NaN never stays."""
     return builder.select(builder.fcmp_ordered(">" if kind == "max" else "<", best, x), best, x)
 
 
-def _across(builder: ir.IRBuilder, kind: str, dtype: str, best: ir.Value, nan: ir.Value) -> Scalar:
-    """Return the extremum of the lanes of a vector, or NaN where the mask has a lane."""
-    type_, lanes = register_type(dtype), best.type.count
-    name = f"llvm.vector.reduce.f{kind}.v{lanes}{dtype}"  # llvmlite does not know how vectors are called in it
-    reduced = builder.call(declare(builder.module, name, type_, [best.type]), [best])
-    mask = ir.IntType(lanes)
-    seen = builder.icmp_unsigned("!=", builder.bitcast(nan, mask), ir.Constant(mask, 0))
-    return Scalar(dtype, builder.select(seen, ir.Constant(type_, float("nan")), reduced))
+def any_lane(builder: ir.IRBuilder, lanes: ir.Value) -> ir.Value:
+    """Return whether any lane of a mask is set."""
+    mask = ir.IntType(lanes.type.count)
+    return builder.icmp_unsigned("!=", builder.bitcast(lanes, mask), ir.Constant(mask, 0))
+
+
+def _folded(builder: ir.IRBuilder, kind: str, best: ir.Value, lanes: int) -> ir.Value:
+    """Return the extrema of the lanes of a vector as a vector of fewer lanes."""
+    while best.type.count > lanes:  # LLVM's own reductions heed NaN, lane after lane
+        half = best.type.count // 2
+        undefined, indices = ir.Constant(best.type, ir.Undefined), ir.VectorType(I32, half)
+        lower, upper = (ir.Constant(indices, list(range(first, first + half))) for first in (0, half))
+        parts = [builder.shuffle_vector(best, undefined, part) for part in (lower, upper)]
+        best = better(builder, kind, *parts)
+    return best
+
+
+def across(builder: ir.IRBuilder, kind: str, best: ir.Value) -> ir.Value:
+    """Return the extremum of the lanes of a vector of floats."""
+    return builder.extract_element(_folded(builder, kind, best, 1), ir.Constant(I32, 0))
+
+
+def _or_nan(builder: ir.IRBuilder, dtype: str, seen: ir.Value, found: ir.Value) -> Scalar:
+    """Return NaN where one was ``seen``."""
+    return Scalar(dtype, builder.select(seen, ir.Constant(found.type, float("nan")), found))
 
 
 def block_function(module: ir.Module, python: PythonEmitter, kind: str, dtype: str) -> ir.Function:
@@ -189,24 +206,34 @@ def _emit_sequence(
 def _emit_extremum_block(
     context: KernelContext, kind: str, dtype: str, total: ir.Value, elements: ir.Value, count: ir.Value
 ) -> ir.Value:
-    """Emit the extremum of ``total`` and the elements: with wide vectors, then narrow ones, then one by one."""
-    first: ir.Value = ir.Constant(I64, 0)
-    for lanes in (EXTREMUM_BYTES // item_size(dtype), LANES):
-        first, total = _emit_extremum_loop(context, kind, Scalar(dtype, total), elements, (first, count), lanes)
-    return _emit_sequence(context, kind, dtype, total, elements, first, count)
+    """Emit the extremum of ``total`` and the elements: by wide vectors, narrow ones, and one that overlaps the last.
+
+    Vectors skip NaN, and it is noted whether there was one.
+    """
+    builder, zero = context.builder, ir.Constant(I64, 0)
+    few = builder.icmp_signed("<", count, ir.Constant(I64, LANES))
+    with builder.if_then(few):
+        builder.ret(_emit_sequence(context, kind, dtype, total, elements, zero, count))
+    lanes = EXTREMUM_BYTES // item_size(dtype)
+    worst = ir.Constant(ir.VectorType(memory_type(dtype), lanes), [identity(kind, dtype)] * lanes)
+    done, best, seen = _emit_extremum_loop(context, kind, dtype, elements, (zero, count), worst)
+    best = _folded(builder, kind, best, LANES)
+    _, best, seen_later = _emit_extremum_loop(context, kind, dtype, elements, (done, count), best)
+    last = load_vector(builder, dtype, elements, builder.sub(count, ir.Constant(I64, LANES)), LANES)
+    seen_last = any_lane(builder, _is_nan(builder, last))
+    seen = builder.or_(builder.or_(seen, seen_later), seen_last)
+    found = _or_nan(builder, dtype, seen, across(builder, kind, better(builder, kind, best, last)))
+    return combine(LLVMScalarEmitter(builder), kind, Scalar(dtype, total), found).value
 
 
 def _emit_extremum_loop(
-    context: KernelContext, kind: str, total: Scalar, elements: ir.Value, span: tuple[ir.Value, ir.Value], lanes: int
-) -> tuple[ir.Value, ir.Value]:
-    """Emit a loop over vectors that skips NaN and notes whether there was one; return where it ended, and the total."""
-    builder, dtype = context.builder, total.dtype
-    vector = ir.VectorType(memory_type(dtype), lanes)
-    worst = ir.Constant(vector, [identity(kind, dtype)] * lanes)
+    context: KernelContext, kind: str, dtype: str, elements: ir.Value, span: tuple[ir.Value, ir.Value], best: ir.Value
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Emit a loop over vectors like ``best``; return where it ended, the best lanes, and whether there was a NaN."""
+    builder, lanes = context.builder, best.type.count
     no_nan = ir.Constant(ir.VectorType(I1, lanes), [0] * lanes)
-    loop = VectorLoop.begin(context, span, [worst, no_nan], lanes)
-    best, nan = loop.carried
+    loop = VectorLoop.begin(context, span, [best, no_nan], lanes)
     x = load_vector(builder, dtype, elements, loop.index, lanes)
-    loop.end(builder, [_better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))])
-    found = _across(builder, kind, dtype, best, nan)
-    return loop.index, combine(LLVMScalarEmitter(builder), kind, total, found).value
+    best, nan = loop.carried
+    loop.end(builder, [better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))])
+    return loop.index, best, any_lane(builder, nan)
