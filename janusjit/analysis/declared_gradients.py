@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from janusjit.analysis.differentiated import unwrapped
-from janusjit.analysis.variables import recorded
+from janusjit.analysis.variables import Variable, recorded
 
 #: set by `janusjit.analysis.recorded_rules`: call the rule of a function, for a recording
 RECORD: list[Callable[..., Any]] = []
@@ -161,7 +161,8 @@ def call_with_rule(
 
 def recording_of(value: Any) -> Any:
     """Return the recording of a gradient by anything in a value, or None."""
-    recording = getattr(value, "recording", None) if hasattr(type(value), "recording") else None
+    traced = hasattr(type(value), "recording") and not isinstance(value, Variable)
+    recording = getattr(value, "recording", None) if traced else None
     if recording is not None:
         return recording if not recording.ended and recording.depends(value.abstract) else None
     if isinstance(value, list | tuple):

@@ -72,7 +72,7 @@ class Recording:
             made = arrays.new_array(self.machine, self.machine.input(value.copy()))
             self._lifted.append((value, made, arrays.read(self.machine, made)))
             return made
-        if kind is Variable:
+        if isinstance(value, Variable):
             return ENTER[0](self, value)
         if isinstance(value, tuple):
             return TupleValue(tuple(map(self.abstract, value)), kind)
@@ -306,7 +306,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return self.recording.concrete(self.abstract)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if Variable in map(type, inputs):
+        if any(isinstance(value, Variable) for value in inputs):
             return NotImplemented
         if "out" in kwargs:
             kwargs["out"] = kwargs["out"][0] if len(kwargs["out"]) == 1 else kwargs["out"]
@@ -314,7 +314,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return self.recording.call(function, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if Variable in types:
+        if any(issubclass(type_, Variable) for type_ in types):
             return NotImplemented
         return self.recording.call(function, args, kwargs)
 
@@ -386,7 +386,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
 def _binary(symbol: str, reflected: bool) -> Callable[[Traced, Any], Any]:
     def operate(self: Traced, other: Any) -> Any:
-        if type(other) is Variable:
+        if isinstance(other, Variable):
             return NotImplemented
         recording = self.recording
         with recording.recording() as machine:
@@ -399,7 +399,7 @@ def _binary(symbol: str, reflected: bool) -> Callable[[Traced, Any], Any]:
 
 def _in_place(symbol: str) -> Callable[[Traced, Any], Any]:
     def operate(self: Traced, other: Any) -> Any:
-        if type(other) is Variable:
+        if isinstance(other, Variable):
             return NotImplemented
         recording = self.recording
         with recording.recording() as machine:

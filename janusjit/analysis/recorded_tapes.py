@@ -13,18 +13,18 @@ import numpy as np
 
 from janusjit.analysis.capture.arrays import new_array
 from janusjit.analysis.capture.values import Scalar
-from janusjit.analysis.recorded_variables import Operation
-from janusjit.analysis.records import Record, before, release
-from janusjit.analysis.tapes import FREE, PULL, GradientTape
-from janusjit.analysis.variables import MODE, Variable, plain
+from janusjit.analysis.recorded_variables import Operation, settle
+from janusjit.analysis.records import Record, before, records_of, release
+from janusjit.analysis.tapes import FREE, PULL, SETTLE, GradientTape
+from janusjit.analysis.variables import FREED, MODE, Variable, plain
 from janusjit.ir.graph import Value
 
 
 def pull(tape: GradientTape, targets: list[Variable], seeds: list[Any], sources: list[Variable]) -> list[Any]:
     """Return the gradient by each source; None where no target depends on it."""
-    records = before((record for target in targets for record in _records(target)), tape.number)
+    records = before((record for target in targets for record in records_of(target)), tape.number)
     with Operation() as operation:
-        made = [(target, seed) for target, seed in zip(targets, seeds, strict=True) if _records(target)]
+        made = [(target, seed) for target, seed in zip(targets, seeds, strict=True) if records_of(target)]
         nodes = operation.machine.graph.body.nodes
         begin = len(nodes)
         abstract = [operation.abstract(target) for target, _ in made]
@@ -39,11 +39,6 @@ def pull(tape: GradientTape, targets: list[Variable], seeds: list[Any], sources:
             _add_direct(operation, target, seed, sources, totals)
         operation.machine.evaluate()
         return _results(operation, totals, begin, records)
-
-
-def _records(variable: Variable) -> list[Record]:
-    history = variable._history
-    return [] if history is None else list(history.records)
 
 
 def _groups(sources: Sequence[Variable]) -> list[list[int]]:
@@ -63,6 +58,8 @@ def _places(operation: Operation, sources: Sequence[Variable], records: Sequence
 
 
 def _value(source: Variable) -> Value:
+    if source._history is FREED:
+        raise TypeError("a gradient is taken by the result of operations that have been freed")
     abstract = source._history.abstract
     if isinstance(abstract, Scalar):
         return abstract.value
@@ -117,3 +114,4 @@ def free(tape: GradientTape) -> None:
 __all__ = ["GradientTape", "free", "pull"]
 PULL.append(pull)
 FREE.append(free)
+SETTLE.append(settle)

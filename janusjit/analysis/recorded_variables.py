@@ -19,8 +19,18 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import COMPARISONS, PYTHON_OPERATORS
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, BuiltinMethod, Known, Scalar
 from janusjit.analysis.define_by_run import ENTER, Recording, Traced, active
-from janusjit.analysis.records import History, Memory, Record, before, release
-from janusjit.analysis.variables import ENGINE, MODE, RECORDED_DATA, Variable, is_float, plain, recorded, untracked
+from janusjit.analysis.records import USED_UP, History, Memory, Record, before, records_of, release
+from janusjit.analysis.variables import (
+    ENGINE,
+    FREED,
+    MODE,
+    RECORDED_DATA,
+    Variable,
+    is_float,
+    plain,
+    recorded,
+    untracked,
+)
 from janusjit.ir.graph import Node, Value
 
 Rule = Callable[[Machine], AbstractValue]
@@ -60,10 +70,14 @@ class Operation:
     def abstract(self, variable: Variable) -> AbstractValue:
         """Return the abstract value of a variable."""
         history = variable._history
-        if history is not None:
+        if history is not None and history is not FREED:
             return self._computed(history, variable.requires_grad)
         value = self._input(variable._data)
         made = arrays.new_array(self.machine, value)
+        if history is FREED:
+            self.machine.differentiate_by(value)
+            self.parents[USED_UP] = None
+            return made if value.type.shape else Scalar(value, f"numpy.{value.type.dtype}")
         self.machine.state.at(made.storage).writeable = False  # it is a copy: what is written would be lost
         if variable.requires_grad:
             self.machine.differentiate_by(value)
@@ -281,8 +295,8 @@ class VariableEngine:
             data = left.data
             np.copyto(data, PYTHON_OPERATORS[symbol](data, plain(right)), casting="same_kind")
             return left
-        if left._history is not None and isinstance(left._history.abstract, Scalar):
-            return self.binary(symbol, left, right)
+        if left._history is not None and left.shape == ():
+            return self.binary(symbol, left, right)  # a number: NumPy binds the name to another one
         with Operation() as operation:
 
             def rule(machine: Machine) -> AbstractValue:
@@ -367,9 +381,11 @@ class VariableEngine:
 
     def data(self, owner: Variable) -> np.ndarray[Any, Any]:
         """Return the present data of a computed variable, read-only."""
-        history: History = owner._history
-        abstract = history.abstract
-        if isinstance(abstract, Scalar):
+        history = owner._history
+        abstract = None if history is FREED else history.abstract
+        if abstract is None:
+            array = owner._data
+        elif isinstance(abstract, Scalar):
             (array,) = history.values.values()
         elif not abstract.path and len(history.memories) == 1:
             array = history.memories[0].array
@@ -394,7 +410,7 @@ class VariableEngine:
                 raise RuntimeError(f"the cotangent has to have the result's shape, {shape}")
             _accumulate(owner, given.astype(owner.dtype))
             return
-        records = before(owner._history.records)
+        records = before(records_of(owner))
         leaves = list(itertools.chain.from_iterable(record.leaves for record in records))
         with Operation() as operation:
             target = operation.abstract(owner)
@@ -405,6 +421,14 @@ class VariableEngine:
                     _accumulate(leaf, operation.array_of(value))
         if not retain_graph:
             release(records)
+            settle(owner)
+
+
+def settle(variable: Variable) -> None:
+    """Let a result whose operations have been freed be no more than its data."""
+    history = variable._history
+    if history is not None and history is not FREED and all(record.released for record in history.records):
+        variable._data, variable._history = ENGINE[0].data(variable), FREED
 
 
 def _accumulate(leaf: Variable, gradient: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import ArrayValue, Scalar
 from janusjit.analysis.tapes import TAPES
+from janusjit.analysis.variables import FREED, Variable
 from janusjit.ir.graph import Node, Value
 
 _numbers = itertools.count()
@@ -107,6 +108,19 @@ class History:
         """The operations that made what it is now."""
         found = [memory.record for memory in self.memories] or [self.made]
         return [record for record in found if record is not None]
+
+
+#: stands for all operations that compiled code has used up
+USED_UP = Record([], {}, (), (), (), False)
+USED_UP.release()
+
+
+def records_of(variable: Variable) -> list[Record]:
+    """Return the operations that made what a variable is now; none of a leaf."""
+    history = variable._history
+    if history is None:
+        return []
+    return [USED_UP] if history is FREED else list(history.records)
 
 
 def before(starts: Iterable[Record], tape: int | None = None) -> list[Record]:

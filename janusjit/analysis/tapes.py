@@ -6,7 +6,6 @@ has been used up, or with it, unless another tape wants it too.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,9 +16,11 @@ import numpy as np
 from janusjit.analysis.variables import MODE, Mode, Variable, mode_with, plain
 
 _numbers = itertools.count()
-#: set by `janusjit.analysis.recorded_tapes`: the gradients of targets by sources, and freeing what a tape recorded
+#: set by `janusjit.analysis.recorded_tapes`: the gradients of targets by sources, freeing what a tape recorded, and
+#: what becomes of a result then
 PULL: list[Callable[[GradientTape, list[Variable], list[Any], list[Variable]], list[Any]]] = []
 FREE: list[Callable[[GradientTape], None]] = []
+SETTLE: list[Callable[[Variable], None]] = []
 
 
 class GradientTape:
@@ -112,14 +113,8 @@ class GradientTape:
         floats = hasattr(value, "dtype") and hasattr(value, "shape") and value.dtype in (np.float64, np.float32)
         return Variable(value) if floats else value
 
-    @contextlib.contextmanager
-    def stop_recording(self) -> Iterator[None]:
-        """Return a context in which the tape records nothing.
-
-        Raises
-        ------
-        ValueError
-            If the tape is not recording.
+    def stop_recording(self) -> Pause:
+        """Return a context in which the tape records nothing; entering it raises ValueError if it records nothing now.
 
         Examples
         --------
@@ -132,14 +127,7 @@ class GradientTape:
         >>> tape.gradient(z, w) is None
         True
         """
-        if self._before is None:
-            raise ValueError("the tape is not recording")
-        present = MODE.get()
-        MODE.set(mode_with(present.enabled, tuple(tape for tape in present.tapes if tape is not self)))
-        try:
-            yield
-        finally:
-            MODE.set(present)
+        return Pause(self)
 
     def gradient(
         self, target: Any, sources: Any, output_gradients: Any = None, unconnected_gradients: str = "none"
@@ -193,21 +181,48 @@ class GradientTape:
             raise TypeError("a gradient is taken by variables: pass what watch() returned, not what it was given")
         pairs = [(part, seed) for part, seed in zip(targets, seeds, strict=True) if isinstance(part, Variable)]
         if not self.persistent:
-            self._stop()
+            self.stop()
         found = PULL[0](self, [part for part, _ in pairs], [seed for _, seed in pairs], wanted)
         if not self.persistent:
-            FREE[0](self)
             self.used = True
+            FREE[0](self)
+            for part, _ in pairs:
+                SETTLE[0](part)
         if unconnected_gradients == "zero":
             zeros = [np.zeros_like(plain(source)) for source in wanted]
             found = [zero if part is None else part for part, zero in zip(found, zeros, strict=True)]
         return rebuilt(sources, iter(found))
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Record no more."""
         present = MODE.get()
         if self in present.tapes:
             MODE.set(mode_with(present.enabled, tuple(tape for tape in present.tapes if tape is not self)))
+
+
+class Pause:
+    """A context in which a tape records nothing.
+
+    Parameters
+    ----------
+    tape : GradientTape
+        The tape.
+    """
+
+    def __init__(self, tape: GradientTape) -> None:
+        self.tape = tape
+        self._before: Mode | None = None
+
+    def __enter__(self) -> None:
+        self._before = MODE.get()
+        if self.tape not in self._before.tapes:
+            raise ValueError("the tape is not recording")
+        self.tape.stop()
+
+    def __exit__(self, *raised: Any) -> None:
+        assert self._before is not None
+        if not self.tape.used:
+            MODE.set(self._before)
 
 
 #: the tapes that somebody still has, by number

@@ -47,6 +47,25 @@ def mode_with(enabled: bool, tapes: tuple[Any, ...]) -> Mode:
     return RECORDED if enabled else NOT_RECORDED
 
 
+class Recorded:
+    """Where a result comes from that compiled code computed.
+
+    Parameters
+    ----------
+    meaning : str
+        What it says.
+    """
+
+    def __init__(self, meaning: str) -> None:
+        self.meaning = meaning
+
+
+#: the operations are in the graph being captured: such a result cannot leave it, since they cannot
+IN_GRAPH = Recorded("in a graph")
+#: the operations have been freed, or used up in a graph
+FREED = Recorded("freed")
+
+
 class Engine(Protocol):
     """What does operations on variables."""
 
@@ -230,6 +249,11 @@ class Variable:
         return self._data
 
     # ------------------------------------------------------------------ gradients
+
+    @property
+    def recording(self) -> Engine:
+        """What functions that are no NumPy functions are called through, to be recorded."""
+        return ENGINE[0]
 
     @property
     def is_leaf(self) -> bool:

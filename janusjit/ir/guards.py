@@ -8,6 +8,7 @@ outcome, and carries a stable ``code``, never empty.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -392,6 +393,27 @@ class ErrorStateDefault(EntryGuard):
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
         found = dict(np.geterr())
         return found == dict(self.modes), str(found)
+
+
+@dataclass(frozen=True, eq=False)
+class ContextValueIs(EntryGuard):
+    """A context variable has this very value in the context of the call."""
+
+    code: ClassVar[str] = "environment.context"
+    variable: ContextVar[Any]
+    value: Any
+
+    @property
+    def subject(self) -> str:
+        return f"{self.variable.name}.get()"
+
+    @property
+    def expected(self) -> str:
+        return _summary(self.value)
+
+    def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
+        found = self.variable.get()
+        return found is self.value, _summary(found)
 
 
 @dataclass(frozen=True, eq=False)

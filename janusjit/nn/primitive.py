@@ -15,6 +15,8 @@ from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import by_signature
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Scalar
+from janusjit.analysis.capture.variables import OVERRIDDEN, opened
+from janusjit.analysis.variables import Variable
 
 
 def primitive(model: Callable[..., AbstractValue]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -33,13 +35,14 @@ def primitive(model: Callable[..., AbstractValue]) -> Callable[[Callable[..., An
             return eager(input, *args) if recording is None else recording.call(function, (input, *args), {})
 
         MODELS[function] = by_signature(model, eager.__name__)
+        OVERRIDDEN.add(function)
         return function
 
     return register
 
 
 def _model_detach(machine: Machine, input: AbstractValue) -> AbstractValue:
-    value = machine.resolve(input)
+    value = opened(machine, input, False)
     if isinstance(value, ArrayValue):
         return new_array(machine, machine.emit("stop_gradient", read(machine, value)))
     if isinstance(value, Scalar):
@@ -48,6 +51,8 @@ def _model_detach(machine: Machine, input: AbstractValue) -> AbstractValue:
 
 
 def _detach(input: Any) -> Any:
+    if isinstance(input, Variable):
+        return input.data
     return input if getattr(input, "recording", None) is None else input.value
 
 

@@ -22,6 +22,7 @@ from janusjit.analysis.capture import (
     exceptions,
     exits,
     generators,
+    gradient_modes,
     gradients,
     hosts,
     imports,
@@ -35,6 +36,8 @@ from janusjit.analysis.capture import (
     statements,
     strings,
     sums,
+    tapes,
+    variables,
 )
 from janusjit.analysis.capture.calls import function_cells
 from janusjit.analysis.capture.externals import Externals
@@ -68,6 +71,7 @@ RULES = (
     exceptions,
     exits,
     generators,
+    gradient_modes,
     gradients,
     hosts,
     imports,
@@ -81,6 +85,8 @@ RULES = (
     statements,
     strings,
     sums,
+    tapes,
+    variables,
 )
 
 

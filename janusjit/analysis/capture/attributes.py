@@ -246,7 +246,11 @@ def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name
     if own is not None and not (isinstance(own, Known) and own.value is MISSING):
         return own
     if item.live is not None and own is None and on_class is MISSING:
-        own = machine.externals.read_attribute(item, owner.index, name)
+        if isinstance(_on_class(machine, item, "__getattr__"), types.FunctionType):
+            assert item.place is not None
+            machine.externals.guard_not_own(item.place, item.live, name)  # looking would run the user's code
+        else:
+            own = machine.externals.read_attribute(item, owner.index, name)
     if on_class is MISSING or is_data:
         return _fallback_attribute(machine, owner, item, name)
     if item.live is not None and own is None:

@@ -1,17 +1,19 @@
 """Binding arguments to parameters.
 
-Owns `bind`. Invariant: what binds, and what is a TypeError, is what Python says of the same call.
+Owns `bind` and `bind_namedtuple`. Invariant: what binds, and what is a TypeError, is what Python says of the same call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import DictObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
     TupleValue,
+    lift,
 )
 from janusjit.analysis.core import FunctionCore
 
@@ -58,3 +60,16 @@ def bind(
     if missing:
         raise machine.python_error(TypeError, f"{core.name}() missing required arguments: {missing}")
     return bound
+
+
+def bind_namedtuple(
+    machine: Machine, type_: Any, arguments: Sequence[AbstractValue], keywords: dict[str, AbstractValue]
+) -> TupleValue:
+    """Return the named tuple of these fields."""
+    fields: tuple[str, ...] = type_._fields
+    defaults: dict[str, Any] = type_._field_defaults
+    bound = dict(zip(fields, arguments, strict=False)) | keywords
+    missing = [name for name in fields if name not in bound and name not in defaults]
+    if missing or len(arguments) > len(fields) or set(bound) - set(fields):
+        raise machine.python_error(TypeError, f"wrong arguments for {type_.__name__}")
+    return TupleValue(tuple(bound[name] if name in bound else lift(defaults[name]) for name in fields), type_)

@@ -18,7 +18,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import is_number
-from janusjit.analysis.capture.binding import Keywords, bind
+from janusjit.analysis.capture.binding import Keywords, bind, bind_namedtuple
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all
@@ -41,7 +41,6 @@ from janusjit.analysis.capture.values import (
     TupleValue,
     concrete,
     known,
-    lift,
 )
 from janusjit.analysis.core import Call, FunctionCore
 from janusjit.analysis.differentiated import Differentiated
@@ -54,6 +53,9 @@ DIFFERENTIATE: list[Callable[[Machine, Differentiated, list[AbstractValue], Keyw
 
 #: set by `janusjit.analysis.capture.autograd_programs`: what a function of the package autograd is taken for
 FOREIGN: list[Callable[[Machine, Any], AbstractValue | None]] = []
+
+#: set by `janusjit.analysis.capture.variables`: call a function of NumPy, if an argument is a variable
+OVERRIDE: list[Callable[..., AbstractValue | None]] = []
 
 Model = Callable[[Machine, Sequence[AbstractValue], dict[str, AbstractValue]], AbstractValue]
 
@@ -145,6 +147,9 @@ def call(
         return _call_made(machine, function, arguments, keywords, target)
     if isinstance(function, MethodValue):
         return call(machine, function.function, [function.owner, *arguments], keywords, target)
+    overridden = OVERRIDE[0](machine, function, arguments, keywords)
+    if overridden is not None:
+        return overridden
     if isinstance(function, BuiltinMethod):
         return call_method(machine, function, arguments, dict(keywords))
     if isinstance(function, ModelledCallable):
@@ -484,13 +489,7 @@ def _make_namedtuple(
         raw = type_.__new__.__module__
         if raw != f"namedtuple_{type_.__name__}":
             raise _unknown_callee(machine, type_.__qualname__)
-    fields: tuple[str, ...] = type_._fields  # type: ignore[attr-defined]
-    defaults: dict[str, Any] = type_._field_defaults  # type: ignore[attr-defined]
-    bound = dict(zip(fields, arguments, strict=False)) | keywords
-    missing = [name for name in fields if name not in bound and name not in defaults]
-    if missing or len(arguments) > len(fields) or set(bound) - set(fields):
-        raise machine.python_error(TypeError, f"wrong arguments for {type_.__name__}")
-    return TupleValue(tuple(bound[name] if name in bound else lift(defaults[name]) for name in fields), type_)
+    return bind_namedtuple(machine, type_, arguments, keywords)
 
 
 def function_cells(machine: Machine, function: types.FunctionType) -> dict[str, AbstractValue]:

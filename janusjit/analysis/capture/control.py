@@ -108,7 +108,7 @@ def fork(
     stop = origin.depth
     arms: list[Arm] = []
     for start, count in zip((then, orelse), counts, strict=True):
-        arm = Arm(Region(), origin.fork())
+        arm = Arm(machine.recorded.nested(outer, len(machine.births)), origin.fork())
         arms.append(arm)
         machine.state, machine.region, machine.span, machine.site = arm.state, arm.region, span, site  # type: ignore[assignment]
         unseen = ("unseen", *key[1:], start is then)

@@ -81,6 +81,8 @@ from janusjit.ir.graph import Node, Value
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
+#: set by `janusjit.analysis.capture.tapes`: what an instance holds when it has left the graph
+ATTRIBUTES: list[Callable[[Machine, Instance], dict[str, AbstractValue]]] = []
 #: the heap index of an object, and the attribute, key or position that holds another
 Edge = tuple[int, Any]
 
@@ -336,7 +338,7 @@ class Boxer:
             raise self.machine.unsupported("python.result", item.type_.__name__, "an exception object is returned")
         attributes = tuple(
             (name, self._part(index, key, name, value))
-            for name, value in item.attributes.items()
+            for name, value in ATTRIBUTES[0](self.machine, item).items()
             if not (isinstance(value, Known) and value.value is MISSING)
         )
         return ObjectBox(item.type_, attributes, key)
@@ -461,7 +463,8 @@ class Boxer:
     def _instance_effects(self, item: Instance) -> list[Effect]:
         assert item.place is not None
         owner = PlaceBox(item.place)
-        return [self._attribute_effect(owner, item.type_, name, item.attributes[name]) for name in item.changed]
+        found = ATTRIBUTES[0](self.machine, item)
+        return [self._attribute_effect(owner, item.type_, name, found[name]) for name in item.changed]
 
     def _attribute_effect(self, owner: Box, type_: type, name: str, value: AbstractValue) -> Effect:
         """Return the write of an attribute; a class's own ``__setattr__`` has been followed, and is not run again."""

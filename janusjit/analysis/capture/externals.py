@@ -44,6 +44,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.analysis.twin import PROFILED_THROUGH
+from janusjit.analysis.variables import Recorded
 from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import Dim, Symbol, symbol
 from janusjit.ir.graph import Graph, GraphInput, Value
@@ -74,6 +75,7 @@ from janusjit.spans import Span
 
 _IDENTITY_TYPES = (
     Differentiated,
+    Recorded,
     types.FunctionType,
     types.BuiltinFunctionType,
     types.ModuleType,

@@ -13,6 +13,7 @@ from typing import Any
 from janusjit.analysis.capture.arrays import as_array, new_array, read, scalar_value
 from janusjit.analysis.capture.calls import DIFFERENTIATE, Model, invoke, models
 from janusjit.analysis.capture.containers import from_python
+from janusjit.analysis.capture.leaves import open_regions
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import DictObject, Instance, ListObject
 from janusjit.analysis.capture.structures import float_kind
@@ -201,11 +202,13 @@ def _differentiate(
     made = [given[place] for place in places]
     other = DERIVATIVES.get(function.derivative)
     finish = None if other is None else other(machine, function, seed, made)
+    machine.recorded.differentiating += 1
     try:
         passed = [given[i] for i in range(len(arguments))]
         returned = machine.resolve(run(passed, {name: given[name] for name in keywords}))
     finally:
         machine.gradients.sources.difference_update(copies.values)
+        machine.recorded.differentiating -= 1
     if finish is not None:
         return finish(returned, copies)
     result, aux = _parts(machine, function, returned)
@@ -266,9 +269,10 @@ def forward(
 
 def _appended(machine: Machine, transform: Callable[[GraphBuilder], list[Value | None]]) -> list[Value | None]:
     builder = graph_builder(machine.graph)
-    nested = machine.region is not machine.graph.body
     try:
-        with builder.inside(machine.region) if nested else contextlib.nullcontext():
+        with contextlib.ExitStack() as regions:
+            for region in open_regions(machine)[-2::-1]:
+                regions.enter_context(builder.inside(region))
             found = transform(builder)
     except AutodiffError as error:
         raise machine.unsupported(error.code, machine.span.text or "gradient", str(error)) from error

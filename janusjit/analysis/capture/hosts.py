@@ -43,7 +43,15 @@ _CONTROL = (Assert, Break, Continue, For, If, Raise, Return, Try, While, With, Y
 _NOT_WHOLE = (Yield, YieldFrom, DeleteCell, Opaque)
 #: failures that leaving one instruction to Python does not cure
 _INCURABLE = frozenset(
-    {"limit.graph_size", "limit.recursion", "limit.joins", "python.exception", "limit.hosts", "python.recursion"}
+    {
+        "gradient.recorded",
+        "limit.graph_size",
+        "limit.hosts",
+        "limit.joins",
+        "limit.recursion",
+        "python.exception",
+        "python.recursion",
+    }
 )
 #: failures of unfolding a recursion
 _ENDLESS = frozenset({"limit.graph_size", "limit.recursion", "python.recursion", "limit.joins"})

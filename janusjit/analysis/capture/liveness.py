@@ -125,7 +125,9 @@ class _Analysis:
         """Anything a handler or final block may read is live all through."""
         elsewhere = _Context(context.leave, context.again, context.always | live | _all_uses(instruction))
         if isinstance(instruction, With):
-            return self._block(instruction.body, live, elsewhere) | _uses(instruction) | elsewhere.always
+            inside = self._block(instruction.body, live, elsewhere) | elsewhere.always
+            bound = frozenset() if instruction.target is None else frozenset((instruction.target,))
+            return (inside - bound) | context.always | _uses(instruction)  # what raises on entering goes further out
         blocks = [instruction.final, instruction.orelse, instruction.body]
         for handler in instruction.handlers:
             blocks += [handler.matcher, handler.body]

@@ -295,7 +295,7 @@ class GraphLoop:
         if condition is False:
             self._exhausted(machine)
         assert isinstance(condition, Value)
-        going, leaving = Region(), Region()
+        going, leaving = (machine.recorded.nested(machine.region, len(machine.births)) for _ in range(2))
         node = Node("if", (condition,), (), {}, machine.span, (going, leaving))
         machine.append(node)
         machine.region.nodes.append(Node("unreachable", span=machine.span))
@@ -404,7 +404,7 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
     header, shape = entry_state, None
     parameters: tuple[Value, ...] = ()
     for _ in range(_FIXED_POINT_LIMIT):
-        region = Region()
+        region = machine.recorded.nested(outer, len(machine.births))
         region.parameters = parameters
         for index, value in enumerate(parameters):
             value.definition, value.index = region, index

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from janusjit.analysis.capture.externals import Externals, Unread
 from janusjit.analysis.capture.gradients_under_way import GradientsUnderWay
 from janusjit.analysis.capture.host_sites import HostSites
+from janusjit.analysis.capture.recorded_operations import RecordedOperations
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unwinding
 from janusjit.analysis.capture.state import (
     Cell,
@@ -86,6 +87,8 @@ class Machine:
         The instruction that is being executed and not by a nested run, and how many frames there were before it.
     gradients : GradientsUnderWay
         What is being differentiated by.
+    recorded : RecordedOperations
+        What capture knows of operations on variables.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Machine:
         self.forks = 0
         self.samples: dict[Symbol, int] = {}
         self.gradients = GradientsUnderWay(graph)
+        self.recorded = RecordedOperations()
 
     # ------------------------------------------------------------------ emission
 

@@ -109,6 +109,7 @@ class Merger:
         ):
             raise Unmergeable("deferred effects differ")
         self._result = State(first.templates)
+        self._result.freed = frozenset().union(*(state.freed for state in states))
         self._result.effects = list(first.effects)
         self._result.dims = {value: dim for value, dim in first.dims.items() if self._bound_before(value, dim)}
         for index in sorted({index for state in states for index in state.heap if index < 0}):

@@ -278,9 +278,10 @@ class State:
     """Frames (outermost first), heap and deferred effects of one control path.
 
     ``dims`` says of run-time ints which dimension they are: a symbol is only bound on the paths behind its binding.
+    ``freed`` is what was recorded of variables and has been gone back through.
     """
 
-    __slots__ = ("dims", "effects", "frames", "heap", "returned", "templates")
+    __slots__ = ("dims", "effects", "frames", "freed", "heap", "returned", "templates")
 
     _indices = itertools.count()
 
@@ -291,6 +292,7 @@ class State:
         self.effects: list[Any] = []
         self.returned: AbstractValue = Known(None)
         self.dims: dict[Value, DimExpr] = {}
+        self.freed: frozenset[Value] = frozenset()
 
     def fork(self) -> State:
         """Return an independent copy."""
@@ -299,13 +301,13 @@ class State:
         other.heap = {index: item.copy() for index, item in self.heap.items()}
         other.effects = list(self.effects)
         other.returned = self.returned
-        other.dims = dict(self.dims)
+        other.dims, other.freed = dict(self.dims), self.freed
         return other
 
     def become(self, other: State) -> None:
         """Take over another state's contents."""
         self.frames, self.heap, self.effects = other.frames, other.heap, other.effects
-        self.returned, self.dims = other.returned, other.dims
+        self.returned, self.dims, self.freed = other.returned, other.dims, other.freed
 
     def allocate(self, item: HeapObject) -> Reference:
         """Put a new object on the heap."""

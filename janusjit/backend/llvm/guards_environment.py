@@ -1,7 +1,7 @@
 """Entry guards on the environment a call runs in.
 
-Owns the emission of `ErrorStateDefault`. Invariant: NumPy's error state, a value of a context variable, is compared by
-identity with the state last found right; only a state not seen before costs a call into Python.
+Owns the emission of `ErrorStateDefault` and `ContextValueIs`. Invariant: values of context variables are compared by
+identity; NumPy's error state is with the one last found right, and only one not seen before costs a call into Python.
 """
 
 from __future__ import annotations
@@ -35,11 +35,7 @@ def _emit_error_state(emitter: GuardEmitter, guard: kinds.ErrorStateDefault, num
     """Compare the identity of the context variable's value with the one last found right, else ask Python."""
     api, builder, frame = emitter.api, emitter.builder, emitter.frame
     known = api.reserve(builder, [None])
-    slot = frame.scratch(POINTER)
-    status = api.call(builder, "PyContextVar_Get", api.object(builder, umath._extobj_contextvar), NULL, slot)
-    frame.fail_if(api.error(builder, status), number)
-    state = builder.load(slot, typ=POINTER)
-    frame.hold(state)
+    state = _context_value(emitter, umath._extobj_contextvar, number)
     is_known = builder.icmp_unsigned("==", state, builder.load(known, typ=POINTER))
     checked = builder.append_basic_block()
     asking = builder.append_basic_block()
@@ -51,3 +47,22 @@ def _emit_error_state(emitter: GuardEmitter, guard: kinds.ErrorStateDefault, num
     builder.store(state, known)
     builder.branch(checked)
     builder.position_at_end(checked)
+
+
+@emits(kinds.ContextValueIs)
+def _emit_context_value(emitter: GuardEmitter, guard: kinds.ContextValueIs, number: int) -> None:
+    """Compare the value in the present context with the guard's."""
+    value = _context_value(emitter, guard.variable, number)
+    wanted = emitter.api.object(emitter.builder, guard.value)
+    emitter.frame.fail_unless(emitter.builder.icmp_unsigned("==", value, wanted), number)
+
+
+def _context_value(emitter: GuardEmitter, variable: Any, number: int) -> Any:
+    """Emit reading a context variable; the guard fails if it has no value."""
+    api, builder, frame = emitter.api, emitter.builder, emitter.frame
+    slot = frame.scratch(POINTER)
+    status = api.call(builder, "PyContextVar_Get", api.object(builder, variable), NULL, slot)
+    frame.fail_if(api.error(builder, status), number)
+    value = builder.load(slot, typ=POINTER)
+    frame.hold(value)
+    return value
