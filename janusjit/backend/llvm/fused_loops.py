@@ -16,6 +16,7 @@ from janusjit.backend.fused import FusedKernel, Reduction
 from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_elements import ElementCode
+from janusjit.backend.llvm.fused_repeats import Repeats
 from janusjit.backend.llvm.fused_rows import reduce_row
 from janusjit.backend.llvm.loops import Cursor, emit_nest
 from janusjit.backend.llvm.values import VOID, KernelContext, PythonEmitter, Scalar
@@ -66,7 +67,10 @@ class _Nest:
     def emit(self) -> None:
         """Emit the loops."""
         dims, cursors, reduced = self.code.dims, self.code.cursors, self.kernel.reduced
-        if not self.kernel.reductions:
+        repeats = None if self.kernel.reductions else Repeats.of(self.code)
+        if repeats is not None:
+            repeats.emit(self.code, self._compute)
+        elif not self.kernel.reductions:
             emit_nest(self.context, dims, cursors, self._compute)
         elif reduced and reduced[-1]:
             if any(self._outer()):
