@@ -21,8 +21,11 @@ _COSTS: dict[str, int] = {
 RECOMPUTE_LIMIT = 4
 
 #: a kernel with more operations or more arrays than this is split: registers run out, and compiling it takes long
-KERNEL_OPERATIONS = 48
+KERNEL_OPERATIONS = 64
 KERNEL_ARRAYS = 20
+
+#: kernels that cost so much an element do two vectors in a turn: each is a chain of instructions that wait
+INTERLEAVED = 12
 
 #: an array of fewer elements is copied whole before an update of a part: one call is less than one for each side
 COPIED_WHOLE = 2048
@@ -39,4 +42,9 @@ TILE_GAIN = 1.25
 
 def element_cost(node: Node) -> int:
     """Return the cost of one element of an elementwise operation."""
-    return _COSTS.get(node.op, 1)
+    return operation_cost(node.op)
+
+
+def operation_cost(op: str) -> int:
+    """Return the cost of one element of the elementwise operation called ``op``."""
+    return _COSTS.get(op, 1)

@@ -57,6 +57,12 @@ def vector_bytes() -> int:
 
 
 @functools.cache
+def has_many_vector_registers() -> bool:
+    """Return whether there are 32 vector registers, as with AVX-512 and on ARM, and not 16."""
+    return vector_bytes() == 64 or "aarch64" in host_target()[0] or "arm64" in host_target()[0]
+
+
+@functools.cache
 def has_vector_scaling() -> bool:
     """Return whether loops that multiply by a power of two by ``llvm.ldexp`` become one instruction a vector.
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from janusjit.backend import cost
 from janusjit.backend.fused import Argument, FusedKernel, Literal, Outcome, Size, Source
+from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.loops import Cursor
 from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, Scalar, register_type
@@ -37,6 +39,12 @@ class ElementCode:
     cursors: list[Cursor]
     dims: list[Extent]
     scalars: list[Scalar]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether an element takes so many instructions, one after the other, that two vectors should be under way."""
+        length = sum(cost.operation_cost(instruction.op) for instruction in self.kernel.instructions)
+        return length >= cost.INTERLEAVED and engine.has_many_vector_registers()
 
     @staticmethod
     def argument_types(kernel: FusedKernel) -> list[ir.Type]:

@@ -71,14 +71,14 @@ class _Nest:
         if repeats is not None:
             repeats.emit(self.code, self._compute)
         elif not self.kernel.reductions:
-            emit_nest(self.context, dims, cursors, self._compute)
+            emit_nest(self.context, dims, cursors, self._compute, self.code.is_long)
         elif reduced and reduced[-1]:
             if any(self._outer()):
                 self._initialize()
             emit_nest(self.context, dims[: len(self._outer())], cursors, self._reduce_row)
         else:
             self._initialize()
-            emit_nest(self.context, dims, cursors, self._accumulate)
+            emit_nest(self.context, dims, cursors, self._accumulate, self.code.is_long)
 
     def _outer(self) -> list[bool]:
         """Return which loops around the rows that are reduced as one are reductions themselves."""

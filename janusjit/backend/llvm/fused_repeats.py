@@ -81,7 +81,7 @@ class Repeats:
                     Cursor(cursor.dtype, buffers[n], cursor.strides[-1:]) if n in buffers else _at_row(cursor, start)
                     for n, cursor in enumerate(cursors)
                 ]
-                emit_nest(code.context, [multiply(builder, count, self.width)], inside, compute)
+                emit_nest(code.context, [multiply(builder, count, self.width)], inside, compute, code.is_long)
 
         def _at_row(cursor: Cursor, row: Extent) -> Cursor:
             builder = code.context.builder

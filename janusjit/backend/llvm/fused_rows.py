@@ -204,7 +204,7 @@ def _emit_elements(
     code: ElementCode, cursors: Sequence[Cursor], start: ir.Value, count: ir.Value, buffers: Buffers
 ) -> None:
     """Emit the loop that computes ``count`` elements of the last dimension from ``start`` on, into the buffers."""
-    with code.context.loop(count) as step:
+    with code.context.loop(count, code.is_long) as step:
         builder = code.context.builder
         index = builder.add(start, step)
         values = code.emit([cursor.enter(builder, index) for cursor in cursors])

@@ -55,12 +55,19 @@ Cursors = Sequence[Cursor]
 
 
 def emit_nest(
-    context: KernelContext, dims: Sequence[Extent], cursors: Cursors, body: Callable[[list[Cursor]], None]
+    context: KernelContext,
+    dims: Sequence[Extent],
+    cursors: Cursors,
+    body: Callable[[list[Cursor]], None],
+    interleaved: bool = False,
 ) -> None:
-    """Emit loops over ``dims``, outermost first, around what ``body`` emits for the cursors there."""
+    """Emit loops over ``dims``, outermost first, around what ``body`` emits for the cursors there.
+
+    The innermost loop is ``interleaved`` or not, see `KernelContext.loop`.
+    """
     if not dims:
         body(list(cursors))
         return
-    with context.loop(dims[0]) as index:
+    with context.loop(dims[0], interleaved and len(dims) == 1) as index:
         inner = [cursor.enter(context.builder, index) for cursor in cursors]
-        emit_nest(context, dims[1:], inner, body)
+        emit_nest(context, dims[1:], inner, body, interleaved)

@@ -275,8 +275,11 @@ class KernelContext:
         self.builder.position_at_end(following)
 
     @contextmanager
-    def loop(self, count: Extent) -> Iterator[ir.Value]:
-        """Emit ``for index in range(count)``; the ``with`` body emits the loop's, given the index (``i64``)."""
+    def loop(self, count: Extent, interleaved: bool = False) -> Iterator[ir.Value]:
+        """Emit ``for index in range(count)``; the ``with`` body emits the loop's, given the index (``i64``).
+
+        An ``interleaved`` one does two vectors in a turn if LLVM vectorises it.
+        """
         builder = self.builder
         before = builder.block
         head = self.function.append_basic_block("loop")
@@ -290,7 +293,9 @@ class KernelContext:
         builder.position_at_end(body)
         yield index
         index.add_incoming(builder.add(index, ir.Constant(I64, 1), flags=("nsw",)), builder.block)
-        builder.branch(head)
+        back = builder.branch(head)
+        if interleaved:
+            back.set_metadata("llvm.loop", _interleaved(self.module))
         builder.position_at_end(after)
 
     def finish(self) -> None:
@@ -316,6 +321,14 @@ class KernelContext:
             self.builder.ret_void()
         else:
             self.builder.ret(flag)
+
+
+def _interleaved(module: ir.Module) -> ir.MDValue:
+    """Return the metadata of one loop that asks for two vectors in a turn."""
+    wish = module.add_metadata(["llvm.loop.interleave.count", ir.Constant(I32, 2)])
+    loop = ir.MDValue(module, [wish], name=str(len(module.metadata)))
+    loop.operands = (loop, wish)  # by referring to itself it is this loop's alone
+    return loop
 
 
 def declare(module: ir.Module, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
