@@ -93,8 +93,59 @@ def seven(x):
 defvjp(seven, lambda ans, x: lambda g: g * 7.0)
 
 
-def test_a_derivative_that_the_program_declares_is_left_to_autograd():
-    check(lambda x: grad(lambda y: np.sum(seven(y) * y))(x), (PAIR,), host_calls=CALLS - 1)
+@primitive
+def softened(x, width, scale=1.0):
+    return np.sqrt(x * x + width * width) * scale
+
+
+defvjp(
+    softened,
+    lambda ans, x, width, scale=1.0: lambda g: g * x * scale / np.sqrt(x * x + width * width),
+    None,
+)
+
+
+@primitive
+def joined(first, second):
+    return np.concatenate([first, second])
+
+
+defvjp(
+    joined,
+    lambda ans, first, second: lambda g: g[: len(first)],
+    lambda ans, first, second: lambda g: g[len(first) :],
+)
+
+
+@primitive
+def partly(x, y):
+    return x * y
+
+
+defvjp(partly, lambda ans, x, y: lambda g: g * y)
+
+DECLARED = {
+    "a wrong derivative, on purpose": lambda x: grad(lambda y: np.sum(seven(y) * y))(x),
+    "outside a gradient": lambda x: np.sum(seven(x)) + np.sum(softened(x, 2.0)),
+    "the result is used": lambda x: grad(lambda y: np.sum(softened(y, 0.5, scale=3.0) ** 2))(x),
+    "two arguments": lambda x: grad(lambda y: np.sum(joined(y * 2.0, y**2) ** 3))(x),
+    "by one of two": lambda x: grad(lambda y: np.sum(partly(y, x)))(x),
+    "a derivative of a derivative": lambda x: grad(lambda y: np.sum(grad(lambda z: np.sum(softened(z, 1.0)))(y)))(x),
+    "in a loop": lambda x: grad(lambda y: sum(np.sum(softened(y, i + 1.0)) for i in range(3)))(x),
+}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_derivative_that_the_program_declares(name):
+    check(DECLARED[name], (PAIR,))
+
+
+def test_an_argument_without_a_declared_derivative_is_left_to_autograd_which_raises():
+    function = lambda x: grad(lambda y: np.sum(partly(x, y)))(x)  # noqa: E731
+    step = janusjit.jit(function, background=False)
+    for _ in range(5):
+        with pytest.raises(NotImplementedError, match="VJP of partly"):
+            step(PAIR)
 
 
 def test_a_result_that_does_not_depend_on_the_argument_is_left_to_autograd_which_warns():

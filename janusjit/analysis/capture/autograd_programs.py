@@ -2,7 +2,7 @@
 
 Owns what capture takes functions of autograd for: a wrapped function for the one it wraps, and `make_vjp` and
 `make_jvp`, on which all of autograd's operators are built, for the gradients of the graph. Invariant: autograd is never
-imported here; a function whose derivative a user has declared is not taken for the one it wraps.
+imported here; a function whose derivative a user has declared keeps it (`autograd_primitives.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from janusjit.analysis.capture.arrays import as_array, new_array
 from janusjit.analysis.capture.autograd_equivalents import BY_NAME
+from janusjit.analysis.capture.autograd_primitives import declared_model
 from janusjit.analysis.capture.calls import FOREIGN, invoke
 from janusjit.analysis.capture.gradients import Copies, backward, forward
 from janusjit.analysis.capture.machine import Machine
@@ -34,6 +35,9 @@ def replacement(machine: Machine, function: Any) -> AbstractValue | None:
     """Return what a function of autograd is taken for, or None if it is followed as the Python it is."""
     primitive = isinstance(function, types.FunctionType) and "_is_autograd_primitive" in vars(function)
     if primitive and not _own_rule(function):
+        declared = declared_model(function)
+        if declared is not None:
+            return declared
         raise machine.unsupported(
             "gradient.declared", f"{function.__name__}()", "its derivative is declared to autograd by the program"
         )
