@@ -141,7 +141,7 @@ def test_a_derivative_that_the_program_declares(name):
 
 
 def test_an_argument_without_a_declared_derivative_is_left_to_autograd_which_raises():
-    function = lambda x: grad(lambda y: np.sum(partly(x, y)))(x)  # noqa: E731
+    function = lambda x: grad(lambda y: np.sum(partly(x, y)))(x)
     step = janusjit.jit(function, background=False)
     for _ in range(5):
         with pytest.raises(NotImplementedError, match="VJP of partly"):
