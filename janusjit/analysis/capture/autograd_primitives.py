@@ -14,7 +14,8 @@ from typing import Any
 
 from janusjit.analysis.capture.calls import invoke
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.rules import Rule, take_apart
+from janusjit.analysis.capture.rules import Rule
+from janusjit.analysis.capture.structures import take_apart
 from janusjit.analysis.capture.values import NONE, AbstractValue, Known, ModelledCallable, TupleValue
 
 #: position of an argument → autograd's function of the result and the arguments that gives the pullback by it
