@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
+from janusjit.backend.llvm import vector_math_error as error
 from janusjit.backend.llvm import vector_math_exponential as exponential
 from janusjit.backend.llvm import vector_math_logarithm as logarithm
 from janusjit.backend.llvm import vector_math_power as power
@@ -32,6 +33,7 @@ FORMULAS: dict[str, Callable[..., Real]] = {
     "log1p": logarithm.log1p,
     "logaddexp": logarithm.logaddexp,
     "cbrt": power.cbrt,
+    "erf": error.erf,
     "arctan": trigonometry.arctan,
 }
 #: functions that are called: the formula, and where it holds
