@@ -36,6 +36,17 @@ class Arena:
     sizes: list[Dim] = field(default_factory=list)
     known_bytes: int = 0
 
+    def takes_over(self, later: Storage, earlier: Storage) -> bool:
+        """Return whether ``later`` begins with what ``earlier`` has ended with: nothing has been there in between."""
+        offset = self.offsets.get(earlier)
+        if offset is None or self.offsets.get(later) != offset or not earlier.death < later.birth:
+            return False
+        end = offset + _known_size(earlier)
+        return _known_size(earlier) == _known_size(later) and not any(
+            earlier.death < other.birth < later.birth and start < end and offset < start + _known_size(other)
+            for other, start in self.offsets.items()
+        )
+
 
 def byte_size(storage: Storage) -> Dim:
     """Return how many bytes a storage takes."""

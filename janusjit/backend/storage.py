@@ -96,6 +96,17 @@ class Placement:
         self.defined[value] = time
         storage.resolve().hold(value)
 
+    def is_last(self, value: Value) -> bool:
+        """Return whether a value computed by a single step is the last that is put into its storage."""
+        storage = self.storage(value)
+        others = [other for other, place in self.placed.items() if place.resolve() is storage]
+        return all(
+            other.node is not None
+            and not other.node.regions
+            and (other is value or self.defined[other] < self.defined[value])
+            for other in others
+        )
+
 
 def is_view_value(value: Value) -> bool:
     """Return whether a value is a view of another."""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import janusjit as jj
+from janusjit.backend.llvm.memory import Memory
 from janusjit.backend.unchanged import unchanged_parts
+from janusjit.ir.graph import Value
 from janusjit.ops.indexing import IndexItem, NewAxis, Operand, Pick, Range, numpy_index
 from tests.backend.lowering import Program, check, path
 
@@ -82,3 +84,37 @@ def test_stencils_that_read_what_they_write() -> None:
             sweep(theirs, times)
             np.testing.assert_array_equal(mine, theirs)
         assert step.stats.graph_calls >= 1
+
+
+def sweeps(program: Program, grid: Value, count: int, blocks: list[tuple[Range, Range]]) -> Value:
+    """Emit updates of a block of a grid by the mean of the elements above and below."""
+    for number in range(count):
+        rows, columns = blocks[number % len(blocks)]
+        around = [program.view(grid, index=(Range(rows.start + step, rows.length), columns)) for step in (-1, 1)]
+        grid = program.update(grid, program.multiply(program.add(*around), 0.5), path=path(rows, columns))
+    return grid
+
+
+@pytest.mark.parametrize("kept", [None, 2, 3])
+def test_sweeps(kept: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    spared: list[bool] = []
+    takes_over = Memory.takes_over
+    monkeypatch.setattr(
+        Memory, "takes_over", lambda self, *values: spared.append(takes_over(self, *values)) or spared[-1]
+    )
+    x = NUMBERS.normal(size=(64, 70))
+    inside, left = (Range(1, 62), Range(1, 68)), (Range(1, 62), Range(1, 60))
+    for blocks, count in itertools.product(([inside], [inside, left], [inside, inside, left]), range(1, 8)):
+        spared.clear()
+        program = Program()
+        a = program.input(x)
+        swept = sweeps(program, a, count, blocks)
+        results = [swept]
+        if kept is not None:  # what is wanted later stays in its memory
+            results.append(sweeps(program, a, kept, blocks))
+            results.append(program.reduce("sum", program.multiply(swept, results[-1])))
+        check(program.finish(*results), x)
+        if blocks == [inside] and kept is None:  # the first two copy, and the last goes to the result
+            assert sum(spared) == max(count - 3, 0)
+        if blocks == [inside, left]:
+            assert not any(spared)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from llvmlite import ir
 
 from janusjit.backend.address import Address, Addresses
-from janusjit.backend.arena import ALIGNMENT, plan_arena
+from janusjit.backend.arena import ALIGNMENT, Arena, plan_arena
 from janusjit.backend.llvm.values import (
     I8,
     I64,
@@ -26,7 +26,7 @@ from janusjit.backend.llvm.values import (
     multiply,
     offset_pointer,
 )
-from janusjit.backend.storage import Placement, Storage
+from janusjit.backend.storage import Placement, Storage, is_view_value
 from janusjit.ir.dims import Dim, DimExpr, FloorDivision, Symbol
 from janusjit.ir.graph import Value
 
@@ -130,6 +130,7 @@ class Memory:
         self._builder, self._placement, self._extents = builder, placement, extents
         self._scalars, self._python = scalars, python
         self.addresses = Addresses(placement)
+        self._arena = Arena()
         self._pointers: dict[Storage, ir.Value] = {}
         self._owners: dict[Storage, ir.Value] = {}
         self._moved: ScopedCache[tuple[Storage, tuple[object, ...]], ir.Value] = ScopedCache()
@@ -156,7 +157,7 @@ class Memory:
         for storage in storages:
             if storage.kind == "object":
                 self.allocate_object(storage)
-        arena = plan_arena(storages)
+        self._arena = arena = plan_arena(storages)
         starts: list[Extent] = []
         end: Extent = arena.known_bytes
         for size in arena.sizes:
@@ -192,6 +193,22 @@ class Memory:
     def pointer_to(self, storage: Storage) -> ir.Value:
         """Return where a storage is."""
         return self._pointers[storage]
+
+    def takes_over(self, later: Value, earlier: Value) -> bool:
+        """Return whether the memory of ``later`` holds the array ``earlier`` when ``later`` begins to be computed."""
+        placement = self._placement
+        now, before = placement.storage(later), placement.storage(earlier)
+        if now is None or before is None or now.layout != before.layout or is_view_value(earlier):
+            return False
+        whole = now.kept_rows is None and before.kept_rows is None
+        same_turn = placement.liveness.scope_of(later) is placement.liveness.scope_of(earlier)
+        return (
+            whole
+            and same_turn
+            and placement.defined[later] == now.birth
+            and placement.is_last(earlier)
+            and self._arena.takes_over(now, before)
+        )
 
     def stack_slot(self, type_: ir.Type, count: int = 1) -> ir.Value:
         """Return the address of ``count`` uninitialised elements on the stack."""
