@@ -7,6 +7,8 @@ long ones by chunks. Columns are searched side by side, in vectors of values and
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
 from janusjit.backend.llvm import reduce
@@ -35,9 +37,9 @@ BLOCK_BYTES = 8192
 CHUNK, CHUNK_VECTORS = 256, 4
 #: how many elements are compared at a time with what is searched for
 SEARCHED = 16
-#: how many columns are searched at a time, or fewer where they are wider, and how many of those that are left
+#: how many columns are searched at a time, or fewer where elements are larger, and of those that are left
 COLUMNS, COLUMNS_BYTES = 64, 256
-COLUMNS_LEFT = (8, 2, 1)
+FEWER_COLUMNS = 8
 
 
 def is_better(emitter: LLVMScalarEmitter, op: str, x: Scalar, leader: Scalar) -> Scalar:
@@ -77,14 +79,25 @@ def columns(context: KernelContext, op: str, dtype: str) -> ir.Function:
         inner = KernelContext(declare(module, symbol, VOID, parameters), context.python)
         elements, stride, count, width, positions = inner.function.args
         done: ir.Value = ir.Constant(I64, 0)
-        for lanes in (min(COLUMNS, COLUMNS_BYTES // item_size(dtype)), *COLUMNS_LEFT):
+        for lanes in (min(COLUMNS, COLUMNS_BYTES // item_size(dtype)), FEWER_COLUMNS):
             loop = VectorLoop.begin(inner, (done, width), [], lanes)
             first = inner.builder.gep(elements, [loop.index], inbounds=True, source_etype=memory_type(dtype))
-            found = _emit_columns(inner, op, dtype, (first, stride, count), lanes)
+            found = _emit_columns(inner, op, dtype, _Columns(first, stride, count, lanes))
             target = inner.builder.gep(positions, [loop.index], inbounds=True, source_etype=I64)
             inner.builder.store(found, target, align=8)
             loop.end(inner.builder, [])
             done = loop.index
+        left = inner.builder.sub(width, done)
+        with inner.builder.if_then(inner.builder.icmp_signed(">", left, ir.Constant(I64, 0))):
+            numbers = ir.Constant(ir.VectorType(I64, FEWER_COLUMNS), list(range(FEWER_COLUMNS)))
+            mask = inner.builder.icmp_signed("<", numbers, splat(inner.builder, left, numbers.type))
+            first = inner.builder.gep(elements, [done], inbounds=True, source_etype=memory_type(dtype))
+            found = _emit_columns(inner, op, dtype, _Columns(first, stride, count, FEWER_COLUMNS, mask))
+            target = inner.builder.gep(positions, [done], inbounds=True, source_etype=I64)
+            store = inner.declare(
+                f"llvm.masked.store.v{FEWER_COLUMNS}i64.p0", VOID, [found.type, POINTER, I32, mask.type]
+            )
+            inner.builder.call(store, [found, target, ir.Constant(I32, 8), mask])
         inner.finish()
 
     load_once((symbol,), emit)
@@ -97,28 +110,79 @@ def _declared(context: KernelContext, symbol: str, result: ir.Type, parameters: 
     return function
 
 
-def _emit_columns(
-    context: KernelContext, op: str, dtype: str, span: tuple[ir.Value, ir.Value, ir.Value], lanes: int
-) -> ir.Value:
-    """Emit the search of adjacent columns, given where the first begins, the stride and the count."""
-    builder, (first, stride, count) = context.builder, span
-    best = load_vector(builder, dtype, first, ir.Constant(I64, 0), lanes)
-    place = ir.Constant(ir.VectorType(I64, lanes), [0] * lanes)
-    loop = VectorLoop.begin(context, (ir.Constant(I64, 1), count), [best, place], 1)
-    best, place = loop.carried
-    pointer = offset_pointer(builder, first, builder.mul(loop.index, stride))
-    x = load_vector(builder, dtype, pointer, ir.Constant(I64, 0), lanes)
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Adjacent columns: where the first begins, the bytes from row to row, how many rows, and how many columns.
+
+    Where there is a ``mask``, there are only the columns it has lanes for.
+    """
+
+    first: ir.Value
+    stride: ir.Value
+    count: ir.Value
+    lanes: int
+    mask: ir.Value | None = None
+
+    def row(self, context: KernelContext, dtype: str, number: ir.Value) -> ir.Value:
+        """Return a row as a vector."""
+        builder = context.builder
+        pointer = offset_pointer(builder, self.first, builder.mul(number, self.stride))
+        if self.mask is None:
+            return load_vector(builder, dtype, pointer, ir.Constant(I64, 0), self.lanes)
+        type_ = ir.VectorType(memory_type(dtype), self.lanes)
+        suffix = {"bool": "i8"}.get(dtype, dtype).replace("u", "i")
+        name = f"llvm.masked.load.v{self.lanes}{suffix}.p0"
+        masked = context.declare(name, type_, [POINTER, I32, self.mask.type, type_])
+        align = ir.Constant(I32, item_size(dtype))
+        return builder.call(masked, [pointer, align, self.mask, ir.Constant(type_, None)])
+
+
+def _emit_columns(context: KernelContext, op: str, dtype: str, columns: _Columns) -> ir.Value:
+    """Emit the search of adjacent columns; return the positions in a vector.
+
+    To heed NaN makes the chain from row to row longer, so floats are searched without, and again if there was one.
+    """
+    if not is_float(dtype):
+        return _emit_columns_in_order(context, op, dtype, columns, heeds_nan=False)[0]
+    place, nan = _emit_columns_in_order(context, op, dtype, columns, heeds_nan=False)
+    slot = context.stack_slot(place.type)
+    context.builder.store(place, slot)
+    with context.builder.if_then(reduce.any_lane(context.builder, nan), likely=False):
+        place_of_nan, _ = _emit_columns_in_order(context, op, dtype, columns, heeds_nan=True)
+        context.builder.store(place_of_nan, slot)
+    return context.builder.load(slot, typ=place.type)
+
+
+def _emit_columns_in_order(
+    context: KernelContext, op: str, dtype: str, columns: _Columns, heeds_nan: bool
+) -> tuple[ir.Value, ir.Value]:
+    """Return the positions, and a mask of the columns in which there is a NaN."""
+    builder, zero = context.builder, ir.Constant(I64, 0)
+    best = columns.row(context, dtype, zero)
+    place = ir.Constant(ir.VectorType(I64, columns.lanes), [0] * columns.lanes)
+    nan = _nan_lanes(builder, dtype, best)
+    loop = VectorLoop.begin(context, (ir.Constant(I64, 1), columns.count), [best, place, nan], 1)
+    best, place, nan = loop.carried
+    x = columns.row(context, dtype, loop.index)
     better = _better_lanes(builder, op, dtype, x, best)
-    here = splat(builder, loop.index, place.type)
-    loop.end(builder, [builder.select(better, x, best), builder.select(better, here, place)])
-    return place
+    if heeds_nan:
+        first_nan = builder.and_(_nan_lanes(builder, dtype, x), builder.fcmp_ordered("ord", best, best))
+        better = builder.or_(better, first_nan)
+    here, nan = splat(builder, loop.index, place.type), builder.or_(nan, _nan_lanes(builder, dtype, x))
+    loop.end(builder, [builder.select(better, x, best), builder.select(better, here, place), nan])
+    return place, loop.carried[2]
+
+
+def _nan_lanes(builder: ir.IRBuilder, dtype: str, x: ir.Value) -> ir.Value:
+    if is_float(dtype):
+        return builder.fcmp_unordered("uno", x, x)
+    return ir.Constant(ir.VectorType(I1, x.type.count), [0] * x.type.count)
 
 
 def _better_lanes(builder: ir.IRBuilder, op: str, dtype: str, x: ir.Value, best: ir.Value) -> ir.Value:
     operator = ">" if op == "argmax" else "<"
     if is_float(dtype):
-        first_nan = builder.and_(builder.fcmp_unordered("uno", x, x), builder.fcmp_ordered("ord", best, best))
-        return builder.or_(builder.fcmp_ordered(operator, x, best), first_nan)
+        return builder.fcmp_ordered(operator, x, best)
     if dtype == "bool" or dtype.startswith("u"):
         return builder.icmp_unsigned(operator, x, best)
     return builder.icmp_signed(operator, x, best)

@@ -56,11 +56,8 @@ _F32 = _Constants(
     overflow=88.8,
     underflow=-104.0,
 )
-#: q in ``tanh x = x + x**3 * q(x*x)`` up to 0.6, in float32
-_SMALL_TANH = (
-    *(-0.33333298563957214, 0.13331958651542664, -0.05378668010234833, 0.020805370062589645),
-    -0.005905850790441036,
-)
+#: q in ``expm1 r = r + r*r*q(r)`` from 0 to log 2, in float32
+_POSITIVE_EXPM1 = (0.50000092, 0.16664738, 0.041795992, 0.0079608342, 0.0018613453)
 
 
 def _constants(code: FloatCode) -> _Constants:
@@ -139,13 +136,19 @@ def tanh(code: FloatCode, x: Real) -> Real:
 
 
 def _tanh_f32(code: FloatCode, x: Real) -> Real:
-    """Below 0.6 by a polynomial, above it as ``1 - 2 / (exp(2 x) + 1)``."""
+    """Return ``e / (e + 2)`` with ``e = expm1(2 |x|)``; none of the sums on the way has terms of both signs."""
     size = code.minimum(10.0, x.magnitude)
-    parts = _reduced(code, size + size)
-    exponential = code.power_of_two(parts.n_bits) * (1.0 + (parts.r + parts.tail))
-    square = size * size
-    small = (size * square).times_plus(code.polynomial(square, _SMALL_TANH), size)
-    return code.select(size < 0.6, small, 1.0 - 2.0 / (exponential + 1.0)).with_sign_of(x)
+    n, n_bits = code.nearest(size.times_plus(2 / math.log(2), -0.5))
+    r = n.times_plus(-_F32.log2_low, n.times_plus(-_F32.log2_high, size + size))
+    power = (r * r).times_plus(code.polynomial(r, _POSITIVE_EXPM1), r)
+    scale = code.power_of_two(n_bits)
+    e = scale.times_plus(power, scale - 1.0)
+    divisor = e + 2.0
+    lost = e - (divisor - 2.0)
+    reciprocal = 1.0 / divisor
+    quotient = e * reciprocal
+    rest = (-quotient).times_plus(lost, (-quotient).times_plus(divisor, e))
+    return rest.times_plus(reciprocal, quotient).with_sign_of(x)
 
 
 def _tanh_f64(code: FloatCode, x: Real) -> Real:
