@@ -21,7 +21,7 @@ from benchmarks.blas import blas_settings, processor_name
 from benchmarks.peers.plot import write_plot
 
 RESULTS = Path(__file__).parent.parent / "results"
-PACKAGES = ("numpy", "jax", "torch", "numba", "pytensor")
+PACKAGES = ("numpy", "autograd", "jax", "torch", "numba", "pytensor")
 
 
 def run_worker(core_type: str | None, threads: int, extra: list[str]) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import janusjit
-from benchmarks.peers import functional_programs, namespaces, numba_loops, numpy_programs
+from benchmarks.peers import functional_programs, gradients, namespaces, numba_loops, numpy_programs
+from benchmarks.peers.loss_programs import LOSSES
 from benchmarks.peers.rows import Row
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -80,12 +81,15 @@ def functional(step: Callable[..., Any], wait: Callable[[Any], Any], row: Row, a
 
 def eager(row: Row, arguments: Arrays) -> Step:
     """Plain NumPy."""
+    if row.program in LOSSES:
+        raise NotExpressed("NumPy finds no gradients")
     return in_place(getattr(numpy_programs, row.program), row, arguments)
 
 
 def jitted(row: Row, arguments: Arrays) -> Step:
     """The same function under `janusjit.jit`."""
-    function = janusjit.jit(getattr(numpy_programs, row.program), background=False)
+    found = gradients.descending(LOSSES[row.program], row.state) if row.program in LOSSES else None
+    function = janusjit.jit(found or getattr(numpy_programs, row.program), background=False)
     step = in_place(function, row, arguments)
     step.counts = lambda: function.stats.graph_calls
     return step
@@ -95,7 +99,10 @@ def jax_jit(row: Row, arguments: Arrays) -> Step:
     """`jax.jit`, the state's buffers donated."""
     jax = importlib.import_module("jax")
     jax.config.update("jax_enable_x64", True)
-    program = partial(getattr(functional_programs, row.program), namespaces.jax_namespace())
+    if row.program in LOSSES:
+        program = gradients.jax_descending(LOSSES[row.program], row.state)
+    else:
+        program = partial(getattr(functional_programs, row.program), namespaces.jax_namespace())
     step = jax.jit(program, donate_argnums=tuple(range(row.state)))
     return functional(step, jax.block_until_ready, row, [jax.device_put(array) for array in arguments])
 
@@ -114,6 +121,9 @@ def torch_compile(row: Row, arguments: Arrays) -> Step:
 
 def _torch(row: Row, arguments: Arrays, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Step:
     torch = importlib.import_module("torch")
+    if row.program in LOSSES:
+        step = wrap(gradients.torch_descending(LOSSES[row.program], row.state))
+        return functional(step, lambda made: None, row, [torch.from_numpy(array) for array in arguments])
     program = getattr(functional_programs, row.program)
     namespace = namespaces.torch_namespace()
 
@@ -129,6 +139,14 @@ def _torch(row: Row, arguments: Arrays, wrap: Callable[[Callable[..., Any]], Cal
     return functional(step, lambda made: None, row, [torch.from_numpy(array) for array in arguments])
 
 
+def autograd_eager(row: Row, arguments: Arrays) -> Step:
+    """The package `autograd`, for rows that want gradients."""
+    if row.program not in LOSSES:
+        raise NotExpressed(row.program)
+    importlib.import_module("autograd")
+    return in_place(gradients.autograd_descending(LOSSES[row.program], row.state), row, arguments)
+
+
 def numba_njit(row: Row, arguments: Arrays) -> Step:
     """Loops by hand under `numba.njit`."""
     numba = importlib.import_module("numba")
@@ -141,6 +159,8 @@ def numba_njit(row: Row, arguments: Arrays) -> Step:
 def pytensor_function(row: Row, arguments: Arrays) -> Step:
     """A PyTensor function in its default mode; inputs are trusted."""
     pytensor = importlib.import_module("pytensor")
+    if row.program in LOSSES:
+        raise NotExpressed(row.program)
     symbols = [pytensor.tensor.tensor(dtype=array.dtype, shape=array.shape) for array in arguments]
     lengths = {id(one): array.shape[0] for one, array in zip(symbols, arguments, strict=True)}
     made = getattr(functional_programs, row.program)(namespaces.pytensor_namespace(lengths), *symbols)
@@ -154,6 +174,7 @@ def pytensor_function(row: Row, arguments: Arrays) -> Step:
 CONTESTANTS: dict[str, Callable[[Row, Arrays], Step]] = {
     "NumPy": eager,
     "janusjit": jitted,
+    "autograd": autograd_eager,
     "jax.jit": jax_jit,
     "torch": torch_eager,
     "torch.compile": torch_compile,

@@ -50,6 +50,19 @@ def torch_namespace() -> SimpleNamespace:
     )
 
 
+def torch_losses() -> SimpleNamespace:
+    """Return PyTorch's spelling of what the losses use of NumPy."""
+    import torch
+
+    names = ("exp", "log", "tanh", "sum", "mean", "zeros_like")
+    return SimpleNamespace(
+        **{name: getattr(torch, name) for name in names},
+        max=lambda x, axis, keepdims: torch.amax(x, dim=axis, keepdim=keepdims),
+        dot=torch.matmul,
+        linalg=torch.linalg,
+    )
+
+
 def pytensor_namespace(lengths: dict[int, int]) -> SimpleNamespace:
     """Return PyTensor's spelling; ``lengths`` are the first dimensions of the arguments, by identity."""
     import pytensor.tensor as pt

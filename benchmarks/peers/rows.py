@@ -103,7 +103,28 @@ def _adam(rng: np.random.Generator) -> tuple[Any, ...]:
     return rng.standard_normal(n), np.zeros(n), np.zeros(n), np.zeros(1), rng.standard_normal(n)
 
 
+def _mlp_loss(rng: np.random.Generator) -> tuple[Any, ...]:
+    weights = [rng.standard_normal(shape) * 0.1 for shape in ((64, 32), (32,), (32, 10), (10,))]
+    return (*weights, rng.standard_normal((32, 64)), _one_hot(rng, 32, 10))
+
+
+def _vae(rng: np.random.Generator) -> tuple[Any, ...]:
+    shapes = ((144, 64), (64,), (64, 8), (64, 8), (8, 64), (64,), (64, 144), (144,))
+    weights = [rng.standard_normal(shape) * 0.1 for shape in shapes]
+    return (*weights, rng.integers(0, 2, (32, 144)), rng.standard_normal((32, 8)))
+
+
+def _gaussian_process(rng: np.random.Generator) -> tuple[Any, ...]:
+    x = np.linspace(0.0, 1.0, 40)
+    return np.ones(1), np.full(1, 0.3), np.full(1, 0.2), x, np.sin(6 * x) + 0.1 * rng.standard_normal(40), np.eye(40)
+
+
 def _rows() -> Iterator[Row]:
+    yield Row("gradient of an MLP, 64-32-10, batch 32", "mlp_loss", 4, _mlp_loss)
+    yield Row("gradient of an RNN, 25 steps", "rnn_loss", 5, _char_rnn)
+    yield Row("gradient of an LSTM, 35 steps", "lstm_loss", 4, _lstm)
+    yield Row("gradient of a VAE, 144-64-8, batch 32", "vae_loss", 8, _vae)
+    yield Row("gradient of a Gaussian process, 40 points", "gaussian_process_loss", 3, _gaussian_process, ("float64",))
     yield Row("MLP 64-32-10, batch 32, Adam", "mlp_step", 13, _mlp(64, 32, 10, 32))
     yield Row("MLP 256-256-10, batch 64, Adam", "mlp_step", 13, _mlp(256, 256, 10, 64))
     yield Row("MLP 784-1024-10, batch 128, Adam", "mlp_step", 13, _mlp(784, 1024, 10, 128))
