@@ -22,6 +22,7 @@ TURNS = 1_000
 
 
 def drift(x: Any, turns: int) -> Any:
+    """Each element goes its own way."""
     count = 0
     while count < turns:
         x = x + 0.001 * np.sin(x) * x
@@ -30,6 +31,7 @@ def drift(x: Any, turns: int) -> Any:
 
 
 def recurrence(w: Any, turns: int) -> Any:
+    """A product with one matrix in each turn."""
     state = np.full(w.shape[0], 0.1)
     count = 0
     while count < turns:
@@ -39,6 +41,7 @@ def recurrence(w: Any, turns: int) -> Any:
 
 
 def descent(x: Any, turns: int) -> Any:
+    """The loop's end depends on what it computes."""
     error, count = 1.0, 0
     while error > 1e-300 and count < turns:
         x = x - 0.01 * (x * x * x - 2.0 * x)
@@ -87,5 +90,6 @@ def main() -> int:
         note = "" if in_graph else "  (in Python)"
         print(f"{name:<34}{1e6 * ahead:10.0f} µs{1e6 * back:10.0f} µs{back / ahead:17.1f}×{note}")
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"turns": TURNS, "rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = json.dumps({"turns": TURNS, "rows": rows}, indent=1, ensure_ascii=False)
+    RESULTS.write_text(record + "\n", encoding="utf-8")
     return 0
