@@ -1,7 +1,8 @@
 """Generators that have something left to do when they are dropped.
 
-Owns `is_finalized`. Invariant: it errs on the side of True: a generator that is dropped early runs its ``finally``
-blocks and leaves its ``with`` statements at that moment, which is later where others still refer to it.
+Owns `is_finalized`, and `is_exhausted` for loops that cannot leave one early. Invariant: they err on the safe side: a generator that is dropped early
+runs its ``finally`` blocks and leaves its ``with`` statements at that moment, which is later where others still refer
+to it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import functools
 from janusjit.analysis.core import (
     Block,
     Call,
+    For,
     FunctionCore,
+    GetIterator,
     Instruction,
     LoadCell,
     LoadGlobal,
@@ -21,7 +24,8 @@ from janusjit.analysis.core import (
     Yield,
     YieldFrom,
 )
-from janusjit.analysis.walk import walk
+from janusjit.analysis.jumps import jumps_in
+from janusjit.analysis.walk import reads_of, walk
 
 
 @functools.lru_cache(maxsize=256)
@@ -40,3 +44,14 @@ def _is_itself(core: FunctionCore, delegation: YieldFrom, makers: dict[str, Inst
     made = makers.get(delegation.value.name) if isinstance(delegation.value, Local) else None
     function = makers.get(made.function.name) if isinstance(made, Call) and isinstance(made.function, Local) else None
     return isinstance(function, LoadGlobal | LoadCell) and function.name == core.name
+
+
+@functools.lru_cache(maxsize=256)
+def is_exhausted(core: FunctionCore, call: Call) -> bool:
+    """Whether what a call returns is gone through by a loop that ends with it, unless there is an exception."""
+    everything = list(walk(core.body))
+    readers = [instruction for instruction in everything if call.target in reads_of(instruction)]
+    if len(readers) != 1 or not isinstance(readers[0], GetIterator):
+        return False
+    loops = [i for i in everything if isinstance(i, For) and i.iterator == Local(readers[0].target)]
+    return len(loops) == 1 and not any(jump != "continue" for jump in jumps_in(loops[0].body))

@@ -44,6 +44,11 @@ def _jumps(block: Block, looping: bool) -> Iterator[str]:
                 yield from _jumps(inner, looping)
 
 
+def jumps_in(body: Block) -> frozenset[str]:
+    """Return what leaves a loop's body: see `jumps_of`; ``lost`` is a return out of a loop inside."""
+    return frozenset(_jumps(body, False))
+
+
 def variables_of(statement: Try) -> tuple[str, ...]:
     """Return the variables that say which jump was taken."""
     jumps = jumps_of(statement) or frozenset()

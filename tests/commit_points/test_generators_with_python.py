@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 
@@ -79,7 +81,25 @@ def summed(x, w, log):
     return sum(np.tanh(row @ w) for row in batches(x, 4, log))
 
 
-PROGRAMS = [drawn_in_a_loop, recursive, drawn_by_hand, suspended_over_a_host_call, left_early, summed]
+def lines(count, log):
+    """A loader: a file is open while it is gone through."""
+    with io.StringIO("1.5 2.5 3.5\n" * count) as file:
+        for line in file:
+            yield [float(number) for number in line.split()]
+        note(log, "read")
+    note(log, file.closed)
+
+
+def with_a_loader(x, w, log):
+    total = 0.0
+    for row in lines(4, log):
+        if row[0] > 100:
+            continue
+        total = total + np.tanh(x @ np.array(row)).sum()
+    return total
+
+
+PROGRAMS = [drawn_in_a_loop, recursive, drawn_by_hand, suspended_over_a_host_call, left_early, summed, with_a_loader]
 
 
 def compare(function):
