@@ -1,8 +1,8 @@
 """Generators that have something left to do when they are dropped.
 
-Owns `is_finalized`, and `is_exhausted` for loops that cannot leave one early. Invariant: they err on the safe side: a generator that is dropped early
-runs its ``finally`` blocks and leaves its ``with`` statements at that moment, which is later where others still refer
-to it.
+Owns `is_finalized`, and `is_exhausted` for loops that cannot leave one early. Invariant: they err on the safe side: a
+generator that is dropped early runs its ``finally`` blocks and leaves its ``with`` statements at that moment, which is
+later where others still refer to it.
 """
 
 from __future__ import annotations
