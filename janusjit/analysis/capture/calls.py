@@ -21,14 +21,14 @@ from janusjit.analysis.capture.arrays import is_number
 from janusjit.analysis.capture.binding import Keywords, bind, bind_namedtuple
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.externals import is_wrapper
-from janusjit.analysis.capture.iteration import draw_all
+from janusjit.analysis.capture.iteration import draw_all, makes_exhausted
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import INVOKE, python_type, rejected, special_method
 from janusjit.analysis.capture.python_builtins import PURE, WRITTEN
 from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
-from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, TryEntry
+from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance
 from janusjit.analysis.capture.values import (
     AbstractValue,
     BuiltinMethod,
@@ -44,7 +44,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import Call, FunctionCore
 from janusjit.analysis.differentiated import Differentiated
-from janusjit.analysis.finalization import is_exhausted, is_finalized
+from janusjit.analysis.finalization import is_finalized
 from janusjit.analysis.source import SourceError, load
 from janusjit.ir.guards import find_on_type
 
@@ -384,19 +384,11 @@ def start(
     if core.kind in ("generator", "coroutine"):
         frame = machine.enter(core, namespace, code, bound, cells, None)
         machine.state.frames.pop()
-        maker = machine.blamed() if not is_finalized(core) or _is_exhausted(machine) else None
+        maker = machine.blamed() if not is_finalized(core) or makes_exhausted(machine) else None
         made = machine.state.allocate(GeneratorObject(frame=frame, maker=maker))
         frame.generator = made.index
         return made
     raise machine.unsupported("python.construct", core.kind, f"{core.name} is an {core.kind}")
-
-
-def _is_exhausted(machine: Machine) -> bool:
-    """Whether the call being executed makes a generator that a loop of the same function goes through to its end."""
-    if machine.nested or machine.outermost is None or len(machine.state.frames) != machine.outermost[0]:
-        return False
-    instruction, protected = machine.outermost[1], any(isinstance(e, TryEntry) for e in machine.frame.blocks)
-    return isinstance(instruction, Call) and not protected and is_exhausted(machine.frame.core, instruction)
 
 
 # ---------------------------------------------------------------------- classes

@@ -1,6 +1,6 @@
 """Drawing from iterators.
 
-Owns `has_next`, `next_item`, `draw` and `draw_all`. Invariant: an iterator's position is an abstract value on the
+Owns `has_next`, `next_item`, `draw`, `draw_all` and `makes_exhausted`. Invariant: an iterator's position is an abstract value on the
 heap, so a loop kept in the graph carries it like any other variable.
 """
 
@@ -22,7 +22,7 @@ from janusjit.analysis.capture.protocols import (
     truth,
 )
 from janusjit.analysis.capture.signals import PythonRaise
-from janusjit.analysis.capture.state import GeneratorObject, IteratorObject, ListObject
+from janusjit.analysis.capture.state import GeneratorObject, IteratorObject, ListObject, TryEntry
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -33,6 +33,8 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
+from janusjit.analysis.core import Call
+from janusjit.analysis.finalization import is_exhausted
 from janusjit.ir.graph import Value
 
 DRAW_LIMIT = 20_000
@@ -245,3 +247,11 @@ def draw_all(machine: Machine, value: AbstractValue) -> list[AbstractValue]:
         if len(items) > DRAW_LIMIT:
             raise machine.unsupported("limit.unrolling", "iteration", f"more than {DRAW_LIMIT} items are drawn")
     return items
+
+
+def makes_exhausted(machine: Machine) -> bool:
+    """Whether the call being executed makes a generator that a loop of the same function goes through to its end."""
+    if machine.nested or machine.outermost is None or len(machine.state.frames) != machine.outermost[0]:
+        return False
+    instruction, protected = machine.outermost[1], any(isinstance(e, TryEntry) for e in machine.frame.blocks)
+    return isinstance(instruction, Call) and not protected and is_exhausted(machine.frame.core, instruction)
