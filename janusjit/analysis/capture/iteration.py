@@ -1,7 +1,7 @@
 """Drawing from iterators.
 
-Owns `has_next`, `next_item`, `draw`, `draw_all` and `makes_exhausted`. Invariant: an iterator's position is an abstract value on the
-heap, so a loop kept in the graph carries it like any other variable.
+Owns `has_next`, `next_item`, `draw`, `draw_all` and `makes_exhausted`. Invariant: an iterator's position is an abstract
+value on the heap, so a loop kept in the graph carries it like any other variable.
 """
 
 from __future__ import annotations
