@@ -113,9 +113,25 @@ def _sine_and_cosine(code: FloatCode, x: Real) -> tuple[Truth, Whole, tuple[Real
     return (quadrant & 1).equals(0), quadrant, _sine(code, r, tail), _cosine(code, r, tail)
 
 
+def _brief_sine_and_cosine(code: FloatCode, x: Real) -> tuple[Truth, Whole, tuple[Real, Real], tuple[Real, Real]]:
+    """Return what `_sine_and_cosine` does, in fewer instructions, the results good to 2 ULP only when added up."""
+    if code.is_f64:
+        return _sine_and_cosine(code, x)
+    first, second, third = _F32.half_pi
+    n, quadrant = code.nearest(x, 2 / math.pi)
+    rough = (-n).fused(first, x)  # exact, as in `_reduced`
+    high = n * second
+    r = rough - high  # exact where that cancels
+    tail = (-n).times_plus(third, (-n).fused(second, high))
+    z = r * r
+    sine = (r, (r * z).times_plus(code.polynomial(z, _F32.sine), tail))
+    cosine = (1.0 - 0.5 * z, (z * z) * code.polynomial(z, _F32.cosine))
+    return (quadrant & 1).equals(0), quadrant, sine, cosine
+
+
 def sin(code: FloatCode, x: Real) -> Real:
     """Return the sine."""
-    even, quadrant, sine, cosine = _sine_and_cosine(code, x)
+    even, quadrant, sine, cosine = _brief_sine_and_cosine(code, x)
     result = code.select(even, sine[0], cosine[0]) + code.select(even, sine[1], cosine[1])
     # the reduction loses the sign of a zero
     return code.select(x.equals(0.0), x, _with_bit_as_sign(code, result, quadrant, 1))
@@ -123,7 +139,7 @@ def sin(code: FloatCode, x: Real) -> Real:
 
 def cos(code: FloatCode, x: Real) -> Real:
     """Return the cosine."""
-    even, quadrant, sine, cosine = _sine_and_cosine(code, x)
+    even, quadrant, sine, cosine = _brief_sine_and_cosine(code, x)
     result = code.select(even, cosine[0], sine[0]) + code.select(even, cosine[1], sine[1])
     return _with_bit_as_sign(code, result, quadrant + 1, 1)
 
