@@ -21,11 +21,15 @@ Loss = Callable[..., Any]
 
 
 def descending(loss: Loss, state: int) -> Callable[..., Any]:
-    """For janusjit: NumPy, the parameters changed in place."""
-    positions = tuple(range(state))
+    """For janusjit."""
+    return _in_place(jj.value_and_grad(lambda *given: loss(np, *given), tuple(range(state))))
+
+
+def _in_place(both: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the step that changes parameters in place, by what finds the value and the gradients."""
 
     def step(*arguments: Any) -> Any:
-        value, gradients = jj.value_and_grad(lambda *given: loss(np, *given), positions)(*arguments)
+        value, gradients = both(*arguments)
         for parameter, gradient in zip(arguments, gradients, strict=False):
             parameter -= RATE * gradient
         return value
@@ -36,15 +40,7 @@ def descending(loss: Loss, state: int) -> Callable[..., Any]:
 def autograd_descending(loss: Loss, state: int) -> Callable[..., Any]:
     """For the package `autograd`."""
     autograd, anp = importlib.import_module("autograd"), importlib.import_module("autograd.numpy")
-    both = autograd.value_and_grad(lambda *given: loss(anp, *given), tuple(range(state)))
-
-    def step(*arguments: Any) -> Any:
-        value, gradients = both(*arguments)
-        for parameter, gradient in zip(arguments, gradients, strict=False):
-            parameter -= RATE * gradient
-        return value
-
-    return step
+    return _in_place(autograd.value_and_grad(lambda *given: loss(anp, *given), tuple(range(state))))
 
 
 def jax_descending(loss: Loss, state: int) -> Callable[..., Any]:

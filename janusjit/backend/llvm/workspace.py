@@ -217,7 +217,16 @@ def kept_memory() -> int:
 
 
 def release_memory() -> int:
-    """Give the work memory that is kept for later calls back to the system; return how many bytes it was.
+    """Give the work memory that is kept for later calls back to the system.
+
+    Returns
+    -------
+    int
+        How many bytes it was.
+
+    Notes
+    -----
+    Results are arrays of their own, and are not concerned. Later calls take memory anew.
 
     Examples
     --------
