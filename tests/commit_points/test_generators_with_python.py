@@ -163,3 +163,38 @@ def left_before_the_finally_of_another(x, w, log):
 def test_a_generator_is_finalized_where_python_does_it(function):
     step = compare(function)
     assert step.reason is not None and step.stats.graph_calls == 0  # Python's as a whole: nobody else holds it there
+
+
+exec(
+    "def bar(rows, log):\n    try:\n        yield from rows\n    finally:\n        log.append('closed')\n", space
+)  # no source: capture cannot follow it
+bar = space["bar"]
+
+
+def breaks_out_of_a_bar(x, w, log):
+    total = 0.0
+    for row in bar(x, log):
+        total = total + np.tanh(row @ w)
+        if len(log) % 2 == 0:
+            break
+    log.append("after")
+    return total
+
+
+def first(x, w, log):
+    for row in bar(x, log):
+        if row.sum() < 100.0:
+            return np.tanh(row @ w)
+    return 0.0
+
+
+def returns_out_of_a_bar(x, w, log):
+    total = first(x, w, log)
+    log.append("after")
+    return total
+
+
+@pytest.mark.parametrize("function", [breaks_out_of_a_bar, returns_out_of_a_bar])
+def test_a_generator_without_source_is_dropped_where_its_loop_is_left(function):
+    step = compare(function)
+    assert step.reason is None and step.stats.graph_calls == 6 and step.stats.host_calls > 0

@@ -5,18 +5,24 @@ Owns the capture rules of the Core nodes that neither compute nor call.
 
 from __future__ import annotations
 
+from types import GeneratorType
+
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.signals import Unwinding
-from janusjit.analysis.capture.state import Cell, Namespace
-from janusjit.analysis.capture.values import AbstractValue, FunctionValue, Known, Reference
+from janusjit.analysis.capture.state import Cell, GraphLoopEntry, LoopEntry, Namespace
+from janusjit.analysis.capture.suspension import suspend
+from janusjit.analysis.capture.values import AbstractValue, FunctionValue, HostValue, Known, Reference
 from janusjit.analysis.core import (
     Break,
     Continue,
     DeleteCell,
     DeleteGlobalName,
     DeleteLocal,
+    For,
+    Instruction,
     LoadCell,
     LoadGlobal,
+    Local,
     MakeFunction,
     Move,
     Return,
@@ -132,7 +138,7 @@ def execute_make_function(machine: Machine, instruction: MakeFunction) -> None:
 @executes(Break)
 def execute_break(machine: Machine, instruction: Break) -> None:
     """``break``."""
-    machine.unwind(Unwinding("break"))
+    _leave(machine, instruction, Unwinding("break"))
 
 
 @executes(Continue)
@@ -144,4 +150,24 @@ def execute_continue(machine: Machine, instruction: Continue) -> None:
 @executes(Return)
 def execute_return(machine: Machine, instruction: Return) -> None:
     """``return value``."""
-    machine.unwind(Unwinding("return", machine.get(instruction.value)))
+    _leave(machine, instruction, Unwinding("return", machine.get(instruction.value)))
+
+
+def _leave(machine: Machine, instruction: Break | Return, unwinding: Unwinding) -> None:
+    """Leave loops. Where one draws from a generator of Python's, that is dropped here, and may have code to run.
+
+    So the graph ends here: behind a commit point, nobody refers to what is in no frame state.
+    """
+    entries = [entry for entry in machine.frame.blocks if isinstance(entry, LoopEntry | GraphLoopEntry)]
+    left = entries[-1:] if unwinding.kind == "break" else entries
+    drops = machine.nested == 0 and any(_draws_from_python(machine, entry.instruction) for entry in left)
+    machine.unwind(unwinding)
+    if drops:
+        raise suspend(machine, "commit", instruction, "a generator of Python's is dropped", "python.iterator")
+
+
+def _draws_from_python(machine: Machine, loop: Instruction) -> bool:
+    if not isinstance(loop, For) or not isinstance(loop.iterator, Local):
+        return False
+    iterator = machine.frame.locals.get(loop.iterator.name)
+    return isinstance(iterator, HostValue) and isinstance(iterator.value, GeneratorType)
