@@ -235,7 +235,7 @@ class CommitPoint:
     guard : InGraphGuard, optional
         The guard that has failed.
     slot : int
-        For ``enter``.
+        For ``enter``; for ``draw``, where the iterator is in the frame state.
     callee : Continuation, optional
         For ``call``: all of the function that is called; its arguments are the operands.
 

@@ -1,6 +1,6 @@
 """Generators that have something left to do when they are dropped.
 
-Owns `is_finalized`, and `is_exhausted` for loops that cannot leave one early. Invariant: they err on the safe side: a
+Owns `is_finalized`, and `feeds_loop` for those that only a loop refers to. Invariant: they err on the safe side: a
 generator that is dropped early runs its ``finally`` blocks and leaves its ``with`` statements at that moment, which is
 later where others still refer to it.
 """
@@ -24,7 +24,6 @@ from janusjit.analysis.core import (
     Yield,
     YieldFrom,
 )
-from janusjit.analysis.jumps import jumps_in
 from janusjit.analysis.walk import reads_of, walk
 
 
@@ -47,11 +46,11 @@ def _is_itself(core: FunctionCore, delegation: YieldFrom, makers: dict[str, Inst
 
 
 @functools.lru_cache(maxsize=256)
-def is_exhausted(core: FunctionCore, call: Call) -> bool:
-    """Whether what a call returns is gone through by a loop that ends with it, unless there is an exception."""
+def feeds_loop(core: FunctionCore, call: Call) -> bool:
+    """Whether what a call returns is only gone through by a loop: it is dropped where that is left."""
     everything = list(walk(core.body))
     readers = [instruction for instruction in everything if call.target in reads_of(instruction)]
     if len(readers) != 1 or not isinstance(readers[0], GetIterator):
         return False
     loops = [i for i in everything if isinstance(i, For) and i.iterator == Local(readers[0].target)]
-    return len(loops) == 1 and not any(jump != "continue" for jump in jumps_in(loops[0].body))
+    return len(loops) == 1

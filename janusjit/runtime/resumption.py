@@ -13,10 +13,14 @@ import time
 import types
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from types import GeneratorType
 from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
+from janusjit.analysis.core import Call as CallInstruction
+from janusjit.analysis.finalization import feeds_loop
 from janusjit.analysis.generate import Generated
+from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, leave_loops
 from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
@@ -93,7 +97,11 @@ class Resumptions:
             if runner is None:
                 runner = point.runner = _RUNNERS[point.kind](self, point)
                 self._first_time(point)
-            result = runner(result)
+            try:
+                result = runner(result)  # a tuple drops its items from the last: loops that are left, innermost first
+            except BaseException:
+                leave_loops(result)
+                raise
         return result
 
     def _first_time(self, point: CommitPoint) -> None:
@@ -162,6 +170,7 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
     after = resumptions.continuation(point.after)
     first, several = 1 + len(point.operands), len(point.after.outcome) != 1
     protected = point.after.protected
+    feeds = isinstance(point.instruction, CallInstruction) and feeds_loop(point.core, point.instruction)
 
     def run(result: tuple[Any, ...]) -> Any:
         state = result[first:]
@@ -172,6 +181,8 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             if not protected:
                 raise
             return after.resume_raising(error, state)
+        if feeds:
+            outcome = iter_of_loop(outcome) if type(outcome) is GeneratorType else outcome
         return after.go_on((*outcome, *state) if several and outcome is not None else (outcome, *state))
 
     def run_without_outcome(result: tuple[Any, ...]) -> Any:
@@ -262,13 +273,15 @@ _EXHAUSTED = object()
 def _draw_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
     assert point.exhausted is not None
     drawn, exhausted = resumptions.continuation(point.after), resumptions.continuation(point.exhausted)
-    protected = point.after.protected
+    protected, slot = point.after.protected, point.slot + 1
 
     def run(result: tuple[Any, ...]) -> Any:
-        state = result[2:]
+        iterator, state = result[slot], result[1:]
+        if type(iterator) is GeneratorType:  # only the loop is to refer to it: what does now is gone after this
+            return (*result[:slot], LoopIterator(generator=iterator), *result[slot + 1 :])
         resumptions.host_calls += 1
         try:
-            item = next(result[1], _EXHAUSTED)
+            item = next(iterator.generator if type(iterator) is LoopIterator else iterator, _EXHAUSTED)
         except BaseException as error:
             if not protected:
                 raise

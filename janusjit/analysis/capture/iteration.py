@@ -1,6 +1,6 @@
 """Drawing from iterators.
 
-Owns `has_next`, `next_item`, `draw`, `draw_all` and `makes_exhausted`. Invariant: an iterator's position is an abstract
+Owns `has_next`, `next_item`, `draw`, `draw_all` and `feeds_a_loop`. Invariant: an iterator's position is an abstract
 value on the heap, so a loop kept in the graph carries it like any other variable.
 """
 
@@ -27,6 +27,7 @@ from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
     ArrayValue,
+    HostValue,
     Known,
     RangeValue,
     Reference,
@@ -34,7 +35,7 @@ from janusjit.analysis.capture.values import (
     TupleValue,
 )
 from janusjit.analysis.core import Call
-from janusjit.analysis.finalization import is_exhausted
+from janusjit.analysis.finalization import feeds_loop
 from janusjit.ir.graph import Value
 
 DRAW_LIMIT = 20_000
@@ -249,9 +250,11 @@ def draw_all(machine: Machine, value: AbstractValue) -> list[AbstractValue]:
     return items
 
 
-def makes_exhausted(machine: Machine) -> bool:
-    """Whether the call being executed makes a generator that a loop of the same function goes through to its end."""
+def feeds_a_loop(machine: Machine) -> bool:
+    """Whether only a loop has what the call being executed makes, and no exception is handled by what is followed."""
     if machine.nested or machine.outermost is None or len(machine.state.frames) != machine.outermost[0]:
         return False
-    instruction, protected = machine.outermost[1], any(isinstance(e, TryEntry) for e in machine.frame.blocks)
-    return isinstance(instruction, Call) and not protected and is_exhausted(machine.frame.core, instruction)
+    entries = [entry for frame in machine.state.frames for entry in frame.blocks if isinstance(entry, TryEntry)]
+    protected = any(not isinstance(entry.manager, HostValue) for entry in entries)
+    instruction = machine.outermost[1]
+    return isinstance(instruction, Call) and not protected and feeds_loop(machine.frame.core, instruction)

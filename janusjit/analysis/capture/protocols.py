@@ -50,6 +50,7 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
+from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
@@ -420,6 +421,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
     if isinstance(value, Known) and isinstance(value.value, str | bytes | frozenset | dict | list | tuple):
         items = tuple(Known(item) for item in value.value)
         return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(items),)))
+    if isinstance(value, HostValue) and type(value.value) is LoopIterator:
+        return value
     if isinstance(value, HostValue):
         raise machine.unsupported(
             "python.iterator", "for", f"{value.place} is an iterator or container capture cannot enter"

@@ -29,6 +29,7 @@ from janusjit.analysis.core import (
     StoreCell,
     StoreGlobal,
 )
+from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.ir.places import MISSING
 
 
@@ -170,4 +171,4 @@ def _draws_from_python(machine: Machine, loop: Instruction) -> bool:
     if not isinstance(loop, For) or not isinstance(loop.iterator, Local):
         return False
     iterator = machine.frame.locals.get(loop.iterator.name)
-    return isinstance(iterator, HostValue) and isinstance(iterator.value, GeneratorType)
+    return isinstance(iterator, HostValue) and isinstance(iterator.value, GeneratorType | LoopIterator)

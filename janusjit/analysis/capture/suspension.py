@@ -91,7 +91,6 @@ def suspend(
             used, bound = _of_whole(machine, instruction)
         operands = tuple(name for name in used if name in machine.frame.locals)
     elif kind == "draw":
-        operands = (instruction.iterator.name,)  # type: ignore[attr-defined]
         bound = (instruction.target,)  # type: ignore[attr-defined]
     shape.read(bound if kind == "host" else (), at=kind == "python")
     span = instruction.span
@@ -99,7 +98,9 @@ def suspend(
     if kind == "draw":
         exhausted = shape.continuation((), (BlockStep(instruction.orelse, 0),), span, leave_loop=True)  # type: ignore[attr-defined]
     continuation = shape.continuation(bound, after, span)
-    point = CommitPoint(kind, instruction, operands, continuation, exhausted, machine.frame.core, reason, code, guard)
+    slot = shape.slot_of(instruction.iterator.name) if kind == "draw" else 0  # type: ignore[attr-defined]
+    core = machine.frame.core
+    point = CommitPoint(kind, instruction, operands, continuation, exhausted, core, reason, code, guard, slot=slot)
     return shape.finish(point, [machine.frame.locals[name] for name in operands])
 
 
@@ -273,6 +274,10 @@ class FrameStates:
         self.values += parts
         self.names += [name] * len(parts)
         return recipe
+
+    def slot_of(self, name: str) -> int:
+        """Return where among the values a variable of the top frame is that is one value."""
+        return max(at for at, found in enumerate(self.names) if found == name)
 
     def _steps(self, frame: Frame, at: bool) -> tuple[tuple[Step, ...], list[AbstractValue]]:
         steps: list[Step] = []

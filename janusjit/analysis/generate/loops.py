@@ -134,7 +134,7 @@ def _kept_iterator(emitter: Emitter, instruction: core.For, iterable: ast.expr) 
     site, name = instruction.site, instruction.iterator.name
     source = f".source_{site}"
     emitter.statement(ast.Assign([emitter.target(source)], iterable))
-    emitter.assign(name, emitter.runtime("iter", emitter.name(source)))
+    emitter.assign(name, emitter.runtime("iter_of_loop", emitter.name(source)))
     private = emitter.runtime("is_private", emitter.name(source), emitter.name(name))
     emitter.statement(ast.Assign([emitter.target(f".private_{site}")], private))
     emitter.statement(ast.Assign([emitter.target(source)], emitter.constant(None)))

@@ -17,6 +17,7 @@ from typing import Any
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.frame_values import Unbound, is_private
 from janusjit.analysis.intrinsics import INTRINSICS
+from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop
 from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
 
@@ -50,6 +51,7 @@ class Runtime:
     """
 
     iter = staticmethod(builtins.iter)
+    iter_of_loop = staticmethod(iter_of_loop)
     slice = staticmethod(builtins.slice)
     set: Any = staticmethod(builtins.set)
     insert = staticmethod(dict.__setitem__)
@@ -57,7 +59,8 @@ class Runtime:
     @staticmethod
     def resumed(iterator: Any) -> Any:
         """Return an iterator with one turn more in front, for the turn of a loop that has begun."""
-        return itertools.chain((None,), iterator)
+        turn = (None,)
+        return iterator.after(turn) if type(iterator) is LoopIterator else itertools.chain(turn, iterator)
 
     @staticmethod
     def local(name: str) -> Any:

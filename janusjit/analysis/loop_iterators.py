@@ -1,0 +1,54 @@
+"""What a loop holds of a generator of Python's.
+
+Owns `LoopIterator`, which stands in a frame state for the one reference that a ``for`` statement has to its iterator.
+Invariant: compiled code and the runtime may refer to it as they like; the generator goes when the loop is left, as it
+does when Python drops the iterator of a ``for`` statement.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from types import GeneratorType, SimpleNamespace
+from typing import Any
+
+
+class LoopIterator(SimpleNamespace):
+    """A loop's reference to a generator; to an empty iterator once the loop has been left."""
+
+    generator: Iterator[Any]
+
+    def __iter__(self) -> Turns:
+        return self.after(())
+
+    def after(self, turns: Iterable[Any]) -> Turns:
+        """Return an iterator for the rest of the loop, with some turns in front; the loop is left when it goes."""
+        rest = Turns(turns, self.generator)
+        rest.loop = self
+        return rest
+
+    def leave(self) -> None:
+        """Drop the generator."""
+        self.generator = iter(())
+
+
+class Turns(itertools.chain[Any]):
+    """What a ``for`` statement in generated code draws from: C code, so that tracebacks do not show it."""
+
+    loop: LoopIterator
+
+    def __del__(self) -> None:
+        self.loop.leave()
+
+
+def iter_of_loop(source: Any) -> Any:
+    """Return the iterator of a loop in generated code, which keeps it in a variable as well."""
+    iterator = source if type(source) is LoopIterator else iter(source)
+    return LoopIterator(generator=iterator) if type(iterator) is GeneratorType else iterator
+
+
+def leave_loops(values: Iterable[Any]) -> None:
+    """Leave the loops whose iterators are in a frame state: an exception goes through all of them, innermost first."""
+    for value in reversed(tuple(values)):
+        if type(value) is LoopIterator:
+            value.leave()
