@@ -1,8 +1,8 @@
 """Jumps out of a statement that Python runs as a whole.
 
 Owns what is known of them before they happen, and the variables that say afterwards which one was taken. Invariant: a
-jump that the variables could not tell of (out of a ``finally``, a ``return`` out of an inner loop) makes `jumps_of`
-say so.
+jump that the variables could not tell of makes `jumps_of` say so. That is a ``return`` inside a ``try`` in a
+``finally``: where an exception that is handled there takes its place, what was returned before is returned after all.
 """
 
 from __future__ import annotations
@@ -12,41 +12,34 @@ from collections.abc import Iterator
 from janusjit.analysis.core import Block, Break, Continue, For, If, Instruction, Local, Return, Try, While
 from janusjit.analysis.walk import blocks_of, walk
 
-#: kind of jump → the variable that says whether it was taken, by the statement's site
-TAKEN: dict[str, str] = {"break": ".breaks_{}", "continue": ".continues_{}", "return": ".returns_{}"}
+#: kind of jump → the variable that says whether it was taken, by the statement's site; the first that was counts
+TAKEN: dict[str, str] = {"return": ".returns_{}", "break": ".breaks_{}", "continue": ".continues_{}"}
 #: the variable that holds what is returned
 RETURNED = ".returned_{}"
 
 
 def jumps_of(statement: Try) -> frozenset[str] | None:
     """Return what leaves a statement: ``break``, ``continue``, ``return``; None if that cannot be told."""
-    blocks = [statement.body, statement.orelse, *(handler.body for handler in statement.handlers)]
-    found = frozenset(kind for block in blocks for kind in _jumps(block, False))
-    if "lost" in found or any(True for _ in _jumps(statement.final, False)):
+    within = [instruction for instruction in walk(Block([statement])) if isinstance(instruction, Try)]
+    protected = [inner for outer in within for inner in walk(outer.final) if isinstance(inner, Try)]
+    if any(contains(instruction, (Return,)) for instruction in protected):
         return None
-    return found
+    return frozenset(_jumps(Block([statement]), False))
 
 
 def _jumps(block: Block, looping: bool) -> Iterator[str]:
     for instruction in block.instructions:
         if isinstance(instruction, Return):
-            yield "lost" if looping else "return"
+            yield "return"
         elif isinstance(instruction, Break | Continue):
             if not looping:
                 yield "break" if isinstance(instruction, Break) else "continue"
         elif isinstance(instruction, For | While):
             yield from _jumps(instruction.body, True)
             yield from _jumps(instruction.orelse, looping)
-        elif isinstance(instruction, Try) and any(_jumps(instruction.final, looping)):
-            yield "lost"
         else:
             for inner in blocks_of(instruction):
                 yield from _jumps(inner, looping)
-
-
-def jumps_in(body: Block) -> frozenset[str]:
-    """Return what leaves a loop's body: see `jumps_of`; ``lost`` is a return out of a loop inside."""
-    return frozenset(_jumps(body, False))
 
 
 def variables_of(statement: Try) -> tuple[str, ...]:

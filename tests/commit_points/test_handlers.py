@@ -1,5 +1,9 @@
 """Python needed inside ``except`` and ``finally``: the statement is Python's, what follows it is compiled."""
 
+# ruff: noqa: B012 - jumps out of a finally are what is tested
+
+import traceback
+
 import numpy as np
 import pytest
 
@@ -157,6 +161,98 @@ def inner_loop_jumps(x, table, log):
     return total
 
 
+def out_of_the_finally(x, table, log):
+    total = 0.0
+    for number, key in enumerate(("a", "b", "a", "c", "a")):
+        try:
+            total += (x * table[key]).sum()
+            note(log, key)
+        finally:
+            if number == 1:
+                continue
+            if number == 3:
+                break
+        total += 1.0
+    else:
+        total = -total
+    return total
+
+
+def returns_out_of_the_finally(x, table, log):
+    for number in range(3):
+        try:
+            note(log, table["b" if number else "a"])
+            x = x + 1.0
+        finally:
+            note(log, "finally")
+            if number == 2:
+                return (x * number).sum()
+            if number == 1:
+                continue
+    return x.sum()
+
+
+def found_in(x, table, log):
+    for number in range(3):
+        try:
+            for key in ("c", "b", "a"):
+                for scale in (1.0, 2.0):
+                    if key in table and x[0] > number + scale:
+                        return (x * table[key]).sum()
+                note(log, table.get(key, key))
+            x = x + 0.5
+        except ValueError:
+            note(log, "never")
+        finally:
+            note(log, "finally")
+    return x.max()
+
+
+def returns_out_of_inner_loops(x, table, log):
+    found = found_in(x, table, log)
+    log.append("found")
+    return found + (x * 2.0).sum()
+
+
+def overridden(x, table, log):
+    """What is returned, and then not."""
+    total = 0.0
+    for key in ("a", "b", "a", "c"):
+        try:
+            for number in range(3):
+                try:
+                    if number == 1:
+                        return table[key] * 100.0
+                    note(log, number)
+                finally:
+                    total += (x * number).sum()
+                    if key == "a":
+                        break
+            note(log, "behind")
+        except KeyError as error:
+            note(log, error.args)
+            return total
+        finally:
+            note(log, "finally")
+            if key == "b":
+                continue
+        total += 0.25
+    return total
+
+
+def bound_after_the_return(x, table, log):
+    y = x
+    for number in range(2):
+        try:
+            return (y * 3.0).sum()
+        finally:
+            y = y + 1.0
+            note(log, "finally")
+            if number == 0:
+                continue
+    return y
+
+
 PROGRAMS = [
     exception_is_read,
     in_a_loop,
@@ -169,6 +265,11 @@ PROGRAMS = [
     deletes,
     returns_in_a_loop,
     inner_loop_jumps,
+    out_of_the_finally,
+    returns_out_of_the_finally,
+    returns_out_of_inner_loops,
+    overridden,
+    bound_after_the_return,
 ]
 
 
@@ -190,3 +291,60 @@ def test_only_the_statement_is_left_to_python(function):
     for number in range(10):
         step(np.arange(3.0) + number, {"a": 2.0}, [])
     assert "python" not in {point.kind for point in step._lifecycle.prepared.sites.points.values()}
+
+
+def raises_in_the_statement(x, table, log):
+    total = 0.0
+    for key in ("a", "b"):
+        try:
+            for number in range(3):
+                if number == 2 and key == "c":
+                    return total
+                total += (x * table[key]).sum()
+        finally:
+            note(log, "finally")
+    return total
+
+
+def returns_inside_a_try_in_the_finally(x, table, log):
+    """Given up, so that what was returned before is returned after all: more than can be told."""
+    total = 0.0
+    for key in ("a", "b"):
+        try:
+            return (x * 2.0).sum()
+        finally:
+            try:
+                try:
+                    return total
+                finally:
+                    note(log, table["b"])
+            except KeyError:
+                note(log, key)
+    return total
+
+
+def test_an_exception_leaves_the_statement_as_it_is():
+    step = jj.jit(raises_in_the_statement, background=False)
+    logs, lines = ([], []), ([], [])
+    for number in range(8):
+        x = np.arange(3.0) + number
+        table = {"a": 2.0, "b": 3.0} if number % 2 == 0 else {"a": 2.0}
+        for side, called in enumerate((step, raises_in_the_statement)):
+            try:
+                logs[side].append(called(x, table, logs[side]))
+            except KeyError as error:
+                logs[side].append(repr(error))
+                frames = traceback.extract_tb(error.__traceback__)
+                lines[side].append([frame.lineno for frame in frames if frame.name == "raises_in_the_statement"])
+    assert logs[0] == logs[1] and lines[0] == lines[1] and lines[0]
+    assert step.reason is None and step.stats.graph_calls == 6
+
+
+def test_what_cannot_be_told_takes_the_rest_of_the_call_along():
+    step, plain, jitted = jj.jit(returns_inside_a_try_in_the_finally, background=False), [], []
+    for number in range(6):
+        x = np.arange(3.0) + number
+        assert step(x, {"a": 2.0}, jitted) == returns_inside_a_try_in_the_finally(x, {"a": 2.0}, plain)
+        assert plain == jitted
+    assert step.stats.graph_calls == 4
+    assert "python" in {point.kind for point in step._lifecycle.prepared.sites.points.values()}

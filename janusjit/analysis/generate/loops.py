@@ -13,7 +13,7 @@ from janusjit.analysis import core
 from janusjit.analysis.core import Block, Local
 from janusjit.analysis.generate.emitter import Emitter, Turning, emits
 from janusjit.analysis.generate.statements import apart, truth, unpack_target
-from janusjit.analysis.jumps import RETURNED, TAKEN
+from janusjit.analysis.jumps import RETURNED
 
 
 @emits(core.For)
@@ -196,8 +196,7 @@ def emit_return(emitter: Emitter, instruction: core.Return) -> None:
     if emitter.returning is not None:
         site = emitter.returning
         emitter.statement(ast.Assign([emitter.target(RETURNED.format(site))], value))  # may raise
-        emitter.statement(ast.Assign([emitter.target(TAKEN["return"].format(site))], emitter.constant(True)))
-        emitter.statement(ast.Break())
+        emitter.statement(ast.Return(None))
         return
     if emitter.probes:
         for turning in emitter.loops:

@@ -226,26 +226,46 @@ def _suite(emitter: Emitter, emit: Callable[[], None]) -> list[ast.stmt]:
 def host_body(emitter: Emitter, instruction: Instruction, results: Sequence[str]) -> list[ast.stmt]:
     """Return the statements that run one instruction and return the locals it binds: one as it is, more as a tuple."""
     emitter.uses.update(results)  # they are read by the return
-    if isinstance(instruction, core.Try) and jumps_of(instruction):
+    jumps = jumps_of(instruction) if isinstance(instruction, core.Try) else None
+    if isinstance(instruction, core.Try) and jumps:
         found = _suite(emitter, lambda: _with_jumps(emitter, instruction))
     else:
         found = _suite(emitter, lambda: emitter.instruction(instruction))
     emitter.span = instruction.span
+    handed: ast.stmt = emitter.at(ast.Return(_results(emitter, instruction, results)))
+    return _even_if_it_returns(emitter, found, handed) if jumps and "return" in jumps else [*found, handed]
+
+
+def _results(emitter: Emitter, instruction: Instruction, results: Sequence[str]) -> ast.expr | None:
     if not results:
-        return [*found, emitter.at(ast.Return(None))]
+        return None
     if isinstance(instruction, core.Try):  # not all of its ways bind what one of them does
         items = [emitter.runtime("local", emitter.constant(name)) for name in results]
     else:
         items = [emitter.name(name) for name in results]
-    if len(results) == 1:
-        return [*found, emitter.at(ast.Return(items[0]))]
-    return [*found, emitter.at(ast.Return(emitter.at(ast.Tuple(items, ast.Load()))))]
+    together: ast.expr = items[0] if len(results) == 1 else emitter.at(ast.Tuple(items, ast.Load()))
+    return together
+
+
+def _even_if_it_returns(emitter: Emitter, found: list[ast.stmt], handed: ast.stmt) -> list[ast.stmt]:
+    """Return statements that hand back the results where a statement ends or returns, but not where it raises."""
+    name = ".raises"
+
+    def assign(value: bool) -> ast.stmt:
+        node: ast.stmt = emitter.at(ast.Assign([emitter.target(name)], emitter.constant(value)))
+        return node
+
+    raised = emitter.at(ast.ExceptHandler(None, None, [assign(True), emitter.at(ast.Raise(None, None))]))
+    inner = emitter.at(ast.Try(found, [raised], [], []))
+    asked = emitter.at(ast.If(emitter.name(name), [emitter.at(ast.Pass())], [handed]))
+    return [assign(False), emitter.at(ast.Try([inner], [], [], [asked]))]
 
 
 def _with_jumps(emitter: Emitter, statement: core.Try) -> None:
     """Emit a statement inside a loop of one turn, and leave behind which jump out of it was taken.
 
     Only ``break`` skips the loop's ``else``; where the statement was not left behind its end, it was by ``continue``.
+    What returns does not come behind the loop.
     """
     site = statement.site
     names = {kind: name.format(site) for kind, name in TAKEN.items()}
@@ -255,7 +275,7 @@ def _with_jumps(emitter: Emitter, statement: core.Try) -> None:
         return node
 
     for kind in TAKEN:
-        emitter.statement(assign(kind, False))
+        emitter.statement(assign(kind, kind == "return"))
     emitter.statement(ast.Assign([emitter.target(RETURNED.format(site))], emitter.constant(None)))
     emitter.returning = site
     body = _suite(emitter, lambda: emitter.instruction(statement))
@@ -266,7 +286,7 @@ def _with_jumps(emitter: Emitter, statement: core.Try) -> None:
     turns = emitter.at(ast.Tuple([emitter.constant(None)], ast.Load()))
     turn = [assign("break", True), *body, assign("break", False)]
     emitter.statement(ast.For(emitter.target(f".once_{site}"), turns, turn, orelse))
-    emitter.statement(ast.If(emitter.name(names["return"]), [assign("break", False)], []))
+    emitter.statement(assign("return", False))
 
 
 def host_core(function: FunctionCore, instruction: Instruction) -> FunctionCore:
