@@ -17,7 +17,7 @@ from janusjit.backend.llvm import vector_math_power as power
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
 from janusjit.backend.llvm.values import F32, F64, declare, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
-from janusjit.backend.llvm.vector_math_library import SharedMath
+from janusjit.backend.llvm.vector_math_library import Precautions, SharedMath
 
 #: branch-free formulas, which are inlined wherever they are used
 FORMULAS: dict[str, Callable[..., Real]] = {
@@ -42,12 +42,14 @@ SHARED: dict[str, tuple[Callable[..., Real], Callable[..., Truth] | None]] = {
     "cos": (trigonometry.cos, trigonometry.is_reducible),
     "tan": (trigonometry.tan, trigonometry.is_reducible),
     "arctan2": (trigonometry.arctan2, trigonometry.is_plain_point),
-    "pow": (power.pow_f64, power.is_plain_power),
+    "pow": (power.power, power.is_plain_power),
 }
-#: where f32 has a formula of its own
-SHARED_F32 = {"pow": (power.pow_f32, power.is_plain_power)}
+#: what is done where operands are not the usual ones
+PRECAUTIONS = {
+    "pow": Precautions(power.is_common_power, power.prepared, power.finished),
+}
 #: functions whose formulas for f32 compute in float64
-WIDENED = frozenset({"cbrt", "arctan2", "pow"})
+WIDENED = frozenset({"cbrt", "arctan2"})
 
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
 C_NAMES = {
@@ -64,9 +66,11 @@ def emit_function(builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[
     if name in FORMULAS:
         return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
     if name in SHARED:
-        formula, is_regular = SHARED_F32.get(name, SHARED[name]) if dtype == "f32" else SHARED[name]
+        formula, is_regular = SHARED[name]
         widened = dtype == "f32" and name in WIDENED
-        shared = SharedMath(name, dtype, len(operands), formula, is_regular, c_symbol(name, dtype), widened)
+        shared = SharedMath(
+            name, dtype, len(operands), formula, is_regular, c_symbol(name, dtype), widened, PRECAUTIONS.get(name)
+        )
         return shared.emit_call(builder, operands)
     return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
 

@@ -142,6 +142,49 @@ class FloatCode:
         function = declare(self.builder.module, name, self.real_type, [self.real_type, narrow_type])
         return Real(self, self.builder.call(function, [x.value, narrow]))
 
+    def scaled_by_floor(self, x: Real, exponent: Real) -> Real:
+        """Return ``x`` times two to the integer not above ``exponent``, rounded once."""
+        if self.has_scale_instruction and self.lanes * self.precision.width == 512:
+            return self._scaled_in_one_instruction(x, exponent)
+        whole = self.intrinsic("llvm.floor", exponent)
+        return self.scaled(x, whole, self.nearest(whole)[1])
+
+    def _scaled_in_one_instruction(self, x: Real, exponent: Real) -> Real:
+        mask_type = ir.IntType(self.lanes)
+        current_rounding = ir.Constant(I32, 4)
+        name = f"llvm.x86.avx512.mask.scalef.{'pd' if self.is_f64 else 'ps'}.512"
+        function = declare(self.builder.module, name, self.real_type, [self.real_type] * 3 + [mask_type, I32])
+        operands = [x.value, exponent.value, x.value, ir.Constant(mask_type, -1), current_rounding]
+        return Real(self, self.builder.call(function, operands))
+
+    def looked_up(self, table: Sequence[float], index: Whole) -> Real:
+        """Return the elements of ``table`` at the low bits of ``index``; its length is a power of two."""
+        if engine.vector_bytes() == 64 and self.lanes * 2 == len(table) and self.lanes * self.precision.width == 512:
+            return self._permuted(table, index)
+        type_ = ir.ArrayType(self.real_type if self.lanes == 1 else self.real_type.element, len(table))
+        module = self.builder.module
+        data = ir.GlobalVariable(module, type_, module.get_unique_name("table"))
+        data.linkage, data.global_constant, data.initializer = "private", True, ir.Constant(type_, list(table))
+        low_bits = index & (len(table) - 1)
+        if self.lanes == 1:
+            place = self.builder.gep(data, [low_bits.value], source_etype=self.real_type)
+            return Real(self, self.builder.load(place, typ=self.real_type))
+        result = ir.Constant(self.real_type, ir.Undefined)
+        for lane in range(self.lanes):
+            position = self.builder.extract_element(low_bits.value, ir.Constant(I32, lane))
+            place = self.builder.gep(data, [position], source_etype=type_.element)
+            element = self.builder.load(place, typ=type_.element)
+            result = self.builder.insert_element(result, element, ir.Constant(I32, lane))
+        return Real(self, result)
+
+    def _permuted(self, table: Sequence[float], index: Whole) -> Real:
+        """Return elements of a table that two vector registers hold."""
+        halves = [ir.Constant(self.real_type, list(half)) for half in (table[: self.lanes], table[self.lanes :])]
+        name = f"llvm.x86.avx512.vpermi2var.{'pd' if self.is_f64 else 'ps'}.512"
+        signature = [self.real_type, self.whole_type, self.real_type]
+        function = declare(self.builder.module, name, self.real_type, signature)
+        return Real(self, self.builder.call(function, [halves[0], index.value, halves[1]]))
+
     def polynomial(self, x: Real, coefficients: Sequence[float]) -> Real:
         """Return the polynomial, lowest coefficient first, by Estrin's scheme: a tree, where Horner's is a chain."""
         terms = [self.real(c) for c in coefficients]
@@ -268,6 +311,14 @@ class Whole:
 
     def __rshift__(self, other: int) -> Whole:
         return self._with("lshr", other)
+
+    def shifted_right_signed(self, count: int) -> Whole:
+        """Return this shifted right, with copies of the sign from the left."""
+        return self._with("ashr", count)
+
+    def to_real(self) -> Real:
+        """Return the float nearest to this number."""
+        return Real(self.code, self.code.builder.sitofp(self.value, self.code.real_type))
 
     def _compare(self, operator: str, other: int) -> Truth:
         right = self.code.whole(other)

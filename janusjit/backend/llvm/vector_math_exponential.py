@@ -93,17 +93,6 @@ def exp(code: FloatCode, x: Real) -> Real:
     return code.scaled(power, n, n_bits)
 
 
-def exp_of_sum(code: FloatCode, high: Real, low: Real) -> Real:
-    """Return the exponential of a sum, the second part of which is no more than the rounding error of the first."""
-    known = _constants(code)
-    clamped = code.maximum(known.underflow, code.minimum(known.overflow, high))
-    parts = _reduced(code, clamped)
-    # exp(r + low) = exp r + low * exp r, nearly enough
-    power = parts.r + parts.tail
-    tail = code.select(clamped.equals(high), low, 0.0).times_plus(1.0 + power, parts.tail)
-    return code.scaled((parts.r + tail) + 1.0, parts.n, parts.n_bits)
-
-
 def exp2(code: FloatCode, x: Real) -> Real:
     """Return two to the power ``x``."""
     bias, mantissa = code.precision.bias, code.precision.mantissa

@@ -20,6 +20,25 @@ from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, Float
 
 Formula = Callable[..., Real]
 
+
+@dataclass(frozen=True, slots=True)
+class Precautions:
+    """What a formula needs for operands that are not the usual ones, and which takes a branch that is rarely taken.
+
+    Attributes
+    ----------
+    is_common : callable
+        ``is_common(code, *operands)``: where the formula holds for the operands as they are.
+    prepared : callable
+        ``prepared(code, *operands)`` gives operands for which it holds; where ``is_common``, the same ones.
+    finished : callable
+        ``finished(code, result, *operands)`` then gives the result; where ``is_common``, ``result`` itself.
+    """
+
+    is_common: Callable[..., Truth]
+    prepared: Callable[..., tuple[Real, ...]]
+    finished: Callable[..., Real]
+
 _KEPT_SYMBOLS = "llvm.compiler.used"
 
 
@@ -41,6 +60,8 @@ class SharedMath:
         That function.
     widened : bool
         Whether the formula is for ``f64``, and operands are converted to it and the result back.
+    precautions : Precautions or None
+        What is done where not all operands are the usual ones.
     """
 
     name: str
@@ -50,6 +71,7 @@ class SharedMath:
     is_regular: Callable[..., Truth] | None
     c_name: str
     widened: bool = False
+    precautions: Precautions | None = None
 
     @property
     def symbol(self) -> str:
@@ -97,16 +119,48 @@ class SharedMath:
             Real(code, builder.fpext(argument, code.real_type) if self.widened else argument)
             for argument in function.args
         ]
+        if self.precautions is not None:
+            self._emit_with_precautions(code, operands, self.precautions)
+            return
         regular = None if self.is_regular is None else self.is_regular(code, *operands)
         if regular is not None:
-            # what the formula does with other operands is not used, but may raise floating-point flags
-            operands = [code.select(regular, x, 1.0) for x in operands]
+            operands = _sanitized(code, operands, regular)
         result = self.formula(code, *operands).value
         result = builder.fptrunc(result, own_type) if self.widened else result
         if regular is not None:
-            with builder.if_then(builder.not_(_all(builder, regular)), likely=False):
-                builder.ret(self._with_library(builder, function.args, result, regular))
+            self._return_library_where_needed(builder, function.args, result, regular)
         builder.ret(result)
+
+    def _emit_with_precautions(self, code: FloatCode, operands: list[Real], precautions: Precautions) -> None:
+        """Emit the formula once, between two branches to what it needs for operands that are not the usual ones."""
+        builder, function = code.builder, code.builder.function
+        assert self.is_regular is not None and not self.widened
+        common = _all(builder, precautions.is_common(code, *operands))
+        before = builder.block
+        rare, main, last, usual = (function.append_basic_block(name) for name in ("rare", "main", "last", "usual"))
+        weights = (99, 1)
+        builder.cbranch(common, main, rare).set_weights(weights)
+        builder.position_at_end(rare)
+        regular = self.is_regular(code, *operands)
+        ready = precautions.prepared(code, *_sanitized(code, operands, regular))
+        builder.branch(main)
+        builder.position_at_end(main)
+        merged = [_merged(code, (x, before), (other, rare)) for x, other in zip(operands, ready, strict=True)]
+        result = self.formula(code, *merged)
+        builder.cbranch(common, usual, last).set_weights(weights)
+        builder.position_at_end(usual)
+        builder.ret(result.value)
+        builder.position_at_end(last)
+        finished = precautions.finished(code, result, *operands).value
+        regular = self.is_regular(code, *operands)
+        self._return_library_where_needed(builder, function.args, finished, regular)
+        builder.ret(finished)
+
+    def _return_library_where_needed(
+        self, builder: ir.IRBuilder, operands: Sequence[ir.Value], result: ir.Value, regular: Truth
+    ) -> None:
+        with builder.if_then(builder.not_(_all(builder, regular)), likely=False):
+            builder.ret(self._with_library(builder, operands, result, regular))
 
     def _with_library(
         self, builder: ir.IRBuilder, operands: Sequence[ir.Value], result: ir.Value, regular: Truth
@@ -125,6 +179,19 @@ class SharedMath:
                 value = builder.call(function, [builder.extract_element(x, position) for x in operands])
                 builder.store(builder.insert_element(builder.load(slot), value, position), slot)
         return builder.load(slot)
+
+
+def _sanitized(code: FloatCode, operands: list[Real], regular: Truth) -> list[Real]:
+    """Return 1 for operands for which the formula does not hold: what it does with them may raise flags."""
+    return [code.select(regular, x, 1.0) for x in operands]
+
+
+def _merged(code: FloatCode, *alternatives: tuple[Real, ir.Block]) -> Real:
+    """Return the number that is given with the block one comes from."""
+    value = code.builder.phi(code.real_type)
+    for number, block in alternatives:
+        value.add_incoming(number.value, block)
+    return Real(code, value)
 
 
 def _all(builder: ir.IRBuilder, truth: Truth) -> ir.Value:

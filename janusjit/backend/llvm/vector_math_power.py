@@ -1,17 +1,24 @@
 """Powers and roots: ``pow``, ``cbrt``.
 
-Owns their formulas, branch-free, in float64 only: float32 operands are widened, and results rounded. Invariant: error
-below 2 ULP; `pow` holds where `is_plain_power`.
+Owns their formulas, branch-free; that of ``cbrt`` is for float64 only: float32 operands are widened, and results
+rounded. Invariant: error below 2 ULP; `power` holds where `is_plain_power`.
+
+A power is ``exp(y * log x)``, with the logarithm in two parts. Both functions start from a table that a register or two
+hold: of reciprocals and logarithms of 16 (float32: 32) parts of an octave, and of as many roots of two. What is left to
+polynomials (minimax, found by Remez' exchange in 60-digit arithmetic) is so near 1 that they are short, and that only
+their first terms need the second part.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
+
+import numpy as np
 
 from janusjit.backend.llvm.vector_math_code import FloatCode, Real, Truth
-from janusjit.backend.llvm.vector_math_exponential import exp, exp_of_sum
-from janusjit.backend.llvm.vector_math_logarithm import exponent_and_mantissa, log
 
 #: cbrt t of the ratio: a polynomial p with ``cbrt(1/r) == p(r)`` to 23 bits, for the error r of the first estimate
 _ROOT_CORRECTION = (
@@ -43,82 +50,202 @@ def cbrt(code: FloatCode, x: Real) -> Real:
     return code.select(regular, root.with_sign_of(x), x + x)
 
 
-#: the coefficients of ``2 artanh s = 2 s + s**3 * (2/3 + z*q(z))`` with ``z = s*s``, and 2/3 and log 2 in two parts
-_TAIL = (
-    *(0.39999999999999974, 0.2857142857144534, 0.22222222217481563, 0.18181818877057324, 0.15384556410590836),
-    *(0.13336335147583064, 0.11674458311629053, 0.1199201565721073),
-)
-_TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
-_LOG_2 = (0.6931471803691238, 1.9082149292705877e-10)
-
-
 @dataclass(frozen=True, slots=True)
-class _Double:
-    """A number in two parts, the second no larger than the rounding error of the first."""
+class _Constants:
+    """What powers need in one precision.
 
-    high: Real
-    low: Real
+    ``reciprocals`` has for each part of the octave that begins at ``start`` (a fraction of the octave from 1/2) a
+    number c, so short that for the mantissas m of that part ``m*c - 1`` is exact, and less than 0.034 (0.02).
+    ``logarithm`` is q in ``log(1 + r) = r - r*r/2 + r*r*r*q(r)``, ``exponential`` is q in
+    ``exp r = 1 + r + r*r*q(r)``. The product of an exponent and a multiple of ``grid`` below 1 is exact. Where the
+    magnitude of ``y`` is below ``largest``, ``y * log x`` is finite. Beyond ``overflow`` (below ``underflow``) ``exp``
+    is infinite (zero), by a margin.
+    """
+
+    start: float
+    reciprocals: tuple[float, ...]
+    logarithm: tuple[float, ...]
+    exponential: tuple[float, ...]
+    grid: float
+    largest: float
+    overflow: float
+    underflow: float
+
+    @property
+    def index_bits(self) -> int:
+        """The bits of a part's number."""
+        return len(self.reciprocals).bit_length() - 1
 
 
-def _product(a: _Double, b: _Double) -> _Double:
-    high = a.high * b.high
-    return _Double(high, a.high.fused(b.high, -high) + (a.high * b.low + a.low * b.high))
+_F64 = _Constants(
+    start=3.515625 / 16,
+    reciprocals=(
+        *(1.59375, 1.53125, 1.4375, 1.375, 1.34375, 1.28125, 1.21875, 1.1875),
+        *(1.15625, 1.09375, 1.0625, 1.03125, 1.0, 0.9375, 0.890625, 0.84375),
+    ),
+    logarithm=(
+        *(0.3333333333333333, -0.24999999999998537, 0.1999999999999465, -0.16666666677190622, 0.14285714306758202),
+        *(-0.1249997491356549, 0.11111075585365902, -0.10024385241614975, 0.0911802154877603),
+    ),
+    exponential=(
+        *(0.5000000000000006, 0.16666666664408836, 0.04166666665963427, 0.008333472201204327),
+        0.0013889129388368671,
+    ),
+    grid=2.0**-42,
+    largest=2.0**64,
+    overflow=709.9,
+    underflow=-745.2,
+)
+_F32 = _Constants(
+    start=6.515625 / 32,
+    reciprocals=(
+        *(1.640625, 1.59375, 1.5625, 1.53125, 1.484375, 1.453125, 1.421875, 1.390625, 1.359375, 1.328125, 1.3125),
+        *(1.28125, 1.25, 1.234375, 1.203125, 1.1875, 1.15625, 1.140625, 1.125, 1.109375, 1.078125, 1.0625, 1.046875),
+        *(1.03125, 1.015625, 1.0, 0.96875, 0.9375, 0.9140625, 0.890625, 0.859375, 0.84375),
+    ),
+    logarithm=(0.3333333134651184, -0.2500719726085663, 0.20008176565170288),
+    exponential=(0.5000040531158447, 0.166667640209198),
+    grid=2.0**-16,
+    largest=2.0**64,
+    overflow=88.8,
+    underflow=-104.0,
+)
 
 
-def _sum(a: Real, b: Real) -> _Double:
-    """Return ``a + b`` where ``a`` is zero or the larger one."""
+def _constants(code: FloatCode) -> _Constants:
+    return _F64 if code.is_f64 else _F32
+
+
+_Pair = tuple[float, float]
+
+
+@functools.cache
+def _tables(is_f64: bool) -> tuple[tuple[_Pair, ...], tuple[_Pair, ...], _Pair]:
+    """Return, each in two parts, minus the logarithms of the reciprocals, the roots of two, and the logarithm of two.
+
+    The first parts of logarithms are multiples of the grid; those of roots are rounded to the precision.
+    """
+    known = _F64 if is_f64 else _F32
+    rounded = np.float64 if is_f64 else np.float32
+    count = len(known.reciprocals)
+
+    def in_grid(value: Decimal) -> _Pair:
+        high = round(value / Decimal(known.grid)) * Decimal(known.grid)
+        return float(high), float(value - high)
+
+    def to_precision(value: Decimal) -> _Pair:
+        high = float(rounded(float(value)))
+        return high, float(value - Decimal(high))
+
+    with localcontext() as context:
+        context.prec = 50
+        log_2 = Decimal(2).ln()
+        logarithms = tuple(in_grid(-Decimal(c).ln()) for c in known.reciprocals)
+        roots = tuple(to_precision((log_2 * number / count).exp()) for number in range(count))
+        return logarithms, roots, in_grid(log_2)
+
+
+def _precise_log(code: FloatCode, x: Real) -> tuple[Real, Real]:
+    """Return the logarithm of what `prepared` gives, in two parts to some 64 (32) bits."""
+    known = _constants(code)
+    logarithms, _, log_2 = _tables(code.is_f64)
+    mantissa, bias = code.precision.mantissa, code.precision.bias
+    moved = x.bits - (((bias - 1) << mantissa) + int(known.start * 2**mantissa))
+    part = moved >> (mantissa - known.index_bits)
+    m = (x.bits - (moved & -(1 << mantissa))).as_real
+    k = moved.shifted_right_signed(mantissa).to_real()
+    r = m.fused(code.looked_up(known.reciprocals, part), -1.0)
+    above = k.times_plus(log_2[0], code.looked_up([high for high, _ in logarithms], part))
+    below = k.times_plus(log_2[1], code.looked_up([low for _, low in logarithms], part))
+    square, half = r * r, -0.5 * r
+    cubic = r * square
+    if not code.is_f64:
+        total = above + r
+        lost = ((above - total) + r) + below
+        return _added(total, half.times_plus(r, cubic.times_plus(code.polynomial(r, known.logarithm), lost)))
+    # half the square has to be precise in two parts
+    start = half.fused(r, r)
+    start_low = half.fused(r, r - start)
+    total = above + start
+    lost = ((above - total) + start) + (start_low + below)
+    return _added(total, cubic.times_plus(code.polynomial(r, known.logarithm), lost))
+
+
+def _added(a: Real, b: Real) -> tuple[Real, Real]:
+    """Return the sum and what it lost to rounding, where ``a`` is the larger one."""
     total = a + b
-    return _Double(total, (a - total) + b)
+    return total, (a - total) + b
 
 
-def _precise_log(code: FloatCode, x: Real) -> _Double:
-    """Return the logarithm of a positive finite number to some 66 bits."""
-    k, m = exponent_and_mantissa(code, x)
-    f, divisor = m - 1.0, m + 1.0
-    divisor_low = m - (divisor - 1.0)
-    reciprocal = 1.0 / divisor
-    quotient = f * reciprocal
-    s = _Double(quotient, ((-quotient).fused(divisor, f) - quotient * divisor_low) * reciprocal)
-    z = _product(s, s)
-    series = _sum(code.real(_TWO_THIRDS[0]), z.high * code.polynomial(z.high, _TAIL))
-    cubic = _product(_product(s, z), _Double(series.high, series.low + _TWO_THIRDS[1]))
-    first = _sum(k * _LOG_2[0], 2.0 * s.high)
-    second = _sum(first.high, cubic.high)
-    low = k.times_plus(_LOG_2[1], 2.0 * s.low + cubic.low) + (first.low + second.low)
-    return _sum(second.high, low)
+def _exp_of_sum(code: FloatCode, high: Real, low: Real) -> Real:
+    """Return the exponential of a sum, the second part of which is no more than the rounding error of the first."""
+    known = _constants(code)
+    _, roots, _ = _tables(code.is_f64)
+    count = len(roots)
+    clamped = code.maximum(known.underflow, code.minimum(known.overflow, high))
+    # a number whose last place is one part of an octave, so that adding it rounds to parts
+    shift = 1.5 * 2.0**code.precision.mantissa / count
+    shifted = clamped.times_plus(1 / math.log(2), shift)
+    n = shifted - shift
+    first, second = _log_2_to_precision(code)
+    r = (-n).fused(second, (-n).fused(first, high)) + low
+    # it is more than half a part of an octave only where the sum was clamped: above, that makes the result infinite
+    r = code.maximum(-1 / count, r)
+    power = (r * r).times_plus(code.polynomial(r, known.exponential), r)
+    root = code.looked_up([high for high, _ in roots], shifted.bits)
+    root_low = code.looked_up([low for _, low in roots], shifted.bits)
+    return code.scaled_by_floor(root + root.times_plus(power, root_low), n)
 
 
-def pow_f64(code: FloatCode, x: Real, y: Real) -> Real:
-    """Return ``x`` to the power ``y``."""
-    logarithm = _precise_log(code, _without_zero(code, x))
-    high = y * logarithm.high
-    low = y.fused(logarithm.high, -high) + y * logarithm.low
-    return _with_sign(code, exp_of_sum(code, high, low), x, y)
+def _log_2_to_precision(code: FloatCode) -> _Pair:
+    if code.is_f64:
+        return math.log(2), 2.3190468138462996e-17
+    first = float(np.float32(math.log(2)))
+    return first, math.log(2) - first
 
 
-def pow_f32(code: FloatCode, x: Real, y: Real) -> Real:
-    """Return ``x`` to the power ``y``, good to float32."""
-    return _with_sign(code, exp(code, y * log(code, _without_zero(code, x))), x, y)
+def power(code: FloatCode, x: Real, y: Real) -> Real:
+    """Return ``x`` to the power ``y``, for what `prepared` gives."""
+    total, rest = _precise_log(code, x)
+    high = y * total
+    return _exp_of_sum(code, high, y.times_plus(rest, y.fused(total, -high)))
 
 
-def _without_zero(code: FloatCode, x: Real) -> Real:
-    """Return the magnitude, and 1 for zero, whose logarithm would raise a flag."""
-    return code.select(x.equals(0.0), 1.0, x.magnitude)
+def is_common_power(code: FloatCode, x: Real, y: Real) -> Truth:
+    """Return whether `power` holds for the operands as they are: for a positive normal base."""
+    mantissa, bias = code.precision.mantissa, code.precision.bias
+    normal = ~(x.bits < 1 << mantissa) & (x.bits < (2 * bias + 1) << mantissa)
+    return normal & (y.magnitude < _constants(code).largest)
 
 
-def _with_sign(code: FloatCode, power: Real, x: Real, y: Real) -> Real:
-    """Return the power of ``x``, given that of its magnitude: negative for odd ``y``; ``x`` itself, if zero, to 1."""
+def prepared(code: FloatCode, x: Real, y: Real) -> tuple[Real, ...]:
+    """Return the operands of `power`: the base's magnitude, or, if that is zero, 1.
+
+    A subnormal number is given as if it was normal, its exponent's field a negative number that takes up the sign.
+    """
+    size = code.select(x.equals(0.0), 1.0, x.magnitude)
+    # its bits are a multiple of the smallest number; multiplying it would make the processor take a detour
+    mantissa = code.precision.mantissa
+    moved = (size.bits.to_real().bits - ((code.precision.bias + mantissa - 1) << mantissa)).as_real
+    return code.select(size < code.precision.tiny, moved, size), y
+
+
+def finished(code: FloatCode, result: Real, x: Real, y: Real) -> Real:
+    """Return the power of ``x``, given that of its magnitude: negative for odd ``y``; zero, if ``x`` is."""
     half = y * 0.5
-    odd = ~half.equals(code.intrinsic("llvm.rint", half)) & (y.magnitude < 2.0**53)
-    power = code.select(x.equals(0.0), 0.0, power)
-    return code.select((x.bits < 0) & odd, -power, power)
+    odd = _is_whole(code, y) & ~_is_whole(code, half) & (y.magnitude < 2.0 ** (code.precision.mantissa + 1))
+    result = code.select(x.equals(0.0), 0.0, result)
+    return code.select((x.bits < 0) & odd, -result, result)
+
+
+def _is_whole(code: FloatCode, x: Real) -> Truth:
+    return x.equals(code.intrinsic("llvm.rint", x))
 
 
 def is_plain_power(code: FloatCode, x: Real, y: Real) -> Truth:
-    """Return whether `pow_f64` and `pow_f32` hold.
+    """Return whether the power is computed here.
 
-    They do for finite operands, but for zero to powers that are not positive, and negative numbers to fractional ones.
+    It is for finite operands, but for zero to powers that are not positive, and negative numbers to fractional ones.
     """
-    finite = (x.magnitude < math.inf) & (y.magnitude < 2.0**64)
-    whole = y.equals(code.intrinsic("llvm.rint", y))
-    return finite & ((x > 0.0) | (whole & ((x < 0.0) | (y > 0.0))))
+    finite = (x.magnitude < math.inf) & (y.magnitude < _constants(code).largest)
+    return finite & ((x > 0.0) | (x.equals(0.0) & (y > 0.0)) | ((x < 0.0) & _is_whole(code, y)))
