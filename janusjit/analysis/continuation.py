@@ -220,8 +220,9 @@ class CommitPoint:
         called, then ``after`` follows with what it returns. ``draw``: the next item is drawn from a Python iterator;
         ``after`` follows with it, or ``exhausted``. ``enter``: Python enters a context manager; ``after`` follows,
         inside the ``with``, with its ``__exit__`` put at ``slot`` of the frame state; ``exhausted`` is where an
-        exception goes. ``leave``: the operand, such an ``__exit__``, is called. ``commit``: nothing is run, ``after``
-        follows. ``python``: the rest of the call is Python's. ``guard``: a guard failed behind this point.
+        exception goes. ``leave``: the operand, such an ``__exit__``, is called. ``commit``: nothing is run, but the
+        loops are left whose iterators are the operands; ``after`` follows. ``python``: the rest of the call is
+        Python's. ``guard``: a guard failed behind this point.
     instruction : Instruction or None
         What Python runs.
     operands : tuple of str

@@ -48,7 +48,7 @@ def iter_of_loop(source: Any) -> Any:
 
 
 def leave_loops(values: Iterable[Any]) -> None:
-    """Leave the loops whose iterators are in a frame state: an exception goes through all of them, innermost first."""
+    """Leave the loops whose iterators are among values that stand in the order of a frame state, innermost first."""
     for value in reversed(tuple(values)):
         if type(value) is LoopIterator:
             value.leave()

@@ -293,7 +293,15 @@ def _draw_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
 
 def _commit_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
     after = resumptions.continuation(point.after)
-    return lambda result: after.go_on(result[1:])
+    first = 1 + len(point.operands)
+    if first == 1:
+        return lambda result: after.go_on(result[1:])
+
+    def run(result: tuple[Any, ...]) -> Any:
+        leave_loops(result[1:first])
+        return after.go_on(result[first:])
+
+    return run
 
 
 def _python_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:

@@ -230,7 +230,44 @@ def left_inside_a_manager(x, w, log):
     return w.sum()
 
 
+def quiet(x, log):
+    try:
+        for i in range(len(x)):
+            yield x[i]
+    finally:
+        log.append("quiet")
+
+
+def suspended_in_its_try(x, w, log):
+    """The generator needs no Python, but it is suspended where Python is needed."""
+    for row in quiet(x, log):
+        note(log, "row")
+        w = w + row
+        if row[0] < 0.0:
+            break
+    log.append("after")
+    return w.sum()
+
+
+def left_inside_a_try(x, w, log):
+    try:
+        for row in named(x, log, "rows"):
+            for other in named(x, log, "others"):
+                w = w + row * other
+                if other[0] < 0.0:
+                    break
+            log.append("between")
+            if row[0] < 0.0:
+                break
+    except ValueError:
+        log.append("caught")
+    log.append("after")
+    return w.sum()
+
+
 FINALIZED = [
+    suspended_in_its_try,
+    left_inside_a_try,
     left_before_its_finally,
     left_before_the_finally_of_another,
     returns_out_of_a_callee,
@@ -341,3 +378,54 @@ def returns_out_of_a_bar(x, w, log):
 def test_a_generator_without_source_is_dropped_where_its_loop_is_left(function):
     step = compare(function)
     assert step.reason is None and step.stats.graph_calls == 6 and step.stats.host_calls > 0
+
+
+def caught_behind_the_loop(x, w, log):
+    try:
+        for row in bar(x, log):
+            w = w + row
+            if row[0] < 0.0:
+                raise ValueError
+    except ValueError:
+        log.append("caught")
+    finally:
+        log.append("end")
+    return w.sum()
+
+
+def sum_until_negative(x, w, log):
+    for row in named(x, log, "rows"):
+        w = w + row
+        if row[0] < 0.0:
+            raise ValueError
+    return w.sum()
+
+
+def caught_by_the_caller(x, w, log):
+    try:
+        total = sum_until_negative(x, w, log)
+    except ValueError:
+        log.append("caught")
+        total = 0.0
+    return total
+
+
+@pytest.mark.parametrize("function", [caught_behind_the_loop, caught_by_the_caller])
+def test_a_generator_is_dropped_before_its_loops_exception_is_handled(function):
+    step = compare(function)
+    assert step.reason is None and step.stats.graph_calls == 6 and step.stats.deopts > 0  # Python goes to the handler
+
+
+def bar_inside_a_manager(x, w, log):
+    with Logged(log, "outside"):
+        for row in bar(x, log):
+            w = w + row
+            if row[0] < 0.0:
+                return w.sum()
+    log.append("after")
+    return w.sum()
+
+
+def test_a_generator_is_dropped_before_a_manager_around_its_loop_is_left():
+    step = compare(bar_inside_a_manager)
+    assert step.stats.graph_calls == 6 and step.stats.host_calls > 0

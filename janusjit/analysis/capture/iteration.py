@@ -251,10 +251,10 @@ def draw_all(machine: Machine, value: AbstractValue) -> list[AbstractValue]:
 
 
 def feeds_a_loop(machine: Machine) -> bool:
-    """Whether only a loop has what the call being executed makes, and no exception is handled by what is followed."""
+    """Whether only a loop has what the call being executed makes, and is not left by leaving a ``with`` as well."""
     if machine.nested or machine.outermost is None or len(machine.state.frames) != machine.outermost[0]:
         return False
-    entries = [entry for frame in machine.state.frames for entry in frame.blocks if isinstance(entry, TryEntry)]
-    protected = any(not isinstance(entry.manager, HostValue) for entry in entries)
+    managers = [entry.manager for entry in machine.frame.blocks if isinstance(entry, TryEntry)]
+    within = any(manager is not None and not isinstance(manager, HostValue) for manager in managers)
     instruction = machine.outermost[1]
-    return isinstance(instruction, Call) and not protected and feeds_loop(machine.frame.core, instruction)
+    return isinstance(instruction, Call) and not within and feeds_loop(machine.frame.core, instruction)

@@ -423,9 +423,11 @@ class Machine:
         """Refuse to let go of a generator that Python would run on: all but those at the heap indices ``kept``."""
         for index, item in state.heap.items():
             if isinstance(item, GeneratorObject) and item.unfinished and index not in kept:
-                raise self.unsupported(
-                    "python.generator", "generator", "a generator is left inside a try or with, which Python finishes"
-                )
+                reason = "a generator is left inside a try or with, which Python finishes"
+                failure = self.unsupported("python.generator", "generator", reason)
+                if item.maker is not None and item.maker not in self.hosts.instructions:
+                    failure.instruction = item.maker
+                raise failure
 
     # ------------------------------------------------------------------ unwinding
 
@@ -445,6 +447,9 @@ class Machine:
             if isinstance(entry, GraphLoopEntry):
                 entry.loop.leave(self, unwinding)
                 return
+            loop = entry.instruction if isinstance(entry, LoopEntry) and unwinding.kind == "raise" else None
+            if loop is not None and self.frame.draws_from_python(loop):
+                raise self._uncaught(unwinding.value)  # a handler runs after the generator is dropped
             blocks.pop()
             if isinstance(entry, TryEntry) and UNWIND_TRY[0](self, entry, unwinding):
                 return
@@ -454,11 +459,8 @@ class Machine:
         if unwinding.kind == "return":
             self.finish_frame(unwinding.value)
             return True
-        frame = self.state.frames.pop()
+        frame = self.state.pop()
         raised: PythonRaise = unwinding.value
-        if frame.generator is not None:
-            generator: GeneratorObject = self.state.at(frame.generator)
-            generator.frame, generator.running = None, False
         if not self.state.frames:
             raise self._uncaught(raised)
         if frame.result == "invoked":
@@ -473,10 +475,7 @@ class Machine:
         """Return from the top frame."""
         if len(self.state.frames) == 1:
             raise EXIT[0](self, value)
-        frame = self.state.frames.pop()
-        if frame.generator is not None:
-            generator: GeneratorObject = self.state.at(frame.generator)
-            generator.frame, generator.running = None, False
+        frame = self.state.pop()
         self.state.returned = value
         if frame.result == "instance":
             assert frame.instance is not None

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference
-from janusjit.analysis.core import Block, FunctionCore, Instruction
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, HostValue, Known, Reference
+from janusjit.analysis.core import Block, For, FunctionCore, Instruction, Local
+from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
@@ -259,6 +260,13 @@ class Frame:
     generator: int | None = None
     instance: AbstractValue | None = None
 
+    def draws_from_python(self, loop: Instruction) -> bool:
+        """Whether a loop goes through a generator of Python's."""
+        if not isinstance(loop, For) or not isinstance(loop.iterator, Local):
+            return False
+        found = self.locals.get(loop.iterator.name)
+        return isinstance(found, HostValue) and isinstance(found.value, types.GeneratorType | LoopIterator)
+
     def copy(self) -> Frame:
         return Frame(
             self.core,
@@ -321,6 +329,14 @@ class State:
         if found is None:
             found = self.heap[index] = self.templates[index].copy()
         return found
+
+    def pop(self) -> Frame:
+        """Take the top frame off the stack, for good: a generator whose frame it is has finished."""
+        frame = self.frames.pop()
+        if frame.generator is not None:
+            generator: GeneratorObject = self.at(frame.generator)
+            generator.frame, generator.running = None, False
+        return frame
 
     @property
     def depth(self) -> tuple[int, int]:

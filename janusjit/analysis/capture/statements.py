@@ -5,11 +5,11 @@ Owns the capture rules of the Core nodes that neither compute nor call.
 
 from __future__ import annotations
 
-from types import GeneratorType
+from collections.abc import Sequence
 
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.signals import Unwinding
-from janusjit.analysis.capture.state import Cell, GraphLoopEntry, LoopEntry, Namespace
+from janusjit.analysis.capture.state import Cell, ControlEntry, GraphLoopEntry, LoopEntry, Namespace, TryEntry
 from janusjit.analysis.capture.suspension import suspend
 from janusjit.analysis.capture.values import AbstractValue, FunctionValue, HostValue, Known, Reference
 from janusjit.analysis.core import (
@@ -18,18 +18,14 @@ from janusjit.analysis.core import (
     DeleteCell,
     DeleteGlobalName,
     DeleteLocal,
-    For,
-    Instruction,
     LoadCell,
     LoadGlobal,
-    Local,
     MakeFunction,
     Move,
     Return,
     StoreCell,
     StoreGlobal,
 )
-from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.ir.places import MISSING
 
 
@@ -157,18 +153,26 @@ def execute_return(machine: Machine, instruction: Return) -> None:
 def _leave(machine: Machine, instruction: Break | Return, unwinding: Unwinding) -> None:
     """Leave loops. Where one draws from a generator of Python's, that is dropped here, and may have code to run.
 
-    So the graph ends here: behind a commit point, nobody refers to what is in no frame state.
+    So the graph ends here, and the runtime lets go of it.
     """
-    entries = [entry for entry in machine.frame.blocks if isinstance(entry, LoopEntry | GraphLoopEntry)]
+    frame, blocks = machine.frame, list(machine.frame.blocks)
+    entries = [entry for entry in blocks if isinstance(entry, LoopEntry | GraphLoopEntry)]
     left = entries[-1:] if unwinding.kind == "break" else entries
-    drops = machine.nested == 0 and any(_draws_from_python(machine, entry.instruction) for entry in left)
+    drawing = [entry for entry in left if machine.nested == 0 and frame.draws_from_python(entry.instruction)]
+    if drawing and unwinding.kind == "return":
+        _refuse_managers(machine, blocks[: blocks.index(drawing[-1])])
+    names = [entry.instruction.iterator.name for entry in drawing]  # type: ignore[attr-defined]
+    dropped = [frame.locals[name] for name in names]
     machine.unwind(unwinding)
-    if drops:
-        raise suspend(machine, "commit", instruction, "a generator of Python's is dropped", "python.iterator")
+    if dropped:
+        reason = "a generator of Python's is dropped"
+        raise suspend(machine, "commit", instruction, reason, "python.iterator", dropped=dropped)
 
 
-def _draws_from_python(machine: Machine, loop: Instruction) -> bool:
-    if not isinstance(loop, For) or not isinstance(loop.iterator, Local):
-        return False
-    iterator = machine.frame.locals.get(loop.iterator.name)
-    return isinstance(iterator, HostValue) and isinstance(iterator.value, GeneratorType | LoopIterator)
+def _refuse_managers(machine: Machine, blocks: Sequence[ControlEntry]) -> None:
+    """Let Python enter the managers that would be left, here and now, before a generator is dropped."""
+    for entry in blocks:
+        if isinstance(entry, TryEntry) and entry.manager is not None and not isinstance(entry.manager, HostValue):
+            failure = machine.unsupported("python.generator", "return", "a generator is dropped before a with is left")
+            failure.instruction = entry.instruction
+            raise failure

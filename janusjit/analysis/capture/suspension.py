@@ -49,6 +49,8 @@ from janusjit.ir.places import ArgumentPlace
 from janusjit.spans import UNKNOWN_SPAN
 
 _EMPTY = Block()
+#: an operand that is a loop's iterator, which is left
+DROPPED = ".dropped"
 
 
 # ---------------------------------------------------------------------- ending a graph
@@ -62,6 +64,7 @@ def suspend(
     code: str,
     after: Sequence[Step] = (),
     guard: InGraphGuard | None = None,
+    dropped: Sequence[AbstractValue] = (),
 ) -> Terminated:
     """End the path at a commit point before ``instruction``; the caller raises what is returned.
 
@@ -79,10 +82,12 @@ def suspend(
         For ``draw``: the steps that lead into the loop's body.
     guard : InGraphGuard, optional
         For ``guard``: the guard that has failed.
+    dropped : sequence of AbstractValue
+        For ``commit``: the iterators of the loops that are left, outermost first.
     """
     machine.check_generators(machine.state)
     shape = FrameStates(machine)
-    operands: tuple[str, ...] = ()
+    operands: tuple[str, ...] = (DROPPED,) * len(dropped)
     bound: tuple[str, ...] = ()
     if kind == "host":
         bound = tuple(name for name in bound_by(instruction) if name not in machine.frame.cells)
@@ -101,7 +106,7 @@ def suspend(
     slot = shape.slot_of(instruction.iterator.name) if kind == "draw" else 0  # type: ignore[attr-defined]
     core = machine.frame.core
     point = CommitPoint(kind, instruction, operands, continuation, exhausted, core, reason, code, guard, slot=slot)
-    return shape.finish(point, [machine.frame.locals[name] for name in operands])
+    return shape.finish(point, dropped or [machine.frame.locals[name] for name in operands])
 
 
 def suspend_at_call(
