@@ -195,3 +195,24 @@ def test_floating_point_flags_are_those_numpy_warns_of(name: str, dtype: str, co
         assert raised & wanted == wanted, value
         if not wanted and abs(value) < 1e30:
             assert not raised, value
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", ["arcsin", "arccos", "arcsinh", "arccosh", "arctanh", "arctan", "log1p"])
+def test_near_the_ends_of_the_domain(name: str, dtype: str) -> None:
+    generator = np.random.default_rng(13)
+    size = np.exp(generator.uniform(-40, 80, 20_000))
+    near_one = 1 - np.exp(generator.uniform(-36, 0, 20_000))
+    beyond_one = 1 + np.exp(generator.uniform(-36, 3, 20_000))
+    values = np.concatenate([size, near_one, beyond_one, generator.uniform(0, 1, 20_000)])
+    x = np.concatenate([values, -values]).astype(DTYPES[dtype])
+    assert_accurate(name, [x], kernel(name, dtype)(x), 2.0)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_angles_of_points_on_the_axes_are_exact(dtype: str) -> None:
+    zeros_and_ones = np.array([0.0, -0.0, 1.0, -1.0, 2.5e-30, -3e30], DTYPES[dtype])
+    y, x = (np.ascontiguousarray(a.ravel()) for a in np.meshgrid(zeros_and_ones, zeros_and_ones))
+    on_axis = (x == 0) | (y == 0)
+    got, want = kernel("arctan2", dtype)(y, x), np.arctan2(y, x)
+    np.testing.assert_array_equal(got[on_axis].view(f"i{got.itemsize}"), want[on_axis].view(f"i{got.itemsize}"))

@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import vector_math_error as error
 from janusjit.backend.llvm import vector_math_exponential as exponential
+from janusjit.backend.llvm import vector_math_inverse as inverse
 from janusjit.backend.llvm import vector_math_logarithm as logarithm
 from janusjit.backend.llvm import vector_math_power as power
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
@@ -35,6 +36,11 @@ FORMULAS: dict[str, Callable[..., Real]] = {
     "cbrt": power.cbrt,
     "erf": error.erf,
     "arctan": trigonometry.arctan,
+    "arcsin": inverse.arcsin,
+    "arccos": inverse.arccos,
+    "arcsinh": inverse.arcsinh,
+    "arccosh": inverse.arccosh,
+    "arctanh": inverse.arctanh,
 }
 #: functions that are called: the formula, and where it holds
 SHARED: dict[str, tuple[Callable[..., Real], Callable[..., Truth] | None]] = {
@@ -46,10 +52,11 @@ SHARED: dict[str, tuple[Callable[..., Real], Callable[..., Truth] | None]] = {
 }
 #: what is done where operands are not the usual ones
 PRECAUTIONS = {
+    "arctan2": Precautions(trigonometry.is_common_point, trigonometry.without_origin),
     "pow": Precautions(power.is_common_power, power.prepared, power.finished),
 }
 #: functions whose formulas for f32 compute in float64
-WIDENED = frozenset({"cbrt", "arctan2"})
+WIDENED = frozenset({"cbrt"})
 
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
 C_NAMES = {

@@ -21,6 +21,10 @@ from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, Float
 Formula = Callable[..., Real]
 
 
+def _unchanged(code: FloatCode, result: Real, *operands: Real) -> Real:
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class Precautions:
     """What a formula needs for operands that are not the usual ones, and which takes a branch that is rarely taken.
@@ -37,7 +41,7 @@ class Precautions:
 
     is_common: Callable[..., Truth]
     prepared: Callable[..., tuple[Real, ...]]
-    finished: Callable[..., Real]
+    finished: Callable[..., Real] = _unchanged
 
 _KEPT_SYMBOLS = "llvm.compiler.used"
 

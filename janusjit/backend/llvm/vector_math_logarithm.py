@@ -51,6 +51,10 @@ _F32 = _Constants(
 )
 
 
+#: a polynomial for ``0.5 / (1 + f)`` between the square roots of 1/2 and 2, less one, to 6 bits
+_HALF_RECIPROCAL = (0.5025, -0.540305, 0.45712)
+
+
 def _constants(code: FloatCode) -> _Constants:
     return _F64 if code.is_f64 else _F32
 
@@ -163,7 +167,10 @@ def log1p(code: FloatCode, x: Real) -> Real:
     # what the sum 1 + x lost, by the order of its operands' sizes
     lost = code.select(x < 1.0, x - (y - 1.0), 1.0 - (y - x))
     at_pole = x.equals(-1.0)
-    correction = code.select(near | at_pole, 0.0, lost) / code.select(at_pole, 1.0, y)
+    # over y, to the few bits that count; twice the power of two is representable for the largest y too
+    divisor = code.select(at_pole, 1.0, y)
+    twice = (m.bits - divisor.bits + ((code.precision.bias + 1) << code.precision.mantissa)).as_real
+    correction = code.select(near | at_pole, 0.0, lost) * (twice * code.polynomial(f, _HALF_RECIPROCAL))
     half_square, tail = _artanh_terms(code, f, at_pole)
     rest = f - (half_square - (k.times_plus(low, correction) + tail))
     main = code.select(x < -1.0, math.inf, k * high)

@@ -185,21 +185,34 @@ def arctan(code: FloatCode, x: Real) -> Real:
     return code.select(x.magnitude < math.sqrt(code.precision.half_ulp), x, result)
 
 
+def is_common_point(code: FloatCode, y: Real, x: Real) -> Truth:
+    """Return whether `arctan2` holds for coordinates as they are: normal numbers, and not near the limits."""
+    return _is_moderate(code, y) & _is_moderate(code, x)
+
+
 def is_plain_point(code: FloatCode, y: Real, x: Real) -> Truth:
-    """Return whether `arctan2` is computed here: for coordinates that are normal numbers, and not near the limits."""
-    limits = 2.0**-900, 2.0**900
-    return _between(y.magnitude, *limits) & _between(x.magnitude, *limits)
+    """Return whether the angle is computed here: of points whose coordinates are common ones or zero."""
+    return (_is_moderate(code, y) | y.equals(0.0)) & (_is_moderate(code, x) | x.equals(0.0))
 
 
-def _between(x: Real, low: float, high: float) -> Truth:
-    return (x > low) & (x < high)
+def _is_moderate(code: FloatCode, x: Real) -> Truth:
+    # the thresholds in `_arctangent` are neither subnormal nor infinite, and neither are sums of coordinates
+    mantissa, bias = code.precision.mantissa, code.precision.bias
+    bits = x.magnitude.bits
+    return ~(bits < 4 << mantissa) & (bits < (2 * bias - 1) << mantissa)
+
+
+def without_origin(code: FloatCode, y: Real, x: Real) -> tuple[Real, ...]:
+    """Return the coordinates, the origin's moved to the side: NumPy's angle there is that of ``x``, 0 or pi."""
+    origin = y.equals(0.0) & x.equals(0.0)
+    return y, code.select(origin, code.real(1.0).with_sign_of(x), x)
 
 
 def arctan2(code: FloatCode, y: Real, x: Real) -> Real:
     """Return the angle of the point ``(x, y)``."""
     first, second, _ = _constants(code).half_pi
     high, low = _arctangent(code, y.magnitude, x.magnitude)
-    left = x < 0.0
+    left = x.bits < 0
     # to the left the angle is pi less that of the mirrored point
     base, base_low = code.select(left, 2 * first, 0.0), code.select(left, 2 * second, 0.0)
     mirrored, mirrored_low = code.select(left, -high, high), code.select(left, -low, low)
