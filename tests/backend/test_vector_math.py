@@ -216,3 +216,20 @@ def test_angles_of_points_on_the_axes_are_exact(dtype: str) -> None:
     on_axis = (x == 0) | (y == 0)
     got, want = kernel("arctan2", dtype)(y, x), np.arctan2(y, x)
     np.testing.assert_array_equal(got[on_axis].view(f"i{got.itemsize}"), want[on_axis].view(f"i{got.itemsize}"))
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_remainders_are_exact(dtype: str) -> None:
+    generator = np.random.default_rng(17)
+    numpy_dtype = DTYPES[dtype]
+    spread = np.exp(generator.uniform(-60, 60, 40_000)) * generator.choice([-1, 1], 40_000)
+    y = np.concatenate([spread, generator.uniform(-3, 3, 40_000)]).astype(numpy_dtype)
+    y = np.concatenate([y, sample(dtype, 5000, generator)])
+    with np.errstate(all="ignore"):
+        times = np.round(np.exp(generator.uniform(-3, 40, y.size)))
+        multiples = (y * times).astype(numpy_dtype)
+        around = [np.nextafter(multiples, numpy_dtype.type(bound)) for bound in (0, np.inf)]
+        for x in (multiples, *around, generator.permutation(y)):
+            got, want = kernel("fmod", dtype)(x, y), np.fmod(x, y)
+            np.testing.assert_array_equal(got, want)
+            np.testing.assert_array_equal(np.signbit(got[want == 0]), np.signbit(want[want == 0]))

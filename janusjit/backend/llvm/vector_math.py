@@ -15,6 +15,7 @@ from janusjit.backend.llvm import vector_math_exponential as exponential
 from janusjit.backend.llvm import vector_math_inverse as inverse
 from janusjit.backend.llvm import vector_math_logarithm as logarithm
 from janusjit.backend.llvm import vector_math_power as power
+from janusjit.backend.llvm import vector_math_remainder as remainder
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
 from janusjit.backend.llvm.values import F32, F64, declare, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
@@ -48,6 +49,7 @@ SHARED: dict[str, tuple[Callable[..., Real], Callable[..., Truth] | None]] = {
     "cos": (trigonometry.cos, trigonometry.is_reducible),
     "tan": (trigonometry.tan, trigonometry.is_reducible),
     "arctan2": (trigonometry.arctan2, trigonometry.is_plain_point),
+    "fmod": (remainder.fmod, remainder.is_plain_division),
     "pow": (power.power, power.is_plain_power),
 }
 #: what is done where operands are not the usual ones
@@ -61,15 +63,13 @@ WIDENED = frozenset({"cbrt"})
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
 C_NAMES = {
     **{name: name for name in ("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "cbrt", "erf", "hypot", "pow")},
-    **{name: name for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    **{name: name for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "fmod")},
     **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
 }
 
 
 def emit_function(builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[ir.Value, ...]) -> ir.Value:
     """Emit the function of `janusjit.ops.emitter.FUNCTIONS` called ``name`` on floats of ``dtype``."""
-    if name == "fmod":
-        return builder.frem(*operands)
     if name in FORMULAS:
         return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
     if name in SHARED:
