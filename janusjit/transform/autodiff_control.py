@@ -9,7 +9,7 @@ the tape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import TAPE_OPERATIONS, Node, Region, Value, walk
@@ -28,14 +28,26 @@ from janusjit.transform.residuals import Recording, unused_tape, way_to
 class Reverse:
     """One backward pass: goes back through nodes and adds to cotangents.
 
+    Parameters
+    ----------
+    builder : GraphBuilder
+        Appends nodes.
+    activity : Activity
+        The values that have a cotangent.
+    stand_ins : mapping, optional
+        Copies of nodes that are gone back through instead of the nodes.
+
     Attributes
     ----------
     cotangents : Cotangents
         Of the values of the nodes gone through, and of those they depend on.
     """
 
-    def __init__(self, builder: GraphBuilder, activity: Activity) -> None:
+    def __init__(
+        self, builder: GraphBuilder, activity: Activity, stand_ins: Mapping[Node, Node] | None = None
+    ) -> None:
         self.builder, self.activity = builder, activity
+        self._stand_ins = stand_ins or {}
         self.cotangents = Cotangents()
         self._recording: Recording | None = None
         self._token: Value | None = None
@@ -66,14 +78,21 @@ class Reverse:
             self.cotangents.keep([*copy.results, *(value for region in copy.regions for value in _values_in(region))])
         self.activity.spread(list(copies.values()))
         for node, copy in copies.items():
-            for original, result in zip(node.results, copy.results, strict=True):
-                term = self.cotangents.get(original)
-                if term is not None and result in self.activity:
-                    self._add(result, term, node)
+            self._hand_over(node, copy)
         self.nodes(list(copies.values()))
+
+    def _hand_over(self, node: Node, copy: Node) -> None:
+        """Let the results of a copy have the cotangents of a node's."""
+        for original, result in zip(node.results, copy.results, strict=True):
+            term = self.cotangents.get(original)
+            if term is not None and result in self.activity:
+                self._add(result, term, node)
 
     def node(self, node: Node) -> None:
         """Go back through a node."""
+        if node in self._stand_ins:
+            self._hand_over(node, self._stand_ins[node])
+            node = self._stand_ins[node]
         cotangents = tuple(self.cotangents.get(result) for result in node.results)
         on_tape = any(result in self.activity.tapes for result in node.results)
         if not on_tape and all(cotangent is None for cotangent in cotangents):

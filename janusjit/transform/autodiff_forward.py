@@ -7,7 +7,7 @@ Invariant: as in `janusjit.transform.autodiff`; zero tangents stay symbolic (Non
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import TAPE_OPERATIONS, Node, Region, Value, walk
@@ -90,15 +90,38 @@ class Forward:
             for node in nodes:
                 if not self._is_active(node) or (wanted is not None and node not in wanted):
                     region.nodes.append(node)
-                elif node.op == "if":
-                    self._branch(node)
-                    region.nodes.append(node)
-                elif node.op == "loop":
-                    self._loop(node)  # what the tangents begin with comes before it
-                    region.nodes.append(node)
                 else:
-                    region.nodes.append(node)
+                    self._node(node)
+
+    def nodes(self, nodes: Sequence[Node], stand_ins: Mapping[Node, Node]) -> None:
+        """Append the tangents of nodes to the open region.
+
+        ``stand_ins`` are copies of nodes, at hand in that region: they get the tangents instead of the nodes.
+        """
+        here = self._builder.region.nodes
+        for node in nodes:
+            copy = stand_ins.get(node)
+            if copy is None:
+                if self._is_active(node):
                     self._operation(node)
+                continue
+            here.remove(copy)  # what the tangents of branches and loops begin with comes before
+            if not self._is_active(copy):
+                here.append(copy)
+                continue
+            self._node(copy)
+            pairs = zip(node.results, copy.results, strict=False)
+            self._tangents.update((old, self._tangents[new]) for old, new in pairs if new in self._tangents)
+
+    def _node(self, node: Node) -> None:
+        """Append a node and its tangents to the open region."""
+        if node.op == "if":
+            self._branch(node)
+        elif node.op == "loop":
+            self._loop(node)  # what the tangents begin with comes before it
+        self._builder.region.nodes.append(node)
+        if not node.regions:
+            self._operation(node)
 
     def _is_active(self, node: Node) -> bool:
         """Whether a node, or one in its regions, has results with tangents; arms that end a turn give none outside."""

@@ -1,26 +1,33 @@
 """Derivatives of other kinds than gradients: along a direction, and whole Jacobians.
 
 Owns what `differentiate` does with functions whose ``derivative`` is ``tangent`` or ``jacobian``. Invariant: the
-function is followed once, however many passes there are.
+function is followed once, however many passes there are; many passes, or as many as is known at run time, are a loop in
+the graph.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
 from janusjit.analysis.capture.arrays import as_array, new_array
 from janusjit.analysis.capture.calls import invoke
-from janusjit.analysis.capture.gradients import DERIVATIVES, Copies, Finish, backward, forward
+from janusjit.analysis.capture.gradients import DERIVATIVES, Copies, Finish, appended, backward, forward, going_forward
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.structures import fitting, none, parts_of, take_apart
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.analysis.differentiated import Differentiated
-from janusjit.ir.dims import Dim, product
-from janusjit.ir.graph import Node, Value
+from janusjit.ir.dims import Dim, evaluate
+from janusjit.ir.graph import Node, Region, Value
 from janusjit.ir.types import TensorType
 from janusjit.ops.indexing import FrozenArray
+from janusjit.transform.jacobians import can_be_repeated, columns, rows
+from janusjit.transform.recomputation import TYPICAL
+
+#: passes that are made one by one, where a loop would take longer than they do
+UNROLLED = 8
 
 
 def tangent(
@@ -56,8 +63,8 @@ def jacobian(
         output = as_array(machine, result)
         if output is None or not output.type.is_float:
             raise machine.python_error(TypeError, "only a function that returns an array of floats has a Jacobian")
-        size, sizes = _size(machine, output), [_size(machine, value) for value in copies.values]
-        forwards = size >= sum(sizes) if function.mode is None else function.mode == "forward"
+        size, sizes = output.type.size, [value.type.size for value in copies.values]
+        forwards = _is_tall(size, sizes) if function.mode is None else function.mode == "forward"
         make = _columns if forwards else _rows
         found = [new_array(machine, value) for value in make(machine, output, copies)]
         return found[0] if function.single else TupleValue(tuple(found))
@@ -72,11 +79,28 @@ def _is_float(value: ArrayValue | Scalar) -> bool:
     return value.type.is_float if isinstance(value, ArrayValue) else value.value.type.is_float
 
 
-def _size(machine: Machine, value: Value) -> int:
-    size: Dim = product(value.type.shape)
-    if not isinstance(size, int):
-        raise machine.unsupported("gradient.size", "jacobian", "its size is known at run time only")
-    return size
+def _is_tall(size: Dim, sizes: Sequence[Dim]) -> bool:
+    """Whether a Jacobian has at least as many rows as columns, as far as one can tell."""
+    more = size - sum(sizes, start=0)
+    return more >= 0 if isinstance(more, int) else evaluate(more, dict.fromkeys(more.symbols(), TYPICAL)) >= 0
+
+
+def _turns(machine: Machine, size: Dim, repeatable: bool) -> bool:
+    """Whether so many passes are made by a loop in the graph."""
+    if machine.unrolls() or (isinstance(size, int) and (size <= UNROLLED or not repeatable)):
+        return False
+    if not repeatable:
+        what = "its size is known at run time only, and it has a branch or loop that is not computed again"
+        raise machine.unsupported("gradient.size", "jacobian", what)
+    return True
+
+
+def _note_body(machine: Machine, body: Region, around: Region) -> None:
+    machine.recorded.around[body] = around, len(machine.births)
+
+
+def _repeatable(machine: Machine, output: Value, wrt: Sequence[Value]) -> bool:
+    return machine.unrolls() or appended(machine, lambda builder: can_be_repeated(builder, output, wrt))
 
 
 def _unit(machine: Machine, type_: TensorType, number: int) -> Node:
@@ -106,39 +130,75 @@ def _cotangent(machine: Machine, output: Value, number: int) -> Value:
 
 def _rows(machine: Machine, output: Value, copies: Copies) -> list[Value]:
     """Go back once for each element of the result."""
+    size, wrt = output.type.size, copies.values
+    if _turns(machine, size, _repeatable(machine, output, wrt)):
+        note = functools.partial(_note_body, machine)
+        stacked = appended(machine, lambda builder: rows(builder, output, wrt, size, note))
+        return [_shaped(machine, found, output.type, by.type) for found, by in zip(stacked, wrt, strict=True)]
+    assert isinstance(size, int)
     passes = [
-        backward(machine, [output], [_cotangent(machine, output, number)], copies.values)
-        for number in range(_size(machine, output))
+        backward(machine, [output], [_cotangent(machine, output, number)], copies.values) for number in range(size)
     ]
     found = []
     for position, value in enumerate(copies.values):
-        rows = [copies.filled(one[position], value.type) for one in passes]
-        found.append(_stacked(machine, rows, 0, output.type, value.type))
+        parts = [copies.filled(one[position], value.type) for one in passes]
+        found.append(_stacked(machine, parts, 0, output.type, value.type))
     return found
 
 
 def _columns(machine: Machine, output: Value, copies: Copies) -> list[Value]:
     """Go forward once for each element of the arguments."""
+    repeatable = _repeatable(machine, output, copies.values)
+    loops = [_turns(machine, value.type.size, repeatable) for value in copies.values]
+    units = [
+        [] if in_loop else [_direction(machine, value, number) for number in range(_known(value))]
+        for in_loop, value in zip(loops, copies.values, strict=True)
+    ]
     found = []
-    units = [[_direction(machine, v, k) for k in range(_size(machine, v))] for v in copies.values]
-    for position, value in enumerate(copies.values):
-        columns = []
-        for unit in units[position]:
-            directions = [unit if other is value else None for other in copies.values]
-            (column,) = forward(machine, [output], copies.values, directions)
-            columns.append(copies.filled(column, output.type))
-        found.append(_stacked(machine, columns, -1, output.type, value.type))
+    for in_loop, value, directions in zip(loops, copies.values, units, strict=True):
+        if in_loop:
+            found.append(_columns_in_loop(machine, output, value))
+        else:
+            found.append(_columns_one_by_one(machine, output, copies, value, directions))
     return found
 
 
+def _columns_one_by_one(machine: Machine, output: Value, copies: Copies, by: Value, units: Sequence[Value]) -> Value:
+    parts = []
+    for unit in units:
+        directions = [unit if other is by else None for other in copies.values]
+        (column,) = forward(machine, [output], copies.values, directions)
+        parts.append(copies.filled(column, output.type))
+    return _stacked(machine, parts, -1, output.type, by.type)
+
+
+def _columns_in_loop(machine: Machine, output: Value, by: Value) -> Value:
+    note = functools.partial(_note_body, machine)
+    with going_forward(machine):
+        stacked = appended(machine, lambda builder: columns(builder, output, by, by.type.size, note))
+    turned = machine.emit("transpose", stacked, axes=(*range(1, stacked.type.rank), 0))
+    return _shaped(machine, machine.emit("copy", turned), output.type, by.type)
+
+
+def _known(value: Value) -> int:
+    size = value.type.size
+    assert isinstance(size, int)
+    return size
+
+
 def _stacked(machine: Machine, parts: Sequence[Value], axis: int, output: TensorType, by: TensorType) -> Value:
-    """Return a Jacobian of its rows or columns, with the dtype of what it is taken by."""
-    shape = (*output.shape, *by.shape)
+    """Return a Jacobian of its rows or columns."""
     if not parts:
         zeros = machine.emit("constant", value=0.0, dtype=by.dtype)
-        return machine.emit("full", zeros, shape=shape)
+        return machine.emit("full", zeros, shape=(*output.shape, *by.shape))
     arrays = TupleValue(tuple(new_array(machine, part) for part in parts))
     stacked = as_array(machine, invoke(machine, Known(np.stack), [arrays], [("axis", Known(axis))]))
     assert stacked is not None
-    made = stacked if stacked.type.shape == shape else machine.emit("reshape", stacked, shape=shape)
+    return _shaped(machine, stacked, output, by)
+
+
+def _shaped(machine: Machine, value: Value, output: TensorType, by: TensorType) -> Value:
+    """Return a Jacobian with the shape it has, and the dtype of what it is taken by."""
+    shape = (*output.shape, *by.shape)
+    made = value if value.type.shape == shape else machine.emit("reshape", value, shape=shape)
     return made if made.type.dtype == by.dtype else machine.emit("cast", made, dtype=by.dtype)

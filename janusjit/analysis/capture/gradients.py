@@ -7,8 +7,8 @@ of the arguments, so that other uses of the same values do not count; its parts 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from janusjit.analysis.capture.arrays import as_array, new_array, read, scalar_value
 from janusjit.analysis.capture.calls import DIFFERENTIATE, Model, invoke, models
@@ -35,6 +35,7 @@ from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import graph_builder
 
+Appended = TypeVar("Appended")
 Run = Callable[[list[AbstractValue], dict[str, AbstractValue]], AbstractValue]
 
 
@@ -251,23 +252,31 @@ def _backward(
 
 def backward(machine: Machine, outputs: list[Value], cotangents: list[Value], wrt: list[Value]) -> list[Value | None]:
     """Append the backward pass; return a cotangent for each value, or None where nothing depends on it."""
-    return _appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt))
+    return appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt))
 
 
 def forward(
     machine: Machine, outputs: Sequence[Value], wrt: Sequence[Value], directions: Sequence[Value | None]
 ) -> list[Value | None]:
     """Add the tangents of a direction; return that of each output, or None where it depends on no value."""
-    machine.gradients.forward_passes += 1
-    try:
-        found = _appended(machine, lambda builder: tangents(builder, outputs, wrt, directions))
-    finally:
-        machine.gradients.forward_passes -= 1
+    with going_forward(machine):
+        found = appended(machine, lambda builder: tangents(builder, outputs, wrt, directions))
     machine.catch_up()
     return found
 
 
-def _appended(machine: Machine, transform: Callable[[GraphBuilder], list[Value | None]]) -> list[Value | None]:
+@contextlib.contextmanager
+def going_forward(machine: Machine) -> Iterator[None]:
+    """Let it be known, for the length of a ``with`` block, that tangents are added."""
+    machine.gradients.forward_passes += 1
+    try:
+        yield
+    finally:
+        machine.gradients.forward_passes -= 1
+
+
+def appended(machine: Machine, transform: Callable[[GraphBuilder], Appended]) -> Appended:
+    """Return what a transform returns that appends to the machine's open regions."""
     builder = graph_builder(machine.graph)
     try:
         with contextlib.ExitStack() as regions:
