@@ -1,0 +1,190 @@
+"""Jacobians of many rows or columns, or of as many as is known at run time: a loop in the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+
+GENERATOR = np.random.default_rng(7)
+W = GENERATOR.normal(size=(40, 40)) / 6
+
+
+def points(*sizes):
+    return [GENERATOR.uniform(0.1, 1.0, size=size) for size in sizes]
+
+
+def dense(x):
+    return np.tanh(W[: len(x), : len(x)] @ np.sin(x)) * x[0]
+
+
+def elementwise(x):
+    return np.tanh(np.sin(x) * x)
+
+
+def turns(x):
+    for i in range(30):
+        x = np.sin(x) * 1.1 if i % 2 else x + 0.1 * np.cos(x)
+    return x
+
+
+def left_early(x):
+    total = np.zeros_like(x)
+    i = 0
+    while i < 30:
+        x = np.sin(x) + 0.3
+        if x.sum() > 0.9 * len(x):
+            x = x * x
+            break
+        total = total + x**2
+        i += 1
+    return total * x
+
+
+def branches(x):
+    if x.sum() > 1.0:
+        return np.exp(x) * x.max()
+    return x
+
+
+def library(x):
+    return np.cumsum(np.sort(x)) * np.linalg.norm(x)
+
+
+FUNCTIONS = (dense, elementwise, turns, left_early, branches, library)
+
+
+def squares(function):
+    return lambda x: (function(x) ** 2).sum()
+
+
+def agrees(function, calls, rtol=1e-10):
+    """Compare a function in plain Python and in the graph; return the compiled one."""
+    compiled = jj.jit(function, warmup=1, background=False)
+    for args in calls:
+        wanted, found = function(*args), compiled(*args)
+        for one, other in zip(leaves(wanted), leaves(found), strict=True):
+            assert type(one) is type(other)
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+            np.testing.assert_allclose(other, one, rtol=rtol, atol=1e-12)
+    assert compiled.stats.host_calls == 0
+    return compiled
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        return [leaf for key in sorted(value) for leaf in leaves(value[key])]
+    if isinstance(value, tuple | list):
+        return [leaf for part in value for leaf in leaves(part)]
+    return [value]
+
+
+
+KINDS = {
+    "rows": lambda function: jj.jacobian(function, mode="reverse"),
+    "columns": lambda function: jj.jacobian(function, mode="forward"),
+    "by shape": jj.jacobian,
+    "hessian": lambda function: jj.hessian(squares(function)),
+    "rows of a gradient": lambda function: jj.jacobian(jj.grad(squares(function)), mode="reverse"),
+    "gradient of rows": lambda function: jj.grad(squares(jj.jacobian(function, mode="reverse"))),
+    "gradient of columns": lambda function: jj.grad(squares(jj.jacobian(function, mode="forward"))),
+    "along a direction, of rows": lambda f: lambda x: jj.jvp(jj.jacobian(f, mode="reverse"), (x,), (x,))[1],
+    "along a direction, of columns": lambda f: lambda x: jj.jvp(jj.jacobian(f, mode="forward"), (x,), (x,))[1],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_sizes_known_at_run_time(function, kind):
+    derivative = KINDS[kind](function)
+    compiled = agrees(lambda x: derivative(x), [(x,) for x in points(12, 12, 12, 15, 15, 11, 13, 14, 12)])
+    assert len(compiled.specializations) == 2
+    assert compiled.stats.graph_calls == 8
+
+
+@pytest.mark.parametrize("function", [dense, elementwise, library, branches])
+def test_a_gradient_of_a_hessian(function):
+    derivative = jj.grad(squares(jj.hessian(squares(function))))
+    compiled = agrees(lambda x: derivative(x), [(x,) for x in points(12, 12, 12, 15, 15, 11)], rtol=1e-9)
+    assert compiled.stats.graph_calls == 5
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_the_graph_does_not_grow_with_the_size(mode):
+    sizes = {}
+    for size in (12, 40):
+        derivative = jj.jacobian(lambda x: np.tanh(W[:, :10].T @ W[:, :10] @ x[:10]).sum() * elementwise(x), mode=mode)
+        compiled = agrees(lambda x, derivative=derivative: derivative(x), [(x,) for x in points(size, size, size)])
+        assert compiled.stats.graph_calls == 2
+        sizes[size] = len(compiled.specializations[0].graph.splitlines())
+    assert sizes[12] == sizes[40]
+
+
+def test_several_arguments_and_shapes():
+    def function(x, w, s):
+        return np.sin(w @ x) * s
+
+    x, w = points(3, (4, 3))
+    for mode in (None, "forward", "reverse"):
+        derivative = jj.jacobian(function, (0, 1, 2), mode)
+        compiled = agrees(lambda x, w, s, derivative=derivative: derivative(x, w, s), [(x, w, 0.5)] * 4)
+        assert compiled.stats.graph_calls == 3
+    for mode in ("forward", "reverse"):
+        derivative = jj.jacobian(lambda x: np.outer(x, x[:4]) * 2.0, mode=mode)
+        single = points(10)[0].astype(np.float32)
+        compiled = agrees(lambda x, derivative=derivative: derivative(x), [(single,)] * 4, rtol=1e-6)
+        assert compiled.stats.graph_calls == 3
+
+
+@pytest.mark.parametrize("mode", [None, "forward", "reverse"])
+def test_no_rows_or_columns(mode):
+    derivative = jj.jacobian(lambda x: np.exp(x[x > 0.5]), mode=mode)
+    calls = [(np.linspace(start, 1.0, 12),) for start in (0.2, 0.2, 0.0, -1.0)]
+    calls.append((np.zeros(12),))
+    compiled = agrees(lambda x: derivative(x), calls)
+    assert compiled.stats.graph_calls == 4
+
+
+def test_rules_of_the_user():
+    @jj.custom_vjp
+    def cube(x):
+        return x**3
+
+    cube.defvjp(lambda x: (x**3, x), lambda x, g: (g * jj.grad(lambda y: (y**3).sum())(x),))
+    for mode in ("forward", "reverse"):
+        derivative = jj.jacobian(lambda x: np.sin(cube(x)), mode=mode)
+        compiled = agrees(lambda x, derivative=derivative: derivative(x), [(points(12)[0],)] * 4)
+        assert compiled.stats.graph_calls == 3
+        derivative = jj.jacobian(lambda x: jj.checkpoint(turns)(x) * x, mode=mode)
+        compiled = agrees(lambda x, derivative=derivative: derivative(x), [(points(12)[0],)] * 4)
+        assert compiled.stats.graph_calls == 3
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_draws_in_a_loop_are_not_repeated(mode):
+    def function(x, generator):
+        for _ in range(30):
+            x = np.sin(x) + generator.normal()
+        return x
+
+    derivative = jj.jacobian(function, mode=mode)
+    compiled = jj.jit(lambda x, generator: derivative(x, generator), warmup=1, background=False)
+    ours, theirs = np.random.default_rng(3), np.random.default_rng(3)
+    for x in points(12, 12, 12, 12):
+        np.testing.assert_allclose(compiled(x, ours), derivative(x, theirs), rtol=1e-10, atol=1e-12)
+        assert ours.bit_generator.state == theirs.bit_generator.state
+    assert (compiled.stats.graph_calls, compiled.stats.host_calls) == (3, 0)
+
+
+def test_in_a_loop_and_in_a_branch():
+    def function(x, n):
+        total = np.zeros((len(x), len(x)))
+        for i in range(n):
+            if x[0] * i > 3.0:
+                total = total + jj.jacobian(turns, mode="reverse")(x * 0.1 * i)
+            total = total + jj.jacobian(dense)(x)
+        return total
+
+    compiled = agrees(function, [(x, 40) for x in points(12, 12, 12, 12)])
+    assert compiled.stats.graph_calls >= 2
