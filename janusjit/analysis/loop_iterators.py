@@ -8,9 +8,13 @@ does when Python drops the iterator of a ``for`` statement.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator
 from types import GeneratorType, SimpleNamespace
 from typing import Any
+
+#: what a loop draws from now
+_generator = operator.attrgetter("generator")
 
 
 class LoopIterator(SimpleNamespace):
@@ -23,7 +27,7 @@ class LoopIterator(SimpleNamespace):
 
     def after(self, turns: Iterable[Any]) -> Turns:
         """Return an iterator for the rest of the loop, with some turns in front; the loop is left when it goes."""
-        rest = Turns(turns, self.generator)
+        rest = Turns(turns, map(next, map(_generator, itertools.repeat(self))))
         rest.loop = self
         return rest
 
@@ -33,7 +37,10 @@ class LoopIterator(SimpleNamespace):
 
 
 class Turns(itertools.chain[Any]):
-    """What a ``for`` statement in generated code draws from: C code, so that tracebacks do not show it."""
+    """What a ``for`` statement in generated code draws from.
+
+    It refers to the loop only, which may be taken over, and left, elsewhere. It is C code: no traceback shows it.
+    """
 
     loop: LoopIterator
 

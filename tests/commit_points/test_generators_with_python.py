@@ -10,6 +10,7 @@ import pytest
 import janusjit as jj
 from janusjit import config
 from janusjit.api import _PIPELINE
+from janusjit.runtime import replacement
 from janusjit.transform.forced_failure import count_guards
 
 space: dict = {}
@@ -291,6 +292,16 @@ def test_a_generator_is_finalized_there_where_guards_fail(function):
         _PIPELINE._forced.clear()
         with config.override(fail_guard=number):
             compare(function)
+
+
+TAKEN_OVER = [suspended_in_its_try, returns_out_of_a_callee, left_out_of_two_loops, left_through_a_finally]
+
+
+@pytest.mark.parametrize("function", TAKEN_OVER)
+def test_a_generator_is_finalized_there_where_its_loop_is_taken_over(function, monkeypatch):
+    monkeypatch.setattr(replacement, "MINIMUM_TRIPS", 1)
+    monkeypatch.setattr(replacement, "HOT_SECONDS", -1.0)
+    assert compare(function).stats.loop_entries > 0
 
 
 def test_a_generator_in_a_manager_that_is_followed_is_left_to_python():
