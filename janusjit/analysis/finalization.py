@@ -24,6 +24,7 @@ from janusjit.analysis.core import (
     Yield,
     YieldFrom,
 )
+from janusjit.analysis.jumps import jumps_in
 from janusjit.analysis.walk import reads_of, walk
 
 
@@ -47,10 +48,13 @@ def _is_itself(core: FunctionCore, delegation: YieldFrom, makers: dict[str, Inst
 
 @functools.lru_cache(maxsize=256)
 def feeds_loop(core: FunctionCore, call: Call) -> bool:
-    """Whether what a call returns is only gone through by a loop: it is dropped where that is left."""
+    """Whether what a call returns is only gone through by a loop: if that is left before its end, it is dropped there.
+
+    A variable would keep it for longer.
+    """
     everything = list(walk(core.body))
     readers = [instruction for instruction in everything if call.target in reads_of(instruction)]
     if len(readers) != 1 or not isinstance(readers[0], GetIterator):
         return False
     loops = [i for i in everything if isinstance(i, For) and i.iterator == Local(readers[0].target)]
-    return len(loops) == 1
+    return len(loops) == 1 and (call.target.startswith(".") or jumps_in(loops[0].body) <= {"continue"})

@@ -42,6 +42,11 @@ def _jumps(block: Block, looping: bool) -> Iterator[str]:
                 yield from _jumps(inner, looping)
 
 
+def jumps_in(body: Block) -> frozenset[str]:
+    """Return what leaves the body of a loop."""
+    return frozenset(_jumps(body, False))
+
+
 def variables_of(statement: Try) -> tuple[str, ...]:
     """Return the variables that say which jump was taken."""
     jumps = jumps_of(statement) or frozenset()

@@ -170,7 +170,8 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
     after = resumptions.continuation(point.after)
     first, several = 1 + len(point.operands), len(point.after.outcome) != 1
     protected = point.after.protected
-    feeds = isinstance(point.instruction, CallInstruction) and feeds_loop(point.core, point.instruction)
+    call = point.instruction
+    feeds = isinstance(call, CallInstruction) and call.target.startswith(".") and feeds_loop(point.core, call)
 
     def run(result: tuple[Any, ...]) -> Any:
         state = result[first:]
