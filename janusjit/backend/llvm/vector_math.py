@@ -14,6 +14,7 @@ from janusjit.backend.llvm import vector_math_error as error
 from janusjit.backend.llvm import vector_math_exponential as exponential
 from janusjit.backend.llvm import vector_math_inverse as inverse
 from janusjit.backend.llvm import vector_math_logarithm as logarithm
+from janusjit.backend.llvm import vector_math_logarithm_f32 as logarithm_f32
 from janusjit.backend.llvm import vector_math_power as power
 from janusjit.backend.llvm import vector_math_remainder as remainder
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
@@ -57,6 +58,11 @@ PRECAUTIONS = {
     "arctan2": Precautions(trigonometry.is_common_point, trigonometry.without_origin),
     "pow": Precautions(power.is_common_power, power.prepared, power.finished),
 }
+#: functions that are called in f32 only: the formula, and what is done where operands are not the usual ones
+SHARED_F32: dict[str, tuple[Callable[..., Real], Precautions]] = {
+    name: (formula, Precautions(logarithm_f32.is_common, logarithm_f32.prepared, logarithm_f32.finished))
+    for name, formula in (("log2", logarithm_f32.log2), ("log10", logarithm_f32.log10))
+}
 #: functions whose formulas for f32 compute in float64
 WIDENED = frozenset({"cbrt"})
 
@@ -70,6 +76,11 @@ C_NAMES = {
 
 def emit_function(builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[ir.Value, ...]) -> ir.Value:
     """Emit the function of `janusjit.ops.emitter.FUNCTIONS` called ``name`` on floats of ``dtype``."""
+    if dtype == "f32" and name in SHARED_F32:
+        formula, precautions = SHARED_F32[name]
+        c_name = c_symbol(name, dtype)
+        shared = SharedMath(name, dtype, len(operands), formula, None, c_name, precautions=precautions)
+        return shared.emit_call(builder, operands)
     if name in FORMULAS:
         return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
     if name in SHARED:

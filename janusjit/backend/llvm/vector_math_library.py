@@ -138,15 +138,17 @@ class SharedMath:
     def _emit_with_precautions(self, code: FloatCode, operands: list[Real], precautions: Precautions) -> None:
         """Emit the formula once, between two branches to what it needs for operands that are not the usual ones."""
         builder, function = code.builder, code.builder.function
-        assert self.is_regular is not None and not self.widened
+        assert not self.widened
         common = _all(builder, precautions.is_common(code, *operands))
         before = builder.block
         rare, main, last, usual = (function.append_basic_block(name) for name in ("rare", "main", "last", "usual"))
         weights = (99, 1)
         builder.cbranch(common, main, rare).set_weights(weights)
         builder.position_at_end(rare)
-        regular = self.is_regular(code, *operands)
-        ready = precautions.prepared(code, *_sanitized(code, operands, regular))
+        usable = operands
+        if self.is_regular is not None:
+            usable = _sanitized(code, operands, self.is_regular(code, *operands))
+        ready = precautions.prepared(code, *usable)
         builder.branch(main)
         builder.position_at_end(main)
         merged = [_merged(code, (x, before), (other, rare)) for x, other in zip(operands, ready, strict=True)]
@@ -156,8 +158,9 @@ class SharedMath:
         builder.ret(result.value)
         builder.position_at_end(last)
         finished = precautions.finished(code, result, *operands).value
-        regular = self.is_regular(code, *operands)
-        self._return_library_where_needed(builder, function.args, finished, regular)
+        if self.is_regular is not None:
+            regular = self.is_regular(code, *operands)
+            self._return_library_where_needed(builder, function.args, finished, regular)
         builder.ret(finished)
 
     def _return_library_where_needed(

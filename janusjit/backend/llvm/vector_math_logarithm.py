@@ -65,7 +65,7 @@ def _split(code: FloatCode, x: Real) -> tuple[Real, Real]:
     For a finite positive normal ``x``.
     """
     mantissa, bias = code.precision.mantissa, code.precision.bias
-    root_half = _bits_of_root_half(code)
+    root_half = bits_of_root_half(code)
     # the exponent field, moved so that it steps at the square root of 1/2
     moved = x.bits - root_half + (bias << mantissa)
     exponent = moved >> mantissa
@@ -75,7 +75,8 @@ def _split(code: FloatCode, x: Real) -> tuple[Real, Real]:
     return k, m
 
 
-def _bits_of_root_half(code: FloatCode) -> int:
+def bits_of_root_half(code: FloatCode) -> int:
+    """Return the representation of the square root of 1/2."""
     mantissa = code.precision.mantissa
     return ((code.precision.bias - 1) << mantissa) + int((math.sqrt(0.5) * 2 - 1) * 2**mantissa)
 
@@ -99,7 +100,7 @@ def _normalised(code: FloatCode, x: Real) -> tuple[Real, Real]:
     return x * code.select(subnormal, 2.0**power, 1.0), code.select(subnormal, -float(power), 0.0)
 
 
-def _finished(code: FloatCode, x: Real, main: Real, rest: Real) -> Real:
+def finished_logarithm(code: FloatCode, x: Real, main: Real, rest: Real) -> Real:
     """Return ``main + rest`` where ``x`` is positive and finite, else what a logarithm of ``x`` is.
 
     Below zero infinities of both signs are added: that gives NaN and raises the flag for an invalid operation.
@@ -122,7 +123,7 @@ def log(code: FloatCode, x: Real) -> Real:
     k, m = exponent_and_mantissa(code, x)
     f = m - 1.0
     half_square, tail = _artanh_terms(code, f, x.equals(0.0))
-    return _finished(code, x, k * high, f - (half_square - k.times_plus(low, tail)))
+    return finished_logarithm(code, x, k * high, f - (half_square - k.times_plus(low, tail)))
 
 
 def _truncated(code: FloatCode, x: Real) -> Real:
@@ -144,7 +145,7 @@ def _log_in_base(
     exponent = k * of_two[0]
     total = exponent + scaled_high
     lost = (exponent - total) + scaled_high
-    return _finished(code, x, total, lost + k.times_plus(of_two[1], scaled_low))
+    return finished_logarithm(code, x, total, lost + k.times_plus(of_two[1], scaled_low))
 
 
 def log2(code: FloatCode, x: Real) -> Real:
