@@ -83,14 +83,14 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 def jacobian(
     function: Callable[..., Any], argnums: int | tuple[int, ...] = 0, mode: str | None = None
 ) -> Callable[..., Any]:
-    """Return the function that gives the Jacobian of a function of an array.
+    """Return the function that gives the Jacobian of a function of arrays.
 
     Parameters
     ----------
     function : callable
-        Returns an array or a float.
+        Returns an array or a float, or tuples, lists, dicts and dataclasses of them.
     argnums : int or tuple of int
-        The arguments, arrays or floats, to differentiate by.
+        The arguments, built in the same way, to differentiate by.
     mode : {None, "forward", "reverse"}
         Forward mode takes a pass for each element of the arguments, reverse mode one for each element of the result.
         None takes forward mode where the result has at least as many.
@@ -99,14 +99,15 @@ def jacobian(
     -------
     callable
         Returns an array of shape ``result.shape + argument.shape`` (a tuple of such where ``argnums`` is one), of the
-        dtype of the argument.
+        dtype of the argument. In the place of each array of the result stands what is built like the argument, with an
+        array for each of its own; None stands for what is no float.
 
     Raises
     ------
     ValueError
         If there is no such mode.
     TypeError
-        When called, if the result or an argument is neither an array of floats nor a float.
+        When called, if there are no floats in the result or in an argument.
 
     Examples
     --------
@@ -121,15 +122,21 @@ def jacobian(
     return Differentiated(unwrapped(function), argnums, False, derivative="jacobian", mode=mode)
 
 
-def hessian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+def hessian(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
     """Return the function that gives the Hessian of a function that returns one float.
 
     Parameters
     ----------
     function : callable
         Returns a float.
-    argnums : int
-        The argument, an array or a float, to differentiate by.
+    argnums : int or tuple of int
+        The arguments to differentiate by: arrays, floats, and tuples, lists, dicts and dataclasses of them.
+
+    Returns
+    -------
+    callable
+        Returns an array of shape ``argument.shape + argument.shape``. Of several arrays there is one for each two of
+        them: in the place of each array of the gradient stands what is built like the gradient again.
 
     Notes
     -----
@@ -142,6 +149,8 @@ def hessian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any
     >>> jj.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
     array([[4., 2.],
            [2., 0.]])
+    >>> jj.hessian(lambda p: p["a"] ** 2 * p["b"])({"a": 1.0, "b": 2.0})["b"]["a"]
+    array(2.)
     """
     return jacobian(grad(function, argnums), argnums, "forward")
 

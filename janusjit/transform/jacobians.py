@@ -28,9 +28,9 @@ OnBody = Callable[[Region, Region], None]
 """Told of the body of a loop, and of the region around it, before anything is in it."""
 
 
-def can_be_repeated(builder: GraphBuilder, output: Value, wrt: Sequence[Value]) -> bool:
-    """Return whether the branches and loops between ``wrt`` and ``output`` can be computed again in every turn."""
-    nodes = needed_nodes(builder, [output], wrt)
+def can_be_repeated(builder: GraphBuilder, outputs: Sequence[Value], wrt: Sequence[Value]) -> bool:
+    """Return whether the branches and loops between ``wrt`` and ``outputs`` can be computed again in every turn."""
+    nodes = needed_nodes(builder, outputs, wrt)
     if any(node.op == "if" and any(True for arm in node.regions for _ in terminators(arm, ENDS)) for node in nodes):
         return False  # control may leave it for a loop around
     inner = (one for node in nodes for region in node.regions for one in walk(region))
@@ -77,15 +77,17 @@ def rows(builder: GraphBuilder, output: Value, wrt: Sequence[Value], size: Dim, 
     return _collected(builder, size, [value.type for value in wrt], turn, on_body)
 
 
-def columns(builder: GraphBuilder, output: Value, by: Value, size: Dim, on_body: OnBody) -> Value:
+def columns(
+    builder: GraphBuilder, outputs: Sequence[Value], by: Value, size: Dim, on_body: OnBody
+) -> list[Value]:
     """Append a loop that goes forward along each element of ``by``, which has ``size``, in turn; see `rows`.
 
     Returns
     -------
-    Value
-        An array of ``size`` times the shape of ``output``.
+    list of Value
+        For each of ``outputs`` an array of ``size`` times its shape.
     """
-    nodes = needed_nodes(builder, [output], [by])
+    nodes = needed_nodes(builder, outputs, [by])
     activity = Activity([by])
     activity.spread(nodes)
 
@@ -95,11 +97,10 @@ def columns(builder: GraphBuilder, output: Value, by: Value, size: Dim, on_body:
         activity.spread(list(copies.values()))
         forward = Forward(builder, activity, {by: unit.value})
         forward.nodes(nodes, copies)
-        tangent = forward.tangent(output)
-        return [None if tangent is None else Term(number.emit, tangent)]
+        found = map(forward.tangent, outputs)
+        return [None if tangent is None else Term(number.emit, tangent) for tangent in found]
 
-    (found,) = _collected(builder, size, [output.type], turn, on_body)
-    return found
+    return _collected(builder, size, [output.type for output in outputs], turn, on_body)
 
 
 def _unit(number: Term, type_: TensorType, size: Dim) -> Term:

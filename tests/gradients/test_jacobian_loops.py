@@ -77,7 +77,7 @@ def leaves(value):
         return [leaf for key in sorted(value) for leaf in leaves(value[key])]
     if isinstance(value, tuple | list):
         return [leaf for part in value for leaf in leaves(part)]
-    return [value]
+    return [] if value is None else [value]
 
 
 
@@ -188,3 +188,41 @@ def test_in_a_loop_and_in_a_branch():
 
     compiled = agrees(function, [(x, 40) for x in points(12, 12, 12, 12)])
     assert compiled.stats.graph_calls >= 2
+
+
+def energy(p, q):
+    return np.sin(p["a"]).sum() * p["b"] ** 2 * (q[0] @ p["a"]) + (q[0] ** 3).sum() * np.exp(q[1])
+
+
+@pytest.mark.parametrize("size", [3, 12])
+def test_hessians_by_structures(size):
+    a, v = points(size, size)
+    p, q = {"b": 0.7, "n": 3, "a": a}, [v, 0.3]
+    agrees(lambda p, q: jj.hessian(energy)(p, q), [(p, q)] * 4)
+    compiled = agrees(lambda p, q: jj.hessian(energy, (0, 1))(p, q), [(p, q)] * 4)
+    assert compiled.stats.graph_calls == 3
+    by_p, by_q = compiled(p, q)  # rows by what the first gradient is built like, columns by both arguments
+    (aa, aq), (ba, _), (qa, qq) = by_p["a"], by_p["b"], by_q[0]
+    assert by_p["n"] is None and aa["n"] is None
+    assert (aa["a"].shape, aa["b"].shape, ba["a"].shape) == ((size, size), (size,), (size,))
+    np.testing.assert_allclose(aq[0], qa["a"].T, rtol=1e-12)
+    np.testing.assert_allclose(aa["b"], ba["a"], rtol=1e-12)
+    np.testing.assert_allclose(qq[0], 6 * np.diag(v) * np.exp(0.3), rtol=1e-12, atol=1e-12)
+    both = jj.hessian(lambda z: energy({"a": z[:size], "b": 0.7}, [z[size:], 0.3]))(np.concatenate([a, v]))
+    np.testing.assert_allclose(aq[0], both[:size, size:], rtol=1e-12)
+    np.testing.assert_allclose(aa["a"], both[:size, :size], rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", [None, "forward", "reverse"])
+def test_jacobians_of_structures(mode):
+    def function(p):
+        return {"s": np.sin(p["x"]) * p["y"], "t": (p["y"] ** 2, "text")}
+
+    derivative = jj.jacobian(function, mode=mode)
+    (x,) = points(12)
+    compiled = agrees(lambda x: derivative({"x": x, "y": 2.0}), [(x,)] * 4)
+    found = compiled(x)
+    np.testing.assert_allclose(found["s"]["x"], np.diag(2 * np.cos(x)), rtol=1e-12)
+    np.testing.assert_allclose(found["s"]["y"], np.sin(x), rtol=1e-12)
+    assert found["t"][0]["y"] == 4.0 and found["t"][1] is None and not found["t"][0]["x"].any()
+    assert compiled.stats.graph_calls == 4

@@ -17,7 +17,7 @@ from janusjit.analysis.capture.calls import invoke
 from janusjit.analysis.capture.gradients import DERIVATIVES, Copies, Finish, appended, backward, forward, going_forward
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.structures import fitting, none, parts_of, take_apart
-from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Scalar, TupleValue
+from janusjit.analysis.capture.values import AbstractValue, Known, TupleValue
 from janusjit.analysis.differentiated import Differentiated
 from janusjit.ir.dims import Dim, evaluate
 from janusjit.ir.graph import Node, Region, Value
@@ -55,19 +55,25 @@ def tangent(
 def jacobian(
     machine: Machine, function: Differentiated, seed: AbstractValue | None, wrt: Sequence[AbstractValue]
 ) -> Finish:
-    """Take a function's Jacobian by arrays or floats."""
-    if not all(isinstance(value, ArrayValue | Scalar) and _is_float(value) for value in wrt):
+    """Take a function's Jacobian by arrays, floats and structures of them."""
+    taken = [take_apart(machine, value, floats=True, otherwise=none, replaced=True) for value in wrt]
+    if not all(values for values, _ in taken):
         raise machine.python_error(TypeError, "a Jacobian is taken by arrays of floats and floats")
 
     def finish(result: AbstractValue, copies: Copies) -> AbstractValue:
-        output = as_array(machine, result)
-        if output is None or not output.type.is_float:
-            raise machine.python_error(TypeError, "only a function that returns an array of floats has a Jacobian")
-        size, sizes = output.type.size, [value.type.size for value in copies.values]
+        outputs, make = take_apart(machine, result, floats=True, known_floats=True, otherwise=none, replaced=True)
+        if not outputs:
+            raise machine.python_error(TypeError, "only a function that returns arrays of floats has a Jacobian")
+        size, sizes = (sum((value.type.size for value in values), start=0) for values in (outputs, copies.values))
         forwards = _is_tall(size, sizes) if function.mode is None else function.mode == "forward"
-        make = _columns if forwards else _rows
-        found = [new_array(machine, value) for value in make(machine, output, copies)]
-        return found[0] if function.single else TupleValue(tuple(found))
+        found = (_columns if forwards else _rows)(machine, outputs, copies)
+
+        def row(output: int) -> AbstractValue:
+            parts = dict(zip(copies.values, found[output], strict=True))
+            by = [made(iter([new_array(machine, parts[value]) for value in values])) for values, made in taken]
+            return by[0] if function.single else TupleValue(tuple(by))
+
+        return make(map(row, range(len(outputs))))
 
     return finish
 
@@ -75,13 +81,9 @@ def jacobian(
 DERIVATIVES.update(tangent=tangent, jacobian=jacobian)
 
 
-def _is_float(value: ArrayValue | Scalar) -> bool:
-    return value.type.is_float if isinstance(value, ArrayValue) else value.value.type.is_float
-
-
-def _is_tall(size: Dim, sizes: Sequence[Dim]) -> bool:
+def _is_tall(size: Dim, sizes: Dim) -> bool:
     """Whether a Jacobian has at least as many rows as columns, as far as one can tell."""
-    more = size - sum(sizes, start=0)
+    more = size - sizes
     return more >= 0 if isinstance(more, int) else evaluate(more, dict.fromkeys(more.symbols(), TYPICAL)) >= 0
 
 
@@ -99,8 +101,8 @@ def _note_body(machine: Machine, body: Region, around: Region) -> None:
     machine.recorded.around[body] = around, len(machine.births)
 
 
-def _repeatable(machine: Machine, output: Value, wrt: Sequence[Value]) -> bool:
-    return machine.unrolls() or appended(machine, lambda builder: can_be_repeated(builder, output, wrt))
+def _repeatable(machine: Machine, outputs: Sequence[Value], wrt: Sequence[Value]) -> bool:
+    return machine.unrolls() or appended(machine, lambda builder: can_be_repeated(builder, outputs, wrt))
 
 
 def _unit(machine: Machine, type_: TensorType, number: int) -> Node:
@@ -128,27 +130,30 @@ def _cotangent(machine: Machine, output: Value, number: int) -> Value:
     return unit.result
 
 
-def _rows(machine: Machine, output: Value, copies: Copies) -> list[Value]:
-    """Go back once for each element of the result."""
+def _rows(machine: Machine, outputs: Sequence[Value], copies: Copies) -> list[list[Value]]:
+    """Go back once for each element of the results; return for each what it gives by each of the arguments."""
+    return [_rows_of(machine, output, copies) for output in outputs]
+
+
+def _rows_of(machine: Machine, output: Value, copies: Copies) -> list[Value]:
     size, wrt = output.type.size, copies.values
-    if _turns(machine, size, _repeatable(machine, output, wrt)):
+    if _turns(machine, size, _repeatable(machine, [output], wrt)):
         note = functools.partial(_note_body, machine)
         stacked = appended(machine, lambda builder: rows(builder, output, wrt, size, note))
         return [_shaped(machine, found, output.type, by.type) for found, by in zip(stacked, wrt, strict=True)]
-    assert isinstance(size, int)
     passes = [
-        backward(machine, [output], [_cotangent(machine, output, number)], copies.values) for number in range(size)
+        backward(machine, [output], [_cotangent(machine, output, number)], wrt) for number in range(_known(output))
     ]
     found = []
-    for position, value in enumerate(copies.values):
+    for position, value in enumerate(wrt):
         parts = [copies.filled(one[position], value.type) for one in passes]
         found.append(_stacked(machine, parts, 0, output.type, value.type))
     return found
 
 
-def _columns(machine: Machine, output: Value, copies: Copies) -> list[Value]:
-    """Go forward once for each element of the arguments."""
-    repeatable = _repeatable(machine, output, copies.values)
+def _columns(machine: Machine, outputs: Sequence[Value], copies: Copies) -> list[list[Value]]:
+    """Go forward once for each element of the arguments; return the same as `_rows`."""
+    repeatable = _repeatable(machine, outputs, copies.values)
     loops = [_turns(machine, value.type.size, repeatable) for value in copies.values]
     units = [
         [] if in_loop else [_direction(machine, value, number) for number in range(_known(value))]
@@ -157,27 +162,35 @@ def _columns(machine: Machine, output: Value, copies: Copies) -> list[Value]:
     found = []
     for in_loop, value, directions in zip(loops, copies.values, units, strict=True):
         if in_loop:
-            found.append(_columns_in_loop(machine, output, value))
+            found.append(_columns_in_loop(machine, outputs, value))
         else:
-            found.append(_columns_one_by_one(machine, output, copies, value, directions))
+            found.append(_columns_one_by_one(machine, outputs, copies, value, directions))
+    return [list(row) for row in zip(*found, strict=True)]
+
+
+def _columns_one_by_one(
+    machine: Machine, outputs: Sequence[Value], copies: Copies, by: Value, units: Sequence[Value]
+) -> list[Value]:
+    passes = []
+    for unit in units:
+        directions = [unit if other is by else None for other in copies.values]
+        passes.append(forward(machine, outputs, copies.values, directions))
+    found = []
+    for position, output in enumerate(outputs):
+        parts = [copies.filled(one[position], output.type) for one in passes]
+        found.append(_stacked(machine, parts, -1, output.type, by.type))
     return found
 
 
-def _columns_one_by_one(machine: Machine, output: Value, copies: Copies, by: Value, units: Sequence[Value]) -> Value:
-    parts = []
-    for unit in units:
-        directions = [unit if other is by else None for other in copies.values]
-        (column,) = forward(machine, [output], copies.values, directions)
-        parts.append(copies.filled(column, output.type))
-    return _stacked(machine, parts, -1, output.type, by.type)
-
-
-def _columns_in_loop(machine: Machine, output: Value, by: Value) -> Value:
+def _columns_in_loop(machine: Machine, outputs: Sequence[Value], by: Value) -> list[Value]:
     note = functools.partial(_note_body, machine)
     with going_forward(machine):
-        stacked = appended(machine, lambda builder: columns(builder, output, by, by.type.size, note))
-    turned = machine.emit("transpose", stacked, axes=(*range(1, stacked.type.rank), 0))
-    return _shaped(machine, machine.emit("copy", turned), output.type, by.type)
+        stacked = appended(machine, lambda builder: columns(builder, outputs, by, by.type.size, note))
+    found = []
+    for value, output in zip(stacked, outputs, strict=True):
+        turned = machine.emit("transpose", value, axes=(*range(1, value.type.rank), 0))
+        found.append(_shaped(machine, machine.emit("copy", turned), output.type, by.type))
+    return found
 
 
 def _known(value: Value) -> int:

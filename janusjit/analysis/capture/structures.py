@@ -27,8 +27,8 @@ from janusjit.analysis.capture.values import (
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
 
-Make = Callable[[Iterator[Value]], AbstractValue]
-"""Makes an abstract value of the graph values that `take_apart` found in one, in the same order."""
+Make = Callable[[Iterator[Any]], AbstractValue]
+"""Makes an abstract value of the graph values that `take_apart` found in one, or of others, in the same order."""
 
 
 def none(_: AbstractValue) -> AbstractValue:
@@ -137,6 +137,7 @@ def take_apart(
     floats: bool,
     known_floats: bool = False,
     otherwise: Callable[[AbstractValue], AbstractValue] = lambda value: value,
+    replaced: bool = False,
 ) -> tuple[list[Value], Make]:
     """Return the arrays and run-time numbers in a value, and what makes such a value of others.
 
@@ -152,27 +153,37 @@ def take_apart(
         Whether floats count that are known.
     otherwise : callable
         Gives what stands for everything else in what is made.
+    replaced : bool
+        Whether what is made is made of abstract values, which stand where the graph values were.
     """
     value = machine.resolve(value)
-    if isinstance(value, ArrayValue) and (value.type.is_float or not floats):
-        return [read(machine, value)], lambda values: new_array(machine, next(values))
-    if isinstance(value, Scalar) and (value.value.type.is_float or not floats):
-        return [value.value], lambda values: Scalar(next(values), value.kind)
-    kind = float_kind(value) if known_floats else None
-    number = None if kind is None else scalar_value(machine, value)
-    if kind is not None and number is not None:
-        return [number], lambda values: Scalar(next(values), kind)
+    found, make = _taken(machine, value, floats, known_floats)
+    if found is not None:
+        return [found], next if replaced else make
     parts = parts_of(machine, value)
     if parts is None:
         if isinstance(value, Reference) and not floats and machine.heap(value).place is None:
             what = f"{type(machine.heap(value)).__name__} is kept for the backward function"
             raise machine.unsupported("gradient.rule", "custom_vjp", what)
         return [], lambda values: otherwise(value)
-    taken = [take_apart(machine, part, floats, known_floats, otherwise) for part in parts]
+    taken = [take_apart(machine, part, floats, known_floats, otherwise, replaced) for part in parts]
     put_together = _putting_together(machine, value)
     return [found for values, _ in taken for found in values], lambda values: put_together(
         [make(values) for _, make in taken]
     )
+
+
+def _taken(machine: Machine, value: AbstractValue, floats: bool, known_floats: bool) -> tuple[Value | None, Make]:
+    """Return the graph value of an array or number that counts, and what makes such a one of another."""
+    if isinstance(value, ArrayValue) and (value.type.is_float or not floats):
+        return read(machine, value), lambda values: new_array(machine, next(values))
+    if isinstance(value, Scalar) and (value.value.type.is_float or not floats):
+        return value.value, lambda values: Scalar(next(values), value.kind)
+    kind = float_kind(value) if known_floats else None
+    number = None if kind is None else scalar_value(machine, value)
+    if kind is not None and number is not None:
+        return number, lambda values: Scalar(next(values), kind)
+    return None, lambda values: value
 
 
 def _putting_together(machine: Machine, value: AbstractValue) -> Callable[[list[AbstractValue]], AbstractValue]:
