@@ -319,6 +319,22 @@ def test_a_generator_that_a_variable_keeps_is_left_to_python():
     assert step.reason is not None and step.stats.graph_calls == 0
 
 
+def bar_in_a_variable(x, w, log):
+    rows = bar(x, log)
+    for row in rows:
+        w = w + row
+        if row[0] < 0.0:
+            break
+    log.append("after")
+    note(log, "and after")
+    return w.sum()
+
+
+def test_a_generator_without_source_is_kept_by_its_variable():
+    step = compare(bar_in_a_variable)
+    assert step.reason is None and step.stats.graph_calls == 6 and step.stats.host_calls > 0
+
+
 def test_a_generator_in_a_manager_that_is_followed_is_left_to_python():
     step = compare(left_inside_a_manager)
     assert step.reason is not None and step.stats.graph_calls == 0

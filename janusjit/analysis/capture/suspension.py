@@ -8,7 +8,7 @@ part of the exit, and everything that is read later is in the frame state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import CellType, CodeType
+from types import CellType, CodeType, GeneratorType
 from typing import Any
 
 from janusjit.analysis.capture.exits import end_with
@@ -180,6 +180,11 @@ def _unbinds(instruction: Instruction) -> list[str]:
     return [instruction.name] if isinstance(instruction, DeleteLocal) else []
 
 
+def _lives_in(name: str, value: AbstractValue) -> bool:
+    """Whether a variable keeps a generator of Python's, which is dropped with its frame, though nobody may read it."""
+    return isinstance(value, HostValue) and isinstance(value.value, GeneratorType) and not name.startswith(".")
+
+
 class FrameStates:
     """The frames of the machine, taken down as a continuation."""
 
@@ -219,7 +224,7 @@ class FrameStates:
         return {
             name: value
             for name, value in frame.locals.items()
-            if (names is None or name in names) and name not in bound
+            if (names is None or name in names or _lives_in(name, value)) and name not in bound
         }
 
     def _frame(
