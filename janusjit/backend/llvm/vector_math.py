@@ -18,7 +18,7 @@ from janusjit.backend.llvm import vector_math_logarithm_f32 as logarithm_f32
 from janusjit.backend.llvm import vector_math_power as power
 from janusjit.backend.llvm import vector_math_remainder as remainder
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
-from janusjit.backend.llvm.values import F32, F64, declare, register_type
+from janusjit.backend.llvm.values import declare, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
 from janusjit.backend.llvm.vector_math_library import Precautions, SharedMath
 
@@ -63,8 +63,6 @@ SHARED_F32: dict[str, tuple[Callable[..., Real], Precautions]] = {
     name: (formula, Precautions(logarithm_f32.is_common, logarithm_f32.prepared, logarithm_f32.finished))
     for name, formula in (("log2", logarithm_f32.log2), ("log10", logarithm_f32.log10))
 }
-#: functions whose formulas for f32 compute in float64
-WIDENED = frozenset({"cbrt"})
 
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
 C_NAMES = {
@@ -85,10 +83,8 @@ def emit_function(builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[
         return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
     if name in SHARED:
         formula, is_regular = SHARED[name]
-        widened = dtype == "f32" and name in WIDENED
-        shared = SharedMath(
-            name, dtype, len(operands), formula, is_regular, c_symbol(name, dtype), widened, PRECAUTIONS.get(name)
-        )
+        c_name = c_symbol(name, dtype)
+        shared = SharedMath(name, dtype, len(operands), formula, is_regular, c_name, PRECAUTIONS.get(name))
         return shared.emit_call(builder, operands)
     return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
 
@@ -104,11 +100,8 @@ def _inlined_function(module: ir.Module, name: str, dtype: str, arity: int) -> i
     for attribute in ("alwaysinline", "nounwind", "readnone"):
         function.attributes.add(attribute)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    widened = dtype == "f32" and name in WIDENED
-    code = FloatCode(builder, F64_FORMAT if widened or dtype == "f64" else F32_FORMAT)
-    operands = [builder.fpext(argument, F64) if widened else argument for argument in function.args]
-    result = FORMULAS[name](code, *(Real(code, operand) for operand in operands)).value
-    builder.ret(builder.fptrunc(result, F32) if widened else result)
+    code = FloatCode(builder, F64_FORMAT if dtype == "f64" else F32_FORMAT)
+    builder.ret(FORMULAS[name](code, *(Real(code, operand) for operand in function.args)).value)
     return function
 
 

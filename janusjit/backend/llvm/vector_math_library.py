@@ -62,8 +62,6 @@ class SharedMath:
         ``is_regular(code, *operands)``: where it is false the C library's function is called instead of the formula.
     c_name : str
         That function.
-    widened : bool
-        Whether the formula is for ``f64``, and operands are converted to it and the result back.
     precautions : Precautions or None
         What is done where not all operands are the usual ones.
     """
@@ -74,7 +72,6 @@ class SharedMath:
     formula: Formula
     is_regular: Callable[..., Truth] | None
     c_name: str
-    widened: bool = False
     precautions: Precautions | None = None
 
     @property
@@ -116,13 +113,8 @@ class SharedMath:
 
     def _emit_body(self, function: ir.Function, lanes: int) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        in_f64 = self.widened or self.dtype == "f64"
-        code = FloatCode(builder, F64_FORMAT if in_f64 else F32_FORMAT, lanes)
-        own_type = function.args[0].type
-        operands = [
-            Real(code, builder.fpext(argument, code.real_type) if self.widened else argument)
-            for argument in function.args
-        ]
+        code = FloatCode(builder, F64_FORMAT if self.dtype == "f64" else F32_FORMAT, lanes)
+        operands = [Real(code, argument) for argument in function.args]
         if self.precautions is not None:
             self._emit_with_precautions(code, operands, self.precautions)
             return
@@ -130,7 +122,6 @@ class SharedMath:
         if regular is not None:
             operands = _sanitized(code, operands, regular)
         result = self.formula(code, *operands).value
-        result = builder.fptrunc(result, own_type) if self.widened else result
         if regular is not None:
             self._return_library_where_needed(builder, function.args, result, regular)
         builder.ret(result)
@@ -138,7 +129,6 @@ class SharedMath:
     def _emit_with_precautions(self, code: FloatCode, operands: list[Real], precautions: Precautions) -> None:
         """Emit the formula once, between two branches to what it needs for operands that are not the usual ones."""
         builder, function = code.builder, code.builder.function
-        assert not self.widened
         common = _all(builder, precautions.is_common(code, *operands))
         before = builder.block
         rare, main, last, usual = (function.append_basic_block(name) for name in ("rare", "main", "last", "usual"))
