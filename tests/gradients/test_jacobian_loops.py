@@ -110,6 +110,16 @@ def test_a_gradient_of_a_hessian(function):
     assert compiled.stats.graph_calls == 5
 
 
+@pytest.mark.parametrize("size", [5, 12])
+def test_a_tape_is_not_read_below_its_beginning(size):
+    """What third derivatives through a loop left early find missing on a tape is left to Python."""
+    for second in (jj.hessian(squares(left_early)), jj.jacobian(jj.grad(squares(left_early)), mode="reverse")):
+        derivative = jj.grad(squares(second))
+        calls = [(x,) for x in np.random.default_rng(0).uniform(0.1, 1.0, size=(5, size))]
+        compiled = agrees(lambda x, derivative=derivative: derivative(x), calls, rtol=1e-9)
+        assert compiled.stats.calls == 5
+
+
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_the_graph_does_not_grow_with_the_size(mode):
     sizes = {}

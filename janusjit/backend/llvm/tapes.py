@@ -142,6 +142,8 @@ class Tapes:
         builder, tape = self._lowering.builder, self._of(node)
         offsets, size = self._offsets([value.type for value in values])
         height = builder.sub(self._lowering.scalars[node.inputs[0]].value, as_i64(size))
+        if values:  # a backward pass that is wrong must not read what is no part of the tape
+            self._lowering.fail_unless(builder.icmp_signed(">=", height, ir.Constant(I64, 0)), node)
         start = offset_pointer(builder, builder.load(tape.data, typ=POINTER), height)
         for value, offset in zip(values, offsets, strict=True):
             place = offset_pointer(builder, start, offset)
