@@ -18,6 +18,8 @@ from janusjit.analysis.variables import Variable, recorded
 
 #: set by `janusjit.analysis.recorded_rules`: call the rule of a function, for a recording
 RECORD: list[Callable[..., Any]] = []
+#: set by `janusjit.analysis.recorded_variable_rules`: call it on variables
+RECORD_ON_VARIABLES: list[Callable[..., Any]] = []
 
 
 class Checkpointed:
@@ -83,14 +85,16 @@ class custom_vjp:  # noqa: N801 - a decorator
     Raises
     ------
     TypeError
-        When called, if there is no rule yet (`defvjp`), the rule returns something else than is asked of it there, or
-        an argument is a `Variable` that requires gradients.
+        When called, if there is no rule yet (`defvjp`), or the rule returns something else than is asked of it there.
 
     Notes
     -----
     Keyword arguments and default values are put in their places before the rule sees them. Gradients of gradients go
     through what the rule does, and forward mode takes the transpose of ``backward``, which is linear in the cotangent.
     Inside a jitted function the rule is part of the graph. The interface is that of ``jax.custom_vjp``.
+
+    Where arguments are or hold a `Variable` that requires gradients, the rule sees its data as a plain array, and the
+    result is made of variables. Whatever else its functions use is constant: they run under `no_grad`.
 
     Examples
     --------
@@ -153,8 +157,8 @@ def call_with_rule(
     function: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any:
     """Call a function, or, where a gradient is taken by an argument, its rule."""
-    if recorded(args):
-        raise TypeError("a custom_vjp function takes no Variable that requires gradients: see janusjit.grad")
+    if _recorded(args):
+        return RECORD_ON_VARIABLES[0](function, forward, backward, args)
     recording = recording_of(args)
     return function(*args) if recording is None else RECORD[0](recording, function, forward, backward, args)
 
@@ -165,15 +169,23 @@ def recording_of(value: Any) -> Any:
     recording = getattr(value, "recording", None) if traced else None
     if recording is not None:
         return recording if not recording.ended and recording.depends(value.abstract) else None
+    return next((found for found in map(recording_of, _parts(value)) if found is not None), None)
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what is in a list, tuple, dict or dataclass."""
     if isinstance(value, list | tuple):
-        parts = list(value)
-    elif isinstance(value, dict):
-        parts = list(value.values())
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
-    else:
-        return None
-    return next((found for found in map(recording_of, parts) if found is not None), None)
+        return list(value)
+    if isinstance(value, dict):
+        return list(value.values())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return []
+
+
+def _recorded(value: Any) -> bool:
+    """Whether a value is, or holds, a variable on which operations are recorded."""
+    return recorded(value) if isinstance(value, Variable) else any(map(_recorded, _parts(value)))
 
 
 def named_after(made: Any, function: Callable[..., Any]) -> Any:

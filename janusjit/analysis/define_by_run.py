@@ -54,6 +54,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.machine = EagerMachine()
+        self.machine.told_to(self)
         self.ended = False
         self.stored = StoredValues(self.plain)
         self.entrance: Callable[[Variable], AbstractValue] | None = None

@@ -8,6 +8,7 @@ constant, and there is one control path.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -86,6 +87,15 @@ class EagerMachine(Machine):
             "gradient", "gradient", Parameters(), Block(), "function", frozenset(), (), [], UNKNOWN_SPAN
         )
         self.state.frames.append(Frame(core, {}, None, {}, {}, [ControlEntry(core.body)]))
+
+    def told_to(self, recording: Any) -> None:
+        """Hear which recording the machine belongs to."""
+        self._recording = weakref.ref(recording)
+
+    @property
+    def recording(self) -> Any:
+        """The `janusjit.analysis.define_by_run.Recording` that the machine belongs to."""
+        return self._recording()
 
     def input(self, value: Any) -> Value:
         """Return the graph value of a real array or number."""

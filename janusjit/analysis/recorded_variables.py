@@ -40,15 +40,16 @@ _FREED = "the recorded operations have been freed: by an earlier backward() with
 
 
 class Operation:
-    """One operation being recorded.
+    """One operation being recorded, by the recording of the gradient under way or a new one.
 
     Parameters
     ----------
-    recording : Recording
-        Does it: that of the gradient under way, or a new one.
+    python_floats : bool
+        Whether floats of Python's among its results are variables too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, python_floats: bool = False) -> None:
+        self._python_floats = python_floats
         outer = active()
         self.recording = Recording() if outer is None else outer
         self.machine = self.recording.machine
@@ -160,7 +161,8 @@ class Operation:
         if isinstance(value, ArrayValue) and value.type.is_float:
             memories = self._memories(value.storage, record)
             return computed(History(value, memories, None, {v: self.machine.values[v] for v in value.operands}))
-        if isinstance(value, Scalar) and value.value.type.is_float and value.kind != "float":
+        if isinstance(value, Scalar) and value.value.type.is_float and (value.kind != "float" or self._python_floats):
+            value = Scalar(value.value, f"numpy.{value.value.type.dtype}")
             return computed(History(value, (), record, {value.value: self.machine.values[value.value]}))
         return self.recording.concrete(value)
 
@@ -201,7 +203,8 @@ class Operation:
                 assert output is not None
                 outputs.append(output)
                 cotangents.append(self._seed(output, seed))
-            found = backward(machine, outputs, cotangents, list(sources))
+            with self.recording.recording():  # the rule of a custom_vjp runs code of the user's
+                found = backward(machine, outputs, cotangents, list(sources))
             machine.keep_only([value for value in found if value is not None], len(nodes))
             machine.evaluate()
         return found

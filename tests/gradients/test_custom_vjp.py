@@ -307,18 +307,6 @@ def test_errors_of_the_interface():
         squares(1.0, 2.0)
 
 
-def test_variables_are_refused():
-    def step(x):
-        return squares(jj.Variable(x)).sum()
-
-    compiled = jj.jit(step, warmup=1, background=False)
-    for function in (step, compiled, compiled, compiled):
-        with pytest.raises(TypeError, match="no Variable"):
-            function(X)
-    with jj.no_grad():
-        np.testing.assert_array_equal(squares(jj.Variable(X)).data, X * X)
-
-
 def test_name_and_signature():
     assert squares.__name__ == "squares"
     assert list(inspect.signature(squares).parameters) == ["x"]

@@ -41,11 +41,11 @@ def declared_model(function: types.FunctionType) -> ModelledCallable | None:
                 what = f"autograd has no derivative of {function.__name__} by argument {number}"
                 raise machine.unsupported("gradient.declared", f"{function.__name__}()", what)
 
-        def forward(given: TupleValue) -> AbstractValue:
+        def forward(machine: Machine, given: TupleValue) -> AbstractValue:
             result = invoke(machine, raw, given.items, named)
             return TupleValue((result, TupleValue((result, *given.items))))
 
-        def backward(needed: AbstractValue, cotangent: AbstractValue) -> AbstractValue:
+        def backward(machine: Machine, needed: AbstractValue, cotangent: AbstractValue) -> AbstractValue:
             assert isinstance(needed, TupleValue)
             found: list[AbstractValue] = [NONE] * len(arguments)
             for number in active:
@@ -53,8 +53,10 @@ def declared_model(function: types.FunctionType) -> ModelledCallable | None:
                 found[number] = invoke(machine, pullback, [cotangent], ())
             return TupleValue(tuple(found))
 
-        rule = Rule(machine, forward, backward)
-        return rule.call(lambda given: invoke(machine, raw, given.items, named), TupleValue(tuple(arguments)))
+        def apply(machine: Machine, given: TupleValue) -> AbstractValue:
+            return invoke(machine, raw, given.items, named)
+
+        return Rule(forward, backward).call(machine, apply, TupleValue(tuple(arguments)))
 
     return ModelledCallable(function.__name__, call)
 

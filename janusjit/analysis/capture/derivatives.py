@@ -47,7 +47,7 @@ def tangent(
         outputs, make = take_apart(machine, result, floats=True, known_floats=True, otherwise=none)
         found = forward(machine, outputs, copies.values, directions)
         filled = [copies.filled(value, output.type) for value, output in zip(found, outputs, strict=True)]
-        return TupleValue((result, make(iter(filled))))
+        return TupleValue((result, make(machine, iter(filled))))
 
     return finish
 
@@ -70,10 +70,10 @@ def jacobian(
 
         def row(output: int) -> AbstractValue:
             parts = dict(zip(copies.values, found[output], strict=True))
-            by = [made(iter([new_array(machine, parts[value]) for value in values])) for values, made in taken]
+            by = [made(machine, (new_array(machine, parts[value]) for value in values)) for values, made in taken]
             return by[0] if function.single else TupleValue(tuple(by))
 
-        return make(map(row, range(len(outputs))))
+        return make(machine, map(row, range(len(outputs))))
 
     return finish
 

@@ -33,7 +33,7 @@ from janusjit.ir.graph import Value, walk
 from janusjit.ir.types import TensorType
 from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
-from janusjit.transform.typed import graph_builder
+from janusjit.transform.typed import infer
 
 Appended = TypeVar("Appended")
 Run = Callable[[list[AbstractValue], dict[str, AbstractValue]], AbstractValue]
@@ -275,9 +275,17 @@ def going_forward(machine: Machine) -> Iterator[None]:
         machine.gradients.forward_passes -= 1
 
 
+class MachineBuilder(GraphBuilder):
+    """The builder of a machine's backward pass, which rules that follow code find their machine by."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.graph, infer)
+        self.machine = machine
+
+
 def appended(machine: Machine, transform: Callable[[GraphBuilder], Appended]) -> Appended:
     """Return what a transform returns that appends to the machine's open regions."""
-    builder = graph_builder(machine.graph)
+    builder = MachineBuilder(machine)
     try:
         with contextlib.ExitStack() as regions:
             for region in open_regions(machine)[-2::-1]:

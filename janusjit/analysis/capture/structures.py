@@ -27,8 +27,8 @@ from janusjit.analysis.capture.values import (
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
 
-Make = Callable[[Iterator[Any]], AbstractValue]
-"""Makes an abstract value of the graph values that `take_apart` found in one, or of others, in the same order."""
+Make = Callable[[Machine, Iterator[Any]], AbstractValue]
+"""Makes an abstract value, on any machine, of graph values for those that `take_apart` found in one, or of others."""
 
 
 def none(_: AbstractValue) -> AbstractValue:
@@ -54,7 +54,9 @@ def fitting(machine: Machine, like: AbstractValue, part: AbstractValue, name: st
     PythonRaise
         TypeError, where that is not built alike or has another shape; ``name`` tells what it is.
     """
-    like, part = machine.resolve(like), machine.resolve(part)
+    part = machine.resolve(part)
+    if not isinstance(like, Scalar):  # a number is one at run time also where no gradient reaches it any more
+        like = machine.resolve(like)
     nothing = isinstance(part, Known) and part.value is None
     value = _float(machine, like)
     if value is not None:
@@ -131,6 +133,15 @@ def _alike(machine: Machine, one: AbstractValue, other: AbstractValue) -> bool:
     return type(held) is type(given)
 
 
+def changed(machine: Machine, value: AbstractValue, change: Callable[[AbstractValue], AbstractValue]) -> AbstractValue:
+    """Return a value built like another one, of what its innermost parts are changed to."""
+    value = machine.resolve(value)
+    parts = parts_of(machine, value)
+    if parts is None:
+        return change(value)
+    return _putting_together(machine, value)(machine, [changed(machine, part, change) for part in parts])
+
+
 def take_apart(
     machine: Machine,
     value: AbstractValue,
@@ -159,50 +170,61 @@ def take_apart(
     value = machine.resolve(value)
     found, make = _taken(machine, value, floats, known_floats)
     if found is not None:
-        return [found], next if replaced else make
+        return [found], _next if replaced else make
     parts = parts_of(machine, value)
     if parts is None:
         if isinstance(value, Reference) and not floats and machine.heap(value).place is None:
             what = f"{type(machine.heap(value)).__name__} is kept for the backward function"
             raise machine.unsupported("gradient.rule", "custom_vjp", what)
-        return [], lambda values: otherwise(value)
+        return [], lambda machine, values: otherwise(value)
     taken = [take_apart(machine, part, floats, known_floats, otherwise, replaced) for part in parts]
     put_together = _putting_together(machine, value)
-    return [found for values, _ in taken for found in values], lambda values: put_together(
-        [make(values) for _, make in taken]
+    return [found for values, _ in taken for found in values], lambda machine, values: put_together(
+        machine, [make(machine, values) for _, make in taken]
     )
 
 
 def _taken(machine: Machine, value: AbstractValue, floats: bool, known_floats: bool) -> tuple[Value | None, Make]:
     """Return the graph value of an array or number that counts, and what makes such a one of another."""
     if isinstance(value, ArrayValue) and (value.type.is_float or not floats):
-        return read(machine, value), lambda values: new_array(machine, next(values))
+        return read(machine, value), lambda machine, values: new_array(machine, next(values))
     if isinstance(value, Scalar) and (value.value.type.is_float or not floats):
-        return value.value, lambda values: Scalar(next(values), value.kind)
+        return value.value, lambda machine, values: Scalar(next(values), value.kind)
     kind = float_kind(value) if known_floats else None
     number = None if kind is None else scalar_value(machine, value)
     if kind is not None and number is not None:
-        return number, lambda values: Scalar(next(values), kind)
-    return None, lambda values: value
+        return number, lambda machine, values: Scalar(next(values), kind)
+    return None, lambda machine, values: value
 
 
-def _putting_together(machine: Machine, value: AbstractValue) -> Callable[[list[AbstractValue]], AbstractValue]:
+def _next(machine: Machine, values: Iterator[Any]) -> AbstractValue:
+    found: AbstractValue = next(values)
+    return found
+
+
+def _putting_together(
+    machine: Machine, value: AbstractValue
+) -> Callable[[Machine, list[AbstractValue]], AbstractValue]:
     """Return what makes a container like a given one, of its parts."""
     if isinstance(value, TupleValue):
-        return lambda parts: TupleValue(tuple(parts), value.type_)
+        return lambda machine, parts: TupleValue(tuple(parts), value.type_)
     assert isinstance(value, Reference)
     item = machine.heap(value)
     if isinstance(item, ListObject):
-        return lambda parts: machine.state.allocate(ListObject(items=parts))
+        return lambda machine, parts: machine.state.allocate(ListObject(items=parts))
     if isinstance(item, DictObject):
         keys, kind = _in_order(item), item.type_
         order = list(item.items)
 
-        def table(parts: list[AbstractValue]) -> AbstractValue:
+        def table(machine: Machine, parts: list[AbstractValue]) -> AbstractValue:
             held = dict(zip(keys, parts, strict=True))
             return machine.state.allocate(DictObject(items={key: held[key] for key in order}, type_=kind))
 
         return table
     type_: Any = item.type_
     names = list(type_.__dataclass_fields__)
-    return lambda parts: machine.state.allocate(Instance(type_=type_, attributes=dict(zip(names, parts, strict=True))))
+
+    def instance(machine: Machine, parts: list[AbstractValue]) -> AbstractValue:
+        return machine.state.allocate(Instance(type_=type_, attributes=dict(zip(names, parts, strict=True))))
+
+    return instance
