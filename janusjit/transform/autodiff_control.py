@@ -4,7 +4,8 @@ Owns `Reverse`. An ``if`` is gone back through by an ``if`` on the same conditio
 What a backward region needs of the forward region it belongs to is written down as if it could be seen from there;
 `janusjit.transform.residuals` then decides what is kept on a tape and what is computed again. Invariant: of the ways
 through a loop's body that lead to different terminators, each is gone back through by itself, and which it was is on
-the tape.
+the tape. All of them go back through the same branches and loops, also where no cotangent comes by: what one way has
+pushed there, the others must pop.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Reverse:
         self._token: Value | None = None
         self._adjoint_tapes: dict[int, int] = {}
         self._copies: set[Node] = set()
+        self._in_loop = False
         self._next_tape = 0
 
     def nodes(self, nodes: Sequence[Node]) -> None:
@@ -95,7 +97,9 @@ class Reverse:
             node = self._stand_ins[node]
         cotangents = tuple(self.cotangents.get(result) for result in node.results)
         on_tape = any(result in self.activity.tapes for result in node.results)
-        if not on_tape and all(cotangent is None for cotangent in cotangents):
+        # another way through the loop may go back through it: then it has pushed on this one as well
+        pushes = bool(node.regions) and self._in_loop and node not in self._copies
+        if not on_tape and not pushes and all(cotangent is None for cotangent in cotangents):
             return
         if node.regions:
             self._structured(node)
@@ -169,12 +173,12 @@ class Reverse:
         if self._recording is not None and node not in self._copies:
             self._through(node)
             return
-        around = self._recording, self._token
+        around = self._recording, self._token, self._in_loop
         self._recording = Recording(self.builder, node, self._unused_tape())
-        self._token = self._recording.token
+        self._token, self._in_loop = self._recording.token, False
         self._through(node)
         self._recording.finish()
-        self._recording, self._token = around
+        self._recording, self._token, self._in_loop = around
 
     def _through(self, node: Node) -> None:
         assert self._recording is not None
@@ -242,6 +246,7 @@ class Reverse:
 
     def _through_loop(self, node: Node) -> None:
         assert self._recording is not None
+        around, self._in_loop = self._in_loop, True
         (body,) = node.regions
         inside = set(_values_in(body))
         loop = self._recording.count_turns(node)
@@ -254,6 +259,7 @@ class Reverse:
 
         self._one_of(leaving, loop.way_out, leave, inside - set(body.parameters))
         self._turns(node, loop.turns, carried, inside)
+        self._in_loop = around
 
     def _one_of(
         self, ends: Sequence[Node], number: Value | None, go_back: Callable[[Node], None], inside: set[Value]
