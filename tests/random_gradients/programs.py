@@ -224,8 +224,16 @@ class Statements:
                 self.emit(f"    {name} = {name} * 0.9 - 0.03 * i")
                 self.emit("    continue")
             self.emit(f"{name} = np.sin({self.draw(shape, 1)}) + {name} * 1.2")
+            unused_on_leaving = self.rng.random() < 0.5
+            if unused_on_leaving:
+                self.emit(f"if {self.expressions.condition((), 0)}:")
+                self.emit(f"    part = np.exp(0.1 * np.sin({name})) * {self.draw(shape, 1)}")
+                self.emit("else:")
+                self.emit(f"    part = np.tanh({name}) * {name}")
             self.emit(f"if np.sum({name}) {self.rng.choice(['>', '<'])} {self.expressions.constant()}:")
             self.emit("    break")
+            if unused_on_leaving:
+                self.emit(f"{name} = 0.8 * {name} + 0.1 * part")
 
         self.block(body)
 
