@@ -226,8 +226,8 @@ class Statements:
             self.emit(f"{name} = np.sin({self.draw(shape, 1)}) + {name} * 1.2")
             unused_on_leaving = self.rng.random() < 0.5
             if unused_on_leaving:
-                self.emit(f"if {self.expressions.condition((), 0)}:")
-                self.emit(f"    part = np.exp(0.1 * np.sin({name})) * {self.draw(shape, 1)}")
+                self.emit(f"if np.sum(np.sin({name})) > {self.expressions.constant()}:")
+                self.emit(f"    part = np.exp(0.1 * np.cos({name}).sum()) * {self.draw(shape, 1)}")
                 self.emit("else:")
                 self.emit(f"    part = np.tanh({name}) * {name}")
             self.emit(f"if np.sum({name}) {self.rng.choice(['>', '<'])} {self.expressions.constant()}:")
