@@ -62,11 +62,25 @@ def gradients(
 
 
 def needed_nodes(builder: GraphBuilder, outputs: Iterable[Value], wrt: Sequence[Value]) -> list[Node]:
-    """Return the nodes of the open regions that outputs depend on, in program order."""
+    """Return the nodes of the open regions that outputs depend on, in program order.
+
+    Where a tape is read, all that reads it is among them: the backward pass goes through the whole tape.
+    """
     here = [node for region in builder.open_regions for node in region.nodes]
     needed: set[Value] = set(outputs)
+    kept = _kept(here, needed, set(wrt))
+    read: set[int] = set()
+    while (tapes := {tape for node in kept for tape in _tapes_read(node)}) != read:
+        read = tapes
+        needed.update(result for node in here if not read.isdisjoint(_tapes_read(node)) for result in node.results)
+        kept = _kept(here, needed, set(wrt))
+    _check_parameters(builder, needed, set(wrt))
+    return kept
+
+
+def _kept(here: Sequence[Node], needed: set[Value], stop: set[Value]) -> list[Node]:
+    """Return the nodes on which ``needed`` depend, but for what is behind ``stop``; add what they use to ``needed``."""
     kept: list[Node] = []
-    stop = set(wrt)
     entered: set[int] = set()
     for node in reversed(here):
         if any(result in needed for result in node.results):
@@ -78,8 +92,14 @@ def needed_nodes(builder: GraphBuilder, outputs: Iterable[Value], wrt: Sequence[
                 needed.update(value for region in node.regions for inner in walk(region) for value in inner.inputs)
         elif node.op == "checkpoint_enter" and node.attributes["number"] in entered:
             kept.append(node)  # the first of them tells where the checkpoint begins
-    _check_parameters(builder, needed, stop)
     return kept[::-1]
+
+
+def _tapes_read(node: Node) -> Iterable[int]:
+    """Yield the tapes that a node, or one nested in it, pops from."""
+    for one in (node, *(inner for region in node.regions for inner in walk(region))):
+        if one.op == "tape_pop":
+            yield one.attributes["tape"]
 
 
 def _check_parameters(builder: GraphBuilder, needed: set[Value], wrt: set[Value]) -> None:

@@ -345,10 +345,12 @@ class Reverse:
         return [self.cotangents.get(p) or self._zero(p) for p in parameters]
 
     def _carried(self, node: Node, terms: Sequence[Term | None], inside: set[Value]) -> list[int]:
-        """Return the carried values on which results with a cotangent depend."""
+        """Return the carried values on which results with a cotangent depend, and tapes that are read."""
         (body,) = node.regions
         parameters = {parameter: index for index, parameter in enumerate(body.parameters)}
-        found = {i for value, i in parameters.items() if value in self.activity.tapes}
+        unread = self._unread(node, terms)
+        tapes = {i: self.activity.tapes[value] for value, i in parameters.items() if value in self.activity.tapes}
+        found = set(tapes)
         results = [i for i, term in enumerate(terms) if term is not None]
         pending = [end.inputs[i] for end in terminators(body, BREAK) for i in results]
         pending += [end.inputs[i] for end in terminators(body, CONTINUE) for i in found]
@@ -366,7 +368,13 @@ class Reverse:
                 pending += [used for region in value.node.regions for n in walk(region) for used in n.inputs]
             elif isinstance(value.definition, Region):
                 pending += _initial_values(body, value)
-        return sorted(i for i in found if body.parameters[i] in self.activity)
+        return sorted(i for i in found if body.parameters[i] in self.activity and tapes.get(i) not in unread)
+
+    def _unread(self, node: Node, terms: Sequence[Term | None]) -> set[int]:
+        """Return the tapes a loop writes that nothing gone back through has read: those of other backward passes."""
+        pushes = {one.attributes["tape"] for one in walk(node.regions[0]) if one.op == "tape_push"}
+        results = zip(node.results, terms, strict=True)
+        return pushes - {self.activity.tapes[value] for value, term in results if term and value in self.activity.tapes}
 
 
 def _entrance(nodes: Sequence[Node], leaving: Node) -> int:

@@ -35,7 +35,7 @@ def while_left_early(x, n=30):
     i = 0
     while i < n:
         x = np.sin(x) + 0.3
-        if x.sum() > 2.6:
+        if x.sum() > 0.9 * len(x):
             x = x * x
             break
         total = total + x**2
