@@ -115,23 +115,6 @@ def compare(function):
     return step
 
 
-@pytest.mark.parametrize("function", PROGRAMS)
-def test_same_results_and_log(function):
-    step = compare(function)
-    assert step.reason is None
-    assert step.stats.graph_calls == 6 and step.stats.host_calls > 0
-    assert "python" not in {point.kind for point in step._lifecycle.prepared.sites.points.values()}
-
-
-@pytest.mark.parametrize("function", PROGRAMS)
-def test_every_guard_forced_to_fail(function):
-    step = compare(function)
-    for number in range(max(count_guards(found.captured) for found in step.specializations)):
-        _PIPELINE._forced.clear()
-        with config.override(fail_guard=number):
-            compare(function)
-
-
 def marked(x, log):
     try:
         for i in range(4):
@@ -277,16 +260,16 @@ FINALIZED = [
 ]
 
 
-@pytest.mark.parametrize("function", FINALIZED)
-def test_a_generator_is_finalized_where_python_does_it(function):
+@pytest.mark.parametrize("function", [*PROGRAMS, *FINALIZED])
+def test_same_results_and_log(function):
     step = compare(function)
     assert step.reason is None
     assert step.stats.graph_calls == 6 and step.stats.host_calls > 0
     assert "python" not in {point.kind for point in step._lifecycle.prepared.sites.points.values()}
 
 
-@pytest.mark.parametrize("function", FINALIZED)
-def test_a_generator_is_finalized_there_where_guards_fail(function):
+@pytest.mark.parametrize("function", [*PROGRAMS, *FINALIZED])
+def test_every_guard_forced_to_fail(function):
     step = compare(function)
     for number in range(max(count_guards(found.captured) for found in step.specializations)):
         _PIPELINE._forced.clear()

@@ -11,7 +11,7 @@ import pytest
 import scipy.linalg
 
 import janusjit as jj
-from tests.gradients.test_custom_vjp import WRONG, several, squares, squares_forward
+from tests.gradients.test_custom_vjp import WRONG, root, several, squares, squares_forward
 from tests.gradients.test_jitted_variables import X, Y, compared, same, weights
 
 
@@ -26,17 +26,6 @@ def softened_forward(x, sharpness):
 
 
 softened.defvjp(softened_forward, lambda kept, g: (g * kept[0] / (1.0 + kept[0]), None))
-
-
-@jj.custom_vjp
-def root(a):
-    y = a
-    while abs(y * y - a) > 1e-14:
-        y = 0.5 * (y + a / y)
-    return y
-
-
-root.defvjp(lambda a: (root(a), a), lambda a, g: (g / (2 * root(a)),))
 
 
 @jj.custom_vjp
