@@ -120,6 +120,8 @@ class Merger:
             self._result.frames.append(self._frame(position, [state.frames[position] for state in states]))
         returned = [state.returned for state in states]
         self._result.returned = self.value(("returned",), returned)
+        if self.machine.nested:
+            self._keep_held()
         for state in states:
             self.machine.check_generators(state, self._result.heap)
         return self._result
@@ -129,6 +131,15 @@ class Merger:
         births, mark = self.machine.symbol_births, self.mark
         visible = mark is None or all(births.get(symbol, -1) < mark for symbol in dim.symbols())
         return visible and all(state.dims.get(value) == dim for state in self.states)
+
+    def _keep_held(self) -> None:
+        """Keep what rules that wait for a nested run may hold, though no variable does, and the paths agree on."""
+        common = set.intersection(*(set(state.heap) for state in self.states))
+        for index in sorted(index for index in common if index < self.machine.held):
+            try:
+                self._keep(index)
+            except Unmergeable:  # it is held by no rule, or else it is missed there
+                self._result.heap.pop(index, None)
 
     def _keep(self, index: int) -> None:
         """Merge a heap object that all paths have, once."""

@@ -323,6 +323,11 @@ class State:
         self.heap[index] = item
         return Reference(index)
 
+    @staticmethod
+    def mark() -> int:
+        """Return a number above the indices of all objects there are, and below those of objects yet to be made."""
+        return next(State._indices)
+
     def at(self, index: int) -> Any:
         """Return the heap object ``index`` of this state, to read or write."""
         found = self.heap.get(index)
