@@ -78,11 +78,9 @@ class Machine:
         The region that receives nodes.
     decisions : dict
         For each fork that could not be merged in an earlier attempt: ``"split"`` or ``"guard"``.
-    nested : int
-        How many rules wait for a run of the machine that they started: what they do next is not on the stack, so
-        that control paths have to be joined before they go on.
-    held : int
-        `State.mark` when the innermost of these runs began: the rules may hold what there was then.
+    nested, held : int
+        How many rules wait for a run of the machine that they started, and `State.mark` when the last did. What they do
+        next is not on the stack: paths are joined before they go on, and what they may hold outlives the joins.
     hosts : HostSites
         The instructions that Python runs, and the commit points made for them.
     outermost : (int, Instruction) or None
@@ -110,8 +108,7 @@ class Machine:
         self.births: dict[Value, int] = {}
         self.symbol_births: dict[Symbol, int] = {}
         self.emitted = 0
-        self.nested = 0
-        self.held = 0
+        self.nested = self.held = 0
         self.symbol_count = 0
         self.written: set[int] = set()
         self.aliased: set[int] = set()
@@ -383,13 +380,12 @@ class Machine:
 
     def run_nested(self, stop: tuple[int, int]) -> None:
         """Run until control is no deeper than ``stop`` for a rule that goes on afterwards."""
-        around, self.held = self.held, State.mark()
-        self.nested += 1
+        around = self.nested, self.held
+        self.nested, self.held = self.nested + 1, State.mark()
         try:
             self.run(stop)
         finally:
-            self.nested -= 1
-            self.held = around
+            self.nested, self.held = around
 
     def run_block(self, block: Block) -> None:
         """Run a block to its end, now."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.sameness import number_kind, same_constant, same_function
 from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import (
     Cell,
@@ -48,9 +49,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Region, Value
-from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
-
-_PYTHON_NUMBERS = {int: ("int", INT), float: ("float", FLOAT), bool: ("bool", BOOL)}
+from janusjit.ir.types import BOOL, INT, TensorType
 
 
 @dataclass(slots=True)
@@ -324,7 +323,7 @@ class Merger:
                 self.poisoned.append(where)
                 return value
         if isinstance(first, Known) and all(
-            isinstance(v, Known) and _same_constant(first.value, v.value) for v in values
+            isinstance(v, Known) and same_constant(first.value, v.value) for v in values
         ):
             return first
         merged = self._numbers(where, values)
@@ -333,7 +332,7 @@ class Merger:
         return merged if merged is not None else self._poison(where, "the paths leave different kinds of values")
 
     def _numbers(self, where: tuple[Any, ...], values: list[Any]) -> AbstractValue | None:
-        kinds = {_number_kind(value) for value in values}
+        kinds = {number_kind(value) for value in values}
         if len(kinds) != 1 or None in kinds:
             return None
         (kind,) = kinds
@@ -382,7 +381,7 @@ class Merger:
         if isinstance(first, SliceValue | RangeValue):
             fields = ("start", "stop", "step")
             return type(first)(*(self.value((*where, f), [getattr(v, f) for v in values]) for f in fields))
-        if isinstance(first, MethodValue) and all(_same_function(v.function, first.function) for v in values):
+        if isinstance(first, MethodValue) and all(same_function(v.function, first.function) for v in values):
             return MethodValue(self.value((*where, "self"), [v.owner for v in values]), first.function)
         if isinstance(first, BuiltinMethod) and all(v.name == first.name for v in values):
             return BuiltinMethod(self.value((*where, "self"), [v.owner for v in values]), first.name)
@@ -476,35 +475,3 @@ def _outside_origin(array: ArrayValue, storage: Storage) -> int:
     if array.storage < 0:
         return array.storage
     return storage.outside[0] if storage.outside else 0
-
-
-def _number_kind(value: AbstractValue) -> tuple[str, TensorType] | None:
-    if isinstance(value, Scalar):
-        return value.kind, value.value.type
-    if not isinstance(value, Known):
-        return None
-    if type(value.value) in _PYTHON_NUMBERS:
-        kind = _PYTHON_NUMBERS[type(value.value)]
-        return kind if kind[0] != "int" or -(2**63) <= value.value < 2**63 else None
-    if (
-        hasattr(value.value, "dtype")
-        and getattr(value.value, "shape", None) == ()
-        and not isinstance(value.value, type)
-    ):
-        name = dtype_name(value.value.dtype)
-        return (f"numpy.{name}", TensorType(name)) if name is not None else None
-    return None
-
-
-def _same_constant(first: object, second: object) -> bool:
-    if first is second:
-        return True
-    if type(first) is not type(second):
-        return False
-    if isinstance(first, float):
-        return isinstance(second, float) and first.hex() == second.hex()
-    return isinstance(first, int | str | bytes) and first == second
-
-
-def _same_function(first: AbstractValue, second: AbstractValue) -> bool:
-    return first is second or (isinstance(first, Known) and isinstance(second, Known) and first.value is second.value)
