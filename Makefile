@@ -9,7 +9,7 @@ WORKERS ?= 2
 # further arguments of pytest, as SELECT='tests/api -k explain'
 SELECT ?=
 # what `make peers` compares with
-PEERS ?= jax numba pytensor torch
+PEERS ?= autograd jax numba pytensor torch
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench peers programs readme lint typecheck check install clean

@@ -20,7 +20,7 @@ import numpy as np
 
 import janusjit
 from benchmarks import compile_time, from_scratch, loop_gradients
-from benchmarks.blas import blas_settings, processor_name
+from benchmarks.blas import OPENBLAS_SETTINGS, blas_settings, processor_name
 from benchmarks.cases import OVERHEAD
 from benchmarks.peers.__main__ import main as compare_peers
 from benchmarks.plot import write_plot
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def run_worker(core_type: str | None, threads: int, extra: list[str]) -> dict[str, Any]:
     """Time the cases in a process of their own."""
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    environment = {name: value for name, value in os.environ.items() if name not in OPENBLAS_SETTINGS}
     environment |= {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     if core_type is not None:
         environment["OPENBLAS_CORETYPE"] = core_type

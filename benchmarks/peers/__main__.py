@@ -1,4 +1,4 @@
-"""``python -m benchmarks peers``: the comparison with JAX, PyTorch, Numba and PyTensor.
+"""``python -m benchmarks peers``: the comparison with autograd, JAX, PyTorch, Numba and PyTensor.
 
 NumPy's OpenBLAS is given both kernel sets it has for such a processor, and the faster time of each row counts, for
 NumPy and for janusjit. A peer that is not installed, or cannot express a program, is left out of that row and named.
@@ -17,25 +17,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.blas import blas_settings, processor_name
+from benchmarks.blas import OPENBLAS_SETTINGS, blas_settings, processor_name
 from benchmarks.peers.plot import write_plot
 
 RESULTS = Path(__file__).parent.parent / "results"
+QUICK = ["--rounds", "2", "--block-seconds", "0.004", "--preparation-seconds", "30", "--row-seconds", "90"]
 PACKAGES = ("numpy", "autograd", "jax", "torch", "numba", "pytensor")
 
 
 def run_worker(core_type: str | None, threads: int, extra: list[str]) -> list[dict[str, Any]]:
     """Time the rows in a process of their own."""
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    environment = {name: value for name, value in os.environ.items() if name not in OPENBLAS_SETTINGS}
     variables = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     environment |= dict.fromkeys(variables, str(threads))
-    environment |= {"JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    environment["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
     if core_type is not None:
         environment["OPENBLAS_CORETYPE"] = core_type
     command = [sys.executable, "-m", "benchmarks.peers.worker", "--threads", str(threads), *extra]
     completed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    rows: list[dict[str, Any]] = json.loads(completed.stdout.splitlines()[-1])["rows"]
-    return rows
+    return [json.loads(line) for line in completed.stdout.splitlines() if line.startswith('{"name"')]
 
 
 def joined(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -57,50 +58,65 @@ def joined(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> list[di
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print microseconds a step, and the best peer's time over janusjit's."""
     names = list(dict.fromkeys(name for row in rows for name in row["seconds"]))
-    print(f"{'µs':<44}" + "".join(f"{name:>14}" for name in names) + f"{'best peer':>15}   ratio")
+    print(f"\n{'µs, threads: ' + str(rows[0]['threads']):<50}", end="")
+    print("".join(f"{name:>14}" for name in names) + f"{'best peer':>15}   ratio")
     for row in rows:
         figures = "".join(
             f"{1e6 * row['seconds'][name]:14.2f}" if name in row["seconds"] else f"{'–':>14}" for name in names
         )
         note = "" if row["in_graph"] else "  (in Python)"
         note += f"  different: {', '.join(row['different'])}" if row["different"] else ""
-        print(f"{row['name'] + ' ' + row['dtype']:<44}{figures}{row['best_peer']:>15}{row['ratio']:7.2f}×{note}")
-    mean = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
-    behind = [f"{row['name']} {row['dtype']}" for row in rows if row["ratio"] < 1.0]
-    print(f"\ngeometric mean of the ratios {mean:.2f}; behind the best peer in {len(behind)} of {len(rows)} rows")
+        print(f"{row['name'] + ' ' + row['dtype']:<50}{figures}{row['best_peer']:>15}{row['ratio']:7.2f}×{note}")
+    print_means(rows, names)
     gaps = {f"{name}: {why}" for row in rows for name, why in row["absent"].items() if not why.startswith("NotExp")}
     for gap in sorted(gaps):
         print(f"left out: {gap}")
 
 
+def print_means(rows: list[dict[str, Any]], names: list[str]) -> None:
+    """Print the geometric mean of each peer's time over janusjit's, and in how many rows janusjit is behind."""
+    ratios = {
+        name: [row["seconds"][name] / row["seconds"]["janusjit"] for row in rows if name in row["seconds"]]
+        for name in names
+        if name != "janusjit"
+    }
+    for name, values in {**ratios, "the best peer": [row["ratio"] for row in rows]}.items():
+        mean = math.exp(sum(map(math.log, values)) / len(values))
+        behind = sum(value < 1.0 for value in values)
+        print(f"{name}: geometric mean of the ratios {mean:.2f}; janusjit is behind in {behind} of {len(values)} rows")
+
+
 def main(arguments: list[str]) -> int:
     """Run the comparison from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks peers", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few repeats")
-    parser.add_argument("--threads", type=int, default=1, help="processors and threads, the same for all")
+    parser.add_argument("--quick", action="store_true", help="few repeats, and less time for slow compilers")
+    parser.add_argument("--threads", default="1,2", help="numbers of processors and threads, separated by commas")
     parser.add_argument("--only", default="", help="parts of names of rows, separated by |")
     parser.add_argument("--contestants", default="", help="names, separated by commas; all by default")
     options = parser.parse_args(arguments)
-    extra = ["--only", options.only, *(["--rounds", "2", "--block-seconds", "0.004"] if options.quick else [])]
+    extra = ["--only", options.only, *(QUICK if options.quick else [])]
     (_, first_core), (_, second_core) = blas_settings().items()
     everyone = ["--contestants", options.contestants] if options.contestants else []
-    first = run_worker(first_core, options.threads, [*extra, *everyone])
-    second = run_worker(second_core, options.threads, [*extra, "--contestants", "NumPy,janusjit"])
-    rows = joined(first, second)
-    print_table(rows)
-    if not options.only:
-        _write(rows, options.threads)
+    rows = []
+    for threads in map(int, options.threads.split(",")):
+        first = run_worker(first_core, threads, [*extra, *everyone])
+        second = run_worker(second_core, threads, [*extra, "--contestants", "NumPy,janusjit"])
+        both = joined(first, second)
+        print_table(both)
+        rows += both
+        if not options.only:
+            _write(rows)
     return 0
 
 
-def _write(rows: list[dict[str, Any]], threads: int) -> None:
+def _write(rows: list[dict[str, Any]]) -> None:
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    environment = {"processor": processor_name(), "threads": threads, "python": platform.python_version(), **versions}
+    environment = {"processor": processor_name(), "python": platform.python_version(), **versions}
     record = {"environment": environment, "rows": rows}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "peers.json"

@@ -8,6 +8,7 @@ when `Step.run` returns, whatever the library defers.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,9 @@ import numpy as np
 
 import janusjit
 from benchmarks.peers import functional_programs, gradients, namespaces, numba_loops, numpy_programs
-from benchmarks.peers.loss_programs import LOSSES
+from benchmarks.peers.gradients import has_gradients
+from benchmarks.peers.network_losses import NETWORKS
+from benchmarks.peers.network_programs import BY_HAND
 from benchmarks.peers.rows import Row
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -44,6 +47,11 @@ class Step:
     run: Callable[[int], None]
     results: Callable[[], Arrays]
     counts: Callable[[], int] | None = None
+
+
+def threads() -> int:
+    """Return how many threads a contestant may use; libraries that read it from the environment find it there."""
+    return int(os.environ["OMP_NUM_THREADS"])
 
 
 def in_place(function: Callable[..., Any], row: Row, arguments: Arrays) -> Step:
@@ -80,16 +88,16 @@ def functional(step: Callable[..., Any], wait: Callable[[Any], Any], row: Row, a
 
 
 def eager(row: Row, arguments: Arrays) -> Step:
-    """Plain NumPy."""
-    if row.program in LOSSES:
+    """Plain NumPy; it finds no gradients, so networks have theirs written by hand."""
+    if row.program not in BY_HAND and has_gradients(row):
         raise NotExpressed("NumPy finds no gradients")
-    return in_place(getattr(numpy_programs, row.program), row, arguments)
+    return in_place(BY_HAND.get(row.program) or getattr(numpy_programs, row.program), row, arguments)
 
 
 def jitted(row: Row, arguments: Arrays) -> Step:
-    """The same function under `janusjit.jit`."""
-    found = gradients.descending(LOSSES[row.program], row.state) if row.program in LOSSES else None
-    function = janusjit.jit(found or getattr(numpy_programs, row.program), background=False)
+    """The same function under `janusjit.jit`, or one that finds gradients."""
+    program = gradients.descending(row) if has_gradients(row) else getattr(numpy_programs, row.program)
+    function = janusjit.jit(program, background=False)
     step = in_place(function, row, arguments)
     step.counts = lambda: function.stats.graph_calls
     return step
@@ -99,8 +107,8 @@ def jax_jit(row: Row, arguments: Arrays) -> Step:
     """`jax.jit`, the state's buffers donated."""
     jax = importlib.import_module("jax")
     jax.config.update("jax_enable_x64", True)
-    if row.program in LOSSES:
-        program = gradients.jax_descending(LOSSES[row.program], row.state)
+    if has_gradients(row):
+        program = gradients.jax_descending(row)
     else:
         program = partial(getattr(functional_programs, row.program), namespaces.jax_namespace())
     step = jax.jit(program, donate_argnums=tuple(range(row.state)))
@@ -121,8 +129,9 @@ def torch_compile(row: Row, arguments: Arrays) -> Step:
 
 def _torch(row: Row, arguments: Arrays, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Step:
     torch = importlib.import_module("torch")
-    if row.program in LOSSES:
-        step = wrap(gradients.torch_descending(LOSSES[row.program], row.state))
+    torch.set_num_threads(threads())
+    if has_gradients(row):
+        step = wrap(gradients.torch_descending(row))
         return functional(step, lambda made: None, row, [torch.from_numpy(array) for array in arguments])
     program = getattr(functional_programs, row.program)
     namespace = namespaces.torch_namespace()
@@ -141,29 +150,33 @@ def _torch(row: Row, arguments: Arrays, wrap: Callable[[Callable[..., Any]], Cal
 
 def autograd_eager(row: Row, arguments: Arrays) -> Step:
     """The package `autograd`, for rows that want gradients."""
-    if row.program not in LOSSES:
+    if not has_gradients(row):
         raise NotExpressed(row.program)
-    importlib.import_module("autograd")
-    return in_place(gradients.autograd_descending(LOSSES[row.program], row.state), row, arguments)
+    return in_place(gradients.autograd_descending(row), row, arguments)
 
 
 def numba_njit(row: Row, arguments: Arrays) -> Step:
-    """Loops by hand under `numba.njit`."""
+    """Loops by hand under `numba.njit`, the outer ones parallel where there are threads for it."""
     numba = importlib.import_module("numba")
     if row.program not in numba_loops.LOOPS:
         raise NotExpressed(row.program)
-    function = numba.njit(fastmath=numba_loops.FAST_MATH)(numba_loops.LOOPS[row.program])
+    numba_loops.prange = numba.prange
+    parallel = threads() > 1 and row.program in numba_loops.PARALLEL
+    function = numba.njit(fastmath=numba_loops.FAST_MATH, parallel=parallel)(numba_loops.LOOPS[row.program])
     return in_place(function, row, arguments)
 
 
 def pytensor_function(row: Row, arguments: Arrays) -> Step:
     """A PyTensor function in its default mode; inputs are trusted."""
     pytensor = importlib.import_module("pytensor")
-    if row.program in LOSSES:
-        raise NotExpressed(row.program)
+    if row.program in NETWORKS and "conv2d" in NETWORKS[row.program].__code__.co_names:
+        raise NotExpressed("PyTensor has no convolutions")
     symbols = [pytensor.tensor.tensor(dtype=array.dtype, shape=array.shape) for array in arguments]
     lengths = {id(one): array.shape[0] for one, array in zip(symbols, arguments, strict=True)}
-    made = getattr(functional_programs, row.program)(namespaces.pytensor_namespace(lengths), *symbols)
+    if has_gradients(row):
+        made = gradients.pytensor_descending(row)(*symbols)
+    else:
+        made = getattr(functional_programs, row.program)(namespaces.pytensor_namespace(lengths), *symbols)
     made = [one.astype(arguments[0].dtype) for one in made]
     inputs = [pytensor.In(one, mutable=number < row.state, borrow=True) for number, one in enumerate(symbols)]
     function = pytensor.function(inputs, [pytensor.Out(one, borrow=True) for one in made])

@@ -7,7 +7,7 @@ operations are those of `benchmarks.peers.numpy_programs`; ``xp`` (`benchmarks.p
 from __future__ import annotations
 
 
-def _adam(xp, parameters, first, second, gradients, step):
+def adam(xp, parameters, first, second, gradients, step):
     step = step + 1.0
     new_first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
     new_second = [0.999 * v + 0.001 * g * g for v, g in zip(second, gradients, strict=True)]
@@ -29,7 +29,7 @@ def mlp_step(xp, w1, b1, w2, b2, m1, c1, m2, c2, v1, d1, v2, d2, step, x, y):
     error = (exponentials / totals - y) / x.shape[0]
     back = xp.where(hidden > 0, error @ w2.T, xp.zeros_like(hidden))
     gradients = (x.T @ back, xp.sum(back, axis=0), hidden.T @ error, xp.sum(error, axis=0))
-    return [*_adam(xp, (w1, b1, w2, b2), (m1, c1, m2, c2), (v1, d1, v2, d2), gradients, step), loss]
+    return [*adam(xp, (w1, b1, w2, b2), (m1, c1, m2, c2), (v1, d1, v2, d2), gradients, step), loss]
 
 
 def char_rnn_step(xp, wx, wh, wy, bh, by, inputs, targets):
@@ -168,7 +168,7 @@ def nbody_step(xp, position, velocity, mass):
 
 
 def adam_step(xp, w, m, v, step, g):
-    return _adam(xp, (w,), (m,), (v,), (g,), step)
+    return adam(xp, (w,), (m,), (v,), (g,), step)
 
 
 def matmul(xp, a, b):

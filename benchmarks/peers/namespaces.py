@@ -54,13 +54,21 @@ def torch_losses() -> SimpleNamespace:
     """Return PyTorch's spelling of what the losses use of NumPy."""
     import torch
 
-    names = ("exp", "log", "tanh", "sum", "mean", "zeros_like")
+    names = ("exp", "log", "tanh", "sum", "mean", "zeros_like", "swapaxes")
     return SimpleNamespace(
         **{name: getattr(torch, name) for name in names},
         max=lambda x, axis, keepdims: torch.amax(x, dim=axis, keepdim=keepdims),
         dot=torch.matmul,
         linalg=torch.linalg,
     )
+
+
+def pytensor_losses() -> SimpleNamespace:
+    """Return PyTensor's spelling of what the losses use of NumPy."""
+    import pytensor.tensor as pt
+
+    names = ("exp", "log", "tanh", "sum", "mean", "max", "zeros_like", "dot", "swapaxes", "linalg")
+    return SimpleNamespace(**{name: getattr(pt, name) for name in names})
 
 
 def pytensor_namespace(lengths: dict[int, int]) -> SimpleNamespace:

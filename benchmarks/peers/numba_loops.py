@@ -11,11 +11,14 @@ import math
 
 import numpy as np
 
+#: Numba's range of a loop whose turns may run side by side
+prange = range
+
 
 def adam_step(w, m, v, step, g):
     step[0] += 1.0
     first, second = 1.0 - 0.9 ** step[0], 1.0 - 0.999 ** step[0]
-    for i in range(w.size):
+    for i in prange(w.size):
         m[i] = 0.9 * m[i] + 0.1 * g[i]
         v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i]
         w[i] -= 0.001 * (m[i] / first) / (math.sqrt(v[i] / second) + 1e-8)
@@ -23,7 +26,7 @@ def adam_step(w, m, v, step, g):
 
 def chain(x, y):
     out = np.empty_like(x)
-    for i in range(x.size):
+    for i in prange(x.size):
         out[i] = (x[i] * 2.0 + y[i]) * (x[i] - y[i]) / (x[i] * x[i] + 1.0) - 0.5
     return out
 
@@ -35,17 +38,17 @@ def matmul(a, b):
 def jacobi(u):
     v = u.copy()
     for _ in range(10):
-        for i in range(1, u.shape[0] - 1):
+        for i in prange(1, u.shape[0] - 1):
             for j in range(1, u.shape[1] - 1):
                 v[i, j] = 0.25 * (u[i - 1, j] + u[i + 1, j] + u[i, j - 1] + u[i, j + 1])
-        for i in range(1, u.shape[0] - 1):
+        for i in prange(1, u.shape[0] - 1):
             for j in range(1, u.shape[1] - 1):
                 u[i, j] = 0.25 * (v[i - 1, j] + v[i + 1, j] + v[i, j - 1] + v[i, j + 1])
 
 
 def nbody_step(position, velocity, mass):
     n = position.shape[0]
-    for i in range(n):
+    for i in prange(n):
         ax = ay = az = 0.0
         for j in range(n):
             dx, dy = position[j, 0] - position[i, 0], position[j, 1] - position[i, 1]
@@ -66,7 +69,7 @@ def nbody_step(position, velocity, mass):
 def layer_norm(x, gain, bias):
     out = np.empty_like(x)
     columns = x.shape[1]
-    for i in range(x.shape[0]):
+    for i in prange(x.shape[0]):
         total = 0.0
         for j in range(columns):
             total += x[i, j]
@@ -84,7 +87,7 @@ def softmax_cross_entropy(logits, y):
     rows, columns = logits.shape
     out = np.empty_like(logits)
     loss = 0.0
-    for i in range(rows):
+    for i in prange(rows):
         top = logits[i, 0]
         for j in range(columns):
             top = max(top, logits[i, j])
@@ -102,7 +105,7 @@ def softmax_cross_entropy(logits, y):
 
 def black_scholes(spot, strike, years):
     out = np.empty_like(spot)
-    for i in range(spot.size):
+    for i in prange(spot.size):
         root = 0.2 * math.sqrt(years[i])
         d1 = (math.log(spot[i] / strike[i]) + 0.05 * years[i]) / root
         d2 = d1 - root
@@ -185,3 +188,6 @@ LOOPS = {
 
 #: reassociation and contraction are allowed, as the compilers of the other peers take them
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
+
+#: programs whose outer loop is a `prange`
+PARALLEL = {"adam_step", "chain", "jacobi", "nbody_step", "layer_norm", "softmax_cross_entropy", "black_scholes"}

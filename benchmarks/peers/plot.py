@@ -10,10 +10,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-LINE, LEFT, WIDTH, TOP = 18, 300, 620, 84
+LINE, LEFT, WIDTH, TOP = 18, 360, 620, 84
 LOW, HIGH = 0.25, 64.0
 COLORS = {
     "NumPy": "#8a8a8a",
+    "autograd": "#b08968",
     "jax.jit": "#2b6cb0",
     "torch": "#e0a458",
     "torch.compile": "#c0563a",
@@ -38,8 +39,8 @@ def write_plot(rows: list[dict[str, Any]], environment: dict[str, Any], path: Pa
     parts = [_text(10, 22, "Time of each peer divided by janusjit's: right of 1, janusjit is faster", 15)]
     parts.append(_text(10, 40, subtitle, 10))
     for number, (name, color) in enumerate(COLORS.items()):
-        parts.append(f'<circle cx="{LEFT + 105 * number}" cy="57" r="4" fill="{color}"/>')
-        parts.append(_text(LEFT + 105 * number + 8, 61, name, 11))
+        parts.append(f'<circle cx="{LEFT + 92 * number}" cy="57" r="4" fill="{color}"/>')
+        parts.append(_text(LEFT + 92 * number + 8, 61, name, 11))
     for power in range(-2, 7):
         x = _position(2.0**power)
         color = "#444" if power == 0 else "#ddd"
@@ -47,7 +48,7 @@ def write_plot(rows: list[dict[str, Any]], environment: dict[str, Any], path: Pa
         parts.append(_text(x, TOP - 4, f"{2.0**power:g}×", 10, "middle"))
     for number, row in enumerate(rows):
         y = TOP + LINE * number + LINE / 2
-        parts.append(_text(LEFT - 8, y + 4, f"{row['name']} {row['dtype']}", 10, "end"))
+        parts.append(_text(LEFT - 8, y + 4, f"{row['name']} {row['dtype']}, threads: {row['threads']}", 10, "end"))
         for name, color in COLORS.items():
             if name in row["seconds"]:
                 x = _position(row["seconds"][name] / row["seconds"]["janusjit"])

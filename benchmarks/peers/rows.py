@@ -36,7 +36,7 @@ class Row:
 
     def arguments(self, dtype: str) -> list[np.ndarray[Any, Any]]:
         """Return fresh arguments, the same at each call."""
-        return [np.ascontiguousarray(array, dtype) for array in self.make(np.random.default_rng(0))]
+        return [np.array(array, dtype, order="C") for array in self.make(np.random.default_rng(0))]
 
 
 def _one_hot(rng: np.random.Generator, count: int, classes: int) -> np.ndarray[Any, Any]:
@@ -119,12 +119,44 @@ def _gaussian_process(rng: np.random.Generator) -> tuple[Any, ...]:
     return np.ones(1), np.full(1, 0.3), np.full(1, 0.2), x, np.sin(6 * x) + 0.1 * rng.standard_normal(40), np.eye(40)
 
 
+def _residual_block(rng: np.random.Generator) -> tuple[Any, ...]:
+    channels, batch, size, classes = 16, 16, 16, 10
+    kernels = [rng.standard_normal((channels, channels, 3, 3)) / 12 for _ in range(2)]
+    gains, zeros = np.ones(channels), np.zeros(channels)
+    head = (rng.standard_normal((channels, classes)) * 0.1, np.zeros(classes))
+    images = rng.standard_normal((batch, channels, size, size))
+    return (kernels[0], gains, zeros, kernels[1], gains, zeros, *head, images, _one_hot(rng, batch, classes))
+
+
+def _transformer_block(rng: np.random.Generator) -> tuple[Any, ...]:
+    batch, length, width, inner = 8, 32, 64, 256
+    weights = [
+        *(np.ones(width), np.zeros(width), rng.standard_normal((width, 3 * width)) / 8, np.zeros(3 * width)),
+        *(rng.standard_normal((width, width)) / 8, np.zeros(width), np.ones(width), np.zeros(width)),
+        *(rng.standard_normal((width, inner)) / 8, np.zeros(inner), rng.standard_normal((inner, width)) / 16),
+        np.zeros(width),
+    ]
+    moments = [np.zeros_like(weight) for weight in weights * 2]
+    x, target = (rng.standard_normal((batch, length, width)) for _ in range(2))
+    return (*weights, *moments, np.zeros(1), x, target)
+
+
+def _lenet(rng: np.random.Generator) -> tuple[Any, ...]:
+    shapes = ((6, 1, 5, 5), (6,), (16, 6, 5, 5), (16,), (400, 84), (84,), (84, 10), (10,))
+    weights = [rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]) + 1) for shape in shapes[:4]]
+    weights += [rng.standard_normal(shape) / np.sqrt(shape[0]) for shape in shapes[4:]]
+    return (*weights, rng.standard_normal((32, 1, 28, 28)), _one_hot(rng, 32, 10))
+
+
 def _rows() -> Iterator[Row]:
     yield Row("gradient of an MLP, 64-32-10, batch 32", "mlp_loss", 4, _mlp_loss)
     yield Row("gradient of an RNN, 25 steps", "rnn_loss", 5, _char_rnn)
     yield Row("gradient of an LSTM, 35 steps", "lstm_loss", 4, _lstm)
     yield Row("gradient of a VAE, 144-64-8, batch 32", "vae_loss", 8, _vae)
     yield Row("gradient of a Gaussian process, 40 points", "gaussian_process_loss", 3, _gaussian_process, ("float64",))
+    yield Row("residual block, 16×16×16×16, SGD", "residual_block_loss", 8, _residual_block)
+    yield Row("transformer block, 8×32×64, Adam", "transformer_block_loss", 37, _transformer_block)
+    yield Row("LeNet, batch 32, SGD", "lenet_loss", 8, _lenet)
     yield Row("MLP 64-32-10, batch 32, Adam", "mlp_step", 13, _mlp(64, 32, 10, 32))
     yield Row("MLP 256-256-10, batch 64, Adam", "mlp_step", 13, _mlp(256, 256, 10, 64))
     yield Row("MLP 784-1024-10, batch 128, Adam", "mlp_step", 13, _mlp(784, 1024, 10, 128))

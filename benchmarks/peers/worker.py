@@ -1,4 +1,4 @@
-"""Times rows in one process, that is under one BLAS setting and one number of threads; prints one JSON object.
+"""Times rows in one process, that is under one BLAS setting and one number of threads; prints a JSON object for each.
 
 Owns the method: every contestant is warmed up, then blocks of calls are timed in turn, contestant after contestant, so
 that what else the machine does meets all of them. The figure is the least of the medians over the rounds. Invariant:
@@ -24,8 +24,9 @@ from benchmarks.peers.rows import ROWS, Row
 
 #: calls before timing; under @jit they include profiling and compilation
 WARM_UP_CALLS = 6
-#: what `torch.compile` or PyTensor may take for one program before it counts as not expressed
-PREPARATION_SECONDS = 120
+#: what `torch.compile` or PyTensor may take for one program before it counts as not expressed, and all contestants
+#: together before those that are left do
+PREPARATION_SECONDS, ROW_SECONDS = 100, 240
 
 
 def prepare(name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
@@ -37,38 +38,43 @@ def prepare(name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
     return step, results
 
 
-def prepare_within(seconds: int, name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
+def prepare_within(seconds: float, name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
     """Return `prepare`, or raise TimeoutError."""
 
     def give_up(number: int, frame: Any) -> None:
-        raise TimeoutError(f"more than {seconds} s to prepare")
+        raise TimeoutError(f"more than {seconds:.0f} s to prepare")
 
+    if seconds <= 0:
+        raise TimeoutError("the time for this row was over")
     signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 2.0)  # again and again: some libraries swallow exceptions
     try:
         return prepare(name, row, dtype)
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def measure(row: Row, dtype: str, names: list[str], rounds: int, block_seconds: float) -> dict[str, Any]:
+def measure(row: Row, dtype: str, names: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Time one row."""
+    end = time.monotonic() + options.row_seconds
     steps: dict[str, Step] = {}
     expected: list[Any] = []
     absent: dict[str, str] = {}
     different: list[str] = []
     for name in names:
         try:
-            steps[name], results = prepare_within(PREPARATION_SECONDS, name, row, dtype)
+            steps[name], results = prepare_within(
+                min(options.preparation_seconds, end - time.monotonic()), name, row, dtype
+            )
         except (ImportError, NotExpressed, TimeoutError) as reason:
             absent[name] = f"{type(reason).__name__}: {reason}"
         except Exception as failure:  # noqa: BLE001 - a peer that fails is a gap in the table, not the end of it
-            absent[name] = f"fails: {type(failure).__name__}: {str(failure)[:200]}"
+            absent[name] = f"fails: {type(failure).__name__}: {str(failure).partition(chr(10))[0][:200]}"
         else:
             expected = expected or results
             if not _agree(expected, results, dtype):
                 different.append(name)
-    seconds = _time_in_turn(steps, rounds, block_seconds)
+    seconds = _time_in_turn(steps, options.rounds, options.block_seconds)
     jitted = steps.get("janusjit")
     in_graph = True
     if jitted is not None and jitted.counts is not None:
@@ -122,21 +128,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--block-seconds", type=float, default=0.01)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--preparation-seconds", type=float, default=PREPARATION_SECONDS)
+    parser.add_argument("--row-seconds", type=float, default=ROW_SECONDS)
     parser.add_argument("--only", default="")
     parser.add_argument("--contestants", default=",".join(CONTESTANTS))
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.threads :])
-    rows = []
     for row in ROWS:
         for dtype in row.dtypes:
             if any(part in f"{row.name} {dtype}" for part in options.only.split("|")):
-                rows.append(
-                    measure(row, dtype, options.contestants.split(","), options.rounds, options.block_seconds)
-                )
-                figures = "  ".join(f"{name} {1e6 * s:.4g}" for name, s in rows[-1]["seconds"].items())
+                measured = measure(row, dtype, options.contestants.split(","), options)
+                figures = "  ".join(f"{name} {1e6 * s:.4g}" for name, s in measured["seconds"].items())
                 print(f"  {row.name} {dtype}: {figures} µs", file=sys.stderr, flush=True)
-    json.dump({"rows": rows}, sys.stdout)
+                print(json.dumps({**measured, "threads": options.threads}), flush=True)
 
 
 if __name__ == "__main__":
