@@ -13,6 +13,7 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_EVENTS`` | a file to append every event to, as JSON Lines |
 | ``JANUSJIT_CACHE`` | ``0``: keep no compiled code on disk |
 | ``JANUSJIT_CACHE_DIR`` | where compiled code is kept; the user's cache directory when not given |
+| ``JANUSJIT_ALLOWANCE`` | seconds that calls of a function wait for its compilation before their own time counts; 2 |
 | ``JANUSJIT_KEPT_MEMORY`` | how many bytes of work memory are kept between calls at most; 268435456 when not given |
 | ``JANUSJIT_QUIET`` | ``1``: no line at exit about functions that ran in plain Python |
 """
@@ -36,7 +37,7 @@ TOPICS = frozenset({"profile", "capture", "pass", "guard", "deopt", "compile"})
 _KNOWN = frozenset(
     {
         *("DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"),
-        *("CACHE", "CACHE_DIR", "KEPT_MEMORY"),
+        *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE"),
     }
 )
 
@@ -75,6 +76,8 @@ class Config:
         Directory in which compiled code outlives the process; None: nowhere.
     kept_memory : int
         How many bytes of work memory are kept between calls, at most.
+    allowance : float
+        Seconds that the calls of a function may wait for its compilation before their own time counts.
     """
 
     disable: bool = False
@@ -91,6 +94,7 @@ class Config:
     trials: bool = True
     cache: Path | None = None
     kept_memory: int = 1 << 28
+    allowance: float = 2.0
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
@@ -117,6 +121,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         trials=_flag(given, "TRIALS", True),
         fail_guard=_number(given, "FAIL_GUARD"),
         cache=_cache(given, environment),
+        allowance=2.0 if (allowance := _number(given, "ALLOWANCE")) is None else float(allowance),
         kept_memory=1 << 28 if (kept := _number(given, "KEPT_MEMORY")) is None else kept,
     )
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.recording_mode import MODE, Mode, mode_with
-from janusjit.analysis.variables import Variable, plain
+from janusjit.analysis.variables import MODE, Mode, Variable, mode_with, plain
 
 _numbers = itertools.count()
 #: set by `janusjit.analysis.recorded_tapes`: the gradients of targets by sources, freeing what a tape recorded, and

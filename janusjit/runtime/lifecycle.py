@@ -7,6 +7,7 @@ thread's compilation.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from janusjit.config import current
 from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
+from janusjit.runtime.budget import Budget
 from janusjit.runtime.building import Attempt, Builder, Failure, guarded
 from janusjit.runtime.cache import SETTLED, Backoff, SpecializationCache
 from janusjit.runtime.call import Call, Entry, Options
@@ -31,6 +33,8 @@ from janusjit.runtime.statistics import Tally, keep
 #: calls that break one specialization from inside before it is taken to do no good, if it was hit less often
 _UNSTABLE = 8
 
+#: the failure of a capture that has taken too long
+OUT_OF_TIME = "limit.capture_time"
 #: attempts to capture a function whose calls so far would all have raised an exception
 _ATTEMPTS = 4
 
@@ -61,10 +65,12 @@ class Lifecycle:
         Whether all calls go straight to plain Python.
     refusal : Cause or None
         Why the function can run in plain Python only.
-    review_at : int
-        The number of the plain call at which it is looked whether that is still so; -1 for none.
     pending : Future or None
         The last compilation that was begun in the background.
+    budget : Budget
+        How long calls may wait for compilation; a continuation's is its function's.
+    owner : Lifecycle or None
+        Of a continuation: its function's.
     """
 
     publisher_type = Publisher
@@ -83,7 +89,6 @@ class Lifecycle:
         self.entries: tuple[Entry, ...] = ()
         self.plain = False
         self.refusal: Cause | None = None
-        self.review_at = -1
         limit = current().specialization_limit
         self.cache = SpecializationCache(limit)
         self.tally = Tally()
@@ -99,6 +104,10 @@ class Lifecycle:
         self.pending: Future[None] | None = None
         self._made = 0
         self._failures = 0
+        waits = options.policy == "raise" or not options.background
+        self.owner: Lifecycle | None = None
+        self.budget = Budget(math.inf if waits else current().allowance)
+        self._granted = math.inf
         self._compiling = threading.Lock()
         self._profiling: set[int] = set()
 
@@ -166,12 +175,9 @@ class Lifecycle:
         if self.refusal is not None:
             self.publisher.refuse_python(self.refusal, call.number)
         self.tally.plain_calls += 1
-        contended = self._compiling.locked()
         started = time.perf_counter()
         result = self.function(*call.args, **call.kwargs)
-        seconds = time.perf_counter() - started
-        if not contended and not self._compiling.locked():  # or it would have waited for the thread that compiles
-            keep(self.tally.plain_timings, seconds)
+        keep(self.tally.plain_timings, time.perf_counter() - started)
         return result
 
     def _run_profiled(self, call: Call) -> Any:
@@ -179,19 +185,13 @@ class Lifecycle:
         if isinstance(prepared, Failure):
             self._give_up(prepared, call.number, Cost())
             return self._run_python(call)
-        before, (compiling, entries) = prepared.observations(), self._elsewhere()
+        before = prepared.observations()
         started = time.perf_counter()
         try:
             return self._run_twin(prepared, call)
         finally:
             seconds = time.perf_counter() - started
-            compiled, entered = self._elsewhere()
-            cost = Cost(profile=seconds - (compiled - compiling))
-            self.publisher.profiled(call.number, cost, prepared.observations() - before, entered > entries)
-
-    def _elsewhere(self) -> tuple[float, int]:
-        """Return the seconds of compilation so far, and how many running loops compiled code has taken over."""
-        return self.tally.compile_seconds, 0
+            self.publisher.profiled(call.number, Cost(profile=seconds), prepared.observations() - before)
 
     def _run_twin(self, prepared: Prepared, call: Call) -> Any:
         thread = threading.get_ident()
@@ -219,7 +219,7 @@ class Lifecycle:
             attempt = self._attempt(call, new) if mine else None
             specialization = self._finish(attempt, call.number, trigger, new) if attempt else None
         if specialization is None:
-            return self._run_python(call)
+            return self._run_meanwhile(call)
         return self._run_first(call, specialization)
 
     def _run_first(self, call: Call, specialization: Specialization) -> Any:
@@ -243,20 +243,30 @@ class Lifecycle:
             if not self._handed_over:
                 self._compiling.release()
 
+    def _grant(self, call: Call) -> bool:
+        """Whether a call may wait for an attempt at a specialization."""
+        was_exhausted = self.budget.exhausted
+        owner = self.owner or self
+        self._granted = self.budget.request(owner.tally.calls(owner.cache), owner.tally.eager_seconds)
+        if self.budget.exhausted and not was_exhausted:
+            failure = Failure("cost.compile_time", "cost", self.budget.text, "function")
+            owner.publisher.backed_off(failure, call.number, Cost(), 0)
+        return self._granted > 0.0
+
+    def _run_meanwhile(self, call: Call) -> Any:
+        """Run a call in plain Python that may be compiled later."""
+        return self._run_python(call)
+
     def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
         """Capture a call, and compile it unless that is done in the background."""
         prepared = self._prepare()
         if isinstance(prepared, Failure):
             return Attempt(self.relaxations, failure=prepared)
+        if prepared.sites is not None:
+            prepared.sites.deadline = time.perf_counter() + self._granted
         attempt = self._builder.capture(prepared, call.bound, self.relaxations, new - self._refused)
-        return attempt if self.options.background else self._builder.compile(attempt)
-
-    @property
-    def prepared(self) -> Prepared:
-        """The function's twin and profile."""
-        prepared = self._prepare()
-        assert isinstance(prepared, Prepared)
-        return prepared
+        waits = not self.options.background and self.budget.waits_for(attempt.capture_seconds, self._granted)
+        return self._builder.compile(attempt) if waits else attempt
 
     def _prepare(self) -> Prepared | Failure:
         if self._prepared is None:
@@ -271,6 +281,9 @@ class Lifecycle:
     ) -> Specialization | None:
         """Take in what came of an attempt; None where there is no specialization, or not yet."""
         cost = Cost(capture=attempt.capture_seconds, compile=attempt.compile_seconds)
+        if not self._handed_over:
+            in_time = attempt.failure is None or attempt.failure.code != OUT_OF_TIME
+            self.budget.took(attempt.capture_seconds, attempt.compile_seconds, in_time)
         if attempt.failure is not None:
             self._failed(attempt.failure, number, cost)
             return None
@@ -305,6 +318,9 @@ class Lifecycle:
             self._compiling.release()
 
     def _failed(self, failure: Failure, number: int, cost: Cost) -> None:
+        if failure.code == OUT_OF_TIME:  # no word on whether it can be captured: it gets more time later
+            self.publisher.backed_off(failure, number, cost, 0)
+            return
         self._failures += 1
         about_this_call = failure.code in causes.EXCEPTIONAL and self._failures < _ATTEMPTS
         if len(self.cache) == 0 and not about_this_call:
@@ -319,24 +335,17 @@ class Lifecycle:
         self.plain = self.options.policy != "raise"
         self.refusal = self.publisher.fell_back(failure, number, cost)
 
-    def reconsider(self, text: str) -> None:
-        """Let calls run from graphs again."""
-        self.refusal = None
-        self.plain = False
-        self.review_at = -1
-        self.publisher.reconsidered(Cause("cost.changed", "cost", text), self.number())
-
     # ------------------------------------------------------------------ failed guards
 
     def _missed(self, call: Call) -> Any:
         """Run a call that no live specialization's entry guards admit."""
-        if self._compiling.locked():
-            return self._run_python(call)
+        if self._compiling.locked() or not self._grant(call):
+            return self._run_meanwhile(call)
         if self._owed is not None:
             (trigger, new), self._owed = self._owed, None
             return self._specialize_and_run(call, trigger, new)
         if not self._backoff.granted():
-            return self._run_python(call)
+            return self._run_meanwhile(call)
         return self._specialize_further(call) if len(self.cache) else self._specialize_and_run(call, None)
 
     def _specialize_further(self, call: Call) -> Any:

@@ -7,35 +7,39 @@ program order, when everything before it is real; a guard that fails after it co
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable, Hashable, Sequence
+import time
+import types
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from types import GeneratorType
 from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
-from janusjit.analysis.core import Call as CallInstruction
-from janusjit.analysis.finalization import feeds_loop
 from janusjit.analysis.generate import Generated
-from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, leave_loops
+from janusjit.analysis.loop_iterators import leave_loops
+from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
-from janusjit.runtime.building import Builder, Failure
-from janusjit.runtime.call import Entry, Options
+from janusjit.runtime.building import Attempt, Builder, Failure, SpecializationBuilder
+from janusjit.runtime.call import Call, Entry, Options
+from janusjit.runtime.commit_points import RUNNERS
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
 from janusjit.runtime.lifecycle import Lifecycle
-from janusjit.runtime.publishing import ContinuationPublisher
-from janusjit.runtime.python_frames import HostFunction, PythonContinuation, entering, raising
+from janusjit.runtime.publishing import ContinuationPublisher, identify
+from janusjit.runtime.python_frames import PythonContinuation, raising
+from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.specialization import Specialization
+from janusjit.runtime.statistics import Statistics
+from janusjit.runtime.trial import SETTLED_CALLS, Trial
+from janusjit.spans import UNKNOWN_SPAN
 
 #: continuations of one function that are compiled
 CONTINUATION_LIMIT = 24
-#: calls of compiled functions within each other; deeper ones are plain Python, which takes less of Python's stack
-DEPTH_LIMIT = 50
+#: so many versions of an unfolded recursion are compiled before its calls get code of their own
+UNFOLDED_LIMIT = 4
 
 
 class Resumptions:
@@ -56,7 +60,7 @@ class Resumptions:
         The assumptions that failed in the middle of loops.
     """
 
-    def __init__(self, owner: Lifecycle, options: Options, compiler: Compiler, stream: Stream) -> None:
+    def __init__(self, owner: FunctionLifecycle, options: Options, compiler: Compiler, stream: Stream) -> None:
         self.owner = owner
         # what has happened cannot be refused any more
         policy = "warn" if options.policy == "raise" else options.policy
@@ -86,7 +90,7 @@ class Resumptions:
             point = result[0]
             runner = point.runner
             if runner is None:
-                runner = point.runner = _RUNNERS[point.kind](self, point)
+                runner = point.runner = RUNNERS[point.kind](self, point)
                 self._first_time(point)
             try:
                 result = runner(result)  # a tuple drops its items from the last: loops that are left, innermost first
@@ -144,180 +148,102 @@ class Resumptions:
         return found
 
 
+def _suspends(specialization: Specialization) -> bool:
+    """Whether a graph may end before the function does, for Python to run something that every call runs."""
+    return any(point.kind != "guard" for point in points_of(specialization.captured))
+
+
 def _assumes(specialization: Specialization, guard: InGraphGuard) -> bool:
     return any(point.guard is guard for point in points_of(specialization.captured))
 
 
-# ---------------------------------------------------------------------- commit points
-
-
-def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    host = HostFunction(point)
-    after = resumptions.continuation(point.after)
-    first, several = 1 + len(point.operands), len(point.after.outcome) != 1
-    protected = point.after.protected
-    call = point.instruction
-    feeds = isinstance(call, CallInstruction) and call.target.startswith(".") and feeds_loop(point.core, call)
-
-    def run(result: tuple[Any, ...]) -> Any:
-        state = result[first:]
-        resumptions.host_calls += 1
-        try:
-            outcome = host.of(state)(*result[1:first])
-        except BaseException as error:
-            if not protected:
-                raise
-            return after.resume_raising(error, state)
-        if feeds:
-            outcome = iter_of_loop(outcome) if type(outcome) is GeneratorType else outcome
-        return after.go_on((*outcome, *state) if several and outcome is not None else (outcome, *state))
-
-    def run_without_outcome(result: tuple[Any, ...]) -> Any:
-        state = result[first:]
-        resumptions.host_calls += 1
-        try:
-            host.of(state)(*result[1:first])
-        except BaseException as error:
-            if not protected:
-                raise
-            return after.resume_raising(error, state)
-        return after.go_on(state)
-
-    return run if point.after.outcome else run_without_outcome
-
-
-def _call_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    assert point.callee is not None
-    callee, after = resumptions.continuation(point.callee), resumptions.continuation(point.after)
-    first, takes, protected = 1 + len(point.operands), bool(point.after.outcome), point.after.protected
-    calls = resumptions.calls
-
-    def run(result: tuple[Any, ...]) -> Any:
-        state = result[first:]
-        depth = getattr(calls, "depth", 0)
-        calls.depth = depth + 1
-        try:
-            if depth < DEPTH_LIMIT:
-                value = resumptions.drive(callee.go_on(result[1:first]))
-            else:
-                resumptions.host_calls += 1
-                value = callee.python(*result[1:first])
-        except BaseException as error:
-            if not protected:
-                raise
-            return after.resume_raising(error, state)
-        finally:
-            calls.depth = depth
-        return after.go_on((value, *state) if takes else state)
-
-    return run
-
-
-def _enter_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    assert point.exhausted is not None
-    host = HostFunction(point)
-    inside, outside = resumptions.continuation(point.after), resumptions.continuation(point.exhausted)
-    slot, takes, protected = point.slot, bool(point.after.outcome), point.exhausted.protected
-
-    def run(result: tuple[Any, ...]) -> Any:
-        before, after = result[2 : 2 + slot], result[3 + slot :]
-        resumptions.host_calls += 1
-        try:
-            enter, leave = entering(result[1])
-            entered = host.of((*before, leave, *after))(enter)
-        except BaseException as error:
-            if not protected:
-                raise
-            return outside.resume_raising(error, (*before, *after))
-        state = (*before, leave, *after)
-        return inside.go_on((entered, *state) if takes else state)
-
-    return run
-
-
-def _leave_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    host = HostFunction(point)
-    after = resumptions.continuation(point.after)
-    protected = point.after.protected
-
-    def run(result: tuple[Any, ...]) -> Any:
-        state = result[2:]
-        resumptions.host_calls += 1
-        try:
-            host.of(state)(functools.partial(result[1], None, None, None))
-        except BaseException as error:
-            if not protected:
-                raise
-            return after.resume_raising(error, state)
-        return after.go_on(state)
-
-    return run
-
-
-_EXHAUSTED = object()
-
-
-def _draw_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    assert point.exhausted is not None
-    drawn, exhausted = resumptions.continuation(point.after), resumptions.continuation(point.exhausted)
-    protected, slot = point.after.protected, point.slot + 1
-
-    def run(result: tuple[Any, ...]) -> Any:
-        iterator, state = result[slot], result[1:]
-        if type(iterator) is GeneratorType:  # only the loop is to refer to it: what does now is gone after this
-            return (*result[:slot], LoopIterator(generator=iterator), *result[slot + 1 :])
-        resumptions.host_calls += 1
-        try:
-            item = next(iterator.generator if type(iterator) is LoopIterator else iterator, _EXHAUSTED)
-        except BaseException as error:
-            if not protected:
-                raise
-            return drawn.resume_raising(error, state)
-        return exhausted.go_on(state) if item is _EXHAUSTED else drawn.go_on((item, *state))
-
-    return run
-
-
-def _commit_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    after = resumptions.continuation(point.after)
-    first = 1 + len(point.operands)
-    if first == 1:
-        return lambda result: after.go_on(result[1:])
-
-    def run(result: tuple[Any, ...]) -> Any:
-        leave_loops(result[1:first])
-        return after.go_on(result[first:])
-
-    return run
-
-
-def _python_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    after = resumptions.continuation(point.after)
-
-    def run(result: tuple[Any, ...]) -> Any:
-        resumptions.host_calls += 1
-        return after.function(*result[1:])
-
-    return run
-
-
-def _guard_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
-    after = resumptions.continuation(point.after)
-    return lambda result: resumptions.guard_failed(point, after, result[1:])
-
-
-_RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ...]], Any]]] = {
-    "host": _host_runner,
-    "call": _call_runner,
-    "draw": _draw_runner,
-    "enter": _enter_runner,
-    "leave": _leave_runner,
-    "commit": _commit_runner,
-    "python": _python_runner,
-    "guard": _guard_runner,
-}
-
 # ---------------------------------------------------------------------- lifecycles
+
+
+class FunctionLifecycle(Lifecycle):
+    """The life of a function whose calls may go on from commit points."""
+
+    def __init__(
+        self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream
+    ) -> None:
+        builder = _FunctionBuilder(function, compiler, options.exact)
+        super().__init__(function, identify(function), builder, options, compiler, stream)
+        self.resumptions = Resumptions(self, options, compiler, stream)
+        self.trial = Trial()
+        self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
+        builder.replacement = self.replacement
+        builder.resumptions = self.resumptions
+
+    def _entry_of(self, specialization: Specialization) -> Entry:
+        entry = specialization.compiled.entry
+        ends_early = next(points_of(specialization.captured), None) is not None
+        return self.resumptions.wrap(entry) if ends_early else entry
+
+    def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
+        sites = self.prepared.sites if self._prepared is not None else None
+        if sites is not None and sites.recursive and not sites.outlined and len(self.cache) >= UNFOLDED_LIMIT:
+            sites.outlined = True  # the data the recursion goes over differs too often to unfold it
+        return super()._attempt(call, new)
+
+    def _hit(self, specialization: Specialization, seconds: float) -> None:
+        super()._hit(specialization, seconds)
+        undecided = self.trial.verdict is None and len(specialization.timings) >= SETTLED_CALLS
+        if undecided and self.options.policy != "raise" and current().trials and _suspends(specialization):
+            self.trial.settled(specialization.timings, self.tally.eager_seconds)
+            if self.trial.wanted:
+                self.entries = ()
+
+    def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None
+    ) -> Any:
+        """Run one call that the fast path could not serve; see `Lifecycle.call`."""
+        with self.budget.call():
+            if self.trial.wanted and tried is None and self.refusal is None:
+                return self._run_trial(Call(args, kwargs, bound, self.number))
+            return super().call(args, kwargs, bound, tried)
+
+    def _run_trial(self, call: Call) -> Any:
+        """Run a call in plain Python, to see whether graphs with Python between them pay."""
+        started = time.perf_counter()
+        try:
+            return self._run_python(call)
+        finally:
+            self.trial.ran_plain(time.perf_counter() - started)
+            if self.trial.verdict is False:
+                sites = (self.prepared.sites.instructions if self.prepared.sites is not None else {}).values()
+                first = next(iter(sites), None)
+                span, construct = (first.span, first.construct) if first is not None else (UNKNOWN_SPAN, "function")
+                reason = f"too fragmented to gain: {self.trial.text}"
+                self._give_up(Failure("cost.fragmented", "cost", reason, construct, span), call.number, Cost())
+            elif self.trial.verdict:
+                self.entries = self.cache.entries()
+
+    def statistics(self) -> Statistics:
+        """Return the counters of the function, what its continuations did included."""
+        own = self.tally.statistics(self.cache)
+        parts = [(part.tally, part.cache) for part in list(self.resumptions.continuations.values())]
+        return replace(
+            own,
+            loop_entries=self.replacement.entries,
+            deopts=own.deopts + sum(tally.deopts for tally, _ in parts),
+            host_calls=self.resumptions.host_calls,
+            specializations=own.specializations + sum(len(cache) for _, cache in parts),
+            compile_seconds=own.compile_seconds + sum(tally.compile_seconds for tally, _ in parts),
+        )
+
+    def _prepare(self) -> Prepared | Failure:
+        prepared = super()._prepare()
+        if isinstance(prepared, Prepared) and prepared.sites is not None:
+            prepared.sites.memory_limit = self.options.memory_limit
+            prepared.sites.commits_turns = self.options.policy != "raise"  # nothing of a refused call may be real
+        return prepared
+
+    @property
+    def prepared(self) -> Prepared:
+        """The function's twin and profile."""
+        prepared = self._prepare()
+        assert isinstance(prepared, Prepared)
+        return prepared
 
 
 class ContinuationLifecycle(Lifecycle):
@@ -326,19 +252,26 @@ class ContinuationLifecycle(Lifecycle):
     publisher_type = ContinuationPublisher
 
     def __init__(self, resumptions: Resumptions, continuation: Continuation) -> None:
-        self.owner = resumptions.owner
+        owner = resumptions.owner
         self.resumptions = resumptions
         self.python = PythonContinuation(continuation)
         self.continuation = continuation
-        self.twin = self._twin()
+        self.twin = self._twin(owner)
         options, compiler = resumptions.options, resumptions.compiler
         builder = _ContinuationBuilder(self, compiler, options.exact)
-        identity = self.owner.publisher.identity
-        super().__init__(self.twin, identity, builder, options, compiler, resumptions.stream)
+        super().__init__(self.twin, owner.publisher.identity, builder, options, compiler, resumptions.stream)
+        self.owner: FunctionLifecycle = owner
+        self.budget = owner.budget
 
     def number(self) -> int:
         """Return the number of the call of the function that is running."""
         return self.owner.number()
+
+    def _run_meanwhile(self, call: Call) -> Any:
+        """Run the rest of a call in plain Python, without profiling it."""
+        self.tally.plain_calls += 1
+        self.resumptions.host_calls += 1
+        return self.python(*call.bound)
 
     def refuse(self, failure: Failure) -> None:
         """Let the rest of the calls be Python's from here on."""
@@ -358,9 +291,9 @@ class ContinuationLifecycle(Lifecycle):
             return (self.python if self.continuation.at_loop else self.twin)(*arguments)
         return self.call(arguments, {}, arguments)
 
-    def _twin(self) -> PythonContinuation:
+    def _twin(self, owner: FunctionLifecycle) -> PythonContinuation:
         """Return what runs in Python where guards fail: it profiles, and its loops can be taken over again."""
-        twins = self.owner.prepared.twins
+        twins = owner.prepared.twins
         if twins is None:
             return self.python
         attach = twins.attach
@@ -375,6 +308,13 @@ class ContinuationLifecycle(Lifecycle):
         """Go on in Python with an exception that the host call raised."""
         padding = (None,) * len(self.continuation.outcome)
         return self.python.run((*padding, *state), raising(error))
+
+
+class _FunctionBuilder(SpecializationBuilder):
+    resumptions: Resumptions
+
+    def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
+        return super()._graph(prepared, arguments, relaxations.extended(self.resumptions.relaxed))
 
 
 class _ContinuationBuilder(Builder):

@@ -40,6 +40,7 @@ from janusjit.analysis.capture import (
     variables,
 )
 from janusjit.analysis.capture.calls import function_cells
+from janusjit.analysis.capture.effort import too_large
 from janusjit.analysis.capture.externals import Externals
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.machine import Machine
@@ -244,7 +245,7 @@ def _attempt(
             "python.join", "branch", f"control paths cannot be joined: {difference}"
         ) from difference
     except RecursionError as error:
-        raise machine.unsupported("limit.recursion", "function", "it is nested too deeply to capture") from error
+        raise too_large(machine, "limit.recursion", "it is nested too deeply to capture") from error
     last = graph.body.terminator
     if last.op == "fail":
         raise CaptureFailure("python.exception", "user", last.span, last.guard.subject, "the call always raises")

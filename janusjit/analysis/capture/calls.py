@@ -317,6 +317,8 @@ def _call_function(
     machine.externals.guard_code(function)
     if any(frame.core is core for frame in machine.state.frames):
         machine.hosts.recursive = True
+        if not machine.hosts.outlined and not machine.nested and machine.effort.unfolds_too_far():
+            raise machine.unsupported("limit.graph_size", f"{core.name}()", "its recursion is unfolded too far")
         instruction = _outlined_call(machine, core, target)
         live = {name: machine.heap(cell).live for name, cell in cells.items() if isinstance(cell, Reference)}
         if instruction is not None and None not in live.values():

@@ -5,6 +5,7 @@ Owns `HostSites`. Invariant: it only grows, so that capturing again with what an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,8 @@ class HostSites:
         Whether a function called itself.
     memory_limit : int or None
         How many bytes of intermediate arrays a graph should need at a time.
+    deadline : float
+        When capture has to stop, as `time.perf_counter` tells time.
     outlined : bool
         Whether recursive calls run in code of their own, rather than being unfolded for the data at hand.
     """
@@ -50,3 +53,4 @@ class HostSites:
     recursive: bool = False
     outlined: bool = False
     memory_limit: int | None = None
+    deadline: float = math.inf

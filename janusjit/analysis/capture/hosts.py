@@ -45,6 +45,7 @@ _NOT_WHOLE = (Yield, YieldFrom, DeleteCell, Opaque)
 _INCURABLE = frozenset(
     {
         "gradient.recorded",
+        "limit.capture_time",
         "limit.graph_size",
         "limit.hosts",
         "limit.joins",
@@ -53,6 +54,8 @@ _INCURABLE = frozenset(
         "python.recursion",
     }
 )
+#: failures that making the turns of the loop that is to blame regions of their own may cure
+_GROWN = frozenset({"limit.graph_size", "limit.recursion"})
 #: failures of unfolding a recursion
 _ENDLESS = frozenset({"limit.graph_size", "limit.recursion", "python.recursion", "limit.joins"})
 #: how many instructions of a function Python may run before the whole function is left to it
@@ -65,9 +68,11 @@ def leave_to_python(hosts: HostSites, failure: CaptureFailure) -> bool:
         hosts.outlined = True
         return True
     instruction = failure.instruction
-    if instruction is None or failure.code in _INCURABLE or instruction in hosts.instructions:
+    loop = isinstance(instruction, For | While) and instruction not in hosts.loops
+    incurable = failure.code in _INCURABLE and not (loop and failure.code in _GROWN)
+    if instruction is None or incurable or instruction in hosts.instructions:
         return False
-    if isinstance(instruction, For | While) and instruction not in hosts.loops:
+    if loop:
         hosts.loops.add(instruction)
         return True
     if isinstance(instruction, While) and isinstance(instruction.condition, Local) and _asks_apart(hosts, instruction):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
-from janusjit.analysis.capture.iteration import draw, has_next, length_of, next_item
+from janusjit.analysis.capture.iteration import draw, has_next, next_item
 from janusjit.analysis.capture.loop_commits import commit_turns
 from janusjit.analysis.capture.machine import FINISH, Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
@@ -19,20 +19,14 @@ from janusjit.analysis.capture.protocols import truth
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State, TestEntry
 from janusjit.analysis.capture.suspension import suspend
+from janusjit.analysis.capture.unrolling import PEEL_LIMIT, check_size, keeps_known_loop, suspends, too_long
 from janusjit.analysis.capture.values import HostValue, Known, RangeValue, Reference, Scalar
 from janusjit.analysis.continuation import BlockStep
-from janusjit.analysis.core import Block, Break, Continue, For, Instruction, Return, While, Yield, YieldFrom
+from janusjit.analysis.core import Block, For, Instruction, While
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value
 
-#: a loop of known trip count is unrolled while trips × instructions of its body stay below this
-UNROLL_BUDGET = 1_200
-#: and this, where it cannot be kept as a loop
-UNROLL_MOST = 20_000
-#: and never past this many iterations
-UNROLL_LIMIT = 4_000
 _FIXED_POINT_LIMIT = 6
-_PEEL_LIMIT = 3
 _EMPTY = Block()
 
 
@@ -53,10 +47,10 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
     instruction = entry.instruction = machine.hosts.made.get((entry.instruction, "truth"), entry.instruction)
     machine.span, machine.site = instruction.span, instruction.site
     entry.iterations += 1
-    if entry.iterations > UNROLL_LIMIT and not machine.unrolls():
-        raise machine.unsupported("limit.unrolling", "loop", f"more than {UNROLL_LIMIT} iterations would be unrolled")
     if machine.nested == 0:
         machine.outermost = (len(machine.state.frames), instruction)
+    if instruction not in machine.hosts.loops:
+        check_size(machine, entry)
     if isinstance(instruction, For) and isinstance(machine.get(instruction.iterator), HostValue):
         raise _draw_by_python(machine, instruction)
     if instruction in machine.hosts.loops:
@@ -76,7 +70,7 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
         condition = test(machine, instruction)
     if condition is False:
         _leave(machine, instruction)
-    elif condition is True and not _keep_known_loop(machine, entry):
+    elif condition is True and not keeps_known_loop(machine, entry):
         _begin_iteration(machine, instruction)
     else:
         _graph_loop(machine, entry, condition)
@@ -167,77 +161,6 @@ def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
     if isinstance(instruction, For):
         machine.set(instruction.target, next_item(machine, machine.get(instruction.iterator)))
     machine.push(instruction.body)  # type: ignore[attr-defined]
-
-
-def _keep_known_loop(machine: Machine, entry: LoopEntry) -> bool:
-    """Whether a loop whose trip count is known is better kept as a loop than unrolled."""
-    instruction = entry.instruction
-    if machine.unrolls() or suspends(instruction.body):  # type: ignore[attr-defined]
-        return False
-    if entry.iterations == 1:
-        entry.forks = machine.forks
-    elif entry.iterations == 2 and machine.forks > entry.forks and entry.attempts == 0:
-        return _remaining(machine, instruction) > 2  # its body branches at run time: one copy of it is enough
-    elif not 0 < entry.attempts < _PEEL_LIMIT:
-        return False
-    if isinstance(instruction, While):
-        trips = machine.profile.trips(machine.frame.code, machine.site).maximum
-        return jumps_out(instruction.body) or trips * block_size(instruction.body) > UNROLL_BUDGET
-    assert isinstance(instruction, For)
-    trips = _remaining(machine, instruction)
-    large = trips * block_size(instruction.body) > UNROLL_BUDGET
-    return bool(trips > 4 and (large or jumps_out(instruction.body)))
-
-
-def _remaining(machine: Machine, instruction: Instruction) -> int:
-    """Return how many iterations of a loop over a range or an array's rows there may still be; 0 for other loops."""
-    if isinstance(instruction, While):
-        return UNROLL_LIMIT
-    assert isinstance(instruction, For)
-    reference = machine.get(instruction.iterator)
-    iterator = machine.heap(reference) if isinstance(reference, Reference) else None
-    if not isinstance(iterator, IteratorObject) or iterator.kind not in ("range", "rows"):
-        return 0
-    total = length_of(machine, iterator)
-    if isinstance(total, Known) and isinstance(iterator.position, Known):
-        return int(total.value - iterator.position.value)
-    return UNROLL_LIMIT
-
-
-def jumps_out(block: Block) -> bool:
-    """Whether a loop body has a ``break``, ``continue`` or ``return``: unrolled, each iteration could be a way out."""
-    for instruction in block.instructions:
-        if isinstance(instruction, Break | Continue | Return):
-            return True
-        inner = (getattr(instruction, name, None) for name in ("then", "orelse", "body", "final"))
-        if any(isinstance(part, Block) and jumps_out(part) for part in inner):
-            return True
-    return False
-
-
-def suspends(block: Block) -> bool:
-    """Whether a ``yield`` or ``await`` is in a block."""
-    for instruction in block.instructions:
-        if isinstance(instruction, Yield | YieldFrom):
-            return True
-        inner = (getattr(instruction, name, None) for name in ("then", "orelse", "body", "test", "final"))
-        if any(isinstance(part, Block) and suspends(part) for part in inner):
-            return True
-        if any(suspends(handler.body) for handler in getattr(instruction, "handlers", ())):
-            return True
-    return False
-
-
-def block_size(block: Block) -> int:
-    """Return the number of instructions in a block and in the blocks nested in it."""
-    total = 0
-    for instruction in block.instructions:
-        total += 1
-        for name in ("then", "orelse", "body", "test", "final"):
-            inner = getattr(instruction, name, None)
-            if isinstance(inner, Block):
-                total += block_size(inner) * (4 if isinstance(instruction, For | While) else 1)
-    return total
 
 
 # ---------------------------------------------------------------------- loops in the graph
@@ -355,20 +278,13 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
         top = machine.frame.blocks[-1]
         assert isinstance(top, LoopEntry)
         # a variable may only have its final kind after an iteration: that one is peeled
-        top.attempts = top.attempts + 1 if isinstance(failure, PoisonUsed) else _PEEL_LIMIT
-        too_long = condition is True and _too_long(machine, instruction) and top.attempts >= _PEEL_LIMIT
-        if (condition is not True or too_long) and top.attempts >= _PEEL_LIMIT:
+        top.attempts = top.attempts + 1 if isinstance(failure, PoisonUsed) else PEEL_LIMIT
+        interrupted = condition is True and top.attempts >= PEEL_LIMIT and too_long(machine, instruction)
+        if (condition is not True or interrupted) and top.attempts >= PEEL_LIMIT:
             if isinstance(failure, CaptureFailure | Unmergeable) and _fix_trip_count(machine, instruction):
                 return
             raise _loop_failure(machine, instruction, failure) from failure
         _begin_iteration(machine, instruction)
-
-
-def _too_long(machine: Machine, instruction: Instruction) -> bool:
-    """Whether a loop had better be interrupted, for Python to run what keeps it from the graph, than be unrolled."""
-    if not isinstance(instruction, For):
-        return False
-    return _remaining(machine, instruction) * block_size(instruction.body) > UNROLL_MOST
 
 
 def _fix_trip_count(machine: Machine, instruction: Instruction) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from typing import Any, TypeVar
 
+from janusjit.analysis.capture.effort import Effort
 from janusjit.analysis.capture.externals import Externals, Unread
 from janusjit.analysis.capture.gradients_under_way import GradientsUnderWay
 from janusjit.analysis.capture.host_sites import HostSites
@@ -51,9 +52,6 @@ InstructionKind = TypeVar("InstructionKind", bound=Instruction)
 EXECUTE: dict[type[Instruction], Callable[[Machine, Any], None]] = {}
 FINISH: dict[type[ControlEntry], Callable[[Machine, Any], None]] = {}
 
-#: nodes one capture may emit before it is given up as too large
-NODE_LIMIT = 60_000
-
 
 def executes(
     kind: type[InstructionKind],
@@ -81,6 +79,8 @@ class Machine:
     nested, held : int
         How many rules wait for a run of the machine that they started, and `State.mark` when the last did. What they do
         next is not on the stack: paths are joined before they go on, and what they may hold outlives the joins.
+    effort : Effort
+        What the capture has taken so far.
     hosts : HostSites
         The instructions that Python runs, and the commit points made for them.
     outermost : (int, Instruction) or None
@@ -107,7 +107,7 @@ class Machine:
         self.site = -1
         self.births: dict[Value, int] = {}
         self.symbol_births: dict[Symbol, int] = {}
-        self.emitted = 0
+        self.effort = Effort(hosts.deadline)
         self.nested = self.held = 0
         self.symbol_count = 0
         self.written: set[int] = set()
@@ -153,9 +153,7 @@ class Machine:
 
     def append(self, node: Node) -> None:
         """Append a finished node to the current region."""
-        self.emitted += 1
-        if self.emitted > NODE_LIMIT:
-            raise self.unsupported("limit.graph_size", "function", f"its graph has more than {NODE_LIMIT} nodes")
+        self.effort.node(self)
         self.region.nodes.append(node)
         for value in node.results:
             self.births[value] = len(self.births)
@@ -356,6 +354,7 @@ class Machine:
 
     def step(self) -> None:
         """Execute one instruction, or leave a finished block."""
+        self.effort.step(self)
         entry = self.frame.blocks[-1]
         if entry.index < len(entry.block.instructions):
             instruction = entry.block.instructions[entry.index]

@@ -205,12 +205,16 @@ class ControlEntry:
 
 @dataclass(slots=True)
 class LoopEntry(ControlEntry):
-    """An unrolled ``for`` or ``while``; on top of the stack: the next iteration is due."""
+    """An unrolled ``for`` or ``while``; on top of the stack: the next iteration is due.
+
+    ``nodes``: how many there were before the first iteration.
+    """
 
     instruction: Instruction = None  # type: ignore[assignment]
     iterations: int = 0
     attempts: int = 0
     forks: int = 0
+    nodes: int = 0
 
 
 @dataclass(slots=True)

@@ -1,0 +1,191 @@
+"""What runs at each kind of commit point.
+
+Owns `RUNNERS`: for each kind, what does Python's part and goes on behind it. Invariant: a host call is run once; an
+exception that it raises goes on in Python where a handler of the user's stands around it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from janusjit.analysis.continuation import CommitPoint
+from janusjit.analysis.core import Call as CallInstruction
+from janusjit.analysis.finalization import feeds_loop
+from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, leave_loops
+from janusjit.runtime.python_frames import HostFunction, entering
+
+if TYPE_CHECKING:
+    from janusjit.runtime.resumption import Resumptions
+
+#: calls of compiled functions within each other; deeper ones are plain Python, which takes less of Python's stack
+DEPTH_LIMIT = 50
+
+
+def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    host = HostFunction(point)
+    after = resumptions.continuation(point.after)
+    first, several = 1 + len(point.operands), len(point.after.outcome) != 1
+    protected = point.after.protected
+    call = point.instruction
+    feeds = isinstance(call, CallInstruction) and call.target.startswith(".") and feeds_loop(point.core, call)
+
+    def run(result: tuple[Any, ...]) -> Any:
+        state = result[first:]
+        resumptions.host_calls += 1
+        try:
+            outcome = host.of(state)(*result[1:first])
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        if feeds:
+            outcome = iter_of_loop(outcome) if type(outcome) is GeneratorType else outcome
+        return after.go_on((*outcome, *state) if several and outcome is not None else (outcome, *state))
+
+    def run_without_outcome(result: tuple[Any, ...]) -> Any:
+        state = result[first:]
+        resumptions.host_calls += 1
+        try:
+            host.of(state)(*result[1:first])
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        return after.go_on(state)
+
+    return run if point.after.outcome else run_without_outcome
+
+
+def _call_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    assert point.callee is not None
+    callee, after = resumptions.continuation(point.callee), resumptions.continuation(point.after)
+    first, takes, protected = 1 + len(point.operands), bool(point.after.outcome), point.after.protected
+    calls = resumptions.calls
+
+    def run(result: tuple[Any, ...]) -> Any:
+        state = result[first:]
+        depth = getattr(calls, "depth", 0)
+        calls.depth = depth + 1
+        try:
+            if depth < DEPTH_LIMIT:
+                value = resumptions.drive(callee.go_on(result[1:first]))
+            else:
+                resumptions.host_calls += 1
+                value = callee.python(*result[1:first])
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        finally:
+            calls.depth = depth
+        return after.go_on((value, *state) if takes else state)
+
+    return run
+
+
+def _enter_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    assert point.exhausted is not None
+    host = HostFunction(point)
+    inside, outside = resumptions.continuation(point.after), resumptions.continuation(point.exhausted)
+    slot, takes, protected = point.slot, bool(point.after.outcome), point.exhausted.protected
+
+    def run(result: tuple[Any, ...]) -> Any:
+        before, after = result[2 : 2 + slot], result[3 + slot :]
+        resumptions.host_calls += 1
+        try:
+            enter, leave = entering(result[1])
+            entered = host.of((*before, leave, *after))(enter)
+        except BaseException as error:
+            if not protected:
+                raise
+            return outside.resume_raising(error, (*before, *after))
+        state = (*before, leave, *after)
+        return inside.go_on((entered, *state) if takes else state)
+
+    return run
+
+
+def _leave_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    host = HostFunction(point)
+    after = resumptions.continuation(point.after)
+    protected = point.after.protected
+
+    def run(result: tuple[Any, ...]) -> Any:
+        state = result[2:]
+        resumptions.host_calls += 1
+        try:
+            host.of(state)(functools.partial(result[1], None, None, None))
+        except BaseException as error:
+            if not protected:
+                raise
+            return after.resume_raising(error, state)
+        return after.go_on(state)
+
+    return run
+
+
+_EXHAUSTED = object()
+
+
+def _draw_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    assert point.exhausted is not None
+    drawn, exhausted = resumptions.continuation(point.after), resumptions.continuation(point.exhausted)
+    protected, slot = point.after.protected, point.slot + 1
+
+    def run(result: tuple[Any, ...]) -> Any:
+        iterator, state = result[slot], result[1:]
+        if type(iterator) is GeneratorType:  # only the loop is to refer to it: what does now is gone after this
+            return (*result[:slot], LoopIterator(generator=iterator), *result[slot + 1 :])
+        resumptions.host_calls += 1
+        try:
+            item = next(iterator.generator if type(iterator) is LoopIterator else iterator, _EXHAUSTED)
+        except BaseException as error:
+            if not protected:
+                raise
+            return drawn.resume_raising(error, state)
+        return exhausted.go_on(state) if item is _EXHAUSTED else drawn.go_on((item, *state))
+
+    return run
+
+
+def _commit_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    after = resumptions.continuation(point.after)
+    first = 1 + len(point.operands)
+    if first == 1:
+        return lambda result: after.go_on(result[1:])
+
+    def run(result: tuple[Any, ...]) -> Any:
+        leave_loops(result[1:first])
+        return after.go_on(result[first:])
+
+    return run
+
+
+def _python_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    after = resumptions.continuation(point.after)
+
+    def run(result: tuple[Any, ...]) -> Any:
+        resumptions.host_calls += 1
+        return after.function(*result[1:])
+
+    return run
+
+
+def _guard_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    after = resumptions.continuation(point.after)
+    return lambda result: resumptions.guard_failed(point, after, result[1:])
+
+
+RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ...]], Any]]] = {
+    "host": _host_runner,
+    "call": _call_runner,
+    "draw": _draw_runner,
+    "enter": _enter_runner,
+    "leave": _leave_runner,
+    "commit": _commit_runner,
+    "python": _python_runner,
+    "guard": _guard_runner,
+}
