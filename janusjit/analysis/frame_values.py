@@ -163,6 +163,7 @@ _ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
     "method": lambda fixed, parts: MethodType(parts[1], parts[0]),
     "builtin_method": lambda fixed, parts: getattr(parts[0], fixed[0]),
     "dict_view": lambda fixed, parts: getattr(parts[0], fixed[0])(),
+    "numbers": lambda fixed, parts: list(parts[0]) if fixed[0].startswith("numpy.") else parts[0].tolist(),
     "flat": lambda fixed, parts: parts[0].flat,
     "super": lambda fixed, parts: super(*parts),
     "range_object": lambda fixed, parts: range(*parts),

@@ -310,11 +310,13 @@ class DataParser:
         return place
 
     def _question(self, owner: pl.Place, name: str) -> pl.Place:
-        """Read the rest of ``.len()``, ``.packed(kind)`` or ``.has(key)``."""
+        """Read the rest of ``.len()``, ``.packed(kind)``, ``.packed(kind, last)`` or ``.has(key)``."""
         if name == "len":
             self._tokens.expect(")")
             return self.step(owner, "len", "")
         key = self.data()
+        if name == "packed":
+            key = (key, self.data() if self._tokens.accept(",") else None)
         self._tokens.expect(")")
         return self.step(owner, "packed" if name == "packed" else "has", key)
 
@@ -327,8 +329,10 @@ class DataParser:
                 "attribute": pl.AttributePlace,
                 "item": pl.ItemPlace,
                 "has": pl.MembershipPlace,
-                "packed": pl.PackedPlace,
             }
-            found = pl.LengthPlace(owner) if kind == "len" else made[kind](owner, key)
+            if kind == "packed":
+                found = pl.PackedPlace(owner, *key)
+            else:
+                found = pl.LengthPlace(owner) if kind == "len" else made[kind](owner, key)
             self._interned[path] = found
         return found

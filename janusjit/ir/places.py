@@ -157,17 +157,21 @@ class MembershipPlace(Place):
 
 @dataclass(frozen=True, eq=False)
 class PackedPlace(Place):
-    """The items of an exact list, all of one type, as a new array; ``kind`` as `packing_kind` names it."""
+    """The items of an exact list, all of one type, as a new array; ``kind`` as `packing_kind` names it.
+
+    With ``last``, only the last so many of them, or all where there are fewer.
+    """
 
     owner: Place
     kind: str
+    last: int | None = None
 
     def read(self, arguments: Sequence[Any]) -> Any:
         owner = self.owner.read(arguments)
-        return MISSING if owner is MISSING else pack(owner, self.kind)
+        return MISSING if owner is MISSING else pack(owner, self.kind, self.last)
 
     def __str__(self) -> str:
-        return f"{self.owner}[:]"
+        return f"{self.owner}[{'' if self.last is None else -self.last}:]"
 
 
 #: the number types whose lists are packed, by name
@@ -193,8 +197,9 @@ def packing_kind(items: Sequence[Any]) -> str | None:
     return next((name for name, candidate in _PACKED_TYPES.items() if candidate is type_), None)
 
 
-def pack(items: Any, kind: str) -> Any:
-    """Return the items of a list as an array, or `MISSING` if they are not all of this kind."""
+def pack(items: Any, kind: str, last: int | None = None) -> Any:
+    """Return the items of a list, or its last few, as an array; `MISSING` if they are not all of this kind."""
+    items = items if last is None else items[-last:]
     if not items or packing_kind(items) != kind:
         return MISSING
     packed = np.array(items)

@@ -123,7 +123,8 @@ class DataPrinter:
         if isinstance(place, pl.LengthPlace):
             return f"{self.place(place.owner)}.len()"
         if isinstance(place, pl.PackedPlace):
-            return f"{self.place(place.owner)}.packed({self.data(place.kind)})"
+            last = "" if place.last is None else f", {place.last}"
+            return f"{self.place(place.owner)}.packed({self.data(place.kind)}{last})"
         if isinstance(place, pl.MembershipPlace):
             return f"{self.place(place.owner)}.has({self.data(place.key)})"
         if not isinstance(place, (pl.ConstantPlace, pl.GlobalPlace, pl.CellPlace)):

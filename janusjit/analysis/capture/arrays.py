@@ -251,9 +251,17 @@ def sequence_items(machine: Machine, value: AbstractValue) -> list[AbstractValue
         item = machine.heap(value)
         if isinstance(item, ListObject):
             if item.place is not None:
-                machine.externals.guard_length(item.place, len(item.original))
+                guard_length(machine, item)
             return list(item.items)
     return None
+
+
+def guard_length(machine: Machine, item: ListObject) -> None:
+    """Assume the length that an outside list had at entry, unless it has had too many."""
+    assert item.place is not None
+    if machine.externals.length_keeps_varying(item.place) and not machine.nested:
+        raise machine.unsupported("python.size", "list", "the list has another length in every call")
+    machine.externals.guard_length(item.place, len(item.original))
 
 
 def cast(machine: Machine, value: Value, dtype: str) -> Value:

@@ -21,6 +21,8 @@ from janusjit.analysis.capture.container_methods import one_by_one, sort_items
 from janusjit.analysis.capture.containers import build, new_dict, update_dict
 from janusjit.analysis.capture.iteration import draw, draw_all
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_arguments import operate
+from janusjit.analysis.capture.packed import Packed, packed
 from janusjit.analysis.capture.protocols import (
     iterator_over,
     length,
@@ -192,6 +194,9 @@ def _model_next(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
 
 
 def _extreme(machine: Machine, arguments: Arguments, keywords: Named, symbol: str) -> AbstractValue:
+    together = packed(machine, arguments[0], numbers=True) if len(arguments) == 1 and not keywords else None
+    if together is not None:
+        return _extreme_of_many(machine, together, symbol)
     draw_items = draw_all if "key" in keywords else _in_any_order
     items = list(arguments) if len(arguments) > 1 else draw_items(machine, arguments[0])
     items = [machine.resolve(item) for item in items]
@@ -210,6 +215,19 @@ def _extreme(machine: Machine, arguments: Arguments, keywords: Named, symbol: st
         best = _choose(machine, better, item, best)
         best_key = best if key is None else _choose(machine, better, item_key, best_key)
     return best
+
+
+def _extreme_of_many(machine: Machine, together: Packed, symbol: str) -> AbstractValue:
+    """Return the largest or smallest of as many numbers as there are at run time: the first that no other exceeds."""
+    value = together.value
+    if value.type.dtype == "bool":
+        value = machine.emit("cast", value, dtype="u8")
+    position = operate(machine, "argmax" if symbol == ">" else "argmin", value, axis=0, keepdims=False)
+    found = together.item(machine, Scalar(position, "numpy.i64"))
+    if found.value.type.dtype.startswith("f"):  # where there is a NaN, it is what is found, and order decides
+        ordered = machine.emit("logical_not", machine.emit("isnan", found.value))
+        machine.require(ordered, machine.guard("value", "max()" if symbol == ">" else "min()", "not a NaN"))
+    return found
 
 
 def _choose(machine: Machine, condition: Value, first: AbstractValue, second: AbstractValue) -> AbstractValue:

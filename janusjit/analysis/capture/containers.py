@@ -18,7 +18,7 @@ from janusjit.analysis.capture.indexing import get_item as get_array_item
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.packed import in_graph_loop, packed
+from janusjit.analysis.capture.packed import in_graph_loop, numbers_item, packed, sliced
 from janusjit.analysis.capture.protocols import (
     guard_structure,
     hash_key,
@@ -35,6 +35,7 @@ from janusjit.analysis.capture.values import (
     FlatValue,
     HostValue,
     Known,
+    NumbersValue,
     RangeValue,
     Reference,
     Scalar,
@@ -219,6 +220,8 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
         return found if isinstance(found, Scalar) else new_array(machine, machine.emit("copy", read(machine, found)))  # type: ignore[arg-type]
     if isinstance(owner, TupleValue):
         return _sequence_item(machine, list(owner.items), index, lambda items: TupleValue(tuple(items)))
+    if isinstance(owner, NumbersValue):
+        return numbers_item(machine, owner, index)
     if isinstance(owner, Reference):
         item = machine.heap(owner)
         if isinstance(item, DictObject):
@@ -255,16 +258,18 @@ def _outside_list_item(machine: Machine, owner: Reference, item: ListObject, ind
             return numbers.item(machine, index)
         if item.place is not None and machine.externals.length_varies(item.place):
             raise machine.unsupported("python.size", "[]", "which item of a growing list it is, is known at run time")
+    part = sliced(machine, owner, index) if isinstance(index, SliceValue) else None
+    if part is not None:
+        return build(machine, "list", part) if isinstance(part, list) else part
     position = machine.constant(index, "a list index")
-    grown = len(item.items) - len(item.original)
-    intact = grown >= 0 and all(a is b for a, b in zip(item.items, item.original, strict=False))
+    grown, intact = len(item.items) - len(item.original), item.intact
     if isinstance(position, int) and intact and (0 <= position < len(item.original) or -grown <= position < 0):
         return machine.resolve(item.items[position])
     assert item.place is not None
-    if isinstance(position, int) and intact and grown == 0 and -len(item.original) <= position < 0:
-        unread = item.original[position]
+    if isinstance(position, int) and intact and -len(item.items) <= position < -grown:
+        unread = item.original[position + grown]
         if isinstance(unread, Unread) and machine.externals.length_varies(item.place):
-            return machine.externals.read(machine.externals.item_place(item.place, position), unread.live)
+            return machine.externals.read(machine.externals.item_place(item.place, position + grown), unread.live)
     items = sequence_items(machine, owner) or []
     return _sequence_item(machine, items, Known(position), lambda chosen: build(machine, "list", chosen))
 

@@ -71,9 +71,9 @@ class EntryGuards:
         """Return the one place object for ``len(owner)``."""
         return self._place((id(owner), "len"), lambda: LengthPlace(owner))
 
-    def packed_place(self, owner: Place, kind: str) -> Place:
-        """Return the one place object for the items of a list as an array."""
-        return self._place((id(owner), "packed", kind), lambda: PackedPlace(owner, kind))
+    def packed_place(self, owner: Place, kind: str, last: int | None = None) -> Place:
+        """Return the one place object for the items of a list, or the last few, as an array."""
+        return self._place((id(owner), "packed", kind, last), lambda: PackedPlace(owner, kind, last))
 
     def length_varies(self, place: Place) -> bool:
         """Whether the length of an outside container was assumed before, and varied."""

@@ -387,7 +387,8 @@ class Externals(EntryGuards):
         varies = key in self.relaxations or (axis == 0 and isinstance(place, PackedPlace))
         if not varies or size < 2:
             return size
-        shared: Any = ("shared", size) if ("own", *key) not in self.relaxations else key
+        own = ("own", *key) in self.relaxations or (isinstance(place, PackedPlace) and place.last is not None)
+        shared: Any = key if own else ("shared", size)
         found = self._symbols.get(shared)
         if found is None:
             found = self._symbols[shared] = symbol(f"s{len(self._symbols)}")

@@ -129,8 +129,8 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
         return get_array_item(machine, source, position)
     if iterator.kind == "numbers":
         assert isinstance(source, ArrayValue) and isinstance(iterator.function, Known)
-        kind, count = iterator.function.value
-        if len(machine.heap(iterator.sources[1]).items) != count:  # type: ignore[arg-type]
+        (kind, count), listed = iterator.function.value, iterator.sources[1]
+        if isinstance(listed, Reference) and len(machine.heap(listed).items) != count:
             raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
         return number_at(machine, source, position, kind)
     items = _items(machine, iterator)

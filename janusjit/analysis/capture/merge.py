@@ -40,6 +40,7 @@ from janusjit.analysis.capture.values import (
     GeneratorValue,
     Known,
     MethodValue,
+    NumbersValue,
     Poison,
     RangeValue,
     Reference,
@@ -50,6 +51,19 @@ from janusjit.analysis.capture.values import (
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Region, Value
 from janusjit.ir.types import BOOL, INT, TensorType
+
+#: what may hold a graph value, or refer to what does, that was made on the paths
+_WITH_RUN_TIME_PARTS = (
+    Scalar,
+    ArrayValue,
+    NumbersValue,
+    GeneratorValue,
+    TupleValue,
+    RangeValue,
+    SliceValue,
+    MethodValue,
+    Reference,
+)
 
 
 @dataclass(slots=True)
@@ -311,9 +325,7 @@ class Merger:
     def value(self, where: tuple[Any, ...], values: list[AbstractValue]) -> AbstractValue:
         """Return one abstract value for the paths', or poison."""
         first = values[0]
-        if all(value is first for value in values) and not isinstance(
-            first, Scalar | ArrayValue | GeneratorValue | TupleValue | RangeValue | SliceValue | MethodValue | Reference
-        ):
+        if all(value is first for value in values) and not isinstance(first, _WITH_RUN_TIME_PARTS):
             self._reach(first)
             return first
         values = [self.machine.externals.force(value) for value in values]
@@ -372,6 +384,8 @@ class Merger:
             return self._arrays(where, values)
         if isinstance(first, Reference):
             return self._references(where, values)
+        if isinstance(first, NumbersValue):
+            return first if all(v is first for v in values) and not self._hidden(first.value) else None
         if isinstance(first, TupleValue):
             if any(len(v.items) != len(first.items) or v.type_ is not first.type_ for v in values):
                 return None

@@ -1,8 +1,9 @@
-"""Outside lists whose length varies, as arrays.
+"""Lists whose length varies, as arrays.
 
-Owns `packed`, which reads the items of such a list into one array with a symbolic size. Invariants: only items of one
-type, and of one shape, are packed, which the place itself checks at every call; an array is only used for what it says
-of the items' values at entry, so it is refused where an item may have been written since.
+Owns `packed`, which reads the items of such a list from outside into one array with a symbolic size, and `sliced`,
+which makes lists of part of them. Invariants: only items of one type, and of one shape, are packed, which the place
+itself checks at every call; an array is only used for what it says of the items' values at entry, so it is refused
+where an item may have been written since.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import GraphLoopEntry, ListObject, Storage
-from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference, Scalar
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    Known,
+    NumbersValue,
+    Reference,
+    Scalar,
+    SliceValue,
+)
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import LengthPlace, pack, packing_kind
@@ -41,7 +50,7 @@ def number_at(machine: Machine, array: ArrayValue, index: AbstractValue, kind: s
 
 
 def packed(machine: Machine, value: AbstractValue, numbers: bool = False) -> Packed | None:
-    """Return a list as an array; None where it is none from outside whose length varies, or its items do.
+    """Return a list as an array; None where it is none whose length varies, or its items do.
 
     Parameters
     ----------
@@ -52,19 +61,26 @@ def packed(machine: Machine, value: AbstractValue, numbers: bool = False) -> Pac
     numbers : bool
         Whether the items are looked at one by one, which only numbers allow: arrays have an identity.
     """
+    if isinstance(value, NumbersValue):
+        return Packed(value.value, value.kind)
     item = machine.heap(value) if isinstance(value, Reference) else None
     if not isinstance(item, ListObject) or item.place is None or len(item.original) < 2:
         return None
-    count = len(item.original)
-    intact = len(item.items) >= count and all(a is b for a, b in zip(item.items, item.original, strict=False))
-    externals = machine.externals
-    if not intact or not externals.length_varies(item.place):
+    if not item.intact or not machine.externals.length_varies(item.place):
         return None
-    live = [unread.live for unread in item.original if isinstance(unread, Unread)]
-    kind = packing_kind(live) if len(live) == count else None
+    return _packed_items(machine, item, None, numbers)
+
+
+def _packed_items(machine: Machine, item: ListObject, last: int | None, numbers: bool) -> Packed | None:
+    """Return the items of a list, or the last that it had at entry and those appended since, as an array."""
+    externals = machine.externals
+    wanted = item.original if last is None else item.original[-last:]
+    live = [unread.live for unread in wanted if isinstance(unread, Unread)]
+    kind = packing_kind(live) if len(live) == len(wanted) else None
     if kind is None or (numbers and kind == "array") or (kind == "array" and _items_may_differ(machine)):
         return None
-    array = externals.read(externals.packed_place(item.place, kind), pack(live, kind))
+    assert item.place is not None
+    array = externals.read(externals.packed_place(item.place, kind, last), pack(live, kind))
     if not isinstance(array, ArrayValue):
         return None
     storage: Storage = machine.state.at(array.storage)
@@ -72,10 +88,48 @@ def packed(machine: Machine, value: AbstractValue, numbers: bool = False) -> Pac
     if entry is not None:  # computed before the loops that are being captured
         machine.region = entry.loop.outer
     try:
-        joined = _joined(machine, item, storage.version, kind)
+        value = _with_known_length(machine, item, storage.version) if last is None else storage.version
+        joined = _joined(machine, item, value, kind)
     finally:
         machine.region = inner
     return None if joined is None else Packed(joined, kind)
+
+
+def sliced(machine: Machine, owner: Reference, index: SliceValue) -> NumbersValue | list[AbstractValue] | None:
+    """Return part of an outside list whose length varies, or its items; None where the length has to be known."""
+    item: ListObject = machine.heap(owner)
+    if item.place is None or not item.intact or not machine.externals.length_varies(item.place):
+        return None
+    count = _from_the_end(machine, index)
+    if count is None:
+        together = packed(machine, owner, numbers=True)
+        return None if together is None else _part(machine, together, index)
+    grown = len(item.items) - len(item.original)
+    if grown >= count:
+        return item.items[-count:]
+    together = _packed_items(machine, item, count - grown, True) if item.original else None
+    return None if together is None else NumbersValue(together.value, together.kind)
+
+
+def _from_the_end(machine: Machine, index: SliceValue) -> int | None:
+    """Return how many items ``[-count:]`` gives at most; None for any other slice."""
+    start, stop, step = (machine.resolve(part) for part in (index.start, index.stop, index.step))
+    whole = all(isinstance(part, Known) and part.value is None for part in (stop, step))
+    if not whole or not isinstance(start, Known) or type(start.value) is not int or start.value >= 0:
+        return None
+    return int(-start.value)
+
+
+def _part(machine: Machine, together: Packed, index: SliceValue) -> NumbersValue:
+    found = get_item(machine, new_array(machine, together.value), index)
+    assert isinstance(found, ArrayValue)
+    return NumbersValue(read(machine, found), together.kind)
+
+
+def numbers_item(machine: Machine, owner: NumbersValue, index: AbstractValue) -> AbstractValue:
+    """Return ``owner[index]``."""
+    together = Packed(owner.value, owner.kind)
+    return _part(machine, together, index) if isinstance(index, SliceValue) else together.item(machine, index)
 
 
 def _as_item(machine: Machine, value: AbstractValue, kind: str) -> Value | None:
@@ -92,7 +146,7 @@ def _as_item(machine: Machine, value: AbstractValue, kind: str) -> Value | None:
 def _joined(machine: Machine, item: ListObject, value: Value, kind: str) -> Value | None:
     """Return the items of a list at entry and those appended since; None if these are of another kind."""
     dtype, shape = value.type.dtype, value.type.shape[1:]
-    rows = [_with_known_length(machine, item, value)]
+    rows = [value]
     for appended in item.items[len(item.original) :]:
         found = _as_item(machine, appended, kind)
         if found is None or found.type.shape != shape or found.type.dtype != dtype:

@@ -19,6 +19,7 @@ from janusjit.analysis.capture.arrays import (
     bind_dim,
     constant,
     dim_value,
+    guard_length,
     new_array,
     read,
 )
@@ -44,6 +45,7 @@ from janusjit.analysis.capture.values import (
     HostValue,
     Known,
     MethodValue,
+    NumbersValue,
     RangeValue,
     Reference,
     Scalar,
@@ -127,7 +129,7 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
         return _array_truth(machine, value)
     if isinstance(value, TupleValue):
         return bool(value.items)
-    if isinstance(value, RangeValue | DictView):
+    if isinstance(value, RangeValue | DictView | NumbersValue):
         return truth(machine, length(machine, value))
     if isinstance(value, Reference):
         item = machine.heap(value)
@@ -180,6 +182,8 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
         if not value.type.shape:
             raise machine.python_error(TypeError, "len() of unsized object")
         return dim_value(machine, value.type.shape[0])
+    if isinstance(value, NumbersValue):
+        return dim_value(machine, value.value.type.shape[0])
     if isinstance(value, FlatValue):
         return length(machine, value.elements)
     if isinstance(value, RangeValue):
@@ -214,7 +218,7 @@ def guard_structure(machine: Machine, item: Any) -> None:
     if item.place is None:
         return
     if isinstance(item, ListObject):
-        machine.externals.guard_length(item.place, len(item.original))
+        guard_length(machine, item)
     elif isinstance(item, DictObject):
         machine.externals.guard_keys(item.place, tuple(item.original))
     elif isinstance(item, SetObject) and not item.written:
@@ -369,6 +373,7 @@ _GENERATOR = type(_ for _ in ())
 _HEAP_TYPES: dict[type, type] = {SetObject: set, GeneratorObject: _GENERATOR}
 _FIXED_TYPES: dict[type, type] = {
     ArrayValue: np.ndarray,
+    NumbersValue: list,
     AddressValue: int,
     FlatValue: np.flatiter,
     SliceValue: slice,
@@ -390,9 +395,6 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             together = PACKED[0](machine, value, numbers=True)
             if together is not None:
                 return over_numbers(machine, value, together)
-            varies = item.place is not None and machine.externals.length_keeps_varying(item.place)
-            if varies and isinstance(item, ListObject) and not machine.nested:
-                raise machine.unsupported("python.size", "for", "the list has another length in every call")
             guard_structure(machine, item)
             if isinstance(item, SetObject):
                 return iterator_over(machine, TupleValue(set_order(machine, item)))
@@ -406,6 +408,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             return iterator_over(machine, invoke(machine, method))
         if special_method(machine, value, "__next__") is not None:
             return value
+    if isinstance(value, NumbersValue):
+        return over_numbers(machine, value, PACKED[0](machine, value, numbers=True))
     if isinstance(value, TupleValue):
         return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
     if isinstance(value, RangeValue):
@@ -432,10 +436,10 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
 
 
 def over_numbers(
-    machine: Machine, value: Reference, together: Any, position: AbstractValue = Known(0)
+    machine: Machine, value: Reference | NumbersValue, together: Any, position: AbstractValue = Known(0)
 ) -> AbstractValue:
     """Return an iterator over a list of numbers whose length varies, from a position on."""
-    kind = Known((together.kind, len(machine.heap(value).items)))
+    kind = Known((together.kind, len(machine.heap(value).items) if isinstance(value, Reference) else None))
     array = new_array(machine, together.value)
     made = IteratorObject(kind="numbers", sources=(array, value), position=position, function=kind)
     return machine.state.allocate(made)

@@ -68,6 +68,12 @@ class ListObject(HeapObject):
     limit: int | None = None
     changes: int = 0
 
+    @property
+    def intact(self) -> bool:
+        """Whether a list from outside has only been appended to since the call began."""
+        known = zip(self.items, self.original, strict=False)
+        return len(self.items) >= len(self.original) and all(a is b for a, b in known)
+
     def copy(self) -> ListObject:
         fixed = (self.type_, self.limit, self.changes)
         return ListObject(self.place, self.written, list(self.items), self.original, *fixed)

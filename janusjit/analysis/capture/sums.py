@@ -14,6 +14,7 @@ from janusjit.analysis.capture.arrays import constant, is_python_number, scalar_
 from janusjit.analysis.capture.calls import models
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.packed import Packed, packed
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Scalar, concrete, known
 
 Arguments = Sequence[AbstractValue]
@@ -27,6 +28,11 @@ def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
         size = arguments[0].type.shape[0]
         if not isinstance(size, int) or size > 64:
             raise machine.unsupported("python.builtin", "sum", "the built-in sum runs over a long array")
+    together = packed(machine, arguments[0], numbers=True)
+    if together is not None and isinstance(total, Known) and type(total.value) is int and total.value == 0:
+        found = _sum_of_many(machine, together)
+        if found is not None:
+            return found
     items = [machine.resolve(item) for item in draw_all(machine, arguments[0])]
     if len(items) > 1 and any(is_python_number(i) and numbers.kind_of(i) == "float" for i in items):
         # Python 3.12 and later sum floats with compensation
@@ -34,6 +40,15 @@ def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
     for item in items:
         total = operators.binary(machine, "+", total, item)
     return total
+
+
+def _sum_of_many(machine: Machine, numbers_: Packed) -> AbstractValue | None:
+    """Return the sum of a list of as many floats as it has at run time: added one by one, from 0."""
+    if numbers_.kind != "numpy.f64" and (numbers_.kind != "float" or sys.version_info >= (3, 12)):
+        return None
+    totals = machine.emit("cumsum", numbers_.value, axis=0)
+    last = Packed(totals, numbers_.kind).item(machine, Known(-1))
+    return Scalar(machine.emit("add", last.value, constant(machine, 0.0, "f64")), numbers_.kind)  # 0 + -0.0 is 0.0
 
 
 def _sum_floats(machine: Machine, total: AbstractValue, items: list[AbstractValue]) -> AbstractValue:

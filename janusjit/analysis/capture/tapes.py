@@ -12,8 +12,8 @@ from typing import Any
 from janusjit.analysis.capture import operators
 from janusjit.analysis.capture.arrays import as_array, broadcast_to, cast, constant, new_array
 from janusjit.analysis.capture.attributes import get_attribute, write_instance
+from janusjit.analysis.capture.boxing import ATTRIBUTES
 from janusjit.analysis.capture.calls import models
-from janusjit.analysis.capture.exits import ATTRIBUTES
 from janusjit.analysis.capture.gradient_modes import mode, set_mode
 from janusjit.analysis.capture.gradients import backward
 from janusjit.analysis.capture.leaves import Reached

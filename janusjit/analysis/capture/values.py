@@ -98,6 +98,19 @@ class Reference(AbstractValue):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class NumbersValue(AbstractValue):
+    """A list made inside of numbers that stand in an array, along its only axis: as many as it has at run time.
+
+    ``kind`` is theirs, as `janusjit.ir.places.packing_kind` has it. Nothing writes it: what would is left to Python,
+    for which it is made, once (``identity`` numbers the Python object).
+    """
+
+    value: Value
+    kind: str
+    identity: int = field(default_factory=lambda: next(_identities))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AddressValue(AbstractValue):
     """``id(owner)``: a number nobody knows before the object is made, but which tells objects apart."""
 

@@ -17,6 +17,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.entry_frame import EntryFrame
+from janusjit.backend.llvm.packing import NATIVE_KINDS, packed_numbers
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER, VOID, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.errors import CompileError
@@ -80,7 +81,7 @@ def place_key(place: Place) -> Hashable:
         case MembershipPlace():
             return ("membership", place_key(place.owner), type(place.key), place.key)
         case PackedPlace():
-            return ("packed", place_key(place.owner), place.kind)
+            return ("packed", place_key(place.owner), place.kind, place.last)
         case ConstantPlace():
             return ("constant", id(place.value))
     return ("place", id(place))
@@ -175,7 +176,7 @@ class PlaceReader:
             case MembershipPlace():
                 return self._computed(self.read(place.owner), Contains(place.key))
             case PackedPlace():
-                return self._computed(self.read(place.owner), Packer(place.kind))
+                return self._packed(self.read(place.owner), place)
         raise CompileError("backend.place", f"{type(place).__name__} has no native read")
 
     def _unless_missing(self, owner: Reading, read: Callable[[], ir.Value]) -> ir.Value:
@@ -238,6 +239,14 @@ class PlaceReader:
     def _computed(self, owner: Reading, function: Callable[[Any], Any]) -> Reading:
         """Emit a pure function of an object, called through Python."""
         value = self._unless_missing(owner, lambda: call_python(self._frame.api, self._frame, function, owner.value))
+        self._frame.hold(value)
+        return Reading(value)
+
+    def _packed(self, owner: Reading, place: PackedPlace) -> Reading:
+        """Emit the array of a list's items."""
+        if owner.type_ is not list or place.kind not in NATIVE_KINDS:
+            return self._computed(owner, Packer((place.kind, place.last)))
+        value = self._unless_missing(owner, lambda: packed_numbers(self._frame, owner.value, place.kind, place.last))
         self._frame.hold(value)
         return Reading(value)
 
@@ -327,11 +336,11 @@ class Contains:
 class Packer:
     """Puts the items of a list into an array, as `PackedPlace.read` does."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, what: tuple[str, int | None]) -> None:
+        self.what = what
 
     def __call__(self, owner: Any) -> Any:
-        return pack(owner, self.kind)
+        return pack(owner, *self.what)
 
 
 class ItemReader:

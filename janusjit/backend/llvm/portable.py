@@ -69,7 +69,7 @@ def tell(item: Any, graph: Fingerprint, special: dict[str, Any]) -> list[Any]:
     if isinstance(item, Contains | ItemReader):
         return [type(item).__name__, tell(item.key, graph, special)]
     if isinstance(item, Packer):
-        return ["Packer", tell(item.kind, graph, special)]
+        return ["Packer", tell(item.what, graph, special)]
     if isinstance(item, np.dtype):
         for name, known in DTYPES.items():
             if known is item:
