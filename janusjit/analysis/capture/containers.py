@@ -28,6 +28,7 @@ from janusjit.analysis.capture.protocols import (
     rejected,
     special_method,
 )
+from janusjit.analysis.capture.selection import replaced, selected
 from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -258,6 +259,10 @@ def _outside_list_item(machine: Machine, owner: Reference, item: ListObject, ind
             return numbers.item(machine, index)
         if item.place is not None and machine.externals.length_varies(item.place):
             raise machine.unsupported("python.size", "[]", "which item of a growing list it is, is known at run time")
+        found = selected(machine, item.items, index)
+        if found is not None:
+            guard_structure(machine, item)
+            return found
     part = sliced(machine, owner, index) if isinstance(index, SliceValue) else None
     if part is not None:
         return build(machine, "list", part) if isinstance(part, list) else part
@@ -280,6 +285,9 @@ def _sequence_item(
     index: AbstractValue,
     rebuild: Callable[[list[AbstractValue]], AbstractValue] | None,
 ) -> AbstractValue:
+    found = selected(machine, items, index)
+    if found is not None:
+        return found
     position = machine.constant(index, "a list index")
     if isinstance(position, slice):
         if rebuild is None:
@@ -362,6 +370,10 @@ def _set_list_item(
     machine: Machine, owner: Reference, item: ListObject, index: AbstractValue, value: AbstractValue
 ) -> None:
     guard_structure(machine, item)
+    changed = replaced(machine, item.items, index, value)
+    if changed is not None:
+        wrote(machine, owner).items[:] = changed
+        return
     position = machine.constant(index, "a list index")
     content = draw_all(machine, value) if isinstance(position, slice) else value
     items = wrote(machine, owner).items
