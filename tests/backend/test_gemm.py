@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import janusjit as jj
-from janusjit.backend.llvm import gemm
+from janusjit.backend.llvm import gemm, gemm_tiling
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.gemm_tiling import MULTIPLICATIONS, Machine, choose, is_worth_it, pieces
 from janusjit.ir.types import DTYPES
@@ -122,3 +122,22 @@ def test_tiles_keep_to_registers() -> None:
 def test_large_products_are_left_to_the_library() -> None:
     assert not is_worth_it(512, 512, 512, "f32") and MULTIPLICATIONS < 512**3
     assert is_worth_it(64, 64, 64, "f64")
+
+
+def test_more_is_worth_it_where_the_library_has_few_threads() -> None:
+    assert is_worth_it(256, 256, 256, "f64", threads=1) and not is_worth_it(256, 256, 256, "f64", threads=2)
+    assert is_worth_it(16, 4096, 144, "f32", threads=2) and not is_worth_it(16, 4096, 144, "f32", threads=16)
+    assert not is_worth_it(32, 1024, 256, "f32", by_columns=True)  # the copy takes as long as the product
+    assert is_worth_it(16, 144, 4096, "f32", by_columns=True)
+
+
+@pytest.mark.parametrize("threads", ["1", "64"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_few_rows_or_columns(dtype: str, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of convolutions, both ways through the choice: many columns, a long sum, a right operand by columns."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+    monkeypatch.setattr(gemm_tiling, "processors", lambda: 64)
+    for rows, depth, columns in ((16, 144, 4096), (16, 4096, 144), (6, 25, 8192), (144, 16, 2048), (200, 200, 200)):
+        a, b = random_operands(((rows, depth), (depth, columns)), dtype)
+        for left, right in itertools.product((a, np.asfortranarray(a)), (b, np.asfortranarray(b))):
+            assert_as_good_as_numpy(multiply(left, right), left, right)

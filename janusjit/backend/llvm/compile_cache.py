@@ -25,6 +25,7 @@ from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.blas_library import register_blas
 from janusjit.backend.llvm.entry_builtin import Compiled, link_loaded
 from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
+from janusjit.backend.llvm.gemm_tiling import library_threads
 from janusjit.backend.llvm.portable import find, tell
 from janusjit.backend.llvm.python_api import register_function
 from janusjit.backend.llvm.python_api_shared import load_shared
@@ -55,7 +56,8 @@ class Filing:
     def __init__(self, graph: Graph, exact: bool) -> None:
         self._graph = graph
         self._fingerprint = Fingerprint(graph)
-        parts = (*_compiler(), *engine.host_target(), str(exact), self._fingerprint.text)
+        machine = (*engine.host_target(), str(library_threads()))
+        parts = (*_compiler(), *machine, str(exact), self._fingerprint.text)
         self._name = engine_cache.digest(("graph", *parts))
 
     def fetch(self, source: Callable[[], str]) -> Compiled | None:

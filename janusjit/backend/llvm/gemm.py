@@ -1,7 +1,7 @@
 """Which way a matrix product of known sizes is computed.
 
-Owns `emit_known_product`. Invariant: the choice depends on sizes, strides, element type and machine alone, so equal
-products are computed alike; what is not chosen here is left to the library.
+Owns `emit_known_product`. Invariant: the choice depends on sizes, strides, element type, machine and the library's
+threads alone, so equal products are computed alike; what is not chosen here is left to the library.
 """
 
 from __future__ import annotations
@@ -9,7 +9,14 @@ from __future__ import annotations
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
 from janusjit.backend.llvm.gemm_dots import emit_dots
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
-from janusjit.backend.llvm.gemm_tiling import ROWS_WORTH_A_COPY, STREAMED_BYTES, Machine, choose, is_worth_it
+from janusjit.backend.llvm.gemm_tiling import (
+    ROWS_WORTH_A_COPY,
+    STREAMED_BYTES,
+    Machine,
+    choose,
+    is_worth_it,
+    library_threads,
+)
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
 from janusjit.backend.llvm.values import KernelContext, item_size
 
@@ -39,7 +46,7 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
             return _emit_dots(context, a, b, out, machine)
     elif columns == 1:
         return _emit_dots(context, a, b, out, machine)
-    if not is_worth_it(rows, columns, depth, out.dtype):
+    if not is_worth_it(rows, columns, depth, out.dtype, by_columns, library_threads()):
         return None
     if by_columns:
         b = _copied(context, b, transposed=True)

@@ -7,6 +7,7 @@ choices only.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from janusjit.backend.llvm import engine
@@ -17,10 +18,15 @@ from janusjit.backend.llvm.values import item_size
 DEPTH_BLOCK, DEPTH_BLOCK_ROW, DEPTH_BLOCK_BY_COLUMNS = 256, 64, 32
 #: a right operand of up to this many bytes stays in the second-level cache while all rows pass by
 RIGHT_BYTES = 256 * 1024
-#: one that is read only once may be larger; past this a library may use several threads
+#: one that is read only once or a few times may be larger; past this a library may use several threads
 STREAMED_BYTES = 4 * 1024 * 1024
-#: products of more multiplications than this are the library's: it overlaps packing and arithmetic better
-MULTIPLICATIONS = 160**3
+#: products of more multiplications than this are the library's: it overlaps packing and arithmetic better, and divides
+#: the work among its threads; where it has one, or few and rows or columns are few, more are worth it
+MULTIPLICATIONS, MULTIPLICATIONS_ALONE = 160**3, 256**3
+FEW_THREADS, FEW_ROWS = 4, 32
+#: a copy of a right operand that is stored by columns is quick up to so many bytes, or if its rows are so short that a
+#: panel of them keeps few pages and sets of the cache busy
+COPIED_BYTES, COPIED_ROW_BYTES = 128 * 1024, 1280
 #: from this many rows on it pays to copy a right operand that is stored by columns
 ROWS_WORTH_A_COPY = 6
 
@@ -111,10 +117,44 @@ def pieces(count: int, lanes: int, has_masks: bool) -> tuple[Piece, ...]:
     return tuple(found)
 
 
-def is_worth_it(rows: int, columns: int, depth: int, dtype: str) -> bool:
-    """Return whether tiles are expected to beat a library, for operands stored as tiles like them."""
+def is_worth_it(rows: int, columns: int, depth: int, dtype: str, by_columns: bool = False, threads: int = 1) -> bool:
+    """Return whether tiles are expected to beat a library.
+
+    Parameters
+    ----------
+    rows, columns, depth : int
+        The sizes of the product.
+    dtype : {"f32", "f64"}
+        The element type.
+    by_columns : bool
+        Whether the right operand is stored by columns.
+    threads : int
+        How many threads the library has.
+    """
     right_bytes = columns * depth * item_size(dtype)
-    return rows * columns * depth <= MULTIPLICATIONS and right_bytes <= RIGHT_BYTES
+    multiplications = rows * columns * depth
+    if multiplications <= MULTIPLICATIONS and right_bytes <= RIGHT_BYTES:
+        return True
+    alone = threads == 1 or (threads <= FEW_THREADS and min(rows, columns) <= FEW_ROWS)
+    if multiplications > (MULTIPLICATIONS_ALONE if alone else MULTIPLICATIONS):
+        return False
+    if by_columns and right_bytes > COPIED_BYTES and columns * item_size(dtype) > COPIED_ROW_BYTES:
+        return False
+    return right_bytes <= (2 if alone else 1) * STREAMED_BYTES
+
+
+def library_threads() -> int:
+    """Return how many threads the library may divide a product among, as far as its settings tell."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        setting = os.environ.get(name, "")
+        if setting.isdigit() and int(setting) > 0:
+            return min(processors(), int(setting))
+    return processors()
+
+
+def processors() -> int:
+    """Return how many processors the process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose(
