@@ -29,6 +29,7 @@ from janusjit.runtime.events import (
     Interrupted,
     Profiled,
     Raised,
+    Reconsidered,
     Specialized,
     Started,
     Suspended,
@@ -211,6 +212,9 @@ class _Builder:
             if not isinstance(event, BackedOff):
                 report.plain = event
             self._add_reason(event, event.construct, event.where, event.hint)
+        elif isinstance(event, Reconsidered):
+            report.plain = None
+            self._add_reason(event, "", UNKNOWN_SPAN, None)
         elif isinstance(event, Interrupted):
             self._add_reason(event, event.construct, event.where, event.hint)
         elif isinstance(event, Suspended | Raised):

@@ -23,7 +23,7 @@ from janusjit.runtime.causes import entry_differences
 from janusjit.runtime.compiler import Compiler
 from janusjit.runtime.events import STREAM, Cause, Stream
 from janusjit.runtime.explanation import Explanation, SpecializationExplanation
-from janusjit.runtime.resumption import FunctionLifecycle
+from janusjit.runtime.function_lifecycle import FunctionLifecycle
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics, keep
 from janusjit.runtime.switch import DISABLED, MONITORING, monitored, suspension
@@ -133,8 +133,11 @@ class JitFunction(Generic[Parameters, Result]):
                 return result
             return lifecycle.retry(args, kwargs, bound, entries[0])  # type: ignore[no-any-return]
         if lifecycle.plain:
-            lifecycle.tally.plain_calls += 1
-            return self._function(*args, **kwargs)  # type: ignore[no-any-return]
+            tally = lifecycle.tally
+            tally.plain_calls = calls = tally.plain_calls + 1
+            if calls != lifecycle.review_at:
+                return self._function(*args, **kwargs)  # type: ignore[no-any-return]
+            return lifecycle.review(args, kwargs)  # type: ignore[no-any-return]
         return self._call_slowly(args, kwargs)
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:

@@ -146,11 +146,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled(Event):
-    """A warm-up call ran under the profiler, which made so many ``observations``."""
+    """A warm-up call ran under the profiler, which made so many ``observations``.
+
+    ``taken_over`` says whether compiled code has taken over a running loop of it; its ``cost`` is without compilation.
+    """
 
     kind: ClassVar[str] = "profiled"
     outcome: ClassVar[str] = "profiled"
     observations: int = 0
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +227,14 @@ class BackedOff(FellBack):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reconsidered(Event):
+    """A function that had been left to plain Python for its cost runs from graphs again."""
+
+    kind: ClassVar[str] = "reconsidered"
+    outcome: ClassVar[str] = "reconsidered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupted(Event):
     """A graph ended where Python has to run something, for the first time; the call goes on in another graph."""
 
@@ -290,8 +302,8 @@ class Started(Event):
 KINDS: dict[str, type[Event]] = {
     kind.kind: kind
     for kind in (
-        Started, Profiled, Specialized, GuardFailed, FellBack, BackedOff, Interrupted, Evicted, Suspended, Raised,
-        Counted,
+        Started, Profiled, Specialized, GuardFailed, FellBack, BackedOff, Reconsidered, Interrupted, Evicted,
+        Suspended, Raised, Counted,
     )
 }  # fmt: skip
 

@@ -65,6 +65,8 @@ class Lifecycle:
         Whether all calls go straight to plain Python.
     refusal : Cause or None
         Why the function can run in plain Python only.
+    review_at : int
+        The number of the plain call at which it is looked whether that is still so; -1 for none.
     pending : Future or None
         The last compilation that was begun in the background.
     budget : Budget
@@ -89,6 +91,7 @@ class Lifecycle:
         self.entries: tuple[Entry, ...] = ()
         self.plain = False
         self.refusal: Cause | None = None
+        self.review_at = -1
         limit = current().specialization_limit
         self.cache = SpecializationCache(limit)
         self.tally = Tally()
@@ -175,9 +178,12 @@ class Lifecycle:
         if self.refusal is not None:
             self.publisher.refuse_python(self.refusal, call.number)
         self.tally.plain_calls += 1
+        contended = self._compiling.locked()
         started = time.perf_counter()
         result = self.function(*call.args, **call.kwargs)
-        keep(self.tally.plain_timings, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        if not contended and not self._compiling.locked():  # or it would have waited for the thread that compiles
+            keep(self.tally.plain_timings, seconds)
         return result
 
     def _run_profiled(self, call: Call) -> Any:
@@ -185,13 +191,19 @@ class Lifecycle:
         if isinstance(prepared, Failure):
             self._give_up(prepared, call.number, Cost())
             return self._run_python(call)
-        before = prepared.observations()
+        before, (compiling, entries) = prepared.observations(), self._elsewhere()
         started = time.perf_counter()
         try:
             return self._run_twin(prepared, call)
         finally:
             seconds = time.perf_counter() - started
-            self.publisher.profiled(call.number, Cost(profile=seconds), prepared.observations() - before)
+            compiled, entered = self._elsewhere()
+            cost = Cost(profile=seconds - (compiled - compiling))
+            self.publisher.profiled(call.number, cost, prepared.observations() - before, entered > entries)
+
+    def _elsewhere(self) -> tuple[float, int]:
+        """Return the seconds of compilation so far, and how many running loops compiled code has taken over."""
+        return self.tally.compile_seconds, 0
 
     def _run_twin(self, prepared: Prepared, call: Call) -> Any:
         thread = threading.get_ident()
@@ -268,6 +280,13 @@ class Lifecycle:
         waits = not self.options.background and self.budget.waits_for(attempt.capture_seconds, self._granted)
         return self._builder.compile(attempt) if waits else attempt
 
+    @property
+    def prepared(self) -> Prepared:
+        """The function's twin and profile."""
+        prepared = self._prepare()
+        assert isinstance(prepared, Prepared)
+        return prepared
+
     def _prepare(self) -> Prepared | Failure:
         if self._prepared is None:
             prepared = self._builder.prepare()
@@ -334,6 +353,13 @@ class Lifecycle:
         self.entries = ()
         self.plain = self.options.policy != "raise"
         self.refusal = self.publisher.fell_back(failure, number, cost)
+
+    def reconsider(self, text: str) -> None:
+        """Let calls run from graphs again."""
+        self.refusal = None
+        self.plain = False
+        self.review_at = -1
+        self.publisher.reconsidered(Cause("cost.changed", "cost", text), self.number())
 
     # ------------------------------------------------------------------ failed guards
 

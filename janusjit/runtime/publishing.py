@@ -30,6 +30,7 @@ from janusjit.runtime.events import (
     Interrupted,
     Profiled,
     Raised,
+    Reconsidered,
     Specialized,
     Stream,
     Suspended,
@@ -68,10 +69,17 @@ class Publisher:
         self.tally = tally
         self.history = History()
 
-    def profiled(self, call: int, cost: Cost, observations: int) -> None:
-        """A warm-up call ran."""
+    def profiled(self, call: int, cost: Cost, observations: int, taken_over: bool) -> None:
+        """A warm-up call ran; compiled code may have taken over one of its loops."""
         self._publish(
-            Profiled(function=self.identity, cause=_WARM, call=call, cost=cost, observations=observations)
+            Profiled(
+                function=self.identity,
+                cause=_WARM,
+                call=call,
+                cost=cost,
+                observations=observations,
+                taken_over=taken_over,
+            )
         )
 
     def specialized(
@@ -163,6 +171,10 @@ class Publisher:
         )
         self._publish(event)
         self._warn(event)
+
+    def reconsidered(self, cause: Cause, call: int) -> None:
+        """The function, left to plain Python for its cost, runs from graphs again."""
+        self._publish(Reconsidered(function=self.identity, cause=cause, call=call))
 
     def interrupted(self, failure: Failure, call: int, cost: Cost, rest: bool) -> Cause:
         """Python runs something between graphs, or the ``rest`` of the calls from there on; return why."""

@@ -8,8 +8,6 @@ program order, when everything before it is real; a guard that fails after it co
 from __future__ import annotations
 
 import threading
-import time
-import types
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,29 +15,22 @@ from typing import Any
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
 from janusjit.analysis.generate import Generated
 from janusjit.analysis.loop_iterators import leave_loops
-from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
-from janusjit.runtime.building import Attempt, Builder, Failure, SpecializationBuilder
+from janusjit.runtime.building import Builder, Failure
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.commit_points import RUNNERS
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
 from janusjit.runtime.lifecycle import Lifecycle
-from janusjit.runtime.publishing import ContinuationPublisher, identify
+from janusjit.runtime.publishing import ContinuationPublisher
 from janusjit.runtime.python_frames import PythonContinuation, raising
-from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.specialization import Specialization
-from janusjit.runtime.statistics import Statistics
-from janusjit.runtime.trial import SETTLED_CALLS, Trial
-from janusjit.spans import UNKNOWN_SPAN
 
 #: continuations of one function that are compiled
 CONTINUATION_LIMIT = 24
-#: so many versions of an unfolded recursion are compiled before its calls get code of their own
-UNFOLDED_LIMIT = 4
 
 
 class Resumptions:
@@ -60,7 +51,7 @@ class Resumptions:
         The assumptions that failed in the middle of loops.
     """
 
-    def __init__(self, owner: FunctionLifecycle, options: Options, compiler: Compiler, stream: Stream) -> None:
+    def __init__(self, owner: Lifecycle, options: Options, compiler: Compiler, stream: Stream) -> None:
         self.owner = owner
         # what has happened cannot be refused any more
         policy = "warn" if options.policy == "raise" else options.policy
@@ -148,102 +139,11 @@ class Resumptions:
         return found
 
 
-def _suspends(specialization: Specialization) -> bool:
-    """Whether a graph may end before the function does, for Python to run something that every call runs."""
-    return any(point.kind != "guard" for point in points_of(specialization.captured))
-
-
 def _assumes(specialization: Specialization, guard: InGraphGuard) -> bool:
     return any(point.guard is guard for point in points_of(specialization.captured))
 
 
 # ---------------------------------------------------------------------- lifecycles
-
-
-class FunctionLifecycle(Lifecycle):
-    """The life of a function whose calls may go on from commit points."""
-
-    def __init__(
-        self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream
-    ) -> None:
-        builder = _FunctionBuilder(function, compiler, options.exact)
-        super().__init__(function, identify(function), builder, options, compiler, stream)
-        self.resumptions = Resumptions(self, options, compiler, stream)
-        self.trial = Trial()
-        self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
-        builder.replacement = self.replacement
-        builder.resumptions = self.resumptions
-
-    def _entry_of(self, specialization: Specialization) -> Entry:
-        entry = specialization.compiled.entry
-        ends_early = next(points_of(specialization.captured), None) is not None
-        return self.resumptions.wrap(entry) if ends_early else entry
-
-    def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
-        sites = self.prepared.sites if self._prepared is not None else None
-        if sites is not None and sites.recursive and not sites.outlined and len(self.cache) >= UNFOLDED_LIMIT:
-            sites.outlined = True  # the data the recursion goes over differs too often to unfold it
-        return super()._attempt(call, new)
-
-    def _hit(self, specialization: Specialization, seconds: float) -> None:
-        super()._hit(specialization, seconds)
-        undecided = self.trial.verdict is None and len(specialization.timings) >= SETTLED_CALLS
-        if undecided and self.options.policy != "raise" and current().trials and _suspends(specialization):
-            self.trial.settled(specialization.timings, self.tally.eager_seconds)
-            if self.trial.wanted:
-                self.entries = ()
-
-    def call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None
-    ) -> Any:
-        """Run one call that the fast path could not serve; see `Lifecycle.call`."""
-        with self.budget.call():
-            if self.trial.wanted and tried is None and self.refusal is None:
-                return self._run_trial(Call(args, kwargs, bound, self.number))
-            return super().call(args, kwargs, bound, tried)
-
-    def _run_trial(self, call: Call) -> Any:
-        """Run a call in plain Python, to see whether graphs with Python between them pay."""
-        started = time.perf_counter()
-        try:
-            return self._run_python(call)
-        finally:
-            self.trial.ran_plain(time.perf_counter() - started)
-            if self.trial.verdict is False:
-                sites = (self.prepared.sites.instructions if self.prepared.sites is not None else {}).values()
-                first = next(iter(sites), None)
-                span, construct = (first.span, first.construct) if first is not None else (UNKNOWN_SPAN, "function")
-                reason = f"too fragmented to gain: {self.trial.text}"
-                self._give_up(Failure("cost.fragmented", "cost", reason, construct, span), call.number, Cost())
-            elif self.trial.verdict:
-                self.entries = self.cache.entries()
-
-    def statistics(self) -> Statistics:
-        """Return the counters of the function, what its continuations did included."""
-        own = self.tally.statistics(self.cache)
-        parts = [(part.tally, part.cache) for part in list(self.resumptions.continuations.values())]
-        return replace(
-            own,
-            loop_entries=self.replacement.entries,
-            deopts=own.deopts + sum(tally.deopts for tally, _ in parts),
-            host_calls=self.resumptions.host_calls,
-            specializations=own.specializations + sum(len(cache) for _, cache in parts),
-            compile_seconds=own.compile_seconds + sum(tally.compile_seconds for tally, _ in parts),
-        )
-
-    def _prepare(self) -> Prepared | Failure:
-        prepared = super()._prepare()
-        if isinstance(prepared, Prepared) and prepared.sites is not None:
-            prepared.sites.memory_limit = self.options.memory_limit
-            prepared.sites.commits_turns = self.options.policy != "raise"  # nothing of a refused call may be real
-        return prepared
-
-    @property
-    def prepared(self) -> Prepared:
-        """The function's twin and profile."""
-        prepared = self._prepare()
-        assert isinstance(prepared, Prepared)
-        return prepared
 
 
 class ContinuationLifecycle(Lifecycle):
@@ -260,7 +160,7 @@ class ContinuationLifecycle(Lifecycle):
         options, compiler = resumptions.options, resumptions.compiler
         builder = _ContinuationBuilder(self, compiler, options.exact)
         super().__init__(self.twin, owner.publisher.identity, builder, options, compiler, resumptions.stream)
-        self.owner: FunctionLifecycle = owner
+        self.owner: Lifecycle = owner
         self.budget = owner.budget
 
     def number(self) -> int:
@@ -291,7 +191,7 @@ class ContinuationLifecycle(Lifecycle):
             return (self.python if self.continuation.at_loop else self.twin)(*arguments)
         return self.call(arguments, {}, arguments)
 
-    def _twin(self, owner: FunctionLifecycle) -> PythonContinuation:
+    def _twin(self, owner: Lifecycle) -> PythonContinuation:
         """Return what runs in Python where guards fail: it profiles, and its loops can be taken over again."""
         twins = owner.prepared.twins
         if twins is None:
@@ -308,13 +208,6 @@ class ContinuationLifecycle(Lifecycle):
         """Go on in Python with an exception that the host call raised."""
         padding = (None,) * len(self.continuation.outcome)
         return self.python.run((*padding, *state), raising(error))
-
-
-class _FunctionBuilder(SpecializationBuilder):
-    resumptions: Resumptions
-
-    def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
-        return super()._graph(prepared, arguments, relaxations.extended(self.resumptions.relaxed))
 
 
 class _ContinuationBuilder(Builder):

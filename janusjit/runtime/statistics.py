@@ -11,7 +11,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from janusjit.runtime.cache import SpecializationCache
-from janusjit.runtime.events import BackedOff, Event, Evicted, FellBack, GuardFailed, Profiled, Specialized
+from janusjit.runtime.events import Event, Evicted, GuardFailed, Profiled, Specialized
 from janusjit.runtime.probing import seconds_per_observation
 
 _KEPT_TIMINGS = 64
@@ -73,7 +73,6 @@ class Tally:
     evicted: int = 0
     compile_seconds: float = 0.0
     plain_calls: int = 0
-    fell_back: FellBack | None = None
     plain_timings: list[float] = field(default_factory=list)
     profiled: list[tuple[float, int]] = field(default_factory=list)
     _last_deopt: int = -1
@@ -83,19 +82,18 @@ class Tally:
         self.compile_seconds += event.cost.capture + event.cost.compile
         if isinstance(event, Profiled):
             self.profiled_calls += 1
-            self.profiled.append((event.cost.profile, event.observations))
+            if not event.taken_over:
+                self.profiled.append((event.cost.profile, event.observations))
         elif isinstance(event, GuardFailed):
             self.deopts += event.call != self._last_deopt
             self._last_deopt = event.call
             self.resumed_in_python += event.resumed == "python"
-            if event.resumed == "python" and event.cost.eager:
+            if event.resumed == "python" and event.action == "none" and event.cost.eager:
                 keep(self.plain_timings, event.cost.eager)
         elif isinstance(event, Specialized):
             self.compiled += 1
         elif isinstance(event, Evicted):
             self.evicted += 1
-        elif isinstance(event, FellBack) and not isinstance(event, BackedOff):
-            self.fell_back = event
 
     @property
     def eager_seconds(self) -> float | None:

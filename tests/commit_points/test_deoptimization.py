@@ -12,7 +12,6 @@ from janusjit import config
 from janusjit.api import _PIPELINE
 from janusjit.runtime import replacement
 from janusjit.runtime.resumption import CONTINUATION_LIMIT
-from janusjit.runtime.trial import PLAIN_CALLS, Trial
 from janusjit.transform.forced_failure import count_guards
 from tests.commit_points.programs import PROGRAMS, Host
 from tests.commit_points.test_programs import LOOPS, run, same
@@ -97,44 +96,6 @@ def test_a_policy_that_refuses_python_discards_the_whole_loop():
     with pytest.raises(jj.GuardError):
         step(x, w, 100, 90)
     np.testing.assert_array_equal(w, before)
-
-
-# ---------------------------------------------------------------------- does it pay?
-
-
-def test_a_trial_is_decided_by_medians():
-    trial = Trial()
-    trial.settled([1.0, 1.0, 1.0, 1.0, 0.2, 0.2, 0.2, 9.0], estimate=1.0)
-    assert trial.verdict is True and not trial.wanted
-    trial = Trial()
-    trial.settled([0.2] * 8, estimate=None)
-    assert trial.wanted == PLAIN_CALLS
-    for seconds in (0.1, 0.1, 5.0):
-        trial.ran_plain(seconds)
-    assert trial.verdict is False and not trial.wanted
-
-
-@pytest.mark.parametrize("plain_seconds", [0.0, 1e6])
-def test_a_function_that_does_not_gain_stays_in_python(monkeypatch, plain_seconds):
-    settled, ran_plain = Trial.settled, Trial.ran_plain
-    monkeypatch.setattr(Trial, "settled", lambda self, timings, estimate: settled(self, timings, None))
-    monkeypatch.setattr(Trial, "ran_plain", lambda self, seconds: ran_plain(self, plain_seconds))
-    host = Host()
-
-    def fragmented(x):
-        for _ in range(3):
-            x = x + host.total(x)
-        return x
-
-    with config.override(trials=True):
-        step = jj.jit(background=False)(fragmented)
-        for _ in range(30):
-            np.testing.assert_array_equal(step(np.ones(3)), fragmented(np.ones(3)))
-    if plain_seconds:
-        assert step.reason is None and step.stats.eager_calls <= 2 + PLAIN_CALLS
-    else:
-        assert step.reason.code == "cost.fragmented" and step.reason.category == "cost"
-        assert "too fragmented" in step.reason.text
 
 
 def test_the_report_names_what_python_runs():

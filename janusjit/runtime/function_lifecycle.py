@@ -1,0 +1,149 @@
+"""The life of a jitted function as a whole: its graphs, what lies between them, and whether they pay.
+
+Owns `FunctionLifecycle`. Invariant: a function is left to Python for its cost only after its calls have been timed both
+ways, and not for good: a call that has grown since calls for another trial.
+"""
+
+from __future__ import annotations
+
+import time
+import types
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from janusjit.analysis.continuation import points_of
+from janusjit.config import current
+from janusjit.ir.graph import Graph
+from janusjit.ir.relaxations import Relaxations
+from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
+from janusjit.runtime.call import Call, Entry, Options
+from janusjit.runtime.compiler import Compiler, Prepared
+from janusjit.runtime.events import Cost, Stream
+from janusjit.runtime.lifecycle import Lifecycle
+from janusjit.runtime.publishing import identify
+from janusjit.runtime.replacement import OnStackReplacement
+from janusjit.runtime.resumption import ContinuationLifecycle, Resumptions
+from janusjit.runtime.specialization import Specialization
+from janusjit.runtime.statistics import Statistics
+from janusjit.runtime.trial import FIRST_REVIEW, Trial
+from janusjit.spans import UNKNOWN_SPAN
+
+#: so many versions of an unfolded recursion are compiled before its calls get code of their own
+UNFOLDED_LIMIT = 4
+
+
+class FunctionLifecycle(Lifecycle):
+    """The life of a function whose calls may go on from commit points."""
+
+    def __init__(
+        self, function: types.FunctionType, options: Options, compiler: Compiler, stream: Stream
+    ) -> None:
+        builder = _FunctionBuilder(function, compiler, options.exact)
+        super().__init__(function, identify(function), builder, options, compiler, stream)
+        self.resumptions = Resumptions(self, options, compiler, stream)
+        self.trial = Trial()
+        self._judged = 0.0
+        self.review_after = 0
+        self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
+        builder.replacement = self.replacement
+        builder.resumptions = self.resumptions
+
+    def _entry_of(self, specialization: Specialization) -> Entry:
+        entry = specialization.compiled.entry
+        ends_early = next(points_of(specialization.captured), None) is not None
+        return self.resumptions.wrap(entry) if ends_early else entry
+
+    def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
+        sites = self.prepared.sites if self._prepared is not None else None
+        if sites is not None and sites.recursive and not sites.outlined and len(self.cache) >= UNFOLDED_LIMIT:
+            sites.outlined = True  # the data the recursion goes over differs too often to unfold it
+        return super()._attempt(call, new)
+
+    def _hit(self, specialization: Specialization, seconds: float) -> None:
+        super()._hit(specialization, seconds)
+        if self.trial.verdict is None and self.options.policy != "raise" and current().trials:
+            compiling, before = self._elsewhere()[0], self._judged
+            self._judged = compiling
+            self.trial.ran_graph(seconds, compiling != before, self.tally.eager_seconds)
+            if self.trial.verdict is None:
+                self.entries = ()
+
+    def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None
+    ) -> Any:
+        """Run one call that the fast path could not serve; see `Lifecycle.call`."""
+        with self.budget.call():
+            if self.trial.wants_plain and tried is None and self.refusal is None:
+                return self._run_trial(Call(args, kwargs, bound, self.number))
+            return super().call(args, kwargs, bound, tried)
+
+    def _run_trial(self, call: Call) -> Any:
+        """Run a call in plain Python, to see whether graphs pay."""
+        started = time.perf_counter()
+        try:
+            return self._run_python(call)
+        finally:
+            self.trial.ran_plain(time.perf_counter() - started)
+            if self.trial.verdict is False:
+                self.review_after = FIRST_REVIEW
+                self.review_at = self.tally.plain_calls + self.review_after
+                self._give_up(self._does_not_pay(), call.number, Cost())
+            elif self.trial.verdict:
+                self.entries = self.cache.entries()
+
+    def _does_not_pay(self) -> Failure:
+        sites = (self.prepared.sites.instructions if self.prepared.sites is not None else {}).values()
+        first = next(iter(sites), None)
+        if first is None:
+            return Failure("cost.slower", "cost", f"plain Python is faster: {self.trial.text}", "", UNKNOWN_SPAN)
+        reason = f"too fragmented to gain: {self.trial.text}"
+        return Failure("cost.fragmented", "cost", reason, first.construct, first.span)
+
+    def review(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a call of a function left to Python for its cost, and see whether its work has grown since."""
+        started = time.perf_counter()
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            seconds = time.perf_counter() - started
+            self.review_after *= 2
+            self.review_at += self.review_after
+            if self.trial.has_changed(seconds):
+                text = f"a call has taken {seconds * 1e6:.3g} µs in plain Python; before, {self.trial.text}"
+                self.trial = Trial()
+                self.reconsider(text)
+
+    def statistics(self) -> Statistics:
+        """Return the counters of the function, what its continuations did included."""
+        own = self.tally.statistics(self.cache)
+        parts = [(part.tally, part.cache) for part in self._continuations()]
+        return replace(
+            own,
+            loop_entries=self.replacement.entries,
+            deopts=own.deopts + sum(tally.deopts for tally, _ in parts),
+            host_calls=self.resumptions.host_calls,
+            specializations=own.specializations + sum(len(cache) for _, cache in parts),
+            compile_seconds=self._elsewhere()[0],
+        )
+
+    def _continuations(self) -> list[ContinuationLifecycle]:
+        return list(self.resumptions.continuations.values())
+
+    def _elsewhere(self) -> tuple[float, int]:
+        seconds = sum(part.tally.compile_seconds for part in self._continuations())
+        return self.tally.compile_seconds + seconds, self.replacement.entries
+
+    def _prepare(self) -> Prepared | Failure:
+        prepared = super()._prepare()
+        if isinstance(prepared, Prepared) and prepared.sites is not None:
+            prepared.sites.memory_limit = self.options.memory_limit
+            prepared.sites.commits_turns = self.options.policy != "raise"  # nothing of a refused call may be real
+        return prepared
+
+
+class _FunctionBuilder(SpecializationBuilder):
+    resumptions: Resumptions
+
+    def _graph(self, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations) -> Graph:
+        return super()._graph(prepared, arguments, relaxations.extended(self.resumptions.relaxed))

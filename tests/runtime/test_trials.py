@@ -1,0 +1,180 @@
+"""Whether graphs pay is found out by timing both ways; what the clock says is given here: nothing depends on it."""
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit import config
+from janusjit.runtime import replacement
+from janusjit.runtime.trial import (
+    FIRST_REVIEW,
+    LONG_SECONDS,
+    PLAIN_CALLS,
+    SETTLED_CALLS,
+    SETTLED_LONG_CALLS,
+    UNSETTLED_CALLS,
+    Trial,
+)
+from tests.commit_points.programs import Host
+
+LONG, SHORT = 10 * LONG_SECONDS, LONG_SECONDS / 10
+
+
+def after(graph, compiled=(), estimate=None):
+    trial = Trial()
+    for number, seconds in enumerate(graph):
+        assert trial.verdict is None and not trial.wants_plain
+        trial.ran_graph(seconds, number in compiled, estimate)
+    return trial
+
+
+def test_a_clear_gain_over_the_estimate_needs_no_trial():
+    trial = after([0.2 * SHORT] * SETTLED_CALLS, estimate=SHORT)
+    assert trial.verdict is True and not trial.wants_plain
+
+
+@pytest.mark.parametrize(
+    ("seconds", "calls", "compiled"),
+    [(SHORT, SETTLED_CALLS, ()), (LONG, SETTLED_LONG_CALLS, ()), (LONG, SETTLED_LONG_CALLS + 2, (0, 1))],
+)
+def test_calls_in_plain_python_begin_when_the_graphs_have_settled(seconds, calls, compiled):
+    trial = after([seconds] * calls, compiled, estimate=seconds)
+    assert trial.wants_plain and trial.verdict is None
+
+
+def test_what_always_compiles_is_judged_with_its_compilation():
+    trial = after([LONG] * UNSETTLED_CALLS, range(UNSETTLED_CALLS))
+    assert trial.wants_plain
+    trial.ran_plain(0.1 * LONG)
+    assert trial.verdict is False
+
+
+def test_both_ways_alternate_and_medians_decide():
+    trial = after([LONG] * SETTLED_LONG_CALLS)
+    for seconds in (0.8 * LONG, 0.9 * LONG):
+        trial.ran_plain(seconds)
+        assert not trial.wants_plain and trial.verdict is None
+        trial.ran_graph(LONG, False, None)
+        assert trial.wants_plain
+    trial.ran_plain(100 * LONG)
+    assert trial.verdict is False and "in plain Python" in trial.text
+
+
+@pytest.mark.parametrize(("plain", "verdict"), [(3 * LONG, True), (LONG / 3, False)])
+def test_one_call_decides_a_clear_case(plain, verdict):
+    trial = after([LONG] * SETTLED_LONG_CALLS)
+    trial.ran_plain(plain)
+    assert trial.verdict is verdict and not trial.wants_plain
+
+
+# ---------------------------------------------------------------------- of functions
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """How long calls seem to take in plain Python; those with graphs take one second."""
+    ran_graph, ran_plain, has_changed = Trial.ran_graph, Trial.ran_plain, Trial.has_changed
+    times = {"plain": 1.0}
+    monkeypatch.setattr(Trial, "ran_graph", lambda self, _, compiled, __: ran_graph(self, 1.0, compiled, None))
+    monkeypatch.setattr(Trial, "ran_plain", lambda self, _: ran_plain(self, times["plain"]))
+    monkeypatch.setattr(Trial, "has_changed", lambda self, _: has_changed(self, times["plain"]))
+    with config.override(trials=True):
+        yield times
+
+
+def fragmented(host):
+    def program(x):
+        for _ in range(3):
+            x = x + host.total(x)
+        return x
+
+    return program
+
+
+def whole(_):
+    def program(x):
+        y = x * 2.0
+        return np.exp(-y) + x
+
+    return program
+
+
+def run(step, function, calls):
+    for _ in range(calls):
+        np.testing.assert_array_equal(step(np.ones(3)), function(np.ones(3)))
+
+
+@pytest.mark.parametrize("make", [fragmented, whole])
+def test_a_function_that_gains_stays_in_its_graphs(clock, make):
+    clock["plain"] = 1.2
+    function = make(Host())
+    step = jj.jit(background=False)(function)
+    run(step, function, 30)
+    assert step.reason is None and step.stats.eager_calls == step.stats.profiled_calls + PLAIN_CALLS
+    assert step.stats.graph_calls == 30 - step.stats.eager_calls
+
+
+@pytest.mark.parametrize(("make", "code"), [(fragmented, "cost.fragmented"), (whole, "cost.slower")])
+def test_a_function_that_does_not_gain_stays_in_python(clock, make, code):
+    clock["plain"] = 0.1
+    function = make(Host())
+    step = jj.jit(background=False)(function)
+    run(step, function, 30)
+    assert step.reason.code == code and step.reason.category == "cost"
+    graphs = step.stats.graph_calls
+    assert 0 < graphs < 10
+    run(step, function, 4)
+    assert step.stats.graph_calls == graphs and step.stats.calls == 34
+
+
+def test_under_a_policy_that_refuses_python_there_is_no_trial(clock):
+    clock["plain"] = 0.1
+    function = whole(None)
+    step = jj.jit(background=False, policy="raise")(function)
+    run(step, function, 30)
+    assert step.reason is None and step.stats.graph_calls == 30 - step.stats.profiled_calls
+
+
+def test_a_function_whose_work_has_grown_is_tried_again(clock):
+    clock["plain"] = 0.1
+    function = whole(None)
+    step = jj.jit(background=False)(function)
+    run(step, function, 20)
+    graphs = step.stats.graph_calls
+    assert step.reason.code == "cost.slower"
+    run(step, function, 3 * FIRST_REVIEW)
+    assert step.stats.graph_calls == graphs, "the work is the same"
+    clock["plain"] = 100.0
+    run(step, function, 8 * FIRST_REVIEW)
+    assert step.reason is None and step.stats.graph_calls > graphs
+    assert step.stats.calls == 20 + 11 * FIRST_REVIEW
+    (report,) = (part for part in jj.report().functions if str(part.function) == step.identity)
+    assert report.plain is None
+    assert "cost.changed" in {row.code for row in report.rows}
+
+
+def test_a_call_whose_loop_was_taken_over_tells_nothing_about_plain_python(monkeypatch):
+    monkeypatch.setattr(replacement, "HOT_SECONDS", 0.0)
+
+    def train(w, turns):
+        for _ in range(turns):
+            w = w * 0.5 + 1.0
+        return w
+
+    step = jj.jit(background=False)(train)
+    np.testing.assert_array_equal(step(np.ones(3), 100), train(np.ones(3), 100))
+    assert step.stats.loop_entries == 1 and step.eager_seconds is None
+    step(np.ones(3), 2)
+    assert step.stats.loop_entries == 1 and step.eager_seconds is not None
+
+
+def test_a_call_that_waits_for_a_compilation_is_no_measure_of_plain_python():
+    function = whole(None)
+    step = jj.jit(function)
+    run(step, function, step.stats.profiled_calls + 2)
+    held = step._lifecycle.tally.plain_timings
+    with step._lifecycle._turn():
+        before = len(held)
+        np.testing.assert_array_equal(step(np.ones(4)), function(np.ones(4)))
+        assert len(held) == before
+    step.wait()
