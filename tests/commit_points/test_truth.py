@@ -115,3 +115,27 @@ def test_matches_of_regular_expressions():
         assert step(x, ["w1", "b1", "w2"]) == weights(x, ["w1", "b1", "w2"])
     assert step.stats.graph_calls == 6
     assert step.reason is None
+
+
+def test_python_goes_on_behind_a_truth_it_was_asked_for():
+    def waits(flags, box):
+        total, at = 0.0, 0
+        while at < len(flags):
+            flag = flags[at]
+            at += 1
+            if flag:
+                box.find(1)
+            elif box:
+                total += box.items.pop()
+            else:
+                total -= 1
+        return total
+
+    step = jj.jit(waits, background=False)
+    for number in range(12):
+        flags = [(at * number) % 3 == 0 for at in range(4 + number)]
+        plain, jitted = Box(), Box()
+        assert step(flags, jitted) == waits(flags, plain)
+        assert (plain.log, plain.items) == (jitted.log, jitted.items)
+    assert step.stats.host_calls > 0
+    assert step.stats.deopts > 0

@@ -95,15 +95,25 @@ class Emitter:
     protected: int = 0
     returning: int | None = None
     span: Span = field(init=False)
+    _counted: set[Instruction] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.span = self.core.span
-        for instruction in walk(self.core.body):
-            self.uses.update(reads_of(instruction))
-            self.definitions.update(writes_of(instruction))
-            if isinstance(instruction, Call) and isinstance(instruction.function, Local):
-                self.called.add(instruction.function.name)
-        self.remaining = Counter(self.uses)
+        self.count([self.core.body])
+
+    def count(self, blocks: Iterable[Block]) -> None:
+        """Take note of what reads and binds which name, in blocks that may stand in no source."""
+        for block in blocks:
+            for instruction in walk(block):
+                if instruction in self._counted:
+                    continue
+                self._counted.add(instruction)
+                reads = list(reads_of(instruction))
+                self.uses.update(reads)
+                self.remaining.update(reads)
+                self.definitions.update(writes_of(instruction))
+                if isinstance(instruction, Call) and isinstance(instruction.function, Local):
+                    self.called.add(instruction.function.name)
 
     # positions
 

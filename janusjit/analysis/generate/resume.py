@@ -41,6 +41,7 @@ def resume_body(emitter: Emitter, shape: FrameShape, bound: Sequence[str], span:
         Of the pending instruction.
     """
     resumption = _Resumption(emitter, shape, bound, span)
+    emitter.count(step.block if isinstance(step, BlockStep) else Block([step.instruction]) for step in shape.steps)
     return _suite(emitter, lambda: resumption.go_on(shape.steps))
 
 
