@@ -8,7 +8,8 @@ from janusjit.analysis.declared_gradients import checkpoint, custom_vjp
 from janusjit.analysis.differentiated import grad, stop_gradient, value_and_grad
 from janusjit.analysis.gradient_calls import GradientError
 from janusjit.analysis.recorded_tapes import GradientTape
-from janusjit.analysis.variables import Variable, no_grad
+from janusjit.analysis.recording_mode import no_grad
+from janusjit.analysis.variables import Variable
 from janusjit.api import Jitted, jit, on_event, report, save_events, wait
 from janusjit.backend.llvm.workspace import release_memory
 from janusjit.compare import compare

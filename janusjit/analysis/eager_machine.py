@@ -28,6 +28,7 @@ from janusjit.ir.places import Place
 from janusjit.ir.relaxations import Relaxations
 from janusjit.ir.types import TensorType, dtype_name
 from janusjit.ops import OPS
+from janusjit.ops.identities import ENDS_OF_RECORDS
 from janusjit.ops.indexing import evaluate_attributes
 from janusjit.ops.registry import View
 from janusjit.profiler.profile import Profile
@@ -70,6 +71,8 @@ class EagerMachine(Machine):
         The array of each graph value.
     activity : Activity
         Which values a gradient may flow through.
+    differentiated : Activity
+        Which of them gradients of functions may flow through: those under way, not those by variables.
     """
 
     externals: EagerExternals
@@ -78,7 +81,8 @@ class EagerMachine(Machine):
         graph = Graph("gradient")
         self.graph = graph
         self.values: dict[Value, Any] = {}
-        self.activity = Activity(())
+        self.activity = Activity((), ENDS_OF_RECORDS)
+        self.differentiated = Activity(())
         self._sizes: dict[Symbol, int] = {}
         self._done = 0
         self._inputs = 0
@@ -139,7 +143,14 @@ class EagerMachine(Machine):
             if node.results and node.results[0] in self.values:
                 continue
             self._do(node)
-            self.activity.spread([node])
+            self._spread(node)
+
+    def _spread(self, node: Node) -> None:
+        self.activity.spread([node])
+        if self.gradients.levels:
+            self.differentiated.spread([node])
+            if node.op in ENDS_OF_RECORDS and node.result in self.differentiated:
+                self.activity.add(node.result)
 
     def catch_up(self) -> None:
         """Do what has been put among the nodes."""
@@ -155,7 +166,12 @@ class EagerMachine(Machine):
         return value
 
     def differentiate_by(self, value: Value) -> None:
-        """Let gradients flow to a value."""
+        """Let gradients of functions flow to a value."""
+        self.activity.add(value)
+        self.differentiated.add(value)
+
+    def record_by(self, value: Value) -> None:
+        """Let gradients by variables flow to a value."""
         self.activity.add(value)
 
     def differentiates(self, values: Iterable[Value]) -> bool:

@@ -23,6 +23,7 @@ from janusjit.analysis.generate import Generated, Mode
 from janusjit.analysis.generate.emitter import RUNTIME
 from janusjit.analysis.stored_values import StoredValues
 from janusjit.analysis.twin import Twins
+from janusjit.analysis.variables import plain
 from janusjit.profiler.profile import Profile
 from janusjit.profiler.recorder import CalleeSubstitute, Probe, SiteCounters
 
@@ -46,15 +47,19 @@ class Recorder(Protocol):
 
 Active = Callable[[], Recorder | None]
 
-#: what looks at its arguments' type or memory: called as it is, it would lose the gradient or raise TypeError
-_ROUTED = (
+#: what makes a number of a variable
+_NUMBERS = frozenset({
     float,
-    isinstance,
-    type,
     builtins.round,
     np.float64,
     np.float32,
     *(value for name, value in vars(math).items() if callable(value) and not name.startswith("_")),
+})  # fmt: skip
+#: what looks at its arguments' type or memory: called as it is, it would lose the gradient or raise TypeError
+_ROUTED = (
+    *_NUMBERS,
+    isinstance,
+    type,
     # NumPy's functions that do not ask their arguments to override them
     *(made for made in vars(np).values() if isinstance(made, BuiltinFunctionType | FunctionType) and made in MODELS),
 )
@@ -151,6 +156,8 @@ class RecordingTwins(Twins):
     def _route(self, function: Any) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             recording = self._active()
+            if recording is not None and function in _NUMBERS:
+                args = tuple(map(plain, args))
             if recording is None or not (recording.holds(args) or recording.holds(tuple(kwargs.values()))):
                 return function(*args, **kwargs)
             return recording.call(function, args, kwargs)

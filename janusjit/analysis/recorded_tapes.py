@@ -15,9 +15,10 @@ import janusjit.analysis.recorded_variable_rules  # noqa: F401 - registers itsel
 from janusjit.analysis.capture.arrays import new_array
 from janusjit.analysis.capture.values import Scalar
 from janusjit.analysis.recorded_variables import Operation, settle
+from janusjit.analysis.recording_mode import MODE
 from janusjit.analysis.records import Record, before, records_of, release
 from janusjit.analysis.tapes import FREE, PULL, SETTLE, GradientTape
-from janusjit.analysis.variables import FREED, MODE, Variable, plain
+from janusjit.analysis.variables import FREED, Variable, plain
 from janusjit.ir.graph import Value
 
 
@@ -100,7 +101,7 @@ def _results(operation: Operation, totals: Sequence[Value | None], begin: int, r
     for record in records:
         for value in (*(value for _, value in record.leaves), *(r for node in record.nodes for r in node.results)):
             if value.type.is_float:
-                machine.differentiate_by(value)
+                machine.record_by(value)
     nodes = machine.graph.body.nodes[begin:]
     machine.activity.spread(nodes)
     made = operation.record(nodes)

@@ -17,7 +17,7 @@ from janusjit.analysis.eager_machine import EagerMachine
 from janusjit.analysis.gradient_calls import TWINS
 from janusjit.analysis.recorded_rules import Calls, on_arguments, rule_of
 from janusjit.analysis.recorded_variables import Operation
-from janusjit.analysis.variables import MODE, no_grad
+from janusjit.analysis.recording_mode import MODE, no_grad
 
 
 class _Unrecorded(Calls):

@@ -14,17 +14,18 @@ import numpy as np
 
 from janusjit.analysis.capture import arrays, attributes, containers, operators
 from janusjit.analysis.capture.calls import invoke
-from janusjit.analysis.capture.gradients import backward
+from janusjit.analysis.capture.gradients import recorded_backward
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import COMPARISONS, PYTHON_OPERATORS
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, BuiltinMethod, Known, Scalar
 from janusjit.analysis.define_by_run import ENTER, Recording, Traced, active
+from janusjit.analysis.recording_mode import MODE
 from janusjit.analysis.records import USED_UP, History, Memory, Record, before, records_of, release
 from janusjit.analysis.variables import (
     ENGINE,
     FREED,
-    MODE,
     RECORDED_DATA,
+    RECORDED_IN_GRADIENT,
     Variable,
     is_float,
     plain,
@@ -76,12 +77,12 @@ class Operation:
         value = self._input(variable._data)
         made = arrays.new_array(self.machine, value)
         if history is FREED:
-            self.machine.differentiate_by(value)
+            self.machine.record_by(value)
             self.parents[USED_UP] = None
             return made if value.type.shape else Scalar(value, f"numpy.{value.type.dtype}")
         self.machine.state.at(made.storage).writeable = False  # it is a copy: what is written would be lost
         if variable.requires_grad:
-            self.machine.differentiate_by(value)
+            self.machine.record_by(value)
             self.leaves.append((variable, value))
         return made
 
@@ -99,15 +100,15 @@ class Operation:
             self.parents[record] = None
         machine.values.update(history.values)
         for memory in history.memories:
-            if memory.record is not None and memory.record.released:
+            if memory.record is not None and memory.record.released and not self.shared:
                 memory.storage.version = machine.input(memory.array)  # what led to the old one can be freed
             machine.state.heap[memory.index] = memory.storage
             machine.values[memory.storage.version] = memory.array
             self.memories[memory.index] = memory
             if requires_grad and memory.record is not None:
-                machine.differentiate_by(memory.storage.version)
+                machine.record_by(memory.storage.version)
         if isinstance(history.abstract, Scalar):
-            machine.differentiate_by(history.abstract.value)
+            machine.record_by(history.abstract.value)
         return history.abstract
 
     def into(self, variable: Variable) -> AbstractValue:
@@ -177,7 +178,7 @@ class Operation:
     def _number(self, number: Any) -> Scalar:
         """Return a NumPy float that no gradient flows through as what one may flow through."""
         value = self.machine.input(number)
-        self.machine.differentiate_by(value)
+        self.machine.record_by(value)
         return Scalar(value, f"numpy.{value.type.dtype}")
 
     # ------------------------------------------------------------------ backward
@@ -204,7 +205,7 @@ class Operation:
                 outputs.append(output)
                 cotangents.append(self._seed(output, seed))
             with self.recording.recording():  # the rule of a custom_vjp runs code of the user's
-                found = backward(machine, outputs, cotangents, list(sources))
+                found = recorded_backward(machine, outputs, cotangents, list(sources))
             machine.keep_only([value for value in found if value is not None], len(nodes))
             machine.evaluate()
         return found
@@ -220,9 +221,12 @@ class Operation:
         return arrays.cast(machine, value, output.type.dtype)
 
     def array_of(self, value: Value) -> Any:
-        """Return a graph value as a new array: one being differentiated, in a gradient under way."""
+        """Return a graph value as a new array that leaves the record: one being differentiated, in a gradient."""
         if self.shared:
-            return Traced(self.recording, arrays.new_array(self.machine, value))
+            value = self.machine.emit("detach", value)
+            self.machine.evaluate()
+            if value in self.machine.differentiated:
+                return Traced(self.recording, arrays.new_array(self.machine, value))
         return np.array(self.machine.values[value])
 
 
@@ -238,17 +242,25 @@ def computed(history: History) -> Variable:
     return made
 
 
+def copied(data: Any, dtype: Any) -> Any:
+    """Return a copy of values that `janusjit.grad` differentiates; None of anything else."""
+    if not isinstance(data, Traced):
+        return None
+    found = data.recording.call(np.array, (data,), {} if dtype is None else {"dtype": dtype})
+    return found if isinstance(found, Traced) else None
+
+
 def enter(recording: Recording, variable: Variable) -> AbstractValue:
     """Return the abstract value of a variable that meets values that `janusjit.grad` differentiates."""
     if recording.entrance is not None:
         return recording.entrance(variable)
     if recorded(variable):
-        raise TypeError("a Variable that requires gradients is an argument of a gradient function: pass its data")
+        raise TypeError(RECORDED_IN_GRADIENT)
     return recording.abstract(variable.data)
 
 
 ENTER.append(enter)
-RECORDED_DATA.append(lambda data: isinstance(data, Traced))
+RECORDED_DATA.append(copied)
 
 
 # ---------------------------------------------------------------------- operations that are not recorded
@@ -277,9 +289,10 @@ def dressed(value: Any) -> Any:
 def untracked_result(value: Any) -> Any:
     """Return an array of floats as a variable that requires no gradients."""
     if isinstance(value, Traced):
-        made = untracked(np.zeros(()))
-        made._data = value
-        return made
+        if isinstance(value.abstract, Scalar):
+            array = arrays.new_array(value.recording.machine, value.abstract.value)
+            return untracked(Traced(value.recording, array))
+        return untracked(value)
     return untracked(value) if is_float(value) else value
 
 
@@ -382,10 +395,14 @@ class VariableEngine:
 
     # ------------------------------------------------------------------ data and gradients
 
-    def data(self, owner: Variable) -> np.ndarray[Any, Any]:
+    def data(self, owner: Variable) -> Any:
         """Return the present data of a computed variable, read-only."""
         history = owner._history
         abstract = None if history is FREED else history.abstract
+        if active() is not None:
+            traced = owner._data if abstract is None else _differentiated(owner)
+            if isinstance(traced, Traced):
+                return traced
         if abstract is None:
             array = owner._data
         elif isinstance(abstract, Scalar):
@@ -408,8 +425,9 @@ class VariableEngine:
         if gradient is None and plain(owner).size != 1:
             raise RuntimeError(f"backward() of a variable of shape {shape} needs the cotangent")
         if owner._history is None:
-            given = np.ones(shape) if gradient is None else np.asarray(plain(gradient))
-            if given.shape != shape:
+            given = np.ones(shape) if gradient is None else plain(gradient)
+            given = given if isinstance(given, Traced) else np.asarray(given)
+            if np.shape(given) != shape:
                 raise RuntimeError(f"the cotangent has to have the result's shape, {shape}")
             _accumulate(owner, given.astype(owner.dtype))
             return
@@ -427,6 +445,18 @@ class VariableEngine:
             settle(owner)
 
 
+def _differentiated(owner: Variable) -> Traced | None:
+    """Return the data of a computed variable, if `janusjit.grad` may differentiate them."""
+    with Operation() as operation:
+        machine, abstract = operation.machine, operation.abstract(owner)
+        value = arrays.as_array(machine, abstract)
+        if value is None or value not in machine.differentiated:
+            return None
+        detached = arrays.new_array(machine, machine.emit("detach", value))
+        machine.state.at(detached.storage).writeable = False
+        return Traced(operation.recording, detached)
+
+
 def settle(variable: Variable) -> None:
     """Let a result whose operations have been freed be no more than its data."""
     history = variable._history
@@ -436,6 +466,8 @@ def settle(variable: Variable) -> None:
 
 def _accumulate(leaf: Variable, gradient: Any) -> None:
     total = gradient if leaf.grad is None else leaf.grad + gradient
+    if isinstance(total, Traced):
+        total.recording.stored.storing(leaf)
     leaf.grad = total if isinstance(total, Traced) else np.asarray(total)
 
 

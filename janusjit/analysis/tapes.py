@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.variables import MODE, Mode, Variable, mode_with, plain
+from janusjit.analysis.recording_mode import MODE, Mode, mode_with
+from janusjit.analysis.variables import Variable, plain
 
 _numbers = itertools.count()
 #: set by `janusjit.analysis.recorded_tapes`: the gradients of targets by sources, freeing what a tape recorded, and

@@ -1,50 +1,19 @@
 """Arrays that remember how they were computed.
 
-Owns `Variable`, `no_grad` and the mode that says whether operations are recorded. Invariant: an operation with an
-operand that requires gradients is recorded unless the mode says no; how, is the business of an engine
+Owns `Variable`. Invariant: an operation with an operand that requires gradients is recorded unless the mode
+(`janusjit.analysis.recording_mode`) says no; how, is the business of an engine
 (`janusjit.analysis.recorded_variables`), and capture knows each of the methods here by identity.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class Mode:
-    """What is recorded: whether anything is, and by which tapes. Compared by identity.
-
-    Parameters
-    ----------
-    enabled : bool
-        Whether operations are recorded.
-    tapes : tuple
-        The tapes that record, outermost first.
-    """
-
-    __slots__ = ("enabled", "tapes")
-
-    def __init__(self, enabled: bool, tapes: tuple[Any, ...] = ()) -> None:
-        self.enabled, self.tapes = enabled, tapes
-
-
-#: outside of every tape there are these two modes only, so that compiled code can tell them by identity
-RECORDED, NOT_RECORDED = Mode(True), Mode(False)
-MODE: ContextVar[Mode] = ContextVar("janusjit_gradient_mode", default=RECORDED)
-
-
-def mode_with(enabled: bool, tapes: tuple[Any, ...]) -> Mode:
-    """Return the mode of these tapes."""
-    if tapes:
-        return Mode(enabled, tapes)
-    return RECORDED if enabled else NOT_RECORDED
+from janusjit.analysis.recording_mode import MODE
 
 
 class Recorded:
@@ -64,6 +33,12 @@ class Recorded:
 IN_GRAPH = Recorded("in a graph")
 #: the operations have been freed, or used up in a graph
 FREED = Recorded("freed")
+
+
+#: what is said of a recorded variable that `janusjit.grad` is given, or that the function returns
+RECORDED_IN_GRADIENT = (
+    "a Variable that requires gradients is given to, or returned from, a gradient function: pass its data"
+)
 
 
 class Engine(Protocol):
@@ -93,7 +68,7 @@ class Engine(Protocol):
     def set_item(self, owner: Variable, index: Any, value: Any) -> None:
         """``owner[index] = value``."""
 
-    def data(self, owner: Variable) -> np.ndarray[Any, Any]:
+    def data(self, owner: Variable) -> Any:
         """Return the present data of a computed variable."""
 
     def backward(self, owner: Variable, gradient: Any, retain_graph: bool) -> None:
@@ -197,7 +172,8 @@ class Variable:
         >>> (jj.Variable([1.0, 2.0]) ** 2).sum().item()
         5.0
         """
-        return float(self.data.item())
+        number: float = self.data.item()
+        return number
 
     def detach(self) -> Variable:
         """Return a variable with the same data that requires no gradients.
@@ -210,7 +186,7 @@ class Variable:
         >>> jj.Variable(2.0).detach()
         Variable(2., requires_grad=False)
         """
-        return untracked(self._data if self._history is None else np.array(self.data))
+        return untracked(self._data if self._history is None else self.data.copy())
 
     def assign(self, value: Any) -> Variable:
         """Write values into the data of a leaf, without recording; broadcast as NumPy does.
@@ -421,10 +397,11 @@ def own_copy(data: Any, dtype: Any) -> Any:
     TypeError
         If they are no real numbers.
     """
-    if RECORDED_DATA and RECORDED_DATA[0](data):
-        return data
     if isinstance(data, Variable):
         data = data.data
+    differentiated = RECORDED_DATA[0](data, dtype) if RECORDED_DATA else None
+    if differentiated is not None:
+        return differentiated
     array = np.array(data, dtype)
     if not is_float(array):
         if array.dtype.kind not in "biuf":
@@ -433,14 +410,19 @@ def own_copy(data: Any, dtype: Any) -> Any:
     return array
 
 
-#: set by `janusjit.analysis.recorded_variables`: whether data are being differentiated by `janusjit.grad`
-RECORDED_DATA: list[Callable[[Any], bool]] = []
+#: set by `janusjit.analysis.recorded_variables`: a copy of data that `janusjit.grad` differentiates, or None
+RECORDED_DATA: list[Callable[[Any, Any], Any]] = []
+
+
+def as_it_is(array: Any) -> Any:
+    """Return an array, or one that is being differentiated, itself; of a number, an array."""
+    return array if hasattr(array, "recording") else np.asarray(array)
 
 
 def untracked(array: Any) -> Variable:
     """Return an array as a variable that requires no gradients, without a copy."""
     made = Variable.__new__(Variable)
-    made._data, made.grad, made.requires_grad, made._history = np.asarray(array), None, False, None
+    made._data, made.grad, made.requires_grad, made._history = as_it_is(array), None, False, None
     return made
 
 
@@ -456,42 +438,3 @@ def recorded(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(recorded, value))
     return isinstance(value, dict) and any(map(recorded, value.values()))
-
-
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 - as PyTorch has it
-    """A context in which no operation on variables is recorded; also a decorator of functions.
-
-    Examples
-    --------
-    >>> import janusjit as jj
-    >>> w = jj.Variable([1.0, 2.0])
-    >>> with jj.no_grad():
-    ...     loss = (w * w).sum()
-    >>> loss.requires_grad
-    False
-    >>> @jj.no_grad()
-    ... def evaluate(w):
-    ...     return w.sum()
-    >>> evaluate(w).requires_grad
-    False
-    """
-
-    def __init__(self) -> None:
-        self._before: list[Mode] = []
-
-    def __enter__(self) -> None:
-        self._before.append(MODE.get())
-        MODE.set(mode_with(False, self._before[-1].tapes))
-
-    def __exit__(self, *raised: Any) -> None:
-        MODE.set(self._before.pop())
-
-    def __call__(self, function: Function) -> Function:
-        """Return a function that runs in such a context."""
-
-        @functools.wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            with no_grad():
-                return function(*args, **kwargs)
-
-        return called  # type: ignore[return-value]

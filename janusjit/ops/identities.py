@@ -1,7 +1,10 @@
 """Identities: values passed on, with something said about their gradients.
 
-Owns ``stop_gradient``, ``custom_gradient``, ``checkpoint_enter``, ``checkpoint_leave`` and ``barrier``. Invariant: each
-result is an input; nothing is left of them when code is emitted (`janusjit.transform.identities`).
+Owns ``stop_gradient``, ``detach``, ``custom_gradient``, ``checkpoint_enter``, ``checkpoint_leave`` and ``barrier``.
+Invariant: each result is an input; nothing is left of them when code is emitted (`janusjit.transform.identities`).
+
+A ``detach`` stands where a value leaves the operations recorded on variables: it ends the backward passes of variables
+and tapes, and no other.
 
 Between ``checkpoint_enter`` and ``checkpoint_leave`` of one ``number`` stands what the backward pass computes again
 instead of keeping. A ``barrier`` keeps what is computed again behind it from being recognised as what was computed
@@ -19,7 +22,11 @@ from janusjit.ops.registry import ZERO, Attributes, Elementwise, Gradient, Libra
 from janusjit.ops.samples import Draw, Sample
 from janusjit.ops.type_rules import TypeRuleError, check_arity
 
-IDENTITIES = frozenset({"stop_gradient", "custom_gradient", "checkpoint_enter", "checkpoint_leave", "barrier"})
+IDENTITIES = frozenset(
+    {"stop_gradient", "detach", "custom_gradient", "checkpoint_enter", "checkpoint_leave", "barrier"}
+)
+#: what nothing flows through in the backward passes of variables and tapes
+ENDS_OF_RECORDS = frozenset({"detach"})
 
 
 def _identity(name: str, gradient: Gradient, attributes: dict[str, Any]) -> None:
@@ -43,6 +50,7 @@ def _identity(name: str, gradient: Gradient, attributes: dict[str, Any]) -> None
 
 _PASSES_ON = pointwise(lambda g, r, x: g)
 _identity("stop_gradient", ZERO, {})
+_identity("detach", _PASSES_ON, {})
 _identity("checkpoint_enter", _PASSES_ON, {"number": 1})
 _identity("checkpoint_leave", _PASSES_ON, {"number": 1})
 _identity("barrier", _PASSES_ON, {"number": 1})

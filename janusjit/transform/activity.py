@@ -26,6 +26,10 @@ def terminators(region: Region, ops: frozenset[str]) -> Iterator[Node]:
 CONTINUE, BREAK, ENDS = frozenset({"continue"}), frozenset({"break"}), frozenset({"continue", "break"})
 
 
+def _is_constant(node: Node) -> bool:
+    return isinstance(OPS[node.op].gradient, ZeroGradient)
+
+
 class Activity:
     """The values that depend on ``sources``.
 
@@ -33,6 +37,8 @@ class Activity:
     ----------
     sources : iterable of Value
         What everything is differentiated by.
+    ends : frozenset of str
+        Ops whose results depend on nothing here, though they have gradient rules.
 
     Attributes
     ----------
@@ -40,8 +46,9 @@ class Activity:
         The active tokens, and the number of the tape of each.
     """
 
-    def __init__(self, sources: Iterable[Value]) -> None:
+    def __init__(self, sources: Iterable[Value], ends: frozenset[str] = frozenset()) -> None:
         self._active: set[Value] = set(sources)
+        self._ends = ends
         self.tapes: dict[Value, int] = {}
 
     def __contains__(self, value: Value) -> bool:
@@ -66,7 +73,7 @@ class Activity:
                 self._active.update(r for r in node.results if r.type.is_float or r.index == 0)
                 self.tapes[node.results[0]] = node.attributes["tape"]
                 self.tapes[node.inputs[0]] = node.attributes["tape"]
-            elif node.op in OPS and not isinstance(OPS[node.op].gradient, ZeroGradient):
+            elif node.op in OPS and node.op not in self._ends and not _is_constant(node):
                 self._active.update(result for result in node.results if result.type.is_float)
 
     def _if(self, node: Node) -> None:

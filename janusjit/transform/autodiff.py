@@ -22,7 +22,11 @@ __all__ = ["AutodiffError", "gradients"]
 
 
 def gradients(
-    builder: GraphBuilder, outputs: Sequence[Value], cotangents: Sequence[Value | None], wrt: Sequence[Value]
+    builder: GraphBuilder,
+    outputs: Sequence[Value],
+    cotangents: Sequence[Value | None],
+    wrt: Sequence[Value],
+    ends: frozenset[str] = frozenset(),
 ) -> list[Value | None]:
     """Append the backward pass from ``outputs`` to ``wrt`` to the open region.
 
@@ -38,6 +42,8 @@ def gradients(
     wrt : sequence of Value
         What it is differentiated by. For ``x`` to be an argument of its own, apart from other uses of the same value,
         differentiate by the result of ``emit("copy", (x,))`` and use that.
+    ends : frozenset of str
+        Ops that this pass does not go back through.
 
     Returns
     -------
@@ -49,8 +55,8 @@ def gradients(
     AutodiffError
         An op on the way has no gradient, or the way leads through a loop that is still open.
     """
-    nodes = needed_nodes(builder, outputs, wrt)
-    activity = Activity(wrt)
+    nodes = needed_nodes(builder, outputs, wrt, ends)
+    activity = Activity(wrt, ends)
     activity.spread(nodes)
     reverse = Reverse(builder, activity)
     for output, cotangent in zip(outputs, cotangents, strict=True):
@@ -61,25 +67,30 @@ def gradients(
     return [None if term is None else term.value for term in found]
 
 
-def needed_nodes(builder: GraphBuilder, outputs: Iterable[Value], wrt: Sequence[Value]) -> list[Node]:
-    """Return the nodes of the open regions that outputs depend on, in program order.
+def needed_nodes(
+    builder: GraphBuilder, outputs: Iterable[Value], wrt: Sequence[Value], ends: frozenset[str] = frozenset()
+) -> list[Node]:
+    """Return the nodes of the open regions that outputs depend on, in program order, but for what is behind ``ends``.
 
     Where a tape is read, all that reads it is among them: the backward pass goes through the whole tape.
     """
     here = [node for region in builder.open_regions for node in region.nodes]
     needed: set[Value] = set(outputs)
-    kept = _kept(here, needed, set(wrt))
+    kept = _kept(here, needed, set(wrt), ends)
     read: set[int] = set()
     while (tapes := {tape for node in kept for tape in _tapes_read(node)}) != read:
         read = tapes
         needed.update(result for node in here if not read.isdisjoint(_tapes_read(node)) for result in node.results)
-        kept = _kept(here, needed, set(wrt))
+        kept = _kept(here, needed, set(wrt), ends)
     _check_parameters(builder, needed, set(wrt))
     return kept
 
 
-def _kept(here: Sequence[Node], needed: set[Value], stop: set[Value]) -> list[Node]:
-    """Return the nodes on which ``needed`` depend, but for what is behind ``stop``; add what they use to ``needed``."""
+def _kept(here: Sequence[Node], needed: set[Value], stop: set[Value], ends: frozenset[str]) -> list[Node]:
+    """Return the nodes on which ``needed`` depend, but for what is behind ``stop`` or ``ends``.
+
+    What they use is added to ``needed``.
+    """
     kept: list[Node] = []
     entered: set[int] = set()
     for node in reversed(here):
@@ -87,7 +98,7 @@ def _kept(here: Sequence[Node], needed: set[Value], stop: set[Value]) -> list[No
             kept.append(node)
             if node.op == "checkpoint_leave":
                 entered.add(node.attributes["number"])
-            if not stop.issuperset(node.results):
+            if node.op not in ends and not stop.issuperset(node.results):
                 needed.update(node.inputs)
                 needed.update(value for region in node.regions for inner in walk(region) for value in inner.inputs)
         elif node.op == "checkpoint_enter" and node.attributes["number"] in entered:

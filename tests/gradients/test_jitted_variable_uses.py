@@ -321,6 +321,41 @@ def dict_of_sources(w, x, y):
     return t.gradient(loss, d)
 
 
+def mean_loss(w, x, y):
+    return ((predict(w, x) - y) ** 2).mean()
+
+
+jitted_loss = jj.jit(mean_loss, warmup=1, background=False)
+
+
+def called(w, x, y):
+    mean_loss(w, x, y).backward()
+    return w[0].grad
+
+
+def jitted_inside(w, x, y):
+    loss = jitted_loss(w, x, y) * 2.0
+    for number in range(3):
+        loss = loss + jitted_loss(w, x * number, y)
+    loss.backward()
+    return w[1].grad, loss.item()
+
+
+class Network:
+    def __init__(self, w):
+        self.w = w
+
+    @jj.jit
+    def __call__(self, x):
+        return predict(self.w, x)
+
+
+def jitted_method(w, x, y):
+    out = Network(w)(x)
+    out.backward(out.data - y)
+    return w[2].grad
+
+
 def out_argument(w, x, y):
     h = x @ w[0]
     o = np.zeros((16, 6))
@@ -417,6 +452,9 @@ FUNCTIONS = [
     recursion,
     generator_sum,
     dict_of_sources,
+    called,
+    jitted_inside,
+    jitted_method,
 ]
 
 
@@ -433,3 +471,13 @@ def test_use(function):
         assert compiled.reason is None
         assert (compiled.stats.graph_calls, compiled.stats.host_calls) == (3, HOSTS.get(function, 0))
         assert compiled.stats.deopts == 0
+
+
+def test_a_jitted_function_whose_plain_caller_goes_back():
+    compiled = jj.jit(mean_loss, warmup=1, background=False)
+    mine, theirs = weights(), weights()
+    for _ in range(4):
+        for w, loss in ((mine, compiled), (theirs, mean_loss)):
+            loss(w, X, Y).backward()
+        same(mine, theirs)
+    assert compiled.reason.code == "gradient.recorded" and compiled.stats.graph_calls == 0

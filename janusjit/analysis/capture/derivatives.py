@@ -214,4 +214,6 @@ def _shaped(machine: Machine, value: Value, output: TensorType, by: TensorType) 
     """Return a Jacobian with the shape it has, and the dtype of what it is taken by."""
     shape = (*output.shape, *by.shape)
     made = value if value.type.shape == shape else machine.emit("reshape", value, shape=shape)
+    if machine.recorded.leaves:  # it may have come about through variables
+        made = machine.emit("detach", made)
     return made if made.type.dtype == by.dtype else machine.emit("cast", made, dtype=by.dtype)

@@ -15,7 +15,7 @@ from janusjit.analysis.capture.calls import models
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import ListObject
 from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference
-from janusjit.analysis.variables import MODE, Mode, mode_with, no_grad
+from janusjit.analysis.recording_mode import MODE, Mode, mode_with, no_grad
 from janusjit.ir.guards import ContextValueIs
 
 _SET = Known(MODE.set)

@@ -16,7 +16,7 @@ from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.leaves import open_regions
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import DictObject, Instance, ListObject
-from janusjit.analysis.capture.structures import float_kind
+from janusjit.analysis.capture.structures import changed, float_kind
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -26,11 +26,13 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
+from janusjit.analysis.capture.variables import holds_variable, without_variables
 from janusjit.analysis.differentiated import Differentiated, grad, stop_gradient, unwrapped, value_and_grad
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import Value, walk
 from janusjit.ir.types import TensorType
+from janusjit.ops.identities import ENDS_OF_RECORDS
 from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import infer
@@ -203,13 +205,11 @@ def _differentiate(
     made = [given[place] for place in places]
     other = DERIVATIVES.get(function.derivative)
     finish = None if other is None else other(machine, function, seed, made)
-    machine.recorded.differentiating += 1
     try:
         passed = [given[i] for i in range(len(arguments))]
-        returned = machine.resolve(run(passed, {name: given[name] for name in keywords}))
+        returned = _returned(machine, run(passed, {name: given[name] for name in keywords}))
     finally:
         machine.gradients.sources.difference_update(copies.values)
-        machine.recorded.differentiating -= 1
     if finish is not None:
         return finish(returned, copies)
     result, aux = _parts(machine, function, returned)
@@ -220,6 +220,14 @@ def _differentiate(
         return gradient if aux is None else TupleValue((gradient, aux))
     value = result if aux is None else TupleValue((result, aux))
     return TupleValue((value, gradient))
+
+
+def _returned(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return what a function returned, with the data of variables in their places."""
+    value = machine.resolve(value)
+    if not holds_variable(machine, value):
+        return value
+    return changed(machine, value, lambda part: without_variables(machine, part))
 
 
 def _parts(
@@ -253,6 +261,13 @@ def _backward(
 def backward(machine: Machine, outputs: list[Value], cotangents: list[Value], wrt: list[Value]) -> list[Value | None]:
     """Append the backward pass; return a cotangent for each value, or None where nothing depends on it."""
     return appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt))
+
+
+def recorded_backward(
+    machine: Machine, outputs: list[Value], cotangents: list[Value], wrt: list[Value]
+) -> list[Value | None]:
+    """Append the backward pass of operations on variables, which ends where values are detached from them."""
+    return appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt, ENDS_OF_RECORDS))
 
 
 def forward(
@@ -320,7 +335,7 @@ class Copies:
     def copy(self, given: AbstractValue) -> AbstractValue:
         """Return a parameter with each float in it replaced by a copy."""
         machine = self.machine
-        given = machine.resolve(given)
+        given = without_variables(machine, machine.resolve(given))
         kind = float_kind(given)
         number = None if kind is None else scalar_value(machine, given)
         if kind is not None and number is not None:
@@ -365,7 +380,7 @@ class Copies:
     def gradient(self, given: AbstractValue, found: Any) -> AbstractValue:
         """Return the gradient by a parameter, built like it; ``found`` yields that by each float in order."""
         machine = self.machine
-        given = machine.resolve(given)
+        given = without_variables(machine, machine.resolve(given))
         kind = float_kind(given)
         if kind is not None:
             return Scalar(self.filled(next(found), _number_type(kind)), kind)
@@ -389,6 +404,8 @@ class Copies:
     def filled(self, value: Value | None, type_: TensorType) -> Value:
         """Return a gradient, or zeros where nothing depends on the value."""
         machine = self.machine
+        if value is not None and machine.recorded.leaves:  # it may have come about through variables
+            return machine.emit("detach", value)
         if value is not None:
             return machine.emit("copy", value) if value in self.values else value
         zero = machine.emit("constant", value=0.0, dtype=type_.dtype)

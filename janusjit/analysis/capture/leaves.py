@@ -2,7 +2,7 @@
 
 Owns the copies that recorded operations take of a leaf's data, and `Reached`, what led to a result. Invariant: every
 way from a leaf to a recorded result leads through a copy, which stands as far out as the data does; and what leaves the
-world of variables (data, gradients, numbers) is a stopped gradient, so there is no other way.
+world of variables (data, gradients, numbers) is detached, so there is no other way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import ArrayValue, Reference
 from janusjit.ir.graph import TERMINATORS, Node, Region, Value, walk
+from janusjit.ops.identities import ENDS_OF_RECORDS
 from janusjit.transform.activity import Activity
+
+_ENDS = ENDS_OF_RECORDS | {"stop_gradient"}
 
 
 def copy_of(machine: Machine, leaf: Reference, data: ArrayValue) -> Value:
@@ -89,7 +92,7 @@ class Reached:
         nodes = [node for region in open_regions(machine)[::-1] for node in region.nodes]
         self.constants: list[Value] = []
         kept, copies = self._needed(machine, nodes, outputs, seen)
-        activity = Activity(copies)
+        activity = Activity(copies, ENDS_OF_RECORDS)
         activity.spread(kept)
         on_the_way = {value for value in outputs if value in activity}
         for node in reversed(kept):
@@ -106,7 +109,7 @@ class Reached:
         kept: list[Node] = []
         copies: list[Value] = []
         for node in reversed(nodes):
-            if not any(result in needed for result in node.results) or node.op == "stop_gradient":
+            if not any(result in needed for result in node.results) or node.op in _ENDS:
                 continue
             if node.results[0] in machine.recorded.leaves:
                 copies.append(node.results[0])

@@ -13,11 +13,13 @@ from typing import Any
 from janusjit.analysis.capture import numbers, operators
 from janusjit.analysis.capture.arrays import cast, scalar_value
 from janusjit.analysis.capture.builtin_functions import converted_number
-from janusjit.analysis.capture.calls import MODELS, models
+from janusjit.analysis.capture.calls import MODELS, invoke, models
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.protocols import special_method
 from janusjit.analysis.capture.values import (
     AbstractValue,
     Known,
+    Reference,
     Scalar,
     TupleValue,
     concrete,
@@ -65,6 +67,9 @@ def _model_log(machine: Machine, value: AbstractValue) -> AbstractValue:
 
 def _float_argument(machine: Machine, value: AbstractValue) -> Value:
     value = converted_number(machine, value)
+    method = special_method(machine, value, "__float__") if isinstance(value, Reference) else None
+    if method is not None:
+        value = invoke(machine, method, (), ())
     number = scalar_value(machine, value)
     if number is None:
         raise machine.python_error(TypeError, "must be real number")

@@ -22,14 +22,11 @@ class RecordedOperations:
         The copies of the data of leaf variables, and the heap index of the leaf of each.
     copies : dict
         The same by leaf and data: the nodes that copy, and the regions that they stand in.
-    differentiating : int
-        How many functions are being run to be differentiated.
     """
 
     around: dict[Region, tuple[Region, int]] = field(default_factory=dict)
     leaves: dict[Value, int] = field(default_factory=dict)
     copies: dict[tuple[int, Value], list[tuple[Node, Region]]] = field(default_factory=dict)
-    differentiating: int = 0
 
     def nested(self, outer: Region, born: int) -> Region:
         """Return a new region in another one, opened when there were ``born`` values."""

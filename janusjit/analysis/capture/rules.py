@@ -27,8 +27,8 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.capture.variables import dressed, is_variable, opened, requires_grad
 from janusjit.analysis.declared_gradients import call_with_rule, in_their_places, named_after
+from janusjit.analysis.recording_mode import mode_with
 from janusjit.analysis.source import load
-from janusjit.analysis.variables import mode_with
 from janusjit.ir.graph import Value
 from janusjit.ops.gradient import Cotangent, Pullback, Term
 

@@ -15,7 +15,7 @@ from janusjit.analysis.capture.attributes import get_attribute, write_instance
 from janusjit.analysis.capture.boxing import ATTRIBUTES
 from janusjit.analysis.capture.calls import models
 from janusjit.analysis.capture.gradient_modes import mode, set_mode
-from janusjit.analysis.capture.gradients import backward
+from janusjit.analysis.capture.gradients import recorded_backward
 from janusjit.analysis.capture.leaves import Reached
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import guard_structure
@@ -30,8 +30,9 @@ from janusjit.analysis.capture.variables import (
     opened,
     requires_grad,
 )
+from janusjit.analysis.recording_mode import mode_with
 from janusjit.analysis.tapes import GradientTape, Pause
-from janusjit.analysis.variables import FREED, IN_GRAPH, Variable, mode_with
+from janusjit.analysis.variables import FREED, IN_GRAPH, Variable
 from janusjit.ir.graph import Value
 
 # ---------------------------------------------------------------------- backward
@@ -57,7 +58,7 @@ def _model_backward(machine: Machine, arguments: Arguments, keywords: Named) -> 
         _accumulate(machine, owner, seed)
         return NONE
     reached = _reached(machine, [output])
-    for copy, found in zip(reached.copies, backward(machine, [output], [seed], reached.copies), strict=True):
+    for copy, found in zip(reached.copies, recorded_backward(machine, [output], [seed], reached.copies), strict=True):
         if found is not None:
             _accumulate(machine, _leaf(machine, copy), found)
     if not machine.constant(given.get("retain_graph", Known(False)), "retain_graph"):
@@ -93,8 +94,8 @@ def _leaf(machine: Machine, copy: Value) -> Reference:
 
 
 def _accumulate(machine: Machine, leaf: Reference, gradient: Value) -> None:
-    """Add to the gradient of a leaf; nothing is differentiated through that."""
-    found: AbstractValue = new_array(machine, machine.emit("stop_gradient", gradient))
+    """Add to the gradient of a leaf; no variable's backward pass goes through that."""
+    found: AbstractValue = new_array(machine, machine.emit("detach", gradient))
     before = get_attribute(machine, leaf, "grad")
     if not (isinstance(before, Known) and before.value is None):
         total = as_array(machine, operators.binary(machine, "+", before, found))
@@ -365,14 +366,16 @@ def _pulled(
             outputs.append(value)
             seeds.append(seed)
     reached = _reached(machine, outputs, lambda value: machine.born_since(value, begin) or _saw(machine, item, value))
-    copies = backward(machine, outputs, seeds, [*reached.copies, *reached.constants]) if reached.copies else []
+    wrt = [*reached.copies, *reached.constants]
+    copies = recorded_backward(machine, outputs, seeds, wrt) if reached.copies else []
     by_leaf = [(machine.recorded.leaves[copy], part) for copy, part in zip(reached.copies, copies, strict=False)]
     found: list[Value | None] = []
     for source in sources:
         assert isinstance(source, Reference)
         total: Value | None = None
         if history(machine, source) is not None and outputs:
-            total = backward(machine, outputs, seeds, [_source_value(machine, source), *reached.constants])[0]
+            value = _source_value(machine, source)
+            total = recorded_backward(machine, outputs, seeds, [value, *reached.constants])[0]
         for index, part in (*by_leaf, *direct):
             if index == source.index and part is not None:
                 total = part if total is None else machine.emit("add", total, part)
@@ -402,7 +405,7 @@ def _result(machine: Machine, source: AbstractValue, found: Value | None, unconn
     present = mode(machine)
     if present.enabled and present.tapes:
         return made(machine, new_array(machine, machine.emit("copy", found)), True, IN_GRAPH)
-    return new_array(machine, machine.emit("stop_gradient", found))
+    return new_array(machine, machine.emit("detach", found))
 
 
 def _attributes(machine: Machine, item: Instance) -> dict[str, AbstractValue]:

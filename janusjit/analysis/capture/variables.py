@@ -50,6 +50,7 @@ from janusjit.analysis.variables import (
     FREED,
     IN_GRAPH,
     IN_PLACE_METHODS,
+    RECORDED_IN_GRADIENT,
     UNARY_METHODS,
     Recorded,
     Variable,
@@ -77,26 +78,15 @@ def is_variable(machine: Machine, value: AbstractValue) -> bool:
     return isinstance(item, Instance) and issubclass(item.type_, Variable)
 
 
-def history(machine: Machine, variable: Reference, leaf_allowed: bool = False) -> Recorded | None:
+def history(machine: Machine, variable: Reference) -> Recorded | None:
     """Return where a variable comes from: None, if it is a leaf.
-
-    Parameters
-    ----------
-    machine : Machine
-        The machine.
-    variable : Reference
-        The variable.
-    leaf_allowed : bool
-        Whether the variable may be a leaf where a function is being run to be differentiated.
 
     Raises
     ------
     CaptureFailure
-        If it is the result of operations recorded before the call, or used where it may not.
+        If it is the result of operations recorded before the call.
     """
     found = get_attribute(machine, variable, "_history")
-    if machine.recorded.differentiating and not (isinstance(found, Known) and found.value is None and leaf_allowed):
-        raise machine.unsupported("gradient.nested", "Variable", "a variable is used in a function differentiated")
     if isinstance(found, Known) and (found.value is None or isinstance(found.value, Recorded)):
         return found.value
     raise machine.unsupported("gradient.recorded", "Variable", "it was computed before, and what led to it is outside")
@@ -182,7 +172,7 @@ def _contents(machine: Machine, variable: Reference, records: bool) -> AbstractV
         if origin is FREED:
             raise machine.unsupported("gradient.freed", "Variable", "the operations that led to it have been freed")
         return data
-    return stopped(machine, data)
+    return detached(machine, data)
 
 
 def snapshot(machine: Machine, value: Value) -> ArrayValue:
@@ -192,12 +182,12 @@ def snapshot(machine: Machine, value: Value) -> ArrayValue:
     return array
 
 
-def stopped(machine: Machine, value: AbstractValue) -> AbstractValue:
-    """Return an array or number that no gradient flows through."""
+def detached(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return an array or number that no variable's backward pass goes through."""
     if isinstance(value, Scalar) and value.value.type.is_float:
-        return Scalar(machine.emit("stop_gradient", value.value), value.kind)
+        return Scalar(machine.emit("detach", value.value), value.kind)
     if isinstance(value, ArrayValue) and value.type.is_float:
-        return snapshot(machine, machine.emit("stop_gradient", read(machine, value)))
+        return snapshot(machine, machine.emit("detach", read(machine, value)))
     return value
 
 
@@ -212,7 +202,7 @@ def dressed(machine: Machine, value: AbstractValue, records: bool) -> AbstractVa
         return made(machine, value, records, IN_GRAPH if records else None)
     if isinstance(value, Scalar) and value.value.type.is_float:
         if value.kind == "float":
-            return stopped(machine, value)
+            return detached(machine, value)
         data = value if records else new_array(machine, value.value)
         return made(machine, data, records, IN_GRAPH if records else None)
     if isinstance(value, TupleValue):
@@ -228,6 +218,22 @@ def operate(machine: Machine, rule: Rule, *operands: AbstractValue) -> AbstractV
     """Do an operation on operands among which there are variables."""
     records = recorded(machine, *operands)
     return dressed(machine, rule(machine, *(opened(machine, operand, records) for operand in operands)), records)
+
+
+def without_variables(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return what `janusjit.grad` differentiates by, or differentiates: of a variable, a copy of its data.
+
+    Raises
+    ------
+    PythonRaise
+        TypeError, if operations on the variable are recorded: of which gradient it would be a part is not clear.
+    """
+    if not is_variable(machine, value):
+        return value
+    if recorded(machine, value):
+        raise machine.python_error(TypeError, RECORDED_IN_GRADIENT)
+    data = opened(machine, value, False)
+    return new_array(machine, read(machine, data)) if isinstance(data, ArrayValue) else data
 
 
 # ---------------------------------------------------------------------- operators
@@ -418,7 +424,7 @@ def _model_left_to_python(machine: Machine, arguments: Arguments, keywords: Name
 def _model_data(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     (owner,) = arguments
     assert isinstance(owner, Reference)
-    if history(machine, owner, leaf_allowed=True) is None:
+    if history(machine, owner) is None:
         return get_attribute(machine, owner, "_data")
     data = _contents(machine, owner, False)
     return snapshot(machine, data.value) if isinstance(data, Scalar) else data
