@@ -15,7 +15,7 @@ import numpy as np
 from janusjit.backend.reference_exit import Exit
 from janusjit.errors import JanusError
 from janusjit.ir.dims import Symbol, evaluate
-from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
+from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value, attempts
 from janusjit.ir.guards import EntryGuard, InGraphGuard, SymbolValues
 from janusjit.ir.types import DTYPES
 from janusjit.ops import OPS
@@ -75,6 +75,8 @@ class Interpreter:
         self.symbols = SymbolValues()
         self.values: dict[Value, Any] = {}
         self.tapes: dict[int, list[tuple[Any, ...]]] = {}
+        self._attempts = attempts(graph.body)
+        self._failed: set[Node] = set()
 
     def run(self) -> Any:
         """Check the entry guards, run the body, do what the exit reached says."""
@@ -123,9 +125,13 @@ class Interpreter:
         try:
             computed = op.eager(*(self.values[value] for value in node.inputs), **attributes)
         except FAILURES as error:
+            if node in self._attempts:
+                self._failed.add(node)
+                return None
             if node.guard is None:
                 raise
             raise DeoptimizationSignal(node.guard, f"{type(error).__name__}: {error}") from error
+        self._failed.discard(node)
         results = computed if isinstance(computed, tuple) else (computed,)
         if isinstance(bound := node.attributes.get("symbol"), Symbol):
             self.symbols[bound] = len(results[0])
@@ -179,6 +185,9 @@ class Interpreter:
     def _dim(self, node: Node) -> None:
         self.values[node.result] = np.int64(evaluate(node.attributes["dim"], self.symbols))
 
+    def _succeeded(self, node: Node) -> None:
+        self.values[node.result] = np.bool_(node.inputs[0].node not in self._failed)
+
     def _tape_new(self, node: Node) -> None:
         self.tapes[node.attributes["tape"]] = []
         self.values[node.result] = np.int64(0)
@@ -211,6 +220,7 @@ _STRUCTURAL: dict[str, Callable[[Interpreter, Node], Node | None]] = {
     "fail": Interpreter._fail,
     "bind_dim": Interpreter._bind_dim,
     "dim": Interpreter._dim,
+    "succeeded": Interpreter._succeeded,
     "tape_new": Interpreter._tape_new,
     "tape_push": Interpreter._tape_push,
     "tape_pop": Interpreter._tape_pop,

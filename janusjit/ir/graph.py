@@ -9,6 +9,9 @@ Structured control flow, in the manner of WebAssembly:
 * ``if`` has one input (``bool[]``), two regions without parameters, and as many results as its regions yield.
 * ``loop`` has as many inputs as its one region has parameters: the carried values. The region's terminator
   ``continue`` gives the next values, ``break`` the loop's results.
+* ``succeeded`` has one input, the first result of an operation that can fail, and gives ``bool[]``: whether that could
+  be done. Right behind the operation it takes the place of its guard: control goes on if it could not, to an ``if``
+  that leaves, and what the results are then is anybody's guess. Anywhere else the guard has held.
 * Terminators: ``yield`` (leaves the innermost region: an ``if`` arm), ``continue`` and ``break`` (the innermost
   enclosing ``loop``, out of any ``if`` arms between), ``exit`` (leaves the graph: attribute ``recipe``, an
   `ExitRecipe`; inputs are its operands), ``fail`` (an unconditional deoptimization: attribute ``guard``). An ``if``
@@ -147,6 +150,13 @@ class Graph:
     def walk(self) -> Iterator[Node]:
         """Yield every node, outer before inner, in program order."""
         yield from walk(self.body)
+
+
+def attempts(region: Region) -> set[Node]:
+    """Return the nodes that are asked, right behind them, whether they succeeded."""
+    regions = [region, *(inner for node in walk(region) for inner in node.regions)]
+    pairs = (pair for one in regions for pair in zip(one.nodes, one.nodes[1:], strict=False))
+    return {node for node, asking in pairs if asking.op == "succeeded" and asking.inputs[0].node is node}
 
 
 def walk(region: Region) -> Iterator[Node]:

@@ -24,7 +24,7 @@ from janusjit.ir.text import format_graph
 from janusjit.ir.types import BOOL, DTYPES, FLOAT, INT, TensorType
 
 MayFail = Callable[[str, tuple[TensorType, ...], Mapping[str, Any]], bool]
-STRUCTURAL = TERMINATORS | TAPE_OPERATIONS | {"if", "loop", "guard", "bind_dim", "dim"}
+STRUCTURAL = TERMINATORS | TAPE_OPERATIONS | {"if", "loop", "guard", "bind_dim", "dim", "succeeded"}
 REGION_COUNT = {"if": 2, "loop": 1}
 
 
@@ -211,6 +211,10 @@ class _Verifier:
             self._bind(node.attributes["symbol"], node)
         elif node.op in TAPE_OPERATIONS:
             self._tape(node, types, results)
+        elif node.op == "succeeded":
+            self._check_types("results", results, (BOOL,), node)
+            if len(types) != 1:
+                raise self._fail("succeeded asks about one value", node)
         else:
             self._check_types("inputs", types, (), node)
             self._check_types("results", results, (INT,), node)

@@ -12,7 +12,7 @@ from typing import Any
 from janusjit.ir import parse, verify
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.graph import Graph
-from janusjit.ir.types import INT, TensorType
+from janusjit.ir.types import BOOL, INT, TensorType
 from janusjit.ops import OPS
 from janusjit.ops.indexing import NewAxis, Operand, PathStep, Pick, Range
 from janusjit.ops.type_rules import TypeRuleError
@@ -32,6 +32,8 @@ def infer(op: str, inputs: tuple[TensorType, ...], attributes: Mapping[str, Any]
         return OPS[op].infer(inputs, attributes)
     if op in ("dim", "tape_new", "tape_push"):
         return (INT,)
+    if op == "succeeded":
+        return (BOOL,)
     if op == "tape_pop":
         raise TypeRuleError("the results of tape_pop are those of a push elsewhere, and have to be given")
     if op in verify.STRUCTURAL and op not in verify.REGION_COUNT:

@@ -254,3 +254,27 @@ def test_what_one_arm_still_reads_is_not_forgotten_in_the_other() -> None:
     graph = program.finish(*program.branch(chosen, first, second))
     for condition in (True, False):
         check(graph, normal(3, 2), normal(3, 2), 2, condition, ulp=4)
+
+
+@pytest.mark.parametrize("op", ["linalg.solve", "linalg.cholesky", "linalg.svd"])
+def test_an_operation_that_is_asked_whether_it_succeeded(op: str) -> None:
+    """Its guard does not fail; the arm that leaves is taken. Asked again later, one that succeeded says so."""
+    x, y = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([1.0, 2.0])
+    program = Program()
+    inputs = [program.input(x), program.input(y)]
+    attributes = {"full_matrices": True} if op == "linalg.svd" else {}
+    found = program.emit(op, *inputs[: 2 if op == "linalg.solve" else 1], **attributes)
+    first = found[0] if isinstance(found, tuple) else found
+
+    def asked() -> Value:
+        return program.builder.emit("succeeded", (first,), result_types=(TensorType("bool"),)).result
+
+    def leave() -> None:
+        program.builder.exit([program.constant(-1.0)], ExitRecipe(ScalarBox(0, "float"), ()))
+
+    program.branch(asked(), lambda: program.end("yield"), leave)
+    graph = program.finish(program.reduce("sum", first), asked())
+    singular = np.full((2, 2), np.nan if op == "linalg.svd" else 0.0)
+    for matrix in (x, singular, x):
+        check(graph, matrix.copy(), y.copy())
+    assert compile_graph(graph).entry(singular, y) == -1.0

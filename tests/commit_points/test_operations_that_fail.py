@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import janusjit as jj
+from tests.differential import Comparison
 
 LENGTH = 3000
 
@@ -74,12 +75,68 @@ def raises(a, positions, count):
     return 0
 
 
+def solves(a, positions, count):
+    """The last matrix is singular, and the generator is where it would be."""
+    rng = np.random.default_rng(3)
+    total, i, x = 0.0, 0, np.ones(3)
+    try:
+        for i in range(count):
+            matrix = np.eye(3) * (LENGTH + 49.0 - abs(i))
+            x = np.linalg.solve(matrix, x + rng.random())
+            total += x.sum()
+    except np.linalg.LinAlgError as error:
+        return str(error), total, i, x, rng.random()
+    return total, i, x
+
+
+def decomposes_again(a, positions, count):
+    """Every matrix past a point is not positive definite, at first."""
+    i = 0
+    for i in range(count):
+        a[:4] += 1.0
+        matrix = np.eye(4) * (LENGTH + 40.5 - abs(i))
+        try:
+            factor = np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            factor = np.linalg.cholesky(-matrix)
+            a[1] -= 5.0
+        values = np.linalg.eigh(factor @ factor.T)[0]
+        a[4] += values[0]
+    return a[:5].copy(), i
+
+
+def draws_with_a_negative_scale(a, positions, count):
+    rng = np.random.RandomState(5)
+    total, i = 0.0, 0
+    try:
+        for i in range(count):
+            a[i % 5] = rng.normal(0.0, LENGTH + 49.5 - abs(i), size=4).sum()
+            total += rng.normal(0.0, LENGTH + 48.5 - abs(i))
+    except ValueError as error:
+        total = (total, str(error))
+    return total, i, rng.random_sample()
+
+
+def empty_at_last(a, positions, count):
+    total, i = 0.0, 0
+    try:
+        for i in range(count):
+            total += a[: LENGTH + 48 - abs(i)].max()
+    except ValueError as error:
+        return total, i, str(error)
+    return total, i
+
+
 CASES = [
     (index_error_ends_it, LENGTH + 50),
     (scatters, LENGTH + 50),
     (past_64_bits, LENGTH),
     (divides_by_zero, LENGTH),
     (draws, LENGTH),
+    (solves, LENGTH + 50),
+    (decomposes_again, LENGTH + 50),
+    (draws_with_a_negative_scale, LENGTH + 50),
+    (empty_at_last, LENGTH + 50),
 ]
 
 
@@ -108,23 +165,37 @@ def test_the_turns_before_are_kept(function, count):
 
     for _ in range(4):  # too few turns for anything to fail
         (mine, at), (theirs, _) = arguments(), arguments()
-        assert step(mine, at, 100) == function(theirs, at, 100)
+        same(step(mine, at, 100), function(theirs, at, 100))
     before = step.stats
     (mine, at), (theirs, _) = arguments(), arguments()
     result, turns = turns_in_python(lambda: step(mine, at, count))
-    assert result == function(theirs, at, count)
+    same(result, function(theirs, at, count))
     np.testing.assert_array_equal(mine, theirs)
     assert step.stats.deopts > before.deopts
     assert 1 <= turns < 200
 
 
-def test_an_exception_leaves_the_writes_before_it():
-    step = jj.jit(background=False, warmup=1)(raises)
+def prints_and_solves(a, positions, count):
+    x = a[:3]
+    for i in range(count):
+        x += np.linalg.solve(np.eye(3) * (LENGTH - 2.0 - i), np.ones(3))
+        if i % 1000 == 0:
+            print(i, x.sum())
+        a[5] = np.random.normal(0.0, 1.0)
+    return x
+
+
+@pytest.mark.parametrize("function", [raises, prints_and_solves])
+def test_an_exception_leaves_the_writes_before_it(function, capsys):
+    step = jj.jit(background=False, warmup=1)(function)
     for number in range(5):
         mine, theirs = np.arange(float(LENGTH)), np.arange(float(LENGTH))
         count = 100 if number < 4 else LENGTH - 1
-        outcomes = [outcome(step, mine, count), outcome(raises, theirs, count)]
-        assert outcomes[0] == outcomes[1]
+        outcomes = []
+        for called, argument in ((step, mine), (function, theirs)):
+            np.random.seed(4)
+            outcomes.append((*outcome(called, argument, count), capsys.readouterr().out, np.random.random()))
+        same(*outcomes)
         np.testing.assert_array_equal(mine, theirs)
     assert step.stats.graph_calls >= 3
 
@@ -132,7 +203,14 @@ def test_an_exception_leaves_the_writes_before_it():
 def outcome(function, a, count):
     """Return what a call returned, or the exception it raised and where."""
     try:
-        return function(a, None, count)
-    except IndexError as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == "raises"]
+        return function(a, None, count), None, None
+    except (IndexError, np.linalg.LinAlgError) as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == function.__name__]
         return type(error), str(error), lines
+
+
+def same(mine, theirs):
+    """Compare results, the arrays among them up to the rounding of a decomposition."""
+    comparison = Comparison()
+    comparison.compare(theirs, mine, "result")
+    assert not comparison.finish()

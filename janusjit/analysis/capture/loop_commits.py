@@ -4,8 +4,8 @@ Owns `commit_turns`, which makes a guard that fails inside a long loop leave the
 the present turn, instead of discarding all turns. Invariant: the state at a turn's begin is what the loop carries, so
 it is there unchanged until the turn's last guard has held; but for random number generators, which are put back.
 
-An operation that can fail is asked first whether it would (`_conditions`): a checked op of numbers, and what takes
-positions. Others (a decomposition, a draw) still discard the loop.
+An operation that can fail is asked first whether it would (`_condition`), where that is less work than doing it: a
+checked op of numbers, what takes positions, a reduction. Others (a decomposition, a draw) are asked afterwards.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
+from janusjit.analysis.capture.arrays import constant
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_dimensions import size_value
 from janusjit.analysis.capture.random_states import drawn_states
@@ -25,9 +26,9 @@ from janusjit.errors import CaptureFailure
 from janusjit.ir.boxes import ChoiceBox, ConstantBox, ExitRecipe, SequenceBox
 from janusjit.ir.graph import Node, Region, Value
 from janusjit.ir.guards import InGraphGuard
-from janusjit.ir.types import INT
+from janusjit.ir.types import BOOL, INT
 from janusjit.ops import OPS
-from janusjit.ops.registry import Checked, Op
+from janusjit.ops.registry import Checked, Library, ObjectCall, Reduce, Structured
 
 #: loops that made at least this many trips are long
 LONG = 64
@@ -128,24 +129,37 @@ def _is_long(machine: Machine, instruction: Instruction) -> bool:
 def _guards(region: Region) -> Iterator[tuple[Region, Node]]:
     """Yield the guards in a region and the regions inside it, and what can be asked first, each with its region."""
     for node in region.nodes:
-        if node.op in ("guard", "fail") or (node.guard is not None and _can_be_asked(OPS[node.op])):
+        if node.op in ("guard", "fail") or (node.guard is not None and (_is_asked_first(node) or _is_attempted(node))):
             yield region, node
         for inner in node.regions:
             yield from _guards(inner)
 
 
-def _can_be_asked(op: Op) -> bool:
-    return op.positions is not None or isinstance(op.lowering, Checked)
+def _is_asked_first(node: Node) -> bool:
+    op = OPS[node.op]
+    return op.positions is not None or isinstance(op.lowering, (Checked, Reduce))
+
+
+def _is_attempted(node: Node) -> bool:
+    """Whether a node is done, and asked then whether it could be; not if its count is an operation of its own."""
+    lowering = OPS[node.op].lowering
+    return isinstance(lowering, (Library, ObjectCall)) or (
+        isinstance(lowering, Structured) and "symbol" not in node.attributes
+    )
 
 
 def _leave(machine: Machine, arm: Region, region: Region, node: Node) -> None:
-    """Put a branch to an exit in the place of a guard, or before an operation that can fail."""
+    """Put a branch to an exit in the place of a guard, or before or behind an operation that can fail."""
     position = region.nodes.index(node)
     if node.op == "fail":
         region.nodes[position:] = arm.nodes
         return
     if node.op == "guard":
         region.nodes[position] = _branch(node.inputs[0], arm, node)
+        return
+    if not _is_asked_first(node):
+        asking = Node("succeeded", node.results[:1], (BOOL,), {}, node.span)
+        region.nodes[position + 1 : position + 1] = [asking, _branch(asking.result, arm, node)]
         return
     condition = _condition(machine, node)
     region.nodes[position:position] = [*machine.region.nodes, _branch(condition, arm, node)]
@@ -155,6 +169,12 @@ def _condition(machine: Machine, node: Node) -> Value:
     """Emit, into a region of its own, the condition under which an operation can be done."""
     op = OPS[node.op]
     machine.region, machine.span = Region(), node.span
+    if isinstance(op.lowering, Reduce):
+        reduced = node.attributes.get("axes", node.attributes.get("axis"))
+        shape = node.inputs[0].type.shape
+        axes = range(len(shape)) if reduced is None else reduced if isinstance(reduced, tuple) else (reduced,)
+        sizes = [size_value(machine, shape[axis]) for axis in axes]
+        return _all(machine, [machine.emit("greater", size, constant(machine, 0, "i64")) for size in sizes])
     if op.positions is None:
         return machine.emit("is_defined", *node.inputs, of=node.op)
     conditions = []
@@ -164,6 +184,10 @@ def _condition(machine: Machine, node: Node) -> Value:
         inside = machine.emit("logical_and", not_below, machine.emit("less", index, size))
         axes = tuple(range(inside.type.rank))
         conditions.append(machine.emit("all", inside, axes=axes, keepdims=False) if axes else inside)
+    return _all(machine, conditions)
+
+
+def _all(machine: Machine, conditions: list[Value]) -> Value:
     return functools.reduce(lambda one, other: machine.emit("logical_and", one, other), conditions)
 
 

@@ -7,10 +7,12 @@ dominates its uses.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from janusjit.backend.address import Address, part_of, view_of
@@ -28,6 +30,7 @@ from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.tapes import Tapes
 from janusjit.backend.llvm.values import (
+    I1,
     I64,
     POINTER,
     ArrayValue,
@@ -45,7 +48,7 @@ from janusjit.backend.storage import Transfer
 from janusjit.backend.tiles import Tile, find_tiles
 from janusjit.backend.unchanged import unchanged_parts
 from janusjit.ir.dims import Symbol, symbols_of
-from janusjit.ir.graph import Graph, Node, Value
+from janusjit.ir.graph import Graph, Node, Value, attempts
 from janusjit.ops.gather import count_dim
 from janusjit.ops.generators import TYPES_BY_NAME
 from janusjit.ops.registry import Library, StateCopy
@@ -87,6 +90,8 @@ class GraphLowering:
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
         self._brought: dict[Value, ir.Value] = {}
+        self._attempts = attempts(self.graph.body)
+        self._held: dict[Node | None, ir.Value] = {}
         self._states: dict[Value, list[Callable[[ir.IRBuilder], None]]] = {}
 
     @property
@@ -240,6 +245,8 @@ class GraphLowering:
             assert storage is not None
             array = node.attributes["value"].value
             self.memory.set_pointer(storage, self._constant_data(array))
+        elif node.op == "succeeded":
+            self.scalars[node.result] = Scalar("bool", self._held.get(node.inputs[0].node, ir.Constant(I1, 1)))
         elif isinstance(lowering := lowering_of(node), StateCopy):
             self._lower_state_copy(node, lowering.restores)
         elif is_scalar(node):
@@ -301,7 +308,9 @@ class GraphLowering:
         if node.op in _UPDATES_BY_KERNEL and node.result.type.rank > 0:
             inputs[0] = outputs[0]
         held = self._nodes.call(self.builder, node, inputs, outputs)
-        if held is not None:
+        if held is not None and node in self._attempts:
+            held = self._held[node] = self._attempted(node, held, outputs)
+        elif held is not None:
             self.fail_unless(held, node)
         for result, output in zip(node.results, outputs, strict=True):
             if result.type.rank == 0:
@@ -312,6 +321,21 @@ class GraphLowering:
             self._bind_brought(node, symbol)
         if makes_object(node):
             self.python.hold(self.builder, self.builder.inttoptr(self.scalars[node.results[1]].value, POINTER))
+
+    def _attempted(self, node: Node, held: ir.Value, outputs: Sequence[ArrayValue]) -> ir.Value:
+        """Emit: where an operation that is asked about it has failed, its results are something that does no harm.
+
+        Arrays are empty ones of any shape, numbers and addresses are 0.
+        """
+        with self.builder.if_then(self.builder.not_(held), likely=False):
+            for output, result in zip(outputs, node.results, strict=True):
+                if result.type.rank == 0:
+                    self.builder.store(ir.Constant(memory_type(output.dtype), None), output.pointer)
+                elif result in brought_arrays(node):
+                    nothing = self.python.api.object(self.builder, _nothing(result.type.rank))
+                    self.python.api.incref(self.builder, nothing)
+                    self.builder.store(nothing, output.pointer)
+        return held
 
     def _adopt(self, value: Value, array: ir.Value) -> None:
         """Emit: the memory of ``value`` is that of an ndarray, which is a new reference."""
@@ -341,7 +365,11 @@ class GraphLowering:
         ]
         self.extents.bind(symbol, next(extent for dim, extent in found if dim == count_dim(symbol)))
         for dim, extent in found[1:]:
-            self.fail_unless(self.builder.icmp_signed("==", self.extents.value(dim), extent), node)
+            fits = self.builder.icmp_signed("==", self.extents.value(dim), extent)
+            if node in self._attempts:
+                self._held[node] = self.builder.and_(self._held[node], fits)
+            else:
+                self.fail_unless(fits, node)
 
     def _bind_count(self, node: Node, inputs: list[Operand], symbol: Symbol) -> None:
         slot = self.memory.stack_slot(I64)
@@ -380,6 +408,12 @@ def _constants(builder: ir.IRBuilder, graph: Graph) -> dict[Value, Scalar]:
     emitter = LLVMScalarEmitter(builder)
     nodes = (node for node in graph.walk() if node.op == "constant")
     return {node.result: emitter.constant(node.attributes["value"], node.result.type.dtype) for node in nodes}
+
+
+@functools.cache
+def _nothing(rank: int) -> np.ndarray:
+    """Return an empty array that is never written to."""
+    return np.empty((0,) * rank)
 
 
 def is_view_of_array(node: Node) -> bool:
