@@ -160,13 +160,16 @@ def call_with_rule(
     if _recorded(args):
         return RECORD_ON_VARIABLES[0](function, forward, backward, args)
     recording = recording_of(args)
-    return function(*args) if recording is None else RECORD[0](recording, function, forward, backward, args)
+    if recording is None:
+        return function(*args)
+    return RECORD[0](recording, function, forward, backward, args)
 
 
 def recording_of(value: Any) -> Any:
     """Return the recording of a gradient by anything in a value, or None."""
-    traced = hasattr(type(value), "recording") and not isinstance(value, Variable)
-    recording = getattr(value, "recording", None) if traced else None
+    if isinstance(value, Variable):
+        return recording_of(value.data)
+    recording = getattr(value, "recording", None) if hasattr(type(value), "recording") else None
     if recording is not None:
         return recording if not recording.ended and recording.depends(value.abstract) else None
     return next((found for found in map(recording_of, _parts(value)) if found is not None), None)
@@ -181,6 +184,11 @@ def _parts(value: Any) -> list[Any]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     return []
+
+
+def holds_variable(value: Any) -> bool:
+    """Whether a value is, or holds, a variable."""
+    return isinstance(value, Variable) or any(map(holds_variable, _parts(value)))
 
 
 def _recorded(value: Any) -> bool:

@@ -14,7 +14,7 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.rules import Rule
 from janusjit.analysis.capture.structures import take_apart
 from janusjit.analysis.capture.values import AbstractValue, TupleValue
-from janusjit.analysis.declared_gradients import RECORD
+from janusjit.analysis.declared_gradients import RECORD, holds_variable
 from janusjit.analysis.eager_machine import EagerMachine
 
 Run = Callable[[Machine, TupleValue], AbstractValue]
@@ -81,7 +81,10 @@ def record(
         rule = rule_of(forward, backward, _CALLS, _CALLS)
         given = TupleValue(tuple(map(recording.abstract, args)))
         found = rule.call(machine, on_arguments(_CALLS, function), given)
-    return recording.traced(found)
+    result = recording.traced(found)
+    return DRESS[0](result) if holds_variable(args) else result
 
 
 RECORD.append(record)
+#: set by `janusjit.analysis.recorded_variables`: makes variables of the arrays of a result, where an argument is one
+DRESS: list[Callable[[Any], Any]] = []

@@ -19,6 +19,7 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import COMPARISONS, PYTHON_OPERATORS
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, BuiltinMethod, Known, Scalar
 from janusjit.analysis.define_by_run import ENTER, Recording, Traced, active
+from janusjit.analysis.recorded_rules import DRESS
 from janusjit.analysis.recording_mode import MODE
 from janusjit.analysis.records import USED_UP, History, Memory, Record, before, records_of, release
 from janusjit.analysis.variables import (
@@ -261,6 +262,7 @@ def enter(recording: Recording, variable: Variable) -> AbstractValue:
 
 ENTER.append(enter)
 RECORDED_DATA.append(copied)
+DRESS.append(lambda value: dressed(value))
 
 
 # ---------------------------------------------------------------------- operations that are not recorded
@@ -277,6 +279,8 @@ def bare(value: Any) -> Any:
 
 def dressed(value: Any) -> Any:
     """Return the result of an operation, each array of floats in it as a variable."""
+    if isinstance(value, Traced) and isinstance(value.abstract, Scalar) and value.abstract.kind == "float":
+        return value
     if isinstance(value, np.ndarray | np.floating | Traced):
         return untracked_result(value)
     if isinstance(value, list | tuple):

@@ -323,3 +323,41 @@ def test_a_variable_of_differentiated_values_has_data_of_its_own():
 
     compared(lambda x: jj.grad(cast)(x), lambda: (X.copy(),), calls=3)
     np.testing.assert_allclose(jj.grad(cast)(X), np.float32([7.0, 4.4, 4.0]), rtol=1e-7)  # float32 inside
+
+
+@jj.custom_vjp
+def tripled(x):
+    return x * 1.0
+
+
+tripled.defvjp(lambda x: (x * 1.0, None), lambda residuals, g: (3.0 * g,))
+
+
+def rule_of_untracked(x):
+    v = jj.Variable(x, requires_grad=False)
+    return (tripled(v) * x).sum()
+
+
+def rule_under_no_grad(x):
+    v = jj.Variable(x)
+    y = v * v
+    with jj.no_grad():
+        return (tripled(v) * 2.0 + tripled(y)).sum()
+
+
+def rule_of_recorded(x):
+    v = jj.Variable(x)
+    tripled(v * x).sum().backward()
+    return (v.grad * x).sum()
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [(rule_of_untracked, 4 * X), (rule_under_no_grad, 6.0 + 6 * X), (rule_of_recorded, 6 * X)],
+)
+def test_rules_of_users(function, wanted):
+    def step(x):
+        return jj.grad(function)(x)
+
+    np.testing.assert_allclose(step(X.copy()), wanted, rtol=1e-14)
+    compared(step, lambda: (X.copy(),), calls=3)

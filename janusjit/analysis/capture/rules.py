@@ -25,7 +25,7 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
-from janusjit.analysis.capture.variables import dressed, is_variable, opened, requires_grad
+from janusjit.analysis.capture.variables import dressed, holds_variable, is_variable, opened, requires_grad
 from janusjit.analysis.declared_gradients import call_with_rule, in_their_places, named_after
 from janusjit.analysis.recording_mode import mode_with
 from janusjit.analysis.source import load
@@ -159,13 +159,17 @@ def _model_call(
     assert isinstance(passed, TupleValue)
     if _requires_grad(machine, passed) and mode(machine).enabled:
         return _on_variables(machine, function, forward, backward, passed)
-    if not machine.differentiates(take_apart(machine, passed, floats=True)[0]):
+    bare = passed
+    if holds_variable(machine, passed):
+        bare = _tuple(changed(machine, passed, lambda part: opened(machine, part, False)))
+    if not machine.differentiates(take_apart(machine, bare, floats=True)[0]):
         return invoke(machine, function, passed.items, ())
     rule = Rule(
         lambda machine, given: invoke(machine, forward, given.items, ()),
         lambda machine, residuals, cotangent: invoke(machine, backward, [residuals, cotangent], ()),
     )
-    return rule.call(machine, lambda machine, given: invoke(machine, function, given.items, ()), passed)
+    result = rule.call(machine, lambda machine, given: invoke(machine, function, given.items, ()), bare)
+    return result if bare is passed else changed(machine, result, lambda part: dressed(machine, part, False))
 
 
 def _on_variables(
