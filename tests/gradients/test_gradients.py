@@ -292,6 +292,23 @@ def test_what_would_lose_the_gradient_is_an_error():
         jj.grad(lambda x: np.fft.fft(x).real.sum())(X)
 
 
+def test_the_deviation_of_one_element_is_constant():
+    def chosen(x, limit):
+        return np.std(x[x > limit]) + np.std(x[:, :1], axis=1).sum() + (x - x.mean(axis=1, keepdims=True)).std()
+
+    def step(x, limit):
+        return jj.grad(chosen)(x, limit)
+
+    x = np.array([[1.0, 2.0, 5.0]])
+    compiled = jj.jit(step, warmup=1, background=False)
+    for limit in (0.0, 1.5, 3.0, 4.0):  # of one element: zero, as the package autograd has it
+        found = step(x, limit)
+        wanted = finite_differences(lambda x, limit=limit: chosen(x, limit), x)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(compiled(x, limit), found, rtol=1e-12)
+    assert compiled.stats.graph_calls == 3 and compiled.stats.host_calls == 0
+
+
 def test_an_exception_of_the_function_is_raised():
     def function(x):
         raise KeyError("missing")

@@ -270,9 +270,23 @@ def _spread(root: bool) -> Any:
         axes = axes_of(machine, axis, value.type.rank)
         freedom = machine.constant(correction if given(correction) else ddof, "ddof")
         result = _variance(machine, value, axes, freedom, flag(machine, keepdims, "keepdims"))
-        return finish(machine, machine.emit("sqrt", result) if root else result, out)
+        if root:
+            result = machine.emit("sqrt", _constant_of_one(machine, result, size_over(value, axes)))
+        return finish(machine, result, out)
 
     return rule
+
+
+def _constant_of_one(machine: Machine, variance: Value, size: Dim) -> Value:
+    """Return a variance; that of a single element is a constant, so that its root has the gradient 0."""
+    least = size if isinstance(size, int) else size.lower_bound()
+    if least is not None and least > 1:
+        return variance
+    alone = machine.emit("stop_gradient", variance)
+    if isinstance(size, int):
+        return alone
+    several = machine.emit("greater", count_as(machine, size, "f64"), constant(machine, 1.0, "f64"))
+    return machine.emit("where", several, variance, alone)
 
 
 def _variance(machine: Machine, value: Value, axes: tuple[int, ...], freedom: Any, keepdims: bool) -> Value:
