@@ -124,6 +124,8 @@ class Merger:
         self._result = State(first.templates)
         self._result.freed = frozenset().union(*(state.freed for state in states))
         self._result.effects = list(first.effects)
+        for state in states:
+            self._result.missed.update(state.missed)
         self._result.dims = {value: dim for value, dim in first.dims.items() if self._bound_before(value, dim)}
         for index in sorted({index for state in states for index in state.heap if index < 0}):
             self._keep(index)
@@ -153,6 +155,7 @@ class Merger:
                 self._keep(index)
             except Unmergeable:  # it is held by no rule, or else it is missed there
                 self._result.heap.pop(index, None)
+                self._result.missed[index] = self.fork
 
     def _keep(self, index: int) -> None:
         """Merge a heap object that all paths have, once."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from janusjit.analysis.capture.signals import PoisonUsed
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, HostValue, Known, Reference
 from janusjit.analysis.core import Block, For, FunctionCore, Instruction, Local
 from janusjit.analysis.loop_iterators import LoopIterator
@@ -296,10 +297,11 @@ class State:
     """Frames (outermost first), heap and deferred effects of one control path.
 
     ``dims`` says of run-time ints which dimension they are: a symbol is only bound on the paths behind its binding.
-    ``freed`` is what was recorded of variables and has been gone back through.
+    ``freed`` is what was recorded of variables and has been gone back through. ``missed`` are the objects that joins of
+    paths could not keep, and the joins.
     """
 
-    __slots__ = ("dims", "effects", "frames", "freed", "heap", "returned", "templates")
+    __slots__ = ("dims", "effects", "frames", "freed", "heap", "missed", "returned", "templates")
 
     _indices = itertools.count()
 
@@ -311,6 +313,7 @@ class State:
         self.returned: AbstractValue = Known(None)
         self.dims: dict[Value, DimExpr] = {}
         self.freed: frozenset[Value] = frozenset()
+        self.missed: dict[int, Any] = {}
 
     def fork(self) -> State:
         """Return an independent copy."""
@@ -319,13 +322,14 @@ class State:
         other.heap = {index: item.copy() for index, item in self.heap.items()}
         other.effects = list(self.effects)
         other.returned = self.returned
-        other.dims, other.freed = dict(self.dims), self.freed
+        other.dims, other.freed, other.missed = dict(self.dims), self.freed, dict(self.missed)
         return other
 
     def become(self, other: State) -> None:
         """Take over another state's contents."""
         self.frames, self.heap, self.effects = other.frames, other.heap, other.effects
-        self.returned, self.dims, self.freed = other.returned, other.dims, other.freed
+        self.returned, self.dims = other.returned, other.dims
+        self.freed, self.missed = other.freed, other.missed
 
     def allocate(self, item: HeapObject) -> Reference:
         """Put a new object on the heap."""
@@ -342,6 +346,8 @@ class State:
         """Return the heap object ``index`` of this state, to read or write."""
         found = self.heap.get(index)
         if found is None:
+            if index in self.missed:
+                raise PoisonUsed(self.missed[index], "an object is another one on every path")
             found = self.heap[index] = self.templates[index].copy()
         return found
 
