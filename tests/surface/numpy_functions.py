@@ -688,9 +688,14 @@ def stacks(v, w):
     return np.hstack([v, w]) * 2, np.vstack([v, w]), np.dstack([v, w]), np.column_stack([v, w]), np.stack([v, w], 1)
 
 
-@host
+@graph
 def sliding_window_view(v):
-    return np.lib.stride_tricks.sliding_window_view(v, 3).mean(axis=1) * 2
+    w = v * 1.0
+    windows = np.lib.stride_tricks.sliding_window_view(w, 3)
+    w[1] = 7.0
+    images = np.lib.stride_tricks.sliding_window_view(np.outer(v, w), (2, 3))
+    rows = np.lib.stride_tricks.sliding_window_view(np.outer(w, v), 2, axis=-1)
+    return windows.mean(axis=1) * 2, images.shape, images.max(axis=(2, 3)), rows.sum(axis=0)
 
 
 @host

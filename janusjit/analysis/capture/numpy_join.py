@@ -47,7 +47,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
-from janusjit.ops.indexing import PathStep, Range
+from janusjit.ops.indexing import FrozenArray, PathStep, Range
 
 
 def joined(machine: Machine, values: list[Value], axis: int, dtype: str | None = None) -> Value:
@@ -339,18 +339,30 @@ def positions(machine: Machine, size: Dim) -> Value:
     return machine.emit("arange", constant(machine, 0, "i64"), constant(machine, 1, "i64"), length=size)
 
 
+def _repeated(machine: Machine, size: Dim, repeats: list[AbstractValue]) -> Value:
+    """Return the positions that ``np.repeat`` takes, given a known number of repetitions for each."""
+    counts = [machine.constant(item, "repeats") for item in repeats]
+    if size != len(counts) or any(not isinstance(count, int | np.integer) or count < 0 for count in counts):
+        raise machine.unsupported("numpy.argument", "repeats=", "as many numbers as elements are not known")
+    found = np.repeat(np.arange(len(counts)), np.array(counts, np.intp))
+    return machine.emit("constant_array", value=FrozenArray(found))
+
+
 @numpy_function(np.repeat, method="repeat")
 def _model_repeat(
     machine: Machine, a: AbstractValue, repeats: AbstractValue, axis: AbstractValue = NONE
 ) -> AbstractValue:
     value = array(machine, a)
     items = sequence_items(machine, machine.resolve(repeats))
-    if isinstance(machine.resolve(repeats), ArrayValue) or (items is not None and len(items) != 1):
-        raise machine.unsupported("numpy.argument", "repeats=", "a number for each element")
-    count = as_dim(machine, repeats if items is None else items[0], "repeats")
+    if isinstance(machine.resolve(repeats), ArrayValue):
+        raise machine.unsupported("numpy.argument", "repeats=", "an array of numbers")
     if not given(axis):
         value = flattened(machine, value)
     at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    if items is not None and len(items) != 1:
+        chosen = _repeated(machine, value.type.shape[at], items)
+        return new_array(machine, operate(machine, "take", value, chosen, axis=at))
+    count = as_dim(machine, repeats if items is None else items[0], "repeats")
     if isinstance(count, int):
         return new_array(machine, machine.emit("repeat", value, repeats=count, axis=at))
     every = positions(machine, value.type.shape[at] * count)

@@ -19,6 +19,7 @@ from janusjit.analysis.capture import (
     numpy_shape,
     numpy_statistics,
     numpy_ufunc_methods,
+    numpy_windows,
     random_numbers,
 )
 
@@ -36,5 +37,6 @@ MODULES = (
     numpy_shape,
     numpy_statistics,
     numpy_ufunc_methods,
+    numpy_windows,
     random_numbers,
 )

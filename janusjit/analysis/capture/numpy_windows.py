@@ -1,0 +1,71 @@
+"""Models of NumPy's sliding windows.
+
+Owns that of `numpy.lib.stride_tricks.sliding_window_view`. Invariant: what it gives is read-only, and shows what is
+written to the array afterwards, as NumPy's view does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from janusjit.analysis.capture.arrays import sequence_items
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_arguments import axis_of, flag, integer, numpy_function, operate
+from janusjit.analysis.capture.numpy_shape import as_array_value, mirror
+from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, Known
+from janusjit.ir.graph import Value
+from janusjit.ops.indexing import FrozenArray
+
+
+@numpy_function(np.lib.stride_tricks.sliding_window_view)
+def _model_sliding_windows(
+    machine: Machine,
+    x: AbstractValue,
+    window_shape: AbstractValue,
+    axis: AbstractValue = NONE,
+    *,
+    subok: AbstractValue = FALSE,
+    writeable: AbstractValue = FALSE,
+) -> AbstractValue:
+    if flag(machine, writeable, "writeable") or flag(machine, subok, "subok"):
+        raise machine.unsupported("numpy.argument", "sliding_window_view", "windows that can be written")
+    source = as_array_value(machine, x)
+    rank = source.type.rank
+    given = sequence_items(machine, machine.resolve(window_shape))
+    windows = [integer(machine, item, "window_shape") for item in ([window_shape] if given is None else given)]
+    if any(window < 0 for window in windows):
+        raise machine.python_error(ValueError, "`window_shape` cannot contain negative values")
+    axes = _axes(machine, axis, rank)
+    if len(axes) != len(windows):
+        raise machine.python_error(ValueError, "window_shape and axis have to be of the same length")
+    sizes = list(source.type.shape)
+    for place, window in zip(axes, windows, strict=True):
+        size = sizes[place]
+        if not isinstance(size, int):
+            raise machine.unsupported("numpy.argument", "sliding_window_view", "the length of an axis varies")
+        sizes[place] = size - window + 1
+        if size < window:
+            raise machine.python_error(ValueError, "window shape cannot be larger than input array shape")
+    return mirror(machine, source, lambda machine, value: _windows(machine, value, axes, windows))
+
+
+def _axes(machine: Machine, axis: AbstractValue, rank: int) -> list[int]:
+    """Return the axes, normalised; one may come more than once."""
+    axis = machine.resolve(axis)
+    if isinstance(axis, Known) and axis.value is None:
+        return list(range(rank))
+    items = sequence_items(machine, axis)
+    return [axis_of(machine, item, rank) for item in ([axis] if items is None else items)]
+
+
+def _windows(machine: Machine, value: Value, axes: list[int], windows: list[int]) -> Value:
+    """Return the windows along axes, each as a further last axis."""
+    for place, window in zip(axes, windows, strict=True):
+        size, rank = value.type.shape[place], value.type.rank
+        assert isinstance(size, int)
+        positions = np.arange(size - window + 1)[:, None] + np.arange(window)
+        chosen = machine.emit("constant_array", value=FrozenArray(positions))
+        taken = operate(machine, "take", value, chosen, axis=place)
+        order = (*range(place + 1), *range(place + 2, rank + 1), place + 1)
+        value = machine.emit("transpose", taken, axes=order)
+    return machine.emit("copy", value)
