@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
 from janusjit.analysis.differentiated import Differentiated
-from janusjit.config import current
+from janusjit.config import available_threads, current
 from janusjit.errors import ConfigurationError
 from janusjit.report.model import Report, build_report
 from janusjit.runtime.call import Options, Policy
@@ -54,6 +54,7 @@ def jit(
     static: Iterable[str] = ...,
     exact: bool = ...,
     memory_limit: int | None = ...,
+    threads: int | None = ...,
 ) -> Callable[[Callable[Parameters, Result]], Jitted[Parameters, Result]]: ...
 
 
@@ -67,6 +68,7 @@ def jit(
     static: Iterable[str] = (),
     exact: bool = True,
     memory_limit: int | None = None,
+    threads: int | None = None,
 ) -> Any:
     """Run a function from compiled code wherever what it did so far tells what it will do.
 
@@ -96,6 +98,9 @@ def jit(
         Bytes of intermediate arrays that should be alive at a time. Past that, values are computed again where they are
         used again, as far as that helps; and loops that are gone back through keep of each turn only what its other
         values cannot be computed from. ``specialization.kept`` says what is kept. Results are the same bits.
+    threads : int, optional
+        Threads that kernels with enough work may run on, with the same bits; ``JANUSJIT_NUM_THREADS``,
+        ``OMP_NUM_THREADS`` or all processors when not given; fewer while threadpoolctl limits NumPy's BLAS to fewer.
 
     Returns
     -------
@@ -120,15 +125,13 @@ def jit(
     >>> for _ in range(4):
     ...     step(weights, np.ones(3))
     """
-    options = _options(warmup, policy, background, static, exact, memory_limit)
+    options = _options(warmup, policy, background, static, exact, memory_limit, threads)
 
     def decorate(target: Callable[..., Any]) -> Any:
         if isinstance(target, classmethod | staticmethod):
             return type(target)(decorate(target.__func__))
-        if isinstance(target, JitFunction):
-            return decorate(target.__wrapped__)
-        if isinstance(target, Differentiated):
-            return decorate(_calling(target))
+        if isinstance(target, JitFunction | Differentiated):
+            return decorate(target.__wrapped__ if isinstance(target, JitFunction) else _calling(target))
         if not isinstance(target, types.FunctionType):
             raise TypeError(f"jit takes a Python function, not {type(target).__name__}")
         return Jitted(target, options, _PIPELINE)
@@ -143,6 +146,7 @@ def _options(
     static: Iterable[str],
     exact: bool,
     memory_limit: int | None,
+    threads: int | None,
 ) -> Options:
     """Return what `jit` was asked for, once it has a meaning."""
     if warmup < 1:
@@ -151,9 +155,12 @@ def _options(
         raise ConfigurationError(f"policy={policy!r}: one of 'fallback', 'warn', 'raise'")
     if memory_limit is not None and memory_limit < 0:
         raise ConfigurationError(f"memory_limit={memory_limit}: a number of bytes")
+    if threads is not None and threads < 1:
+        raise ConfigurationError(f"threads={threads}: a number of threads, at least 1")
     names = frozenset([static] if isinstance(static, str) else static)
     beside = current().background if background is None else background
-    return Options(warmup, policy, beside and policy != "raise", names, exact, memory_limit)
+    count = available_threads() if threads is None else threads
+    return Options(warmup, policy, beside and policy != "raise", names, exact, memory_limit, count)
 
 
 def _calling(gradient: Differentiated) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_CACHE_DIR`` | where compiled code is kept; the user's cache directory when not given |
 | ``JANUSJIT_ALLOWANCE`` | seconds that calls of a function wait for its compilation before their own time counts; 2 |
 | ``JANUSJIT_KEPT_MEMORY`` | how many bytes of work memory are kept between calls at most; 268435456 when not given |
+| ``JANUSJIT_NUM_THREADS`` | how many threads kernels may run on; else ``OMP_NUM_THREADS`` or all processors |
 | ``JANUSJIT_QUIET`` | ``1``: no line at exit about functions that ran in plain Python |
 """
 
@@ -37,7 +38,7 @@ TOPICS = frozenset({"profile", "capture", "pass", "guard", "deopt", "compile"})
 _KNOWN = frozenset(
     {
         *("DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"),
-        *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE"),
+        *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE", "NUM_THREADS"),
     }
 )
 
@@ -78,6 +79,8 @@ class Config:
         How many bytes of work memory are kept between calls, at most.
     allowance : float
         Seconds that the calls of a function may wait for its compilation before their own time counts.
+    threads : int or None
+        How many threads compiled code may use; None: one for each processor there is for the process.
     """
 
     disable: bool = False
@@ -95,6 +98,7 @@ class Config:
     cache: Path | None = None
     kept_memory: int = 1 << 28
     allowance: float = 2.0
+    threads: int | None = None
 
 
 def from_environment(environment: Mapping[str, str]) -> Config:
@@ -123,7 +127,27 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         cache=_cache(given, environment),
         allowance=2.0 if (allowance := _number(given, "ALLOWANCE")) is None else float(allowance),
         kept_memory=1 << 28 if (kept := _number(given, "KEPT_MEMORY")) is None else kept,
+        threads=_threads(given, environment),
     )
+
+
+def _threads(given: Mapping[str, str], environment: Mapping[str, str]) -> int | None:
+    """Return how many threads the environment asks for; None if it does not."""
+    asked = _number(given, "NUM_THREADS")
+    if asked == 0:
+        raise ConfigurationError("JANUSJIT_NUM_THREADS=0: at least one thread")
+    if asked is not None:
+        return asked
+    first = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the others are for nested regions
+    return int(first) if first.isdecimal() and int(first) > 0 else None  # OpenMP too goes on where it has no meaning
+
+
+def available_threads() -> int:
+    """Return how many threads compiled code may use where nothing else is said."""
+    asked = _current.threads
+    if asked is not None:
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cache(given: Mapping[str, str], environment: Mapping[str, str]) -> Path | None:

@@ -13,8 +13,8 @@ import numpy as np
 import scipy
 
 from janusjit.api import jit
-from janusjit.backend.llvm import engine_cache
-from janusjit.config import current
+from janusjit.backend.llvm import engine_cache, threads
+from janusjit.config import available_threads, current
 from janusjit.report.text import duration
 from janusjit.runtime.events import environment
 from janusjit.runtime.switch import suspension
@@ -48,6 +48,7 @@ def examine() -> list[Finding]:
         Finding("settings", found["flags"] or "none set"),
         Finding("events", str(current().events or "kept in memory")),
         cache_finding(),
+        threads_finding(),
         Finding("active", "yes" if active is None else f"no: {active.text}", active is None),
         _trial(),
     ]
@@ -64,6 +65,15 @@ def cache_finding() -> Finding:
     size = sum(status.st_size for _, status in files)
     text = f"{directory}: {len(files)} files, {size / 1e6:.1f} of at most {engine_cache.SIZE_LIMIT_BYTES / 1e6:.0f} MB"
     return Finding("cache", text)
+
+
+def threads_finding() -> Finding:
+    """Return how many threads kernels may run on, and what became of those that were divided in this process."""
+    if not threads.are_supported():
+        return Finding("threads", "1: this system has no POSIX threads")
+    used = threads.usage()
+    text = f"{available_threads()}; {used.divided} kernels were divided among threads in this process"
+    return Finding("threads", text)
 
 
 def _weighted(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:

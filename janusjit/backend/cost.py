@@ -39,6 +39,15 @@ TILE_BYTES = 1 << 16
 TILE_ROW_BYTES = 1 << 18
 TILE_GAIN = 1.25
 
+#: what one addition takes for each byte of an element, in vectors, and what the transfer of a byte of an array takes:
+#: rough figures of one core of a server, in nanoseconds
+NANOSECONDS_OF_ADDITION, NANOSECONDS_OF_TRANSFER = 0.006, 0.04
+
+#: a kernel that takes one thread less than this is left to it, and chunks of its rows take at least that
+PARALLEL_NANOSECONDS, CHUNK_NANOSECONDS = 50_000, 5_000
+#: chunks are no longer than this where rows are short enough: who is done first waits for what others have begun
+LONGEST_CHUNK_NANOSECONDS = 50_000
+
 
 def element_cost(node: Node) -> int:
     """Return the cost of one element of an elementwise operation."""

@@ -17,6 +17,7 @@ from janusjit.ops.registry import OPS, Elementwise, Library, Lowering, ObjectCal
 from janusjit.ops.updates import part_type
 
 UPDATES = frozenset({"update", "update_take", "update_mask"})
+_DIVIDED = ", on threads: "
 VIEW_OPS = frozenset({"view", "transpose", "reshape", "broadcast"})
 
 
@@ -77,12 +78,20 @@ class Plan:
         """Yield every step, outer before inner, in execution order."""
         yield from walk(self.steps)
 
-    def text(self, chosen: Mapping[Node, str]) -> str:
-        """Return the steps as text, with how nodes are computed where there was a choice."""
-        return "\n".join(_lines(self.steps, "", chosen))
+    def text(self, chosen: Mapping[Node, str], divided: Mapping[Step, str]) -> str:
+        """Return the steps as text, with how nodes are computed where there was a choice.
+
+        ``divided`` says of the steps on several threads how they are divided.
+        """
+        return "\n".join(_lines(self.steps, "", chosen, divided))
 
     def __str__(self) -> str:
-        return self.text({})
+        return self.text({}, {})
+
+
+def divided_steps(text: str) -> list[str]:
+    """Return the lines of the text of a plan that tell of steps on several threads, without their numbers."""
+    return [line.partition(": ")[2] for line in text.splitlines() if _DIVIDED in line]
 
 
 def walk(steps: list[Step]) -> Iterator[Step]:
@@ -208,17 +217,20 @@ def root(value: Value) -> Value:
     return value
 
 
-def _lines(steps: list[Step], indent: str, chosen: Mapping[Node, str]) -> Iterator[str]:
+def _lines(
+    steps: list[Step], indent: str, chosen: Mapping[Node, str], divided: Mapping[Step, str]
+) -> Iterator[str]:
     for step in steps:
         if isinstance(step, FusedStep):
             shape = ",".join(map(str, step.shape))
             work = ", ".join(node.op for node in [*step.nodes, *step.reductions])
-            yield f"{indent}{step.time}: fused [{shape}] {work} -> {len(step.stores)} stored"
+            threads = _DIVIDED + divided[step] if step in divided else ""
+            yield f"{indent}{step.time}: fused [{shape}] {work} -> {len(step.stores)} stored{threads}"
         elif isinstance(step, RegionStep):
             yield f"{indent}{step.time}: {step.node.op}"
             for body in step.bodies:
                 yield f"{indent}  region"
-                yield from _lines(body, indent + "    ", chosen)
+                yield from _lines(body, indent + "    ", chosen, divided)
         elif isinstance(step, NodeStep):
             how = f" by {chosen[step.node]}" if step.node in chosen else ""
             yield f"{indent}{step.time}: {step.node.op}{how}"

@@ -5,7 +5,7 @@ once for every step; where they are larger than the cache, neighbouring steps ta
 each finds in the cache what the last has read or written. Invariant: no step of a tile touches, in one row, memory that
 another writes in a different row, and storages in use anywhere in a tile are in use in all of it; so the order of the
 rows cannot be told from the results, whose every element is computed as before. Arrays that nothing but one tile uses
-are there for one block of rows only.
+are there for one block of rows only, and for each thread where a tile is divided among threads.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from janusjit.backend import cost
 from janusjit.backend.address import Address, Addresses
 from janusjit.backend.fused import FusedKernel, undivided
+from janusjit.backend.parallel import Division, together
 from janusjit.backend.plan import FusedStep, Plan, RegionStep, Step
 from janusjit.backend.storage import Placement, Storage
 from janusjit.ir.dims import Dim, symbol
@@ -25,11 +26,15 @@ _PRIVATE = frozenset({"arena", "object", "own"})
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """Consecutive ``steps``, done for ``block`` of their ``rows`` at a time; ``size`` stands for the rows in a turn."""
+    """Consecutive ``steps``, done for ``block`` of their ``rows`` at a time; ``size`` stands for the rows in a turn.
+
+    ``division`` says how the rows are divided among threads, if they are.
+    """
 
     steps: tuple[FusedStep, ...]
     rows: int
     block: int
+    division: Division | None = None
 
     @property
     def size(self) -> Dim:
@@ -37,9 +42,12 @@ class Tile:
         return symbol(f"rows{self.steps[0].time}")
 
 
-def find_tiles(plan: Plan, placement: Placement) -> dict[FusedStep, Tile]:
-    """Return the tile of each step that is in one, and have the arrays in use there stay where they are meanwhile."""
-    finder = _Finder(Addresses(placement), placement)
+def find_tiles(plan: Plan, placement: Placement, threads: int = 1) -> dict[FusedStep, Tile]:
+    """Return the tile of each step that is in one, and have the arrays in use there stay where they are meanwhile.
+
+    Each of ``threads`` threads gets a block of rows of its own.
+    """
+    finder = _Finder(Addresses(placement), placement, threads)
     finder.visit(plan.steps)
     tiles = {step: tile for tile in finder.tiles for step in tile.steps}
     for tile in finder.tiles:
@@ -47,16 +55,16 @@ def find_tiles(plan: Plan, placement: Placement) -> dict[FusedStep, Tile]:
         for storage in placement.storages:
             within = _is_within(storage, tile.steps[0], tile.steps[-1])
             if within and storage.layout.shape[0] == tile.rows:
-                storage.kept_rows = min(tile.block, tile.rows)
+                storage.kept_rows = min(tile.block, tile.rows) * (1 if tile.division is None else threads)
             if storage.birth <= last and storage.death >= first:
                 storage.birth, storage.death = min(storage.birth, first), max(storage.death, last)
     return tiles
 
 
 class _Finder:
-    def __init__(self, addresses: Addresses, placement: Placement) -> None:
+    def __init__(self, addresses: Addresses, placement: Placement, threads: int) -> None:
         self.tiles: list[Tile] = []
-        self._addresses, self._placement = addresses, placement
+        self._addresses, self._placement, self._threads = addresses, placement, threads
 
     def visit(self, steps: list[Step]) -> None:
         """Find tiles among the steps of a region, and those nested in it."""
@@ -101,7 +109,8 @@ class _Finder:
         is_large = rows * spared > cost.CACHE_BYTES or rows * row > cost.SHARED_CACHE_BYTES
         if is_large and row <= cost.TILE_ROW_BYTES and cost.TILE_GAIN * row <= moved:
             block = max(1, cost.TILE_BYTES // row)
-            self.tiles.append(Tile(tuple(step for step, _ in run), rows, block))
+            division = together([kernel for _, kernel in run], self._threads)
+            self.tiles.append(Tile(tuple(step for step, _ in run), rows, block, division))
 
 
 def _is_within(storage: Storage, first: FusedStep, last: FusedStep) -> bool:

@@ -210,6 +210,7 @@ def clone(graph: Graph) -> Graph:
         symbols=dict(graph.symbols),
         span=graph.span,
         memory_limit=graph.memory_limit,
+        threads=graph.threads,
     )
     values: dict[Value, Value] = {}
     for found in graph.inputs:

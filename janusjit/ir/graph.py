@@ -135,7 +135,7 @@ class Graph:
 
     ``symbols`` says which input dimension binds each symbol: (index of the input, axis). Symbols bound by ``bind_dim``
     nodes are not in it. ``memory_limit`` is how many bytes of intermediate arrays should be alive at a time; None: as
-    many as is fastest.
+    many as is fastest. ``threads`` is how many threads its kernels may run on.
     """
 
     name: str
@@ -146,6 +146,7 @@ class Graph:
     symbols: dict[Symbol, tuple[int, int]] = field(default_factory=dict)
     span: Span = UNKNOWN_SPAN
     memory_limit: int | None = None
+    threads: int = 1
 
     def walk(self) -> Iterator[Node]:
         """Yield every node, outer before inner, in program order."""

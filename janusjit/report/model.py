@@ -103,6 +103,7 @@ class FunctionReport:
     counted: Counted | None = None
     plain: FellBack | None = None
     kept: tuple[str, ...] = ()
+    divided: tuple[str, ...] = ()
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -201,6 +202,7 @@ class _Builder:
         elif isinstance(event, Specialized):
             report.compiled += 1
             report.kept = event.kept or report.kept
+            report.divided = event.divided or report.divided
             if event.trigger is not None:
                 self._row(event.trigger).lost += event.cost.lost
         elif isinstance(event, GuardFailed):

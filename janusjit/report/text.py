@@ -82,7 +82,8 @@ def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     identity = function.function
     yield style.bold(str(identity)) + style.dim(f"  {file_text(identity.file)}:{identity.line}")
     yield from style.wrap(summary_text(function), "  ")
-    yield from _kept(function.kept, style)
+    yield from _listed("kept for the backward pass", "array", function.kept, style)
+    yield from _listed("on several threads", "kernel", function.divided, style)
     if not function.rows:
         yield "  every guard held"
         return
@@ -92,11 +93,11 @@ def _function(function: FunctionReport, style: Style) -> Iterator[str]:
         yield from _row(row, style)
 
 
-def _kept(kept: tuple[str, ...], style: Style) -> Iterator[str]:
-    """Yield what the latest specialization keeps for its backward pass, each line once."""
-    if kept:
-        yield style.dim(f"  kept for the backward pass: {len(kept)} array{'s' if len(kept) != 1 else ''}")
-    for line, count in Counter(kept).items():
+def _listed(title: str, word: str, lines: tuple[str, ...], style: Style) -> Iterator[str]:
+    """Yield what the latest specialization has of something, each line once."""
+    if lines:
+        yield style.dim(f"  {title}: {len(lines)} {word}{'s' if len(lines) != 1 else ''}")
+    for line, count in Counter(lines).items():
         yield from style.wrap(line + (f"  ({count} times)" if count > 1 else ""), "      ", "    ")
 
 

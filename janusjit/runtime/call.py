@@ -24,6 +24,7 @@ class Options:
     static: frozenset[str] = frozenset()
     exact: bool = True
     memory_limit: int | None = None
+    threads: int = 1
 
 
 @dataclass(slots=True)

@@ -162,7 +162,8 @@ class Specialized(Event):
     """A specialization was compiled.
 
     ``trigger`` is the failed guard that called for it (None: the warm-up was over); ``relaxed`` says whether the
-    assumption it made is given up. ``kept`` are the intermediate arrays that live until a backward pass has read them.
+    assumption it made is given up. ``kept`` are the intermediate arrays that live until a backward pass has read them;
+    ``divided`` are the kernels that run on several threads.
     """
 
     kind: ClassVar[str] = "specialized"
@@ -173,6 +174,7 @@ class Specialized(Event):
     entry_guards: int = 0
     graph_guards: int = 0
     kept: tuple[str, ...] = ()
+    divided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,7 @@ class FunctionLifecycle(Lifecycle):
         prepared = super()._prepare()
         if isinstance(prepared, Prepared) and prepared.sites is not None:
             prepared.sites.memory_limit = self.options.memory_limit
+            prepared.sites.threads = self.options.threads
             prepared.sites.commits_turns = self.options.policy != "raise"  # nothing of a refused call may be real
         return prepared
 

@@ -100,6 +100,7 @@ class Publisher:
                 entry_guards=len(guards.entry),
                 graph_guards=len(guards.in_graph),
                 kept=tuple(map(str, specialization.kept)),
+                divided=specialization.divided,
             )
         )
 

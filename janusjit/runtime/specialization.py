@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from janusjit.backend.plan import divided_steps
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.text import format_graph
@@ -124,6 +125,11 @@ class Specialization:
     def plan(self) -> str:
         """The physical plan: kernels, library calls, buffers."""
         return self.compiled.plan
+
+    @property
+    def divided(self) -> tuple[str, ...]:
+        """The kernels that run on several threads, and the estimate of their work."""
+        return tuple(divided_steps(self.plan))
 
     @property
     def kept(self) -> tuple[Kept, ...]:

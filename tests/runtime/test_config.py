@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ def test_every_variable_is_read():
         "JANUSJIT_BACKEND": "reference",
         "JANUSJIT_EVENTS": "run.jsonl",
         "JANUSJIT_QUIET": "on",
+        "JANUSJIT_NUM_THREADS": "3",
+        "OMP_NUM_THREADS": "4",
         "OTHER": "1",
     }
     assert config.from_environment(environment) == config.Config(
@@ -30,11 +33,23 @@ def test_every_variable_is_read():
         backend="reference",
         events=Path("run.jsonl"),
         quiet=True,
+        threads=3,
     )
 
 
 def test_nothing_set():
     assert config.from_environment({}) == config.Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"), [("4", 4), ("2,1", 2), (" 1 ", 1), ("", None), ("0", None), ("many", None)]
+)
+def test_threads_of_openmp_are_those_of_compiled_code(text, threads):
+    configuration = config.from_environment({"OMP_NUM_THREADS": text})
+    assert configuration.threads == threads
+    assert config.from_environment({"OMP_NUM_THREADS": text, "JANUSJIT_NUM_THREADS": "5"}).threads == 5
+    with config.override(threads=configuration.threads):
+        assert config.available_threads() == (threads or len(os.sched_getaffinity(0)))
 
 
 def test_all_topics():
@@ -48,6 +63,8 @@ def test_all_topics():
         ("JANUSJIT_LOG", "everything"),
         ("JANUSJIT_VERIFY", "maybe"),
         ("JANUSJIT_BACKEND", "fortran"),
+        ("JANUSJIT_NUM_THREADS", "0"),
+        ("JANUSJIT_NUM_THREADS", "two"),
     ],
 )
 def test_what_has_no_meaning_is_refused(name, text):

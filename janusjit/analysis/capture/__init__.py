@@ -226,7 +226,9 @@ def _attempt(
     decisions: dict[Any, str],
     sites: HostSites,
 ) -> Graph:
-    graph = Graph(core.qualified_name, names, span=core.span, memory_limit=sites.memory_limit)
+    graph = Graph(
+        core.qualified_name, names, span=core.span, memory_limit=sites.memory_limit, threads=sites.threads
+    )
     machine = Machine.__new__(Machine)
     externals = Externals(graph, relaxations, relaxations.static, lambda: machine.span)
     machine.__init__(graph, externals, profile, relaxations, decisions, sites)  # type: ignore[misc]

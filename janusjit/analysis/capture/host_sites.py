@@ -40,6 +40,8 @@ class HostSites:
         How many bytes of intermediate arrays a graph should need at a time.
     deadline : float
         When capture has to stop, as `time.perf_counter` tells time.
+    threads : int
+        How many threads a graph may run on.
     outlined : bool
         Whether recursive calls run in code of their own, rather than being unfolded for the data at hand.
     """
@@ -54,3 +56,4 @@ class HostSites:
     outlined: bool = False
     memory_limit: int | None = None
     deadline: float = math.inf
+    threads: int = 1

@@ -59,6 +59,15 @@ def register_blas(symbol: str) -> bool:
     return False
 
 
+@functools.cache
+def thread_count_function() -> int | None:
+    """Return the address of the function without arguments that says how many threads NumPy's products may use.
+
+    None if NumPy does not have the OpenBLAS of its wheels.
+    """
+    return _address(("scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads"))
+
+
 def _symbol(routine: str, dtype: str) -> str:
     return f"janus.blas.{_PREFIX[dtype]}{routine}"
 
@@ -77,9 +86,14 @@ def _address_in_numpy(routine: str, dtype: str) -> int | None:
     """Return the address of the routine NumPy's products call, if NumPy has the OpenBLAS of its wheels."""
     if sys.byteorder != "little":
         return None
+    return _address((f"scipy_{_PREFIX[dtype]}{routine}_64_", f"scipy_{_PREFIX[dtype]}{routine}_"))
+
+
+def _address(names: tuple[str, ...]) -> int | None:
+    """Return the address of the first of these functions that NumPy is linked to."""
     path = importlib.import_module("numpy._core._multiarray_umath").__file__
     library = ctypes.CDLL(path)  # symbols of what it is linked to are found too
-    for name in (f"scipy_{_PREFIX[dtype]}{routine}_64_", f"scipy_{_PREFIX[dtype]}{routine}_"):
+    for name in names:
         function = getattr(library, name, None)
         if function is not None:
             return ctypes.cast(function, ctypes.c_void_p).value

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from janusjit.backend.llvm import engine
+from janusjit.backend.llvm import engine, threads
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
@@ -123,6 +123,7 @@ def link_loaded(
 ) -> Compiled:
     """Make the callable of an entry function's loaded module, whose object table is to hold ``objects``."""
     limit_kept(current().kept_memory)
+    threads.prepare(tuple(loaded.externals))
     payload = _Payload(loaded, objects)
     fill_table(loaded.global_address(OBJECT_TABLE), objects)
     entry = _make_builtin(name, payload)

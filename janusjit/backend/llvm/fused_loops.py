@@ -38,11 +38,15 @@ class FusedFunctions:
         extents: Sequence[ir.Value],
     ) -> None:
         """Emit a call of the kernel with the addresses of its arrays, its scalars and its extents."""
+        builder.call(self.function(kernel), [*pointers, *(scalar.value for scalar in scalars), *extents])
+
+    def function(self, kernel: FusedKernel) -> ir.Function:
+        """Return the function of a kernel."""
         key = kernel.key()
         function = self._functions.get(key)
         if function is None:
             function = self._functions[key] = self._emit(kernel)
-        builder.call(function, [*pointers, *(scalar.value for scalar in scalars), *extents])
+        return function
 
     def _emit(self, kernel: FusedKernel) -> ir.Function:
         signature = ir.FunctionType(VOID, ElementCode.argument_types(kernel))

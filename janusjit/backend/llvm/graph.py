@@ -20,15 +20,18 @@ from janusjit.backend.buffers import assign
 from janusjit.backend.fuse import make_plan
 from janusjit.backend.fused import FusedKernel, copying, describe
 from janusjit.backend.layout import stride_symbols
+from janusjit.backend.llvm import threads
 from janusjit.backend.llvm.call_results import ANY_EXTENT
 from janusjit.backend.llvm.control import ControlFlow
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_loops import FusedFunctions
+from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.tapes import Tapes
+from janusjit.backend.llvm.thread_pool_state import MOST
 from janusjit.backend.llvm.values import (
     I1,
     I64,
@@ -43,6 +46,7 @@ from janusjit.backend.llvm.values import (
     multiply,
     offset_pointer,
 )
+from janusjit.backend.parallel import Division, divide
 from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brought_arrays, lowering_of, makes_object
 from janusjit.backend.storage import Transfer
 from janusjit.backend.tiles import Tile, find_tiles
@@ -77,7 +81,8 @@ class GraphLowering:
         self._plan = make_plan(graph)
         self.graph = self._plan.graph
         self.placement = assign(self._plan)
-        self._tiles = find_tiles(self._plan, self.placement)
+        count = min(graph.threads, MOST) if graph.threads > 1 and threads.are_supported() else 1
+        self._tiles = find_tiles(self._plan, self.placement, count)
         self.scalars = _constants(builder, self.graph)
         self.extents = Extents(builder, python.symbols)
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
@@ -86,9 +91,13 @@ class GraphLowering:
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
         self._kernels = describe(fused, self.memory.addresses, {step: tile.size for step, tile in self._tiles.items()})
         self._fused = FusedFunctions(module, python)
+        self._parallel = ParallelKernels(
+            builder, self.memory, self.extents, self.scalars, self._fused, python, count
+        )
         self._nodes = NodeFunctions(module, python)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
+        self._divided: dict[Step, str] = {}
         self._brought: dict[Value, ir.Value] = {}
         self._attempts = attempts(self.graph.body)
         self._held: dict[Node | None, ir.Value] = {}
@@ -97,7 +106,7 @@ class GraphLowering:
     @property
     def plan(self) -> str:
         """The steps as text, once they have been lowered, with the choices made for them."""
-        return self._plan.text(self._nodes.chosen)
+        return self._plan.text(self._nodes.chosen, self._divided)
 
     def lower(self) -> None:
         """Emit the body."""
@@ -154,7 +163,9 @@ class GraphLowering:
         ]
         for storage, _ in registers:
             self.memory.set_pointer(storage, self.memory.stack_slot(memory_type(storage.layout.dtype)))
-        self._call_fused(kernel)
+        division = self._call_fused(kernel)
+        if division is not None:
+            self._divided[step] = division.text(self._parallel.count)
         for storage, value in registers:
             pointer = self.memory.pointer_to(storage)
             self.scalars[value] = load(self.builder, storage.layout.dtype, pointer)
@@ -167,6 +178,12 @@ class GraphLowering:
             for value in (*one.stores, *(reduction.result for reduction in one.reductions)):
                 self.prepare(value)
             self._check_not_empty(one)
+        if tile.division is not None:
+            self._divided.update(dict.fromkeys(tile.steps, tile.division.text(self._parallel.count)))
+            self._parallel.call_blocks(
+                [_part_of_tile(self._kernels[one], tile) for one in tile.steps], tile.size, tile.division, tile.block
+            )
+            return
         builder, before = self.builder, self.builder.block
         body, after = builder.append_basic_block("rows"), builder.append_basic_block("tiled")
         builder.branch(body)
@@ -184,8 +201,12 @@ class GraphLowering:
         builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, tile.rows)), body, after)
         builder.position_at_end(after)
 
-    def _call_fused(self, kernel: FusedKernel, row: ir.Value | None = None) -> None:
-        """Emit the call of a kernel; from ``row`` on, if it is given."""
+    def _call_fused(self, kernel: FusedKernel, row: ir.Value | None = None) -> Division | None:
+        """Emit the call of a kernel; from ``row`` on, if it is given. Return how it is divided among threads."""
+        division = divide(kernel, self._parallel.count) if row is None else None
+        if division is not None:
+            self._parallel.call(kernel, division)
+            return division
         pointers = [self.memory.pointer(address) for address in kernel.arrays]
         if row is not None:
             pitches = [0 if a.storage.kept_rows is not None else a.layout.strides[0] for a in kernel.arrays]
@@ -194,6 +215,7 @@ class GraphLowering:
         scalars = [self.scalars[value] for value in kernel.scalars]
         extents = [self.extents.value(extent) for extent in kernel.numbered().extents]
         self._fused.call(self.builder, kernel, pointers, scalars, extents)
+        return None
 
     def _check_not_empty(self, step: FusedStep) -> None:
         """Emit the guards of reductions that are not defined for no elements."""
@@ -401,6 +423,14 @@ class GraphLowering:
     def fail(self, node: Node) -> None:
         """Emit the unconditional deoptimization for the guard of ``node``."""
         self.python.emit_fail(self.builder, self._guard_numbers[id(node.guard)])
+
+
+def _part_of_tile(kernel: FusedKernel, tile: Tile) -> Part:
+    """Return a kernel of a tile as one that does some rows; of arrays there for a block only, each thread has one."""
+    pitches = [address.layout.strides[0] for address in kernel.arrays]
+    block = min(tile.block, tile.rows)
+    is_kept = [address.storage.kept_rows is not None for address in kernel.arrays]
+    return Part(kernel, pitches, [block * pitch if kept else 0 for pitch, kept in zip(pitches, is_kept, strict=True)])
 
 
 def _constants(builder: ir.IRBuilder, graph: Graph) -> dict[Value, Scalar]:

@@ -45,6 +45,17 @@ def _register(symbols: tuple[str, ...], loaded: engine.LoadedModule) -> None:
     _SYMBOLS.update(dict.fromkeys(symbols, symbols))
 
 
+def is_loaded(symbol: str) -> bool:
+    """Return whether a function has been loaded here."""
+    return symbol in _SYMBOLS
+
+
+def address(symbol: str, variable: str | None = None) -> int:
+    """Return the address of a function that has been loaded here, or of a variable beside it."""
+    home = _LOADED[_SYMBOLS[symbol][0]]
+    return home.function_address(symbol) if variable is None else home.global_address(variable)
+
+
 @dataclass(frozen=True)
 class Filed:
     """Functions that are on disk: what `load_filed` needs to load them.

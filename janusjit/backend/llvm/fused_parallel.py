@@ -1,0 +1,263 @@
+"""Fused kernels on several threads.
+
+Owns `ParallelKernels`, which emits, for kernels over the same rows, a *task* that runs them for some of the rows, and
+its dispatch. Invariant: a task gets all it needs in one block of memory (the *context*): addresses, scalars and
+extents, eight bytes each; it calls the same functions as one thread would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llvmlite import ir
+
+from janusjit.backend.fused import FusedKernel
+from janusjit.backend.llvm import threads
+from janusjit.backend.llvm.fused_loops import FusedFunctions
+from janusjit.backend.llvm.memory import Extents, Memory
+from janusjit.backend.llvm.thread_pool_state import TASK_TYPE
+from janusjit.backend.llvm.values import I64, KernelContext, PythonEmitter, Scalar, multiply, offset_pointer
+from janusjit.backend.parallel import Division
+from janusjit.ir.dims import Dim, Symbol, symbol, symbols_of
+from janusjit.ir.graph import Value
+
+#: stands for the rows a kernel is called for
+ROWS = symbol("rows_of_chunk")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kernel that does some rows.
+
+    Attributes
+    ----------
+    kernel : FusedKernel
+        In its sizes a symbol stands for how many rows there are.
+    pitches : sequence of Dim
+        How far the rows of each array lie apart, in bytes.
+    private : sequence of int
+        Where each thread has an array of its own: how far those lie apart, in bytes; 0 where all share one.
+    """
+
+    kernel: FusedKernel
+    pitches: Sequence[Dim]
+    private: Sequence[Dim]
+
+    @staticmethod
+    def along(kernel: FusedKernel, axis: int) -> Part:
+        """Return a kernel as one that does some turns of one of its loops."""
+        dims = [ROWS if number == axis else dim for number, dim in enumerate(kernel.dims)]
+        return Part(replace(kernel, dims=dims), [s[axis] for s in kernel.strides], [0] * len(kernel.arrays))
+
+
+class ParallelKernels:
+    """Emits kernels on several threads into a graph's entry function.
+
+    Parameters
+    ----------
+    builder, memory, extents, scalars
+        Those of the entry function.
+    functions : FusedFunctions
+        The functions of the kernels.
+    count : int
+        How many threads there are at most.
+    """
+
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        memory: Memory,
+        extents: Extents,
+        scalars: dict[Value, Scalar],
+        functions: FusedFunctions,
+        python: PythonEmitter,
+        count: int,
+    ) -> None:
+        self.count = count
+        self._builder, self._memory, self._extents = builder, memory, extents
+        self._scalars, self._functions, self._python = scalars, functions, python
+        self._tasks: dict[tuple[Any, ...], ir.Function] = {}
+
+    def call(self, kernel: FusedKernel, division: Division) -> None:
+        """Emit the call of a kernel, on several threads where there is enough to do."""
+        part = Part.along(kernel, division.axis)
+        arguments = self._arguments(part, ROWS)
+        (size,) = symbols_of((ROWS,))
+        if division.pays(self.count):
+            self._dispatch([part], [arguments], size, division, None)
+            return
+        elements = self._extents.value(division.elements)
+        function, rows = self._functions.function(part.kernel), self._extents.value(division.rows)
+        extents = [rows if extent is None else extent for extent in arguments.extents]
+        enough = self._builder.icmp_signed(">=", elements, ir.Constant(I64, division.least_elements))
+        with self._builder.if_else(enough) as (divided, whole):
+            with divided:
+                self._dispatch([part], [arguments], size, division, None)
+            with whole:
+                self._builder.call(function, [*arguments.pointers, *arguments.scalars, *extents])
+
+    def call_blocks(self, parts: Sequence[Part], size: Dim, division: Division, block: int) -> None:
+        """Emit calls of kernels one after the other for each ``block`` of rows, on several threads."""
+        (rows,) = symbols_of((size,))
+        self._dispatch(parts, [self._arguments(part, size) for part in parts], rows, division, block)
+
+    def _arguments(self, part: Part, size: Dim) -> _Arguments:
+        kernel = part.kernel
+        (rows,) = symbols_of((size,))
+        return _Arguments(
+            [self._memory.pointer(address) for address in kernel.arrays],
+            [self._scalars[value].value for value in kernel.scalars],
+            [
+                None if rows in symbols_of((extent,)) else self._extents.value(extent)
+                for extent in kernel.numbered().extents
+            ],
+            [pitch if isinstance(pitch, int) else self._extents.value(pitch) for pitch in part.pitches],
+        )
+
+    def _dispatch(
+        self,
+        parts: Sequence[Part],
+        arguments: Sequence[_Arguments],
+        size: Symbol,
+        division: Division,
+        block: int | None,
+    ) -> None:
+        values = [value for one in arguments for value in one.in_context()]
+        context = self._memory.stack_slot(I64, max(len(values), 1))
+        for number, value in enumerate(values):
+            place = self._builder.gep(context, [ir.Constant(I64, number)], source_etype=I64)
+            self._builder.store(value, place)
+        task = self._task(parts, arguments, size, block)
+        rows, chunk, work = self._amounts(division)
+        limit = ir.Constant(I64, self.count)
+        function = threads.parallel_for(self._builder.module)
+        self._builder.call(function, [task, context, rows, chunk, limit, work])
+
+    def _amounts(self, division: Division) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Return how many rows there are, how many a chunk has, and the nanoseconds that all take one thread."""
+        if division.work is not None:
+            rows = self._extents.value(division.rows)
+            return rows, ir.Constant(I64, division.chunk(self.count)), ir.Constant(I64, division.work)
+        builder = self._builder
+        rows, elements = self._extents.value(division.rows), self._extents.value(division.elements)
+        one = ir.Constant(I64, 1)
+
+        def larger(left: ir.Value, right: ir.Value) -> ir.Value:
+            return builder.select(builder.icmp_unsigned(">", left, right), left, right)
+
+        a_row = larger(builder.udiv(elements, larger(rows, one)), one)
+        share = builder.udiv(rows, ir.Constant(I64, division.shares(self.count)))
+        longest = builder.udiv(ir.Constant(I64, division.longest_elements), a_row)
+        share = builder.select(builder.icmp_unsigned("<", share, longest), share, longest)
+        long_enough = builder.udiv(ir.Constant(I64, division.chunk_elements), a_row)
+        chunk = larger(builder.add(larger(share, long_enough), one), ir.Constant(I64, division.least))
+        units = builder.udiv(builder.add(chunk, ir.Constant(I64, division.unit - 1)), ir.Constant(I64, division.unit))
+        work = builder.mul(elements, ir.Constant(I64, round(division.nanoseconds * 1024)))
+        work = builder.lshr(work, ir.Constant(I64, 10))
+        return rows, builder.mul(units, ir.Constant(I64, division.unit)), work
+
+    # -- the task
+
+    def _task(
+        self, parts: Sequence[Part], arguments: Sequence[_Arguments], size: Symbol, block: int | None
+    ) -> ir.Function:
+        keys = tuple(
+            (part.kernel.key(), tuple(p if isinstance(p, int) else None for p in part.pitches), tuple(part.private))
+            for part in parts
+        )
+        key = (keys, block)
+        known = self._tasks.get(key)
+        if known is None:
+            known = self._tasks[key] = self._emit_task(parts, arguments, size, block)
+        return known
+
+    def _emit_task(
+        self, parts: Sequence[Part], arguments: Sequence[_Arguments], size: Symbol, block: int | None
+    ) -> ir.Function:
+        function = ir.Function(self._builder.module, TASK_TYPE, f"task.{len(self._tasks)}")
+        function.linkage = "internal"
+        function.attributes.add("nounwind")
+        context = KernelContext(function, self._python)
+        memory, number, start, end = function.args
+        loaded = _Loaded(context.builder, memory)
+        found = [loaded.arguments(one) for one in arguments]
+        for part, one in zip(parts, found, strict=True):
+            one.pointers = [
+                offset_pointer(context.builder, pointer, multiply(context.builder, number, private))
+                for pointer, private in zip(one.pointers, part.private, strict=True)
+            ]
+        if block is None:
+            self._emit_rows(context.builder, parts, found, size, start, end)
+        else:
+            step = ir.Constant(I64, block)
+            count = context.builder.sub(end, start)
+            blocks = context.builder.udiv(context.builder.add(count, ir.Constant(I64, block - 1)), step)
+            with context.loop(blocks) as index:
+                builder = context.builder
+                first = builder.add(start, builder.mul(index, step))
+                after = builder.add(first, step)
+                after = builder.select(builder.icmp_signed("<", after, end), after, end)
+                self._emit_rows(builder, parts, found, size, first, after)
+        context.finish()
+        return function
+
+    def _emit_rows(
+        self,
+        builder: ir.IRBuilder,
+        parts: Sequence[Part],
+        arguments: Sequence[_Arguments],
+        size: Symbol,
+        start: ir.Value,
+        end: ir.Value,
+    ) -> None:
+        """Emit calls of the kernels for some rows."""
+        sizes = Extents(builder, {size: builder.sub(end, start)})
+        for part, one in zip(parts, arguments, strict=True):
+            pointers = [
+                pointer if private else offset_pointer(builder, pointer, multiply(builder, start, pitch))
+                for pointer, pitch, private in zip(one.pointers, one.pitches, part.private, strict=True)
+            ]
+            given = zip(one.extents, part.kernel.numbered().extents, strict=True)
+            extents = [sizes.value(dim) if extent is None else extent for extent, dim in given]
+            builder.call(self._functions.function(part.kernel), [*pointers, *one.scalars, *extents])
+
+
+@dataclass
+class _Arguments:
+    """What a kernel is called with; an extent that depends on the number of rows is None."""
+
+    pointers: list[ir.Value]
+    scalars: list[ir.Value]
+    extents: list[ir.Value | None]
+    pitches: list[int | ir.Value]
+
+    def in_context(self) -> list[ir.Value]:
+        """Return the values that a task cannot know."""
+        return [
+            *self.pointers,
+            *self.scalars,
+            *(extent for extent in self.extents if extent is not None),
+            *(pitch for pitch in self.pitches if not isinstance(pitch, int)),
+        ]
+
+
+class _Loaded:
+    """Loads what `_Arguments.in_context` has stored, in its order."""
+
+    def __init__(self, builder: ir.IRBuilder, memory: ir.Value) -> None:
+        self._builder, self._memory, self._next = builder, memory, 0
+
+    def _value(self, like: ir.Value) -> ir.Value:
+        place = self._builder.gep(self._memory, [ir.Constant(I64, self._next)], source_etype=I64)
+        self._next += 1
+        return self._builder.load(place, typ=like.type)
+
+    def arguments(self, like: _Arguments) -> _Arguments:
+        return _Arguments(
+            [self._value(one) for one in like.pointers],
+            [self._value(one) for one in like.scalars],
+            [None if one is None else self._value(one) for one in like.extents],
+            [one if isinstance(one, int) else self._value(one) for one in like.pitches],
+        )

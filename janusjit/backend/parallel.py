@@ -1,0 +1,147 @@
+"""Which kernels run on several threads, and how they are divided.
+
+Owns `Division` and `divide`. Invariant: what is divided are loops none of whose turns reads what another writes or adds
+to what another adds to, so each element is computed as by one thread, and the results are the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from janusjit.backend import cost
+from janusjit.backend.fused import FusedKernel
+from janusjit.ir.dims import Dim, product
+
+#: how many chunks there are for each thread, where they are long enough: one that is late leaves the rest to others
+_CHUNKS = 8
+#: chunks of the innermost loop are a multiple of so many elements, and no fewer than so many where it is in a loop
+_UNIT, _SHORTEST = 64, 2048
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a kernel, or several over the same rows, are divided among threads.
+
+    Attributes
+    ----------
+    axis : int
+        The loop whose turns are divided: the rows.
+    rows : Dim
+        How many there are.
+    elements : Dim
+        What the rows have together.
+    nanoseconds : float
+        An estimate of what one element takes.
+    unit, least : int
+        Chunks have a multiple of ``unit`` rows, and at least ``least``.
+    """
+
+    axis: int
+    rows: Dim
+    elements: Dim
+    nanoseconds: float
+    unit: int = 1
+    least: int = 1
+
+    @property
+    def work(self) -> int | None:
+        """Nanoseconds the whole takes one thread, if that is known."""
+        return round(self.elements * self.nanoseconds) if isinstance(self.elements, int) else None
+
+    @property
+    def least_elements(self) -> int:
+        """From how many elements on it pays to divide the kernel."""
+        return int(cost.PARALLEL_NANOSECONDS / self.nanoseconds) + 1
+
+    @property
+    def chunk_elements(self) -> int:
+        """How many elements a chunk should have at least."""
+        return int(cost.CHUNK_NANOSECONDS / self.nanoseconds) + 1
+
+    @property
+    def longest_elements(self) -> int:
+        """How many elements a chunk should have at most."""
+        return int(cost.LONGEST_CHUNK_NANOSECONDS / self.nanoseconds) + 1
+
+    def chunk(self, threads: int) -> int:
+        """Return how many rows a chunk has, where sizes are known."""
+        assert isinstance(self.rows, int)
+        assert isinstance(self.elements, int)
+        a_row = max(self.elements // max(self.rows, 1), 1)
+        share = min(-(-self.rows // (_CHUNKS * threads)), max(self.longest_elements // a_row, 1))
+        wanted = max(share, -(-self.chunk_elements // a_row), self.least)
+        return -(-wanted // self.unit) * self.unit
+
+    def shares(self, threads: int) -> int:
+        """Return into how many chunks rows are divided where they are so many that chunks are long enough."""
+        return _CHUNKS * threads
+
+    def pays(self, threads: int) -> bool | None:
+        """Return whether the kernel is worth dividing; None if that depends on sizes that are not known."""
+        if self.work is None:
+            return None
+        return self.work >= cost.PARALLEL_NANOSECONDS and self.chunk(threads) < self.rows  # type: ignore[operator]
+
+
+    def text(self, threads: int) -> str:
+        """Return in words how many threads there are, and where it is known what is expected to be saved."""
+        if self.work is None:
+            return f"up to {threads} from {self.least_elements} elements on"
+        return f"up to {threads}, about {self.work / 1000:.0f} µs for one"
+
+
+def divide(kernel: FusedKernel, threads: int) -> Division | None:
+    """Return how a kernel can be divided; None if it cannot, or is known not to be worth it."""
+    if threads < 2:
+        return None
+    for axis, size in enumerate(kernel.dims):
+        innermost = axis == len(kernel.dims) - 1
+        fewest = 2 * _SHORTEST if innermost and axis > 0 else 2 * threads
+        if kernel.reduced[axis] or not _is_apart(kernel, axis) or (isinstance(size, int) and size < fewest):
+            continue
+        division = Division(
+            axis,
+            size,
+            product(kernel.dims),
+            kernel_nanoseconds(kernel),
+            unit=_UNIT if innermost else 1,
+            least=_SHORTEST if innermost and axis > 0 else 1,
+        )
+        return None if division.pays(threads) is False else division
+    return None
+
+
+def together(kernels: Sequence[FusedKernel], threads: int) -> Division | None:
+    """Return how kernels over the same rows, which are done block by block, are divided; None if that is not worth it.
+
+    All sizes are known.
+    """
+    elements = [math.prod(dim for dim in kernel.dims if isinstance(dim, int)) for kernel in kernels]
+    most = max(elements)
+    total = sum(count * kernel_nanoseconds(kernel) for kernel, count in zip(kernels, elements, strict=True))
+    division = Division(0, kernels[0].dims[0], most, total / most)
+    return division if threads > 1 and division.pays(threads) else None
+
+
+def kernel_nanoseconds(kernel: FusedKernel) -> float:
+    """Return an estimate of what one element of a kernel takes one thread."""
+    moved = sum(
+        address.layout.item_size
+        for address, strides in zip(kernel.arrays, kernel.strides, strict=True)
+        if strides and strides[-1] != 0
+    )
+    width = max((address.layout.item_size for address in kernel.arrays), default=8)
+    additions = sum(cost.operation_cost(instruction.op) for instruction in kernel.instructions)
+    computing = (additions + len(kernel.reductions)) * width * cost.NANOSECONDS_OF_ADDITION
+    return max(computing, moved * cost.NANOSECONDS_OF_TRANSFER, 0.01)
+
+
+def _is_apart(kernel: FusedKernel, axis: int) -> bool:
+    """Return whether what a turn of a loop writes is what no other turn writes."""
+    for number in kernel.written():
+        stride, storage = kernel.strides[number][axis], kernel.arrays[number].storage
+        if stride == 0 or not (isinstance(stride, int) or storage.kind != "input" or storage.layout.is_contiguous):
+            return False
+    return True
