@@ -64,6 +64,12 @@ def _range_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[int]:
     return iter(range(start + position * step, stop, step))
 
 
+def _numbers(kind: str, array: Any, count: int | None = None) -> list[Any]:
+    """Return the elements of an array, or the first of them, as a list of numbers of a kind."""
+    found = array if count is None else array[:count]
+    return list(found) if kind.startswith("numpy.") else found.tolist()
+
+
 class Backwards(tuple[Any, ...]):
     """The items of a sequence, last first: ``reversed(sequence)`` gives them."""
 
@@ -163,7 +169,8 @@ _ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
     "method": lambda fixed, parts: MethodType(parts[1], parts[0]),
     "builtin_method": lambda fixed, parts: getattr(parts[0], fixed[0]),
     "dict_view": lambda fixed, parts: getattr(parts[0], fixed[0])(),
-    "numbers": lambda fixed, parts: list(parts[0]) if fixed[0].startswith("numpy.") else parts[0].tolist(),
+    "numbers": lambda fixed, parts: _numbers(fixed[0], *parts),
+    "joined": lambda fixed, parts: [*itertools.chain(*parts)],
     "flat": lambda fixed, parts: parts[0].flat,
     "super": lambda fixed, parts: super(*parts),
     "range_object": lambda fixed, parts: range(*parts),

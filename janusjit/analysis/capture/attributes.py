@@ -18,7 +18,7 @@ from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
 from janusjit.analysis.capture.signals import PythonRaise
-from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, ListObject, SetObject
+from janusjit.analysis.capture.state import DictObject, GeneratorObject, GrownList, Instance, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -137,7 +137,7 @@ ARRAY_ATTRIBUTE: list[Any] = []
 
 
 def _container_type(item: Any) -> type:
-    if isinstance(item, DictObject | ListObject):
+    if isinstance(item, DictObject | ListObject | GrownList):
         return item.type_
     return {SetObject: set, GeneratorObject: types.GeneratorType}.get(type(item), object)
 

@@ -22,6 +22,7 @@ from janusjit.analysis.capture.state import (
     Cell,
     DictObject,
     GeneratorObject,
+    GrownList,
     Instance,
     IteratorObject,
     ListObject,
@@ -247,6 +248,8 @@ class Boxer:
         key = self._key(("heap", value.index))
         if isinstance(item, ListObject):
             return self._once(key, lambda: self._list(item, value.index, key))
+        if isinstance(item, GrownList):
+            return self._once(key, lambda: self._joined(item, key))
         if isinstance(item, SetObject):
             set_order(self.machine, item)  # what goes through it later has to find Python's order
             return self._once(key, lambda: SequenceBox(set, tuple(map(self.box, item.items.values())), key))
@@ -302,6 +305,23 @@ class Boxer:
             return CallBox(item.type_, (contents, ConstantBox(item.limit)), key)
         items = tuple(self._part(index, key, place, value) for place, value in enumerate(item.items))
         return SequenceBox(list, items, key)
+
+    def _joined(self, item: GrownList, key: int) -> Box:
+        return CallBox(frame_values.make, (ConstantBox("joined"), ConstantBox(()), *self.grown_parts(item)), key)
+
+    def grown_parts(self, item: GrownList) -> tuple[Box, ...]:
+        """Return the recipes for lists that together are one that has grown in loops."""
+        base = item.base
+        before = self.grown_parts(base) if isinstance(base, GrownList) else (self._list_of(base.items),)
+        return (*before, self.filled(item), self._list_of(item.later))
+
+    def filled(self, item: GrownList) -> Box:
+        """Return the recipe for a list of what a loop has appended."""
+        buffer, count = ArrayBox(self.operand(item.buffer)), ScalarBox(self.operand(item.count), "int")
+        return CallBox(frame_values.make, (ConstantBox("numbers"), ConstantBox((item.kind,)), buffer, count))
+
+    def _list_of(self, items: list[AbstractValue]) -> Box:
+        return SequenceBox(list, tuple(map(self.box, items)))
 
     def _dict(self, item: DictObject, index: int, key: int) -> Box:
         if item.type_ is dict:

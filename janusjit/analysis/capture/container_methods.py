@@ -11,12 +11,13 @@ from typing import Any
 from janusjit.analysis.capture import operators
 from janusjit.analysis.capture.arrays import sequence_items
 from janusjit.analysis.capture.containers import dict_has, method, update_dict, wrote
+from janusjit.analysis.capture.growing import append
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import guard_structure, hash_key, identical, invoke, key_value
 from janusjit.analysis.capture.set_algebra import members
-from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
+from janusjit.analysis.capture.state import DictObject, GrownList, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -32,7 +33,11 @@ from janusjit.analysis.capture.values import (
 
 @method(list, "append")
 def _list_append(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
-    wrote(machine, owner).items.append(arguments[0])
+    item = wrote(machine, owner)
+    if isinstance(item, GrownList):
+        append(machine, item, arguments[0])
+    else:
+        item.items.append(arguments[0])
     return NONE
 
 

@@ -18,7 +18,7 @@ from janusjit.analysis.capture.indexing import get_item as get_array_item
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.packed import in_graph_loop, numbers_item, packed, sliced
+from janusjit.analysis.capture.packed import grown_item, in_graph_loop, numbers_item, packed, sliced
 from janusjit.analysis.capture.protocols import (
     guard_structure,
     hash_key,
@@ -29,7 +29,7 @@ from janusjit.analysis.capture.protocols import (
     special_method,
 )
 from janusjit.analysis.capture.selection import replaced, selected
-from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
+from janusjit.analysis.capture.state import DictObject, GrownList, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -227,6 +227,8 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
         item = machine.heap(owner)
         if isinstance(item, DictObject):
             return dict_item(machine, owner, hash_key(machine, index))
+        if isinstance(item, GrownList):
+            return grown_item(machine, owner, index)
         if isinstance(item, ListObject) and item.place is not None:
             return _outside_list_item(machine, owner, item, index)
         items = sequence_items(machine, owner)

@@ -12,7 +12,16 @@ from typing import Any
 from janusjit.analysis.capture.boxing import ATTRIBUTES, Boxer, Cycle, Edge
 from janusjit.analysis.capture.machine import EXIT, Machine
 from janusjit.analysis.capture.signals import Terminated
-from janusjit.analysis.capture.state import Cell, DictObject, Instance, ListObject, Namespace, SetObject, Storage
+from janusjit.analysis.capture.state import (
+    Cell,
+    DictObject,
+    GrownList,
+    Instance,
+    ListObject,
+    Namespace,
+    SetObject,
+    Storage,
+)
 from janusjit.analysis.capture.values import AbstractValue, Known, Reference
 from janusjit.ir.boxes import (
     Box,
@@ -82,6 +91,8 @@ class Committer(Boxer):
             return [] if item.version is item.original else [WriteArray(item.place, self.operand(item.version))]
         if isinstance(item, ListObject):
             return self._list_effects(item)
+        if isinstance(item, GrownList):
+            return self._grown_effects(item)
         if isinstance(item, DictObject):
             return self._dict_effects(item)
         if isinstance(item, SetObject):
@@ -114,6 +125,16 @@ class Committer(Boxer):
             ]
         self.machine.externals.guard_length(item.place, kept)
         return [ReplaceContents(owner, tuple(map(self.box, item.items)))]
+
+    def _grown_effects(self, item: GrownList) -> list[Effect]:
+        assert item.place is not None
+        owner = PlaceBox(item.place)
+        filled = CallFunction(ConstantBox(list.extend), (owner, self.filled(item)))
+        return [
+            *self._object_effects(item.base),
+            filled,
+            *(ListAppend(owner, self.box(value)) for value in item.later),
+        ]
 
     def _set_effects(self, item: SetObject) -> list[Effect]:
         assert item.place is not None

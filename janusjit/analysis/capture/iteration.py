@@ -22,7 +22,7 @@ from janusjit.analysis.capture.protocols import (
     truth,
 )
 from janusjit.analysis.capture.signals import PythonRaise
-from janusjit.analysis.capture.state import GeneratorObject, IteratorObject, ListObject, TryEntry
+from janusjit.analysis.capture.state import GeneratorObject, GrownList, IteratorObject, ListObject, TryEntry
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -130,11 +130,18 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
     if iterator.kind == "numbers":
         assert isinstance(source, ArrayValue) and isinstance(iterator.function, Known)
         (kind, count), listed = iterator.function.value, iterator.sources[1]
-        if isinstance(listed, Reference) and len(machine.heap(listed).items) != count:
+        if isinstance(listed, Reference) and _is_changed(machine.heap(listed), count):
             raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
         return number_at(machine, source, position, kind)
     items = _items(machine, iterator)
     return machine.resolve(items[machine.constant(position, "a position")])
+
+
+def _is_changed(item: ListObject | GrownList, count: int) -> bool:
+    """Whether a list is appended to that had so many known items when a loop began to go over it."""
+    if isinstance(item, GrownList):
+        return item.filling is not None or len(item.later) != count
+    return len(item.items) != count
 
 
 def _is(value: AbstractValue, number: int) -> bool:

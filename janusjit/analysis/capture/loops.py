@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
+from janusjit.analysis.capture.growing import give_buffers, loop_is_over
 from janusjit.analysis.capture.iteration import draw, has_next, next_item
 from janusjit.analysis.capture.loop_commits import commit_turns
 from janusjit.analysis.capture.machine import FINISH, Machine, executes
@@ -328,6 +329,10 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
         loop = _run_body(machine, GraphLoop(instruction, outer), header.fork(), region)
         machine.region = outer
         back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
+        turns = [arm.state for arm in back if arm.state is not None]
+        if give_buffers(machine, instruction, entry_state, turns, outer, mark):
+            mark, header, parameters, shape = len(machine.births), entry_state, (), None
+            continue
         merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction))
         merged = merger.merge()
         found: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
@@ -384,6 +389,7 @@ def _emit(
         mark=mark,
     )
     merged = leaving.merge()
+    loop_is_over(merged, instruction)
     for position, arm in enumerate(exits):
         values = tuple(slot.values[position] for slot in leaving.slots)
         arm.region.nodes.append(Node("break", values, span=instruction.span))

@@ -20,6 +20,7 @@ from janusjit.analysis.capture.state import (
     DictObject,
     Frame,
     GeneratorObject,
+    GrownList,
     HeapObject,
     Instance,
     IteratorObject,
@@ -54,15 +55,7 @@ from janusjit.ir.types import BOOL, INT, TensorType
 
 #: what may hold a graph value, or refer to what does, that was made on the paths
 _WITH_RUN_TIME_PARTS = (
-    Scalar,
-    ArrayValue,
-    NumbersValue,
-    GeneratorValue,
-    TupleValue,
-    RangeValue,
-    SliceValue,
-    MethodValue,
-    Reference,
+    *(Scalar, ArrayValue, NumbersValue, GeneratorValue, TupleValue, RangeValue, SliceValue, MethodValue, Reference),
 )
 
 
@@ -208,6 +201,8 @@ class Merger:
 
     def _heap_object(self, where: tuple[Any, ...], items: list[Any]) -> HeapObject:
         first = items[0]
+        if any(type(item) is not type(first) for item in items):
+            raise Unmergeable("objects differ in kind")
         merged: HeapObject = first.copy()
         merged.written = any(item.written for item in items)
         if isinstance(merged, Storage):
@@ -222,6 +217,12 @@ class Merger:
         elif isinstance(merged, ListObject):
             self._same("list lengths", [len(item.items) for item in items])
             merged.items = [self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))]
+        elif isinstance(merged, GrownList):
+            self._same("lists", [(item.kind, item.filling, len(item.later)) for item in items])
+            merged.base = self._heap_object((*where, "base"), [item.base for item in items])  # type: ignore[assignment]
+            merged.buffer = self.graph_value((*where, "buffer"), [item.buffer for item in items])
+            merged.count = self.graph_value((*where, "count"), [item.count for item in items])
+            merged.later = [self.value((*where, i), [item.later[i] for item in items]) for i in range(len(first.later))]
         elif isinstance(merged, DictObject):
             self._same("dict keys", [list(item.items) for item in items])
             merged.items = {k: self.value((*where, k), [item.items[k] for item in items]) for k in first.items}

@@ -14,7 +14,7 @@ import numpy as np
 from janusjit.analysis.capture import operators
 from janusjit.analysis.capture.containers import METHODS
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.state import GeneratorObject, Instance, SetObject
+from janusjit.analysis.capture.state import GeneratorObject, GrownList, Instance, SetObject
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -45,6 +45,8 @@ def call_method(
     if isinstance(owner, Reference):
         item = machine.heap(owner)
         type_ = set if isinstance(item, SetObject) else getattr(item, "type_", None)
+        if isinstance(item, GrownList) and function.name != "append":
+            raise machine.unsupported("python.method", f".{function.name}()", "the list has grown in a loop")
         if isinstance(item, GeneratorObject):
             return GENERATOR_METHOD[0](machine, owner, function.name, arguments)  # type: ignore[no-any-return]
         if isinstance(item, Instance):

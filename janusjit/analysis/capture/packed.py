@@ -10,12 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from janusjit.analysis.capture.arrays import PACKED, is_python_number, new_array, read, scalar_value
+import numpy as np
+
+from janusjit.analysis.capture import numbers as arithmetic
+from janusjit.analysis.capture.arrays import PACKED, guard_length, is_python_number, new_array, read, scalar_value
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.state import GraphLoopEntry, ListObject, Storage
+from janusjit.analysis.capture.protocols import GROWN_LENGTH
+from janusjit.analysis.capture.sameness import number_kind
+from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, ListObject, Storage
 from janusjit.analysis.capture.values import (
+    NONE,
     AbstractValue,
     ArrayValue,
     Known,
@@ -27,7 +33,16 @@ from janusjit.analysis.capture.values import (
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import LengthPlace, pack, packing_kind
-from janusjit.ir.types import INT
+from janusjit.ir.types import DTYPES, INT
+from janusjit.ops.indexing import FrozenArray
+
+#: kinds of numbers that a buffer holds, and its dtype
+BUFFER_DTYPES = {"float": "f64", "int": "i64", "bool": "bool", "numpy.f64": "f64", "numpy.f32": "f32"}
+
+
+#: so many floats are read into an array, whether or not the length of the list varies
+MANY = 64
+_MANY_OF: tuple[str | None, ...] = ("float", "numpy.f64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +79,24 @@ def packed(machine: Machine, value: AbstractValue, numbers: bool = False) -> Pac
     if isinstance(value, NumbersValue):
         return Packed(value.value, value.kind)
     item = machine.heap(value) if isinstance(value, Reference) else None
+    if isinstance(item, GrownList):
+        return _grown(machine, item)
     if not isinstance(item, ListObject) or item.place is None or len(item.original) < 2:
         return None
-    if not item.intact or not machine.externals.length_varies(item.place):
+    if not item.intact or not _is_read_together(machine, item):
         return None
     return _packed_items(machine, item, None, numbers)
+
+
+def _is_read_together(machine: Machine, item: ListObject) -> bool:
+    """Whether the items of an outside list are not read one by one: its length varies, or there are many floats."""
+    assert item.place is not None
+    if machine.externals.length_varies(item.place):
+        return True
+    if len(item.original) <= MANY:
+        return False
+    live = [unread.live for unread in item.original if isinstance(unread, Unread)]
+    return len(live) == len(item.original) and packing_kind(live) in _MANY_OF
 
 
 def _packed_items(machine: Machine, item: ListObject, last: int | None, numbers: bool) -> Packed | None:
@@ -95,10 +123,45 @@ def _packed_items(machine: Machine, item: ListObject, last: int | None, numbers:
     return None if joined is None else Packed(joined, kind)
 
 
+def _grown(machine: Machine, item: GrownList) -> Packed | None:
+    """Return the items of a list that has grown in a loop as an array; None if they are of several kinds."""
+    before = _grown(machine, item.base) if isinstance(item.base, GrownList) else _before(machine, item.base, item.kind)
+    behind = grown_values(machine, item)
+    if before is None or behind is None or before.kind != item.kind:
+        return None
+    parts = [part for part in (before.value, *behind) if part.type.shape[0] != 0]
+    return Packed(parts[0] if len(parts) == 1 else machine.emit("concatenate", *parts, axis=0), item.kind)
+
+
+def _before(machine: Machine, item: ListObject, kind: str) -> Packed | None:
+    """Return the items that a list had before a loop, if they are of a kind."""
+    if item.place is not None and _is_read_together(machine, item) and len(item.original) > 1:
+        return _packed_items(machine, item, None, True)
+    if item.place is not None:
+        guard_length(machine, item)
+    numbers = [_as_item(machine, value, kind) for value in item.items]
+    known_numbers = [number for number in numbers if number is not None]
+    if len(known_numbers) < len(numbers):
+        return None
+    if not numbers:
+        return Packed(machine.emit("constant_array", value=FrozenArray(np.zeros(0, DTYPES[BUFFER_DTYPES[kind]]))), kind)
+    rows = [machine.emit("reshape", number, shape=(1,)) for number in known_numbers]
+    return Packed(rows[0] if len(rows) == 1 else machine.emit("concatenate", *rows, axis=0), kind)
+
+
+def grown_item(machine: Machine, owner: Reference, index: AbstractValue) -> AbstractValue:
+    """Return ``owner[index]`` of a list that has grown in a loop which is over."""
+    item: GrownList = machine.heap(owner)
+    together = None if item.filling is not None else _grown(machine, item)
+    if together is None:
+        raise machine.unsupported("python.loop", "[]", "the list is read while a loop appends to it")
+    return _part(machine, together, index) if isinstance(index, SliceValue) else together.item(machine, index)
+
+
 def sliced(machine: Machine, owner: Reference, index: SliceValue) -> NumbersValue | list[AbstractValue] | None:
     """Return part of an outside list whose length varies, or its items; None where the length has to be known."""
     item: ListObject = machine.heap(owner)
-    if item.place is None or not item.intact or not machine.externals.length_varies(item.place):
+    if item.place is None or not item.intact or not _is_read_together(machine, item):
         return None
     count = _from_the_end(machine, index)
     if count is None:
@@ -186,4 +249,24 @@ def _with_known_length(machine: Machine, item: ListObject, value: Value) -> Valu
     return machine.emit("reshape", value, shape=(dim, *value.type.shape[1:]))
 
 
+def grown_length(machine: Machine, item: GrownList, length_of_base: AbstractValue) -> AbstractValue:
+    """Return ``len(list)``, given that of the list before the loop."""
+    total = arithmetic.binary(machine, "+", length_of_base, Scalar(item.count, "int"))
+    return arithmetic.binary(machine, "+", total, Known(len(item.later))) if item.later else total
+
+
+def grown_values(machine: Machine, item: GrownList) -> list[Value] | None:
+    """Return the numbers appended to a list in a loop and since, in arrays; None if they are of several kinds."""
+    filled = get_item(machine, new_array(machine, item.buffer), SliceValue(NONE, Scalar(item.count, "int"), NONE))
+    assert isinstance(filled, ArrayValue)
+    parts = [read(machine, filled)]
+    for value in item.later:
+        kind, number = number_kind(value), scalar_value(machine, value)
+        if kind is None or number is None or kind[0] != item.kind:
+            return None
+        parts.append(machine.emit("reshape", number, shape=(1,)))
+    return parts
+
+
 PACKED.append(packed)
+GROWN_LENGTH.append(grown_length)

@@ -27,6 +27,7 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import (
     DictObject,
     GeneratorObject,
+    GrownList,
     Instance,
     IteratorObject,
     ListObject,
@@ -59,6 +60,8 @@ from janusjit.ir.graph import Value
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING, Place
 
+#: set by `janusjit.analysis.capture.growing`: the length of a list that has grown in a loop
+GROWN_LENGTH: list[Callable[..., AbstractValue]] = []
 #: set by `janusjit.analysis.capture.calls`: call an abstract callable now and return its result
 INVOKE: list[Callable[..., AbstractValue]] = []
 #: set by `janusjit.analysis.capture.attributes`: read an attribute, or None where there is none
@@ -133,7 +136,7 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
         return truth(machine, length(machine, value))
     if isinstance(value, Reference):
         item = machine.heap(value)
-        if isinstance(item, ListObject | DictObject | SetObject):
+        if isinstance(item, ListObject | DictObject | SetObject | GrownList):
             return truth(machine, length(machine, value))
         if isinstance(item, Instance):
             for name in ("__bool__", "__len__"):
@@ -194,7 +197,7 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
         return Known(numbers.fold(machine, len, value.value))
     if isinstance(value, Reference):
         item = machine.heap(value)
-        if isinstance(item, ListObject | DictObject | SetObject):
+        if isinstance(item, ListObject | DictObject | SetObject | GrownList):
             return _container_length(machine, item)
         method = special_method(machine, value, "__len__")
         if method is not None:
@@ -203,6 +206,8 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
 
 
 def _container_length(machine: Machine, item: Any) -> AbstractValue:
+    if isinstance(item, GrownList):
+        return GROWN_LENGTH[0](machine, item, _container_length(machine, item.base))
     if item.place is None:
         return Known(len(item.items))
     before = machine.externals.read_length(item.place, len(item.original))
@@ -300,7 +305,7 @@ def hash_key(machine: Machine, value: AbstractValue) -> Any:
         item = machine.heap(value)
         if isinstance(item, Instance) and find_on_type(item.type_, "__eq__") is object.__eq__:
             return ObjectKey(value.index)
-        if isinstance(item, ListObject | DictObject | SetObject):
+        if isinstance(item, ListObject | DictObject | SetObject | GrownList):
             raise machine.python_error(TypeError, f"unhashable type: '{_type_name(item)}'")
         raise machine.unsupported("python.hash", "key", "the key's class defines its own equality")
     if isinstance(value, ArrayValue):
@@ -363,7 +368,7 @@ def python_type(machine: Machine, value: AbstractValue) -> type | None:
         return value.type_
     if isinstance(value, Reference):
         item = machine.heap(value)
-        if isinstance(item, DictObject | Instance | ListObject):
+        if isinstance(item, DictObject | Instance | ListObject | GrownList):
             return item.type_
         return _HEAP_TYPES.get(type(item))
     return _FIXED_TYPES.get(type(value))
@@ -403,6 +408,10 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
                 return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,), function=changes))
             keys = tuple(key_value(machine, key) for key in item.items)
             return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(keys),)))
+        if isinstance(item, GrownList) and item.filling is None:
+            together = PACKED[0](machine, value, numbers=True)
+            if together is not None:
+                return over_numbers(machine, value, together)
         method = special_method(machine, value, "__iter__")
         if method is not None:
             return iterator_over(machine, invoke(machine, method))
@@ -439,7 +448,9 @@ def over_numbers(
     machine: Machine, value: Reference | NumbersValue, together: Any, position: AbstractValue = Known(0)
 ) -> AbstractValue:
     """Return an iterator over a list of numbers whose length varies, from a position on."""
-    kind = Known((together.kind, len(machine.heap(value).items) if isinstance(value, Reference) else None))
+    item = machine.heap(value) if isinstance(value, Reference) else None
+    known_items = item.later if isinstance(item, GrownList) else item.items if item is not None else ()
+    kind = Known((together.kind, len(known_items)))
     array = new_array(machine, together.value)
     made = IteratorObject(kind="numbers", sources=(array, value), position=position, function=kind)
     return machine.state.allocate(made)

@@ -81,6 +81,27 @@ class ListObject(HeapObject):
 
 
 @dataclass(slots=True)
+class GrownList(HeapObject):
+    """A list that the turns of a loop append numbers to; see `janusjit.analysis.capture.growing`.
+
+    It has the items of ``base``, then the first ``count`` of ``buffer``, numbers of one ``kind``, then ``later``.
+    ``filling`` is the loop, until that is over.
+    """
+
+    base: ListObject | GrownList = None  # type: ignore[assignment]
+    kind: str = ""
+    buffer: Value = None  # type: ignore[assignment]
+    count: Value = None  # type: ignore[assignment]
+    later: list[AbstractValue] = field(default_factory=list)
+    filling: Instruction | None = None
+    type_: type = list
+
+    def copy(self) -> GrownList:
+        own = (self.base, self.kind, self.buffer, self.count, list(self.later), self.filling)
+        return GrownList(self.place, self.written, *own)
+
+
+@dataclass(slots=True)
 class DictObject(HeapObject):
     """A dict with known keys, in insertion order; ``original`` is its content at entry when it is from outside."""
 

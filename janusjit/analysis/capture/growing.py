@@ -1,0 +1,195 @@
+"""Lists that grow in loops of the graph.
+
+Owns `give_buffers`, which lets the turns of a loop append numbers to an array that is large enough for all of them.
+Invariant: a list is a `GrownList` only if the loop does nothing but append numbers of one kind to it; what else is done
+to one finds no rule, so that the loop is captured in another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from janusjit.analysis.capture.arrays import bind_dim, constant, new_array, scalar_value, view, write
+from janusjit.analysis.capture.iteration import length_of
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.packed import BUFFER_DTYPES
+from janusjit.analysis.capture.sameness import number_kind
+from janusjit.analysis.capture.state import GrownList, IteratorObject, ListObject, State
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    Known,
+    Reference,
+    Scalar,
+)
+from janusjit.analysis.core import For, Instruction
+from janusjit.ir.dims import Dim, DimExpr
+from janusjit.ir.graph import Region
+from janusjit.ops.indexing import Operand, PathStep, Pick
+
+#: what one turn appends: the most items, and their kinds
+Growth = tuple[Dim, frozenset[str]]
+_NOTHING: Growth = (0, frozenset())
+
+
+def give_buffers(
+    machine: Machine, instruction: Instruction, entry: State, turns: Sequence[State], outer: Region, mark: int
+) -> bool:
+    """Give the lists that a loop's turns append numbers to a buffer; False if there are none, or one that cannot be.
+
+    Parameters
+    ----------
+    machine : Machine
+        The machine.
+    instruction : Instruction
+        The loop.
+    entry : State
+        The state before the loop; its lists are changed.
+    turns : sequence of State
+        The states in which turns end.
+    outer : Region
+        Where the loop will stand.
+    mark : int
+        The number of values there were before the loop: how large a buffer is has to be known by then.
+    """
+    growths: dict[int, Growth] = {}
+    for index in sorted({index for state in turns for index in state.heap}):
+        if index >= 0 and index not in entry.heap:
+            continue
+        before = entry.at(index)
+        if not isinstance(before, ListObject | GrownList):
+            continue
+        found = [_growth(before, state.at(index)) for state in turns]
+        if all(growth == _NOTHING for growth in found):
+            continue
+        together = _together(found) if _holds_numbers(before) else None
+        if together is None or _is_sized_since(machine, together[0], mark):
+            return False
+        growths[index] = together
+    return bool(growths) and _give(machine, instruction, entry, growths, outer)
+
+
+def _give(
+    machine: Machine, instruction: Instruction, entry: State, growths: dict[int, Growth], outer: Region
+) -> bool:
+    inner = machine.state, machine.region
+    machine.state, machine.region = entry, outer
+    try:
+        trips = _trips(machine, instruction)
+        if trips is None:
+            return False
+        for index, (most, (kind,)) in growths.items():
+            zero = constant(machine, False if kind == "bool" else 0, BUFFER_DTYPES[kind])
+            buffer = machine.emit("full", zero, shape=(trips * most,))
+            before = entry.at(index)
+            count = constant(machine, 0, "i64")
+            entry.heap[index] = GrownList(before.place, True, before, kind, buffer, count, [], instruction)
+        return True
+    finally:
+        machine.state, machine.region = inner
+
+
+def _is_sized_since(machine: Machine, dim: Dim, mark: int) -> bool:
+    return isinstance(dim, DimExpr) and any(machine.symbol_births.get(used, -1) >= mark for used in dim.symbols())
+
+
+def _growth(before: Any, after: Any) -> Growth | None:
+    """Return what has been appended to a list; None if anything else was done to it, or it was no number."""
+    if isinstance(after, GrownList) and not (isinstance(before, GrownList) and after.base is before.base):
+        inside = _growth(before, after.base)
+        return None if inside is None else _sum(inside, (after.buffer.type.shape[0], frozenset((after.kind,))), after)
+    if type(after) is not type(before):
+        return None
+    old, new = (item.later if isinstance(item, GrownList) else item.items for item in (before, after))
+    if isinstance(before, GrownList) and before.filling is None and after.count is not before.count:
+        return None
+    if len(new) < len(old) or any(a is not b for a, b in zip(old, new, strict=False)):
+        return None
+    return _appended(new[len(old) :])
+
+
+def _appended(items: Iterable[AbstractValue]) -> Growth | None:
+    kinds = [number_kind(item) for item in items]
+    if any(kind is None or kind[0] not in BUFFER_DTYPES for kind in kinds):
+        return None
+    return len(kinds), frozenset(kind[0] for kind in kinds if kind is not None)
+
+
+def _sum(first: Growth, second: Growth, grown: GrownList) -> Growth | None:
+    later = _appended(grown.later)
+    if later is None:
+        return None
+    return first[0] + second[0] + later[0], first[1] | second[1] | later[1]
+
+
+def _together(found: Sequence[Growth | None]) -> Growth | None:
+    """Return what turns append at most; None if that is not known, or not numbers of one kind."""
+    growths = [growth for growth in found if growth is not None]
+    kinds: frozenset[str] = frozenset().union(*(kinds for _, kinds in growths))
+    if len(growths) < len(found) or len(kinds) != 1:
+        return None
+    counts = [count for count, _ in growths]
+    known_counts = [count for count in counts if isinstance(count, int)]
+    most: Dim = max(known_counts) if len(known_counts) == len(counts) else 0
+    if len(known_counts) < len(counts):
+        for count in counts:
+            most = most + count
+    return most, kinds
+
+
+def _holds_numbers(item: ListObject | GrownList) -> bool:
+    """Whether a list holds nothing that paths, or loops, would have to keep track of but numbers."""
+    if isinstance(item, GrownList):
+        return True
+    if item.type_ is not list or (item.place is not None and not item.intact):
+        return False
+    own = item.items[len(item.original) :] if item.place is not None else item.items
+    return all(number_kind(value) is not None for value in own)
+
+
+def _trips(machine: Machine, instruction: Instruction) -> Dim | None:
+    """Return how many turns of a loop there may be; None where only running it tells."""
+    reference = machine.get(instruction.iterator) if isinstance(instruction, For) else None
+    return _remaining(machine, reference)
+
+
+def _remaining(machine: Machine, reference: AbstractValue | None) -> Dim | None:
+    iterator = machine.heap(reference) if isinstance(reference, Reference) else None
+    if not isinstance(iterator, IteratorObject):
+        return None
+    if iterator.kind in ("enumerate", "zip", "map"):
+        found = [_remaining(machine, source) for source in iterator.sources]
+        return next((dim for dim in found if dim is not None), None)
+    total = length_of(machine, iterator)
+    if isinstance(total, Known):
+        position = iterator.position
+        return int(total.value) - (int(position.value) if isinstance(position, Known) else 0)
+    if not isinstance(total, Scalar):
+        return None
+    return machine.dims.get(total.value) or bind_dim(machine, total.value, "a trip count")
+
+
+def append(machine: Machine, item: GrownList, value: AbstractValue) -> None:
+    """``list.append``: into the buffer while the loop that it is for is captured, else behind it."""
+    if item.filling is None:
+        item.later.append(value)
+        return
+    value = machine.resolve(value)
+    kind = number_kind(value)
+    if kind is None or kind[0] != item.kind:
+        raise machine.unsupported("python.loop", "append", "a loop appends values of several kinds to a list")
+    number = scalar_value(machine, value)
+    assert number is not None
+    array = new_array(machine, item.buffer)
+    place = PathStep.of("view", 1, index=(Pick(Operand(0)),))  # the buffer is large enough: there is nothing to check
+    write(machine, view(machine, array, place, (item.count,)), number)
+    item.buffer = machine.state.at(array.storage).version
+    # no more than the buffer's size, which is an int64: it cannot overflow
+    item.count = machine.emit("add", item.count, constant(machine, 1, "i64"))
+
+
+def loop_is_over(state: State, instruction: Instruction) -> None:
+    """Note that a loop's buffers are as full as they get."""
+    for item in state.heap.values():
+        if isinstance(item, GrownList) and item.filling is instruction:
+            item.filling = None
