@@ -7,7 +7,7 @@ to what another adds to, so each element is computed as by one thread, and the r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from janusjit.backend import cost
@@ -18,6 +18,9 @@ from janusjit.ir.dims import Dim, product
 _CHUNKS = 8
 #: chunks of the innermost loop are a multiple of so many elements, and no fewer than so many where it is in a loop
 _UNIT, _SHORTEST = 64, 2048
+#: how many times elements that are added up are halved, and how many parts that makes, which have so many at least
+HALVINGS = 5
+PARTS, _PART = 1 << HALVINGS, 1024
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class Division:
 
     Attributes
     ----------
-    axis : int
-        The loop whose turns are divided: the rows.
+    axis : int or None
+        The loop whose turns are divided: the rows. None where all elements are added up: then rows are the parts that
+        pairwise summation halves them into, which are added up by themselves.
     rows : Dim
         How many there are.
     elements : Dim
@@ -38,7 +42,7 @@ class Division:
         Chunks have a multiple of ``unit`` rows, and at least ``least``.
     """
 
-    axis: int
+    axis: int | None
     rows: Dim
     elements: Dim
     nanoseconds: float
@@ -53,7 +57,8 @@ class Division:
     @property
     def least_elements(self) -> int:
         """From how many elements on it pays to divide the kernel."""
-        return int(cost.PARALLEL_NANOSECONDS / self.nanoseconds) + 1
+        least = int(cost.PARALLEL_NANOSECONDS / self.nanoseconds) + 1
+        return least if self.axis is not None else max(least, PARTS * _PART)
 
     @property
     def chunk_elements(self) -> int:
@@ -67,6 +72,8 @@ class Division:
 
     def chunk(self, threads: int) -> int:
         """Return how many rows a chunk has, where sizes are known."""
+        if self.axis is None:
+            return 1
         assert isinstance(self.rows, int)
         assert isinstance(self.elements, int)
         a_row = max(self.elements // max(self.rows, 1), 1)
@@ -82,7 +89,9 @@ class Division:
         """Return whether the kernel is worth dividing; None if that depends on sizes that are not known."""
         if self.work is None:
             return None
-        return self.work >= cost.PARALLEL_NANOSECONDS and self.chunk(threads) < self.rows  # type: ignore[operator]
+        assert isinstance(self.elements, int)
+        assert isinstance(self.rows, int)
+        return self.elements >= self.least_elements and self.chunk(threads) < self.rows
 
 
     def text(self, threads: int) -> str:
@@ -99,7 +108,7 @@ def divide(kernel: FusedKernel, threads: int) -> Division | None:
     for axis, size in enumerate(kernel.dims):
         innermost = axis == len(kernel.dims) - 1
         fewest = 2 * _SHORTEST if innermost and axis > 0 else 2 * threads
-        if kernel.reduced[axis] or not _is_apart(kernel, axis) or (isinstance(size, int) and size < fewest):
+        if kernel.reduced[axis] or not _is_apart(kernel, axis, kernel.written()) or (isinstance(size, int) and size < fewest):
             continue
         division = Division(
             axis,
@@ -110,7 +119,19 @@ def divide(kernel: FusedKernel, threads: int) -> Division | None:
             least=_SHORTEST if innermost and axis > 0 else 1,
         )
         return None if division.pays(threads) is False else division
-    return None
+    if not _is_total(kernel):
+        return None
+    division = Division(None, PARTS, product(kernel.dims), kernel_nanoseconds(kernel))
+    return None if division.pays(threads) is False else division
+
+
+def _is_total(kernel: FusedKernel) -> bool:
+    """Return whether a kernel adds up all elements as if they were one row, as a tree."""
+    sums = all(r.kind == "sum" and kernel.dtypes[r.target] in ("f32", "f64") for r in kernel.reductions)
+    stored = {number for _, number in kernel.stores}
+    apart = all(_is_apart(kernel, axis, stored) for axis in range(len(kernel.dims)))
+    is_row = all(kernel.reduced) and kernel.flat_dims == len(kernel.dims)
+    return bool(kernel.reductions) and sums and apart and is_row
 
 
 def together(kernels: Sequence[FusedKernel], threads: int) -> Division | None:
@@ -138,9 +159,9 @@ def kernel_nanoseconds(kernel: FusedKernel) -> float:
     return max(computing, moved * cost.NANOSECONDS_OF_TRANSFER, 0.01)
 
 
-def _is_apart(kernel: FusedKernel, axis: int) -> bool:
-    """Return whether what a turn of a loop writes is what no other turn writes."""
-    for number in kernel.written():
+def _is_apart(kernel: FusedKernel, axis: int, written: Iterable[int]) -> bool:
+    """Return whether what a turn of a loop writes to some arrays is what no other turn writes."""
+    for number in written:
         stride, storage = kernel.strides[number][axis], kernel.arrays[number].storage
         if stride == 0 or not (isinstance(stride, int) or storage.kind != "input" or storage.layout.is_contiguous):
             return False

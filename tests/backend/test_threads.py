@@ -30,8 +30,8 @@ def eager_to_divide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Divide kernels however small they are, into chunks of a row or two."""
     for name in ("PARALLEL_NANOSECONDS", "CHUNK_NANOSECONDS"):
         monkeypatch.setattr(cost, name, 0)
-    for name in ("_UNIT", "_SHORTEST"):
-        monkeypatch.setattr(parallel, name, 3)
+    for name, value in (("_UNIT", 3), ("_SHORTEST", 3), ("_PART", 140)):
+        monkeypatch.setattr(parallel, name, value)
     for name, value in (("CACHE_BYTES", 0), ("SHARED_CACHE_BYTES", 0), ("TILE_BYTES", 200), ("TILE_GAIN", 0.0)):
         monkeypatch.setattr(cost, name, value)
 
@@ -133,6 +133,24 @@ def test_rows(function: Callable[..., Any], dtype: str, order: Any) -> None:
     both(function, x, NUMBERS.normal(size=29).astype(dtype))
 
 
+@pytest.mark.usefixtures("eager_to_divide")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", [(5000,), (73, 71), (4480,), (9, 10, 71)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_sums_over_all_elements(dtype: str, shape: tuple[int, ...], order: Any) -> None:
+    def totals(x, y):
+        difference = x - y
+        return (difference * difference).sum(), np.abs(difference).mean(), difference * 2.0
+
+    def total(x, y):
+        return x.sum() + y.sum()
+
+    x, y = (np.asarray(NUMBERS.normal(size=shape), dtype, order) for _ in range(2))
+    both(totals, x, y)
+    both(total, x, y)
+    both(totals, x, np.float32(0.5) if dtype == "float32" else 0.5)
+
+
 def test_what_takes_long_is_divided_and_what_does_not_is_not() -> None:
     for size, divided in ((1000, False), (200_000, True)):
         several = both(chain, NUMBERS.normal(size=size), NUMBERS.normal(size=size), divided=divided)
@@ -155,14 +173,17 @@ def str_of(report: Any) -> str:
 
 
 def test_sizes_known_when_called_only() -> None:
-    several = jj.jit(background=False, threads=2)(chain)
+    def chain_and_sum(x, y):
+        return (*chain(x, y), np.sum(x * y))
+
+    several = jj.jit(background=False, threads=2)(chain_and_sum)
     for size in (1000, 400_000, 3, 300_000, 70_000, 0, 200_001):
         x, y = NUMBERS.normal(size=size), NUMBERS.normal(size=size)
         for _ in range(4):
             before = threads.usage()
             wake()
             got = several(x, y)
-        one = jj.jit(background=False, threads=1, warmup=1)(chain)
+        one = jj.jit(background=False, threads=1, warmup=1)(chain_and_sum)
         one(x, y)
         same(got, one(x, y))
         if size not in (70_000,):

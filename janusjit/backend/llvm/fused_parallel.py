@@ -14,12 +14,12 @@ from typing import Any
 from llvmlite import ir
 
 from janusjit.backend.fused import FusedKernel
-from janusjit.backend.llvm import threads
+from janusjit.backend.llvm import parallel_totals, threads
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.thread_pool_state import TASK_TYPE
-from janusjit.backend.llvm.values import I64, KernelContext, PythonEmitter, Scalar, multiply, offset_pointer
-from janusjit.backend.parallel import Division
+from janusjit.backend.llvm.values import I64, KernelContext, PythonEmitter, Scalar, multiply, offset_pointer, store
+from janusjit.backend.parallel import PARTS, Division
 from janusjit.ir.dims import Dim, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Value
 
@@ -82,6 +82,9 @@ class ParallelKernels:
 
     def call(self, kernel: FusedKernel, division: Division) -> None:
         """Emit the call of a kernel, on several threads where there is enough to do."""
+        if division.axis is None:
+            self._call_total(kernel, division)
+            return
         part = Part.along(kernel, division.axis)
         arguments = self._arguments(part, ROWS)
         (size,) = symbols_of((ROWS,))
@@ -97,6 +100,31 @@ class ParallelKernels:
                 self._dispatch([part], [arguments], size, division, None)
             with whole:
                 self._builder.call(function, [*arguments.pointers, *arguments.scalars, *extents])
+
+    def _call_total(self, kernel: FusedKernel, division: Division) -> None:
+        part = Part(kernel, [0] * len(kernel.arrays), [0] * len(kernel.arrays))
+        arguments = self._arguments(part, ROWS)
+        whole = self._functions.function(kernel)
+        elements = self._extents.value(division.elements)
+        dtypes = [kernel.dtypes[reduction.target] for reduction in kernel.reductions]
+        sums = self._memory.stack_slot(I64, PARTS * len(dtypes))
+
+        def dispatch() -> None:
+            task = parallel_totals.task(kernel, whole, self._python)
+            self._run(task, [*arguments.in_context(), elements, sums], division)
+            values = parallel_totals.combined(self._builder, dtypes, sums)
+            for reduction, value in zip(kernel.reductions, values, strict=True):
+                store(self._builder, value, arguments.pointers[reduction.target])
+
+        if division.pays(self.count):
+            dispatch()
+            return
+        enough = self._builder.icmp_signed(">=", elements, ir.Constant(I64, division.least_elements))
+        with self._builder.if_else(enough) as (divided, together):
+            with divided:
+                dispatch()
+            with together:
+                self._builder.call(whole, arguments.in_context())
 
     def call_blocks(self, parts: Sequence[Part], size: Dim, division: Division, block: int) -> None:
         """Emit calls of kernels one after the other for each ``block`` of rows, on several threads."""
@@ -124,12 +152,15 @@ class ParallelKernels:
         division: Division,
         block: int | None,
     ) -> None:
-        values = [value for one in arguments for value in one.in_context()]
+        task = self._task(parts, arguments, size, block)
+        self._run(task, [value for one in arguments for value in one.in_context()], division)
+
+    def _run(self, task: ir.Function, values: Sequence[ir.Value], division: Division) -> None:
+        """Emit the job of a task whose context holds some values."""
         context = self._memory.stack_slot(I64, max(len(values), 1))
         for number, value in enumerate(values):
             place = self._builder.gep(context, [ir.Constant(I64, number)], source_etype=I64)
             self._builder.store(value, place)
-        task = self._task(parts, arguments, size, block)
         rows, chunk, work = self._amounts(division)
         limit = ir.Constant(I64, self.count)
         function = threads.parallel_for(self._builder.module)
@@ -181,7 +212,7 @@ class ParallelKernels:
         function.attributes.add("nounwind")
         context = KernelContext(function, self._python)
         memory, number, start, end = function.args
-        loaded = _Loaded(context.builder, memory)
+        loaded = Loaded(context.builder, memory)
         found = [loaded.arguments(one) for one in arguments]
         for part, one in zip(parts, found, strict=True):
             one.pointers = [
@@ -243,7 +274,7 @@ class _Arguments:
         ]
 
 
-class _Loaded:
+class Loaded:
     """Loads what `_Arguments.in_context` has stored, in its order."""
 
     def __init__(self, builder: ir.IRBuilder, memory: ir.Value) -> None:

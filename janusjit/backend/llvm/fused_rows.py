@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from janusjit.backend.fused import Element, Reduction
+from janusjit.backend.fused import Element, FusedKernel, Reduction
 from janusjit.backend.llvm import pairwise_sum, reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.fused_elements import ElementCode
@@ -23,6 +23,7 @@ from janusjit.backend.llvm.values import (
     POINTER,
     Extent,
     KernelContext,
+    PythonEmitter,
     Scalar,
     as_i64,
     item_size,
@@ -64,7 +65,8 @@ def reduce_row(code: ElementCode, cursors: Sequence[Cursor], before: list[Scalar
             code.context.builder.store(total.value, slots[-1])
     builder = code.context.builder
     arguments = [cursor.pointer for cursor in cursors] + list(code.context.function.args[len(cursors) :])
-    result = builder.call(_part_function(code), [*arguments, *slots, ir.Constant(I64, 0), as_i64(count)])
+    part = part_function(code.kernel, code.context.function, code.context.python)
+    result = builder.call(part, [*arguments, *slots, ir.Constant(I64, 0), as_i64(count)])
     return _combined(code, before, _totals(code, result, slots))
 
 
@@ -267,25 +269,25 @@ def _at(code: ElementCode, cursor: Cursor, start: ir.Value) -> ir.Value:
     return cursor.enter(code.context.builder, start).pointer
 
 
-def _part_function(code: ElementCode) -> ir.Function:
-    """Return the recursive function that sums ``count`` elements from ``start`` on.
+def part_function(kernel: FusedKernel, whole: ir.Function, python: PythonEmitter) -> ir.Function:
+    """Return the recursive function that sums ``count`` elements from ``start`` on, for a kernel's function ``whole``.
 
     Its arguments are those of the kernel, with the arrays at the row's begin, then a slot for the total of each
     reduction that is not pairwise, ``start`` and ``count``; it returns a structure of the pairwise sums.
     """
-    kernel, module = code.kernel, code.context.module
-    name = f"{code.context.function.name}.part"
+    module: ir.Module = whole.module
+    name = f"{whole.name}.part"
     known = module.globals.get(name)
     if known is not None:
         return known
-    pairwise = [r for r in kernel.reductions if _is_pairwise(code, r)]
+    pairwise = [r for r in kernel.reductions if reduce.is_pairwise(r.kind, kernel.dtypes[r.target])]
     result = ir.LiteralStructType([register_type(kernel.dtypes[r.target]) for r in pairwise])
     types = ElementCode.argument_types(kernel) + [POINTER] * (len(kernel.reductions) - len(pairwise)) + [I64, I64]
     function = ir.Function(module, ir.FunctionType(result, types), name)
     function.linkage = "internal"
     function.attributes.add("nounwind")
     function.attributes.add("noinline")
-    context = KernelContext(function, code.context.python)
+    context = KernelContext(function, python)
     first = len(kernel.dims) - kernel.flat_dims
     part = ElementCode.of(kernel, context, range(first, len(kernel.dims)))
     slots, (start, count) = list(function.args[:-2][len(ElementCode.argument_types(kernel)) :]), function.args[-2:]
