@@ -41,10 +41,11 @@ TILE_GAIN = 1.25
 
 #: what one addition takes for each byte of an element, in vectors, and what the transfer of a byte of an array takes:
 #: rough figures of one core of a server, in nanoseconds
-NANOSECONDS_OF_ADDITION, NANOSECONDS_OF_TRANSFER = 0.006, 0.04
+NANOSECONDS_OF_ADDITION, NANOSECONDS_OF_TRANSFER = 0.003, 0.01
 
-#: a kernel that takes one thread less than this is left to it, and chunks of its rows take at least that
-PARALLEL_NANOSECONDS, CHUNK_NANOSECONDS = 50_000, 5_000
+#: a kernel that takes less than the first is left to one thread, though dividing it costs less than 1 µs while workers
+#: wait for it: they might not; and chunks that take less than the second are not worth the handing out
+PARALLEL_NANOSECONDS, CHUNK_NANOSECONDS = 40_000, 4_000
 #: chunks are no longer than this where rows are short enough: who is done first waits for what others have begun
 LONGEST_CHUNK_NANOSECONDS = 50_000
 

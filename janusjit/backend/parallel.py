@@ -108,7 +108,8 @@ def divide(kernel: FusedKernel, threads: int) -> Division | None:
     for axis, size in enumerate(kernel.dims):
         innermost = axis == len(kernel.dims) - 1
         fewest = 2 * _SHORTEST if innermost and axis > 0 else 2 * threads
-        if kernel.reduced[axis] or not _is_apart(kernel, axis, kernel.written()) or (isinstance(size, int) and size < fewest):
+        is_free = not kernel.reduced[axis] and _is_apart(kernel, axis, kernel.written())
+        if not is_free or (isinstance(size, int) and size < fewest):
             continue
         division = Division(
             axis,

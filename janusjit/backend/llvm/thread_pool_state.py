@@ -53,8 +53,8 @@ SPINS = 5000 if _MACHINE in ("x86_64", "amd64") else 30_000
 #: turns of waiting for workers before the caller offers its processor to other threads
 _PATIENCE = 1000
 #: Waking a thread costs its waker up to 30 µs where processors are virtual ones that have been halted. So workers are
-#: woken only once as many nanoseconds of work have been there for them: what waking costs in vain is a tenth at most.
-WAKE_WORK = 300_000
+#: woken only once as many nanoseconds of work have been there for them: what waking costs in vain is little of that.
+WAKE_WORK = 200_000
 #: A worker that loses its processor in the middle of a chunk holds up the caller. One that is held up for longer than
 #: this, and than a few chunks take, does so many times as much work alone: it loses a part of the time at most.
 HELD_UP, CAUTION = 500_000, 8
