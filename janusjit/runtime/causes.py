@@ -7,11 +7,13 @@ does not know is called ``unknown``.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from janusjit.analysis.capture.outside_functions import same_definition
 from janusjit.errors import CATEGORY_TEXT
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.guards import ArrayLayout, EntryGuard, IdentityIs, InGraphGuard, ValueEquals
@@ -155,11 +157,18 @@ def relaxation_keys(failed: Iterable[EntryGuard], arguments: Sequence[Any]) -> f
             if dimensions is None:
                 return None
             keys |= dimensions
-        elif guard.relaxation is None:
+        elif guard.relaxation is None or not _is_relaxed_by(guard, arguments):
             return None
         else:
             keys.add(guard.relaxation)
     return frozenset(keys)
+
+
+def _is_relaxed_by(guard: EntryGuard, arguments: Sequence[Any]) -> bool:
+    """Whether giving up an assumption lets in what was found: of functions, only one of the same definition."""
+    if not isinstance(guard, IdentityIs) or type(guard.value) is not types.FunctionType:
+        return True
+    return same_definition(guard.value, guard.place.read(arguments))
 
 
 def are_flags(failed: Sequence[EntryGuard]) -> bool:

@@ -12,10 +12,11 @@ from janusjit.analysis.capture import operators
 from janusjit.analysis.capture.arrays import sequence_items
 from janusjit.analysis.capture.containers import dict_has, method, update_dict, wrote
 from janusjit.analysis.capture.growing import append
+from janusjit.analysis.capture.identity import identical
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.protocols import guard_structure, hash_key, identical, invoke, key_value
+from janusjit.analysis.capture.protocols import guard_structure, hash_key, invoke, key_value
 from janusjit.analysis.capture.set_algebra import members
 from janusjit.analysis.capture.state import DictObject, GrownList, ListObject, SetObject
 from janusjit.analysis.capture.values import (

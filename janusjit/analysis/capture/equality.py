@@ -14,11 +14,11 @@ import numpy as np
 
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import is_number, is_python_number
+from janusjit.analysis.capture.identity import identical
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import (
     deferred_used,
     guard_structure,
-    identical,
     python_type,
     special_method,
 )

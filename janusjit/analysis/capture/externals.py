@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture.entry_guards import EntryGuards
+from janusjit.analysis.capture.outside_functions import read_function, redefinition_key
 from janusjit.analysis.capture.state import (
     Cell,
     DictObject,
@@ -253,8 +254,13 @@ class Externals(EntryGuards):
             return BuiltinMethod(self.read(self.constant_place(owner, f"{place}.__self__"), owner), live.__name__)
         fixed = type(live) is frozenset and not isinstance(place, ArgumentPlace)
         if fixed or isinstance(live, _IDENTITY_TYPES) or is_wrapper(live):
+            key = redefinition_key(place, live)
+            made = read_function(self, place, live) if key is not None and key in self.relaxations else None
+            if made is not None:
+                self._objects[id(live)] = (live, made, place)
+                return made
             if not isinstance(place, ConstantPlace):
-                self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span()))
+                self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span(), relaxation=key))
             return Known(live)
         return self._read_object(place, live)
 

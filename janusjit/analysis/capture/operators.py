@@ -16,6 +16,7 @@ import numpy as np
 from janusjit.analysis.capture import numbers, ufuncs
 from janusjit.analysis.capture.arrays import as_array, is_array_like, is_number, is_python_number, sequence_items
 from janusjit.analysis.capture.equality import equal
+from janusjit.analysis.capture.identity import identical
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import (
@@ -23,7 +24,6 @@ from janusjit.analysis.capture.protocols import (
     guard_structure,
     hash_key,
     holds_object,
-    identical,
     invoke,
     iterator_over,
     python_type,

@@ -58,7 +58,7 @@ from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.guards import find_on_type
-from janusjit.ir.places import MISSING, Place
+from janusjit.ir.places import MISSING
 
 #: set by `janusjit.analysis.capture.growing`: the length of a list that has grown in a loop
 GROWN_LENGTH: list[Callable[..., AbstractValue]] = []
@@ -255,47 +255,6 @@ def _clamp(machine: Machine, value: AbstractValue) -> AbstractValue:
         return value
     sample = max(0, value.sample) if value.sample is not None else None
     return Scalar(machine.emit("maximum", value.value, constant(machine, 0, "i64")), "int", sample=sample)
-
-
-def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bool:
-    """Return ``left is right``."""
-    left, right = machine.resolve(left), machine.resolve(right)
-    if isinstance(left, Known) and isinstance(right, Known):
-        return left.value is right.value
-    if type(left) is not type(right):
-        if isinstance(left, HostValue) or isinstance(right, HostValue):
-            other = right if isinstance(left, HostValue) else left
-            if isinstance(other, Known) and (other.value is None or isinstance(other.value, bool | int | float | str)):
-                return False
-            raise machine.unsupported("python.identity", "is", "an object from outside is compared by identity")
-        return False
-    if isinstance(left, Reference) and isinstance(right, Reference):
-        if left.index != right.index:
-            _guard_distinct(machine, machine.heap(left).place, machine.heap(right).place)
-        return left.index == right.index
-    if isinstance(left, ArrayValue) and isinstance(right, ArrayValue):
-        if left.place is not None and left.place is right.place:
-            return True
-        if any(machine.state.at(value.storage).outside is not None for value in (left, right)):
-            raise machine.unsupported("python.identity", "is", "whether the array is the caller's own varies")
-        _guard_distinct(machine, left.place, right.place)
-        return left.identity == right.identity
-    if isinstance(left, GeneratorValue) and isinstance(right, GeneratorValue):
-        _guard_distinct(machine, left.place, right.place)
-        return left.identity == right.identity
-    if isinstance(left, FunctionValue) and isinstance(right, FunctionValue):
-        return left.identity == right.identity
-    if isinstance(left, TupleValue) and isinstance(right, TupleValue) and left.place is not None:
-        return left.place is right.place
-    if left is right:
-        return True
-    raise machine.unsupported("python.identity", "is", "the identity of these values is not known to capture")
-
-
-def _guard_distinct(machine: Machine, left: Place | None, right: Place | None) -> None:
-    """Two outside objects were found to be two: assume that they stay so."""
-    if left is not None and right is not None and left is not right:
-        machine.externals.guard_distinct(left, right)
 
 
 def hash_key(machine: Machine, value: AbstractValue) -> Any:
