@@ -184,13 +184,27 @@ def _model_array(
 ) -> AbstractValue:
     require_c_order(machine, order, "order=", "CKA")
     value = machine.resolve(object)
-    if isinstance(value, ArrayValue) and not flag(machine, copy, "copy") and integer(machine, ndmin, "ndmin") == 0:
-        return _model_asarray(machine, value, dtype)
+    wanted = _copies(machine, copy)
+    if isinstance(value, ArrayValue) and not wanted and integer(machine, ndmin, "ndmin") == 0:
+        found = _model_asarray(machine, value, dtype)
+        if wanted is False and found is not value:
+            raise machine.python_error(ValueError, "Unable to avoid copy while creating an array as requested.")
+        return found
+    if wanted is False:
+        raise machine.unsupported("numpy.argument", "copy=False", "an array is made of something else")
     made = converted(machine, value, dtype)
     if isinstance(value, ArrayValue) and made.type == value.type:
         made = machine.emit("copy", made)
     missing = max(0, integer(machine, ndmin, "ndmin") - made.type.rank)
     return new_array(machine, with_shape(machine, made, (*(1 for _ in range(missing)), *made.type.shape)))
+
+
+def _copies(machine: Machine, copy: AbstractValue) -> bool | None:
+    """Return whether an array is to be copied, always or never; None says: if there is need to."""
+    found = machine.constant(copy, "copy")
+    if isinstance(found, np._CopyMode):
+        found = {np._CopyMode.ALWAYS: True, np._CopyMode.NEVER: False}.get(found)
+    return None if found is None else bool(found)
 
 
 def converted(machine: Machine, value: AbstractValue, dtype: AbstractValue) -> Value:
