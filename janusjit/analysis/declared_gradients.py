@@ -20,6 +20,8 @@ from janusjit.analysis.variables import Variable, recorded
 RECORD: list[Callable[..., Any]] = []
 #: set by `janusjit.analysis.recorded_variable_rules`: call it on variables
 RECORD_ON_VARIABLES: list[Callable[..., Any]] = []
+#: set by `janusjit.analysis.recorded_checkpoints`: the result of a call, or None where no gradient is under way
+RECORD_CHECKPOINT: list[Callable[..., tuple[Any] | None]] = []
 
 
 class Checkpointed:
@@ -54,8 +56,9 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Notes
     -----
-    Memory is saved in compiled code, by what is computed from the arguments (Chen et al. 2016, "Training deep nets with
-    sublinear memory cost"). In plain Python the function is called as it is.
+    Memory is saved by what is computed from the arguments (Chen et al. 2016, "Training deep nets with sublinear memory
+    cost"), in compiled code and, but for operations on a `Variable`, in plain Python. There a gradient of a gradient,
+    and forward mode, keep everything.
 
     Examples
     --------
@@ -70,8 +73,9 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def call_checkpointed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function; compiled code has the marks of a checkpoint around it."""
-    return function(*args, **kwargs)
+    """Call a function, with the marks of a checkpoint around it where a gradient is taken."""
+    found = RECORD_CHECKPOINT[0](function, args, kwargs) if RECORD_CHECKPOINT else None
+    return function(*args, **kwargs) if found is None else found[0]
 
 
 class custom_vjp:  # noqa: N801 - a decorator

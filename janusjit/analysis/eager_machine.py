@@ -2,14 +2,14 @@
 
 Owns `EagerMachine` and `GradientError`. Invariant: every node has been done, on real values and by its op's eager
 function, when the rule that emitted it goes on; so sizes are numbers, whatever no gradient flows through is a
-constant, and there is one control path.
+constant, and there is one control path. A value that has been forgotten is computed again when it is asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,20 @@ from janusjit.ir.types import TensorType, dtype_name
 from janusjit.ops import OPS
 from janusjit.ops.identities import ENDS_OF_RECORDS
 from janusjit.ops.indexing import evaluate_attributes
-from janusjit.ops.registry import View
+from janusjit.ops.registry import ObjectCall, View
 from janusjit.profiler.profile import Profile
 from janusjit.spans import UNKNOWN_SPAN
 from janusjit.transform.activity import Activity
 
 #: operations that never meet a floating-point error, and need nobody to say that it is none of the user's
 _QUIET = frozenset({"constant", "constant_array", "full", "copy", "eye", "concatenate", "where", "update"})
+
+
+def _can_be_done_again(node: Node) -> bool:
+    """Whether a node gives the same whenever it is done, and nothing else depends on its having been done."""
+    if node.op not in OPS or "symbol" in node.attributes:
+        return False
+    return not OPS[node.op].stateful and not isinstance(OPS[node.op].lowering, ObjectCall)
 
 
 class GradientError(JanusError):
@@ -62,6 +69,18 @@ class EagerExternals(Externals):
         return value
 
 
+class Values(dict[Value, Any]):
+    """The arrays of graph values; what has been forgotten is computed again by ``again``."""
+
+    def __init__(self, again: Callable[[Value], None]) -> None:
+        super().__init__()
+        self._again = again
+
+    def __missing__(self, value: Value) -> Any:
+        self._again(value)
+        return super().__getitem__(value)
+
+
 class EagerMachine(Machine):
     """Follows operations, and the Python code of functions it is asked to call, on values that are there.
 
@@ -80,7 +99,7 @@ class EagerMachine(Machine):
     def __init__(self) -> None:
         graph = Graph("gradient")
         self.graph = graph
-        self.values: dict[Value, Any] = {}
+        self.values: dict[Value, Any] = Values(self._again)
         self.activity = Activity((), ENDS_OF_RECORDS)
         self.differentiated = Activity(())
         self._sizes: dict[Symbol, int] = {}
@@ -152,8 +171,11 @@ class EagerMachine(Machine):
             if node.op in ENDS_OF_RECORDS and node.result in self.differentiated:
                 self.activity.add(node.result)
 
-    def catch_up(self) -> None:
-        """Do what has been put among the nodes."""
+    def catch_up(self, gradient: Iterable[Value | None] | None = None) -> None:
+        """Do what has been put among the nodes, or what has been appended to have a gradient."""
+        if gradient is not None:
+            self._go_back(gradient)
+            return
         self._done = 0
         self.evaluate()
 
@@ -197,6 +219,60 @@ class EagerMachine(Machine):
         finally:
             own += body.nodes[len(nodes) :]
             body.nodes, self._done = own, len(own)
+
+    def forget(self, nodes: Sequence[Node]) -> None:
+        """Let go of the results of nodes, but for those that cannot be had again."""
+        for node in nodes:
+            if _can_be_done_again(node):
+                for value in node.results:
+                    self.values.pop(value, None)
+
+    def _again(self, value: Value) -> None:
+        """Compute what has been forgotten."""
+        needed: dict[Node, None] = {}
+        pending = [value]
+        while pending:
+            node = pending.pop().node
+            if node is not None and node not in needed and not all(one in self.values for one in node.results):
+                needed[node] = None
+                pending += node.inputs
+        done: set[Node] = set()
+        for node in reversed(needed):
+            self._with_inputs(node, needed, done)
+
+    def _with_inputs(self, first: Node, needed: Container[Node], done: set[Node]) -> None:
+        """Do a node, after those of ``needed`` that give what it takes."""
+        stack = [first]
+        while stack:
+            node = stack[-1]
+            made_by = (value.node for value in node.inputs)
+            missing = [one for one in made_by if one is not None and one in needed and one not in done]
+            if missing:
+                stack += missing
+                continue
+            stack.pop()
+            if node not in done:
+                done.add(node)
+                self._do(node)
+
+    def _go_back(self, found: Iterable[Value | None]) -> None:
+        """Do a backward pass; what only it needs is forgotten on the way, unless a gradient is taken of it."""
+        if self.gradients.levels > 1:
+            return
+        nodes = self.graph.body.nodes[self._done :]
+        wanted = set(found)
+        last = {value: number for number, node in enumerate(nodes) for value in (*node.results, *node.inputs)}
+        own = {value for node in nodes if _can_be_done_again(node) for value in node.results}
+        over: list[list[Value]] = [[] for _ in nodes]
+        for value, number in last.items():
+            if value in own and value not in wanted:
+                over[number].append(value)
+        for node, gone in zip(nodes, over, strict=True):
+            self._done += 1
+            self._do(node)
+            self._spread(node)
+            for value in gone:
+                del self.values[value]
 
     def keep_only(self, wanted: Iterable[Value], start: int) -> None:
         """Drop, of the nodes from number ``start`` on that are still to be done, those that nothing wanted needs."""

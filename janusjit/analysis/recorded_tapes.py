@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import janusjit.analysis.recorded_checkpoints
 import janusjit.analysis.recorded_variable_rules  # noqa: F401 - registers itself
 from janusjit.analysis.capture.arrays import new_array
 from janusjit.analysis.capture.values import Scalar

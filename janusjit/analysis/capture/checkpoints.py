@@ -1,7 +1,7 @@
 """Calls whose intermediate values are computed again in the backward pass.
 
-Owns the model of `call_checkpointed`. Invariant: the arrays that are passed stay the objects they are; while the
-function runs, their contents have come through the mark of the entrance.
+Owns the model of `call_checkpointed`, and the marks around such a call. Invariant: the arrays that are passed stay the
+objects they are; while the function runs, their contents have come through the mark of the entrance.
 """
 
 from __future__ import annotations
@@ -25,21 +25,13 @@ def _model_checkpointed(
     assert isinstance(named, Reference)
     passed = dict(machine.heap(named).items)
     number, region = len(machine.births), machine.region
-    machine.emit("checkpoint_enter", machine.emit("constant", value=0.0, dtype="f64"), number=number)
-    before = _enter(machine, [*positional.items, *passed.values()], number)
+    before = enter(machine, [*positional.items, *passed.values()], number)
     entered = {index: machine.state.at(index).version for index in before}
-    given = [_entered_number(machine, item, number) for item in positional.items]
-    with_names = {name: _entered_number(machine, item, number) for name, item in passed.items()}
+    given = [entered_number(machine, item, number) for item in positional.items]
+    with_names = {name: entered_number(machine, item, number) for name, item in passed.items()}
     result = machine.resolve(invoke(machine, function, given, [*with_names.items()]))
-    for index, version in before.items():
-        if index not in machine.state.heap and index not in machine.state.templates:
-            continue  # nothing refers to it behind a join of branches
-        storage = machine.state.at(index)
-        if storage.version is entered[index]:
-            storage.version = version
-        elif machine.region is region:
-            storage.version = machine.emit("checkpoint_leave", storage.version, number=number)
-    return _leave(machine, result, number, before) if machine.region is region else result
+    leave_arguments(machine, before, entered, number, machine.region is region)
+    return leave(machine, result, number, before) if machine.region is region else result
 
 
 def _arrays(machine: Machine, value: AbstractValue) -> Iterator[ArrayValue]:
@@ -57,8 +49,9 @@ def _arrays(machine: Machine, value: AbstractValue) -> Iterator[ArrayValue]:
                 yield from _arrays(machine, item)
 
 
-def _enter(machine: Machine, values: Sequence[AbstractValue], number: int) -> dict[int, Value]:
-    """Mark the contents of the arrays passed; return what they were, by storage."""
+def enter(machine: Machine, values: Sequence[AbstractValue], number: int) -> dict[int, Value]:
+    """Mark where a checkpoint begins, and the contents of the arrays passed; return what they were, by storage."""
+    machine.emit("checkpoint_enter", machine.emit("constant", value=0.0, dtype="f64"), number=number)
     before: dict[int, Value] = {}
     for value in values:
         for array in _arrays(machine, value):
@@ -69,20 +62,35 @@ def _enter(machine: Machine, values: Sequence[AbstractValue], number: int) -> di
     return before
 
 
-def _entered_number(machine: Machine, value: AbstractValue, number: int) -> AbstractValue:
+def leave_arguments(
+    machine: Machine, before: dict[int, Value], entered: dict[int, Value], number: int, joined: bool
+) -> None:
+    """Let the arrays passed be what they were, and mark the contents of those that have been written."""
+    for index, version in before.items():
+        if index not in machine.state.heap and index not in machine.state.templates:
+            continue  # nothing refers to it behind a join of branches
+        storage = machine.state.at(index)
+        if storage.version is entered[index]:
+            storage.version = version
+        elif joined:
+            storage.version = machine.emit("checkpoint_leave", storage.version, number=number)
+
+
+def entered_number(machine: Machine, value: AbstractValue, number: int) -> AbstractValue:
+    """Return a number passed, marked; anything else as it is."""
     value = machine.resolve(value)
     if isinstance(value, Scalar) and value.value.type.is_float:
         return Scalar(machine.emit("checkpoint_enter", value.value, number=number), value.kind, sample=value.sample)
     return value
 
 
-def _leave(machine: Machine, value: AbstractValue, number: int, passed: dict[int, Value]) -> AbstractValue:
+def leave(machine: Machine, value: AbstractValue, number: int, passed: dict[int, Value]) -> AbstractValue:
     """Mark what is returned; arrays from outside stay as they came in, those that were passed are marked already."""
     value = machine.resolve(value)
     if isinstance(value, Scalar) and value.value.type.is_float:
         return Scalar(machine.emit("checkpoint_leave", value.value, number=number), value.kind, sample=value.sample)
     if isinstance(value, TupleValue):
-        return TupleValue(tuple(_leave(machine, item, number, passed) for item in value.items), value.type_)
+        return TupleValue(tuple(leave(machine, item, number, passed) for item in value.items), value.type_)
     for array in _arrays(machine, value):
         storage = machine.state.at(array.storage)
         if array.storage >= 0 and array.storage not in passed and storage.mirrors is None:

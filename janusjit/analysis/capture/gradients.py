@@ -260,7 +260,9 @@ def _backward(
 
 def backward(machine: Machine, outputs: list[Value], cotangents: list[Value], wrt: list[Value]) -> list[Value | None]:
     """Append the backward pass; return a cotangent for each value, or None where nothing depends on it."""
-    return appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt))
+    found = appended(machine, lambda builder: gradients(builder, outputs, cotangents, wrt))
+    machine.catch_up(found)
+    return found
 
 
 def recorded_backward(

@@ -280,8 +280,8 @@ class Machine:
         """Whether a gradient under way may flow through any of some values."""
         return self.gradients.flow_through(values)
 
-    def catch_up(self) -> None:
-        """Do what has been put among the nodes, where the machine works on values that are there."""
+    def catch_up(self, gradient: Iterable[Value | None] | None = None) -> None:
+        """On values that are there, do what has been put among the nodes, or the backward pass to a ``gradient``."""
 
     def unrolls(self) -> bool:
         """Whether loops are gone through turn by turn: only where the machine works on values that are there."""
