@@ -256,6 +256,34 @@ def test_tasks_are_done_once_whoever_asks_for_them() -> None:
     assert after.alone > before.alone
 
 
+def test_without_workers_the_caller_does_all() -> None:
+    task, words = CountingTask(), threads._words()
+    threads._stop()
+    words[thread_pool_state.REFUSED] = 1  # as where the system gives no more threads
+    try:
+        before = threads.usage()
+        assert task.run(50, chunk=3, count=4) == [1] * 50
+        assert (threads.usage().divided, threads.usage().alone) == (before.divided, before.alone + 1)
+    finally:
+        words[thread_pool_state.REFUSED] = 0
+    assert task.run(50, chunk=3, count=4) == [1] * 50
+    assert threads.usage().workers == 3
+
+
+def test_who_was_held_up_works_alone_for_a_while() -> None:
+    task, words = CountingTask(), threads._words()
+    task.run(50, chunk=1, count=2)
+    words[thread_pool_state.DEBT] = 2_500
+    before = threads.usage()
+    for _ in range(3):
+        assert task.run(50, chunk=1, count=2, work=1_000) == [1] * 50
+    between = threads.usage()
+    assert (between.divided, between.alone) == (before.divided, before.alone + 3)
+    wake()
+    task.run(50, chunk=1, count=2)
+    assert threads.usage().divided == between.divided + 1
+
+
 def test_a_worker_helps() -> None:
     task = CountingTask()
     for _ in range(2000):  # a busy machine may leave it waiting

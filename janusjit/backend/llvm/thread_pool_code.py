@@ -174,14 +174,16 @@ def _emit_help(code: Code, work: ir.Function, number: ir.Value, home: ir.Value) 
 
 
 def _emit_sleep(code: Code, last: ir.Value) -> None:
-    """Emit the sleep of a worker, until there is a job for it or it is to end."""
+    """Emit the sleep of a worker, until it is woken, unless there is a job for it by now or it is to end.
+
+    It wakes for good even if the job it was woken for is done meanwhile: the next one often follows at once.
+    """
     builder = code.builder
     code.call("pthread_mutex_lock", code.word(MUTEX))
     code.change("add", SLEEPING, constant(1))  # before the last look at the job: the caller looks in the other order
-    with code.turns() as awake:
-        wanted, _, _ = _is_wanted(code, last)
-        ending = builder.not_(code.is_zero(code.get(ENDING)))
-        code.leave_if(builder.or_(wanted, ending), awake)
+    wanted, _, _ = _is_wanted(code, last)
+    ending = builder.not_(code.is_zero(code.get(ENDING)))
+    with code.unless(builder.or_(wanted, ending)):
         code.call("pthread_cond_wait", code.word(CONDITION), code.word(MUTEX))
     code.change("sub", SLEEPING, constant(1))
     code.call("pthread_mutex_unlock", code.word(MUTEX))
@@ -265,8 +267,10 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
         code.set(DECLINED, constant(0))
         _emit_wake(code)
     builder.call(work, [constant(0), constant(0)])
-    share = builder.mul(builder.udiv(work_time, rows), chunk)
-    _emit_close(code, builder.add(constant(HELD_UP), builder.mul(share, constant(4))))
+    share = builder.udiv(builder.mul(work_time, chunk), rows)
+    half = builder.lshr(work_time, constant(1))
+    longest = builder.select(builder.icmp_signed("<", half, constant(HELD_UP)), half, constant(HELD_UP))
+    _emit_close(code, builder.add(longest, builder.mul(share, constant(4))))
     code.change("add", DIVIDED, constant(1))
     code.set(BUSY, constant(0))
     builder.ret_void()

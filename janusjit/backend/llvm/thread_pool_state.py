@@ -56,7 +56,8 @@ _PATIENCE = 1000
 #: woken only once as many nanoseconds of work have been there for them: what waking costs in vain is little of that.
 WAKE_WORK = 200_000
 #: A worker that loses its processor in the middle of a chunk holds up the caller. One that is held up for longer than
-#: this, and than a few chunks take, does so many times as much work alone: it loses a part of the time at most.
+#: this, or than half of what the job takes one thread, and for a few chunks besides, does so many times as much work
+#: alone. So a busy machine costs little, and a page fault is no reason.
 HELD_UP, CAUTION = 500_000, 8
 _MONOTONIC = 6 if sys.platform == "darwin" else 1
 
