@@ -45,6 +45,31 @@ def check(build, calls=CALLS, in_graph=True):
 # 1. Views taken as copies, activations that are views, backward passes that mutate
 
 
+@pytest.mark.parametrize(
+    "contiguous",
+    [
+        np.ascontiguousarray,
+        lambda x: np.asarray(x, order="C"),
+        lambda x: np.array(x, order="C", copy=None),
+        lambda x: x.astype(x.dtype, order="C", copy=False),
+        lambda x: np.require(x, requirements="C"),
+    ],
+    ids=["ascontiguousarray", "asarray", "array", "astype", "require"],
+)
+@pytest.mark.parametrize("part", [lambda x: x, lambda x: x.T, lambda x: x[:, ::2], lambda x: x[1:], lambda x: x[:, :1]])
+def test_an_array_asked_for_in_c_order_is_a_copy_where_it_was_in_another(contiguous, part):
+    def step(x, by):
+        made = contiguous(part(x))
+        made += by
+        return made, made.flags.c_contiguous, x.sum()
+
+    def build():
+        x = matrix(0)
+        return {"function": step, "arguments": lambda n: (x, 0.5 * n)}
+
+    check(build)
+
+
 def test_row_view_taken_as_a_copy_and_updated():
     def factorize(P, Q, ratings):
         for i in range(P.shape[0]):

@@ -32,7 +32,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     refuse,
 )
 from janusjit.analysis.capture.numpy_dimensions import fitted, with_shape
-from janusjit.analysis.capture.numpy_shape import require_c_order
+from janusjit.analysis.capture.numpy_shape import in_order, require_c_order, reshape_to
 from janusjit.analysis.capture.packed import packed
 from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import (
@@ -186,7 +186,7 @@ def _model_array(
     value = machine.resolve(object)
     wanted = _copies(machine, copy)
     if isinstance(value, ArrayValue) and not wanted and integer(machine, ndmin, "ndmin") == 0:
-        found = _model_asarray(machine, value, dtype)
+        found = _model_asarray(machine, value, dtype, order)
         if wanted is False and found is not value:
             raise machine.python_error(ValueError, "Unable to avoid copy while creating an array as requested.")
         return found
@@ -218,7 +218,7 @@ def converted(machine: Machine, value: AbstractValue, dtype: AbstractValue) -> V
     return found if name is None else cast(machine, found, name)
 
 
-@numpy_function(np.asarray, np.asanyarray, np.ascontiguousarray)
+@numpy_function(np.asarray, np.asanyarray)
 def _model_asarray(
     machine: Machine,
     a: AbstractValue,
@@ -235,8 +235,17 @@ def _model_asarray(
     value = machine.resolve(a)
     name = dtype_of(machine, dtype)
     if isinstance(value, ArrayValue) and name in (None, value.type.dtype):
-        return value
+        return in_order(machine, value, order)
     return new_array(machine, converted(machine, value, dtype))
+
+
+@numpy_function(np.ascontiguousarray)
+def _model_ascontiguousarray(
+    machine: Machine, a: AbstractValue, dtype: AbstractValue = NONE, *, like: AbstractValue = NONE
+) -> AbstractValue:
+    made = _model_asarray(machine, a, dtype, C_ORDER, like=like)
+    assert isinstance(made, ArrayValue)
+    return made if made.type.shape else reshape_to(machine, made, (1,))
 
 
 @numpy_function(np.copy)
@@ -272,7 +281,7 @@ def _method_astype(
     if isinstance(a, Scalar):
         return Scalar(cast(machine, value, name), f"numpy.{name}")
     if name == value.type.dtype and not flag(machine, copy, "copy"):
-        return a
+        return in_order(machine, a, order) if isinstance(a, ArrayValue) else a
     return new_array(machine, machine.emit("copy", value) if name == value.type.dtype else cast(machine, value, name))
 
 

@@ -110,6 +110,18 @@ def _split(stride: Stride, parts: Sequence[Dim]) -> Strides:
     return tuple(None if stride is None else stride * inner for inner in c_strides(parts))  # type: ignore[operator]
 
 
+def in_c_order(shape: Sequence[Dim], given: Strides) -> bool | None:
+    """Whether an array lies in C order without gaps; None where that is not known."""
+    if product(shape) == 0:
+        return True
+    axes = [(dim, stride) for dim, stride in zip(shape, given, strict=True) if dim != 1]
+    together = _contiguous(axes)
+    if not axes or axes[-1][1] == 1 or together is False:
+        return together
+    size, step = axes[-1]
+    return None if step is None or not at_least(size, 2) else False
+
+
 def _contiguous(group: Sequence[tuple[Dim, Stride]]) -> bool | None:
     """Whether axes step through memory as one; None where a stride, or whether a dimension is 1, is not known."""
     answer: bool | None = True

@@ -30,7 +30,7 @@ from janusjit.analysis.capture.numpy_dimensions import (
     require_equal,
     require_nonempty,
 )
-from janusjit.analysis.capture.numpy_memory import reshaped, strides
+from janusjit.analysis.capture.numpy_memory import in_c_order, reshaped, strides
 from janusjit.analysis.capture.state import Mirror, Storage
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
 from janusjit.ir.dims import Dim, product
@@ -110,6 +110,20 @@ def require_c_order(machine: Machine, order: AbstractValue, what: str, allowed: 
     """Leave the function in Python for any other memory order."""
     if machine.constant(order, "order") not in (None, *allowed):
         raise machine.unsupported("numpy.argument", what, "only C order has a rule")
+
+
+def in_order(machine: Machine, source: ArrayValue, order: AbstractValue) -> ArrayValue:
+    """Return the array itself, or a copy where C order is asked for and it is in another."""
+    contiguous = machine.constant(order, "order") != "C" or in_c_order(source.type.shape, strides(machine, source))
+    if contiguous is True:
+        return source
+    if contiguous is None and source.storage < 0:
+        raise machine.unsupported("numpy.argument", "order=", "whether the array is in C order is known at run time only")
+    copied = new_array(machine, machine.emit("copy", read(machine, source)))
+    if contiguous is None:
+        for index in (source.storage, copied.storage):
+            freeze(machine, index, UNKNOWN_ALIAS)
+    return copied
 
 
 @numpy_function(np.reshape)
