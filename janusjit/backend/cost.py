@@ -31,10 +31,11 @@ INTERLEAVED = 12
 COPIED_WHOLE = 2048
 
 #: steps are done in blocks of rows, each of about ``TILE_BYTES``, if an array of more than ``CACHE_BYTES`` (half of a
-#: common second-level cache) need not be there as a whole then, or all arrays take more than a shared cache; if a row
-#: is no larger than ``TILE_ROW_BYTES``, and all steps together touch ``TILE_GAIN`` times the bytes there are
+#: common second-level cache) need not be there as a whole then, or all arrays take more than a core's part of the cache
+#: behind it; if a row is no larger than ``TILE_ROW_BYTES``, and all steps together touch ``TILE_GAIN`` times the bytes
+#: there are
 CACHE_BYTES = 1 << 19
-SHARED_CACHE_BYTES = 48 << 20
+SHARED_CACHE_BYTES = 2 << 20
 TILE_BYTES = 1 << 16
 TILE_ROW_BYTES = 1 << 18
 TILE_GAIN = 1.25

@@ -18,6 +18,7 @@ from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_elements import ElementCode
 from janusjit.backend.llvm.fused_repeats import Repeats
 from janusjit.backend.llvm.fused_rows import reduce_row
+from janusjit.backend.llvm.fused_transposed import Transposed
 from janusjit.backend.llvm.loops import Cursor, emit_nest
 from janusjit.backend.llvm.values import VOID, KernelContext, PythonEmitter, Scalar
 
@@ -71,9 +72,9 @@ class _Nest:
     def emit(self) -> None:
         """Emit the loops."""
         dims, cursors, reduced = self.code.dims, self.code.cursors, self.kernel.reduced
-        repeats = None if self.kernel.reductions else Repeats.of(self.code)
-        if repeats is not None:
-            repeats.emit(self.code, self._compute)
+        special = None if self.kernel.reductions else Repeats.of(self.code) or Transposed.of(self.code)
+        if special is not None:
+            special.emit(self.code, self._compute)
         elif not self.kernel.reductions:
             emit_nest(self.context, dims, cursors, self._compute, self.code.is_long)
         elif reduced and reduced[-1]:
