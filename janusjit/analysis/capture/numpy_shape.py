@@ -118,7 +118,7 @@ def in_order(machine: Machine, source: ArrayValue, order: AbstractValue) -> Arra
     if contiguous is True:
         return source
     if contiguous is None and source.storage < 0:
-        raise machine.unsupported("numpy.argument", "order=", "whether the array is in C order is known at run time only")
+        raise machine.unsupported("numpy.argument", "order=", "the order of an array is known at run time only")
     copied = new_array(machine, machine.emit("copy", read(machine, source)))
     if contiguous is None:
         for index in (source.storage, copied.storage):
