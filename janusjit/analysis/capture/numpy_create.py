@@ -185,6 +185,8 @@ def _model_array(
     require_c_order(machine, order, "order=", "CKA")
     value = machine.resolve(object)
     wanted = _copies(machine, copy)
+    if wanted is False and machine.constant(order, "order") == "C":
+        raise machine.unsupported("numpy.argument", "copy=False", "whether C order takes a copy is not followed")
     if isinstance(value, ArrayValue) and not wanted and integer(machine, ndmin, "ndmin") == 0:
         found = _model_asarray(machine, value, dtype, order)
         if wanted is False and found is not value:
