@@ -29,6 +29,7 @@ from janusjit.backend.storage import Placement, Storage, Transfer, is_view_value
 from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe
 from janusjit.ir.dims import symbols_of
 from janusjit.ir.graph import Node, Value
+from janusjit.pacing import pause
 
 
 def assign(plan: Plan) -> Placement:
@@ -73,6 +74,7 @@ class _Assigner:
     def visit(self, steps: list[Step]) -> None:
         """Place what the steps define, in execution order."""
         for step in steps:
+            pause()
             if isinstance(step, RegionStep):
                 self._visit_region(step)
                 continue

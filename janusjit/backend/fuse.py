@@ -37,6 +37,7 @@ from janusjit.ir.builder import clone
 from janusjit.ir.dims import Dim, Symbol, symbols_of
 from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
 from janusjit.ops.indexing import symbols_in
+from janusjit.pacing import pause
 from janusjit.spans import BackwardSpan
 
 
@@ -88,6 +89,7 @@ def schedule(region: Region, saving: bool = False) -> list[Step]:
     """Return the steps of a region; with ``saving``, nothing of the backward pass is computed before it begins."""
     scheduler = Scheduler(region, saving)
     for node in region.nodes:
+        pause()
         scheduler.add(node)
     return scheduler.finish()
 

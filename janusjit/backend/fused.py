@@ -14,6 +14,7 @@ from janusjit.backend.address import Address, Addresses
 from janusjit.backend.plan import FusedStep, element_inputs, element_source, is_identity, reduced_axes
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Value
+from janusjit.pacing import pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ def describe(
     """
     kernels = {}
     for step in steps:
+        pause()
         kernel = kernels[step] = undivided(step, addresses)
         if step in rows:
             kernel.dims[0] = rows[step]

@@ -9,6 +9,7 @@ from janusjit.backend import cost
 from janusjit.backend.plan import UPDATES, FusedStep, is_view, nodes_of, root
 from janusjit.backend.scheduled import Scheduled, only_overwrites, reads_elements_only
 from janusjit.ir.graph import Node, Value
+from janusjit.pacing import pause
 
 #: how many steps that read an array are considered for another that does: merging stays linear in the graph's size
 RECENT = 4
@@ -24,6 +25,7 @@ def merge(scheduled: Scheduled) -> None:
             candidates.update(dict.fromkeys([home] if home else []))
             candidates.update(dict.fromkeys(readers.get(value, [])[-RECENT:]))
         for earlier in sorted(candidates, key=scheduled.position.__getitem__, reverse=True):
+            pause()
             if _may_move(scheduled, earlier, step):
                 _move(scheduled, earlier, step)
         for value in scheduled.leaves(step):

@@ -10,6 +10,7 @@ from janusjit.backend import cost
 from janusjit.backend.plan import FusedStep, element_inputs, is_splat
 from janusjit.backend.scheduled import Scheduled, only_overwrites, reads_elements_only
 from janusjit.ir.graph import Node, Value
+from janusjit.pacing import pause
 
 
 def sink(scheduled: Scheduled) -> None:
@@ -42,6 +43,7 @@ def _try_to_sink(scheduled: Scheduled, node: Node, step: FusedStep) -> None:
 
 def _targets(scheduled: Scheduled, node: Node, step: FusedStep) -> list[FusedStep]:
     """Return the later steps that read the node's result, if they all can compute it; else none."""
+    pause()
     found: dict[FusedStep, None] = {}
     for user in scheduled.users[node.result]:
         if only_overwrites(user, node.result):

@@ -20,6 +20,7 @@ from janusjit.ir.graph import TERMINATORS, Graph, GraphInput, Node, Region, Valu
 from janusjit.ir.guards import GuardSet, InGraphGuard
 from janusjit.ir.places import Place
 from janusjit.ir.types import INT, TensorType
+from janusjit.pacing import pause
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 Infer = Callable[[str, tuple[TensorType, ...], Mapping[str, Any]], tuple[TensorType, ...]]
@@ -223,6 +224,7 @@ def clone(graph: Graph) -> Graph:
 def clone_nodes(source: Region, target: Region, values: dict[Value, Value]) -> None:
     """Append copies of the nodes of ``source`` to ``target``; ``values`` maps what they use, and is extended."""
     for node in source.nodes:
+        pause()
         regions = tuple(clone_region(region, values) for region in node.regions)
         inputs = tuple(values.get(value, value) for value in node.inputs)
         types = tuple(value.type for value in node.results)

@@ -37,6 +37,7 @@ from janusjit.ir.dims import Symbol
 from janusjit.ir.guards import GuardSet
 from janusjit.ir.places import Place
 from janusjit.ir.types import TensorType
+from janusjit.pacing import pause
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 TERMINATORS = frozenset({"yield", "continue", "break", "exit", "fail", "unreachable"})
@@ -169,4 +170,5 @@ def walk(region: Region) -> Iterator[Node]:
             pending.pop()
             continue
         yield node
+        pause()
         pending += [iter(inner.nodes) for inner in reversed(node.regions)]

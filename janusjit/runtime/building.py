@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from janusjit.analysis.twin import Replacement
-from janusjit.collection import collection_paused
+from janusjit.collection import collection_paused, collection_rare
 from janusjit.config import current
 from janusjit.errors import CaptureFailure, JanusError, SourceError
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
+from janusjit.pacing import paced
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.specialization import Compiled
 from janusjit.spans import UNKNOWN_SPAN, Span
@@ -116,9 +117,13 @@ class Builder(ABC):
         attempt.compile_seconds = time.perf_counter() - started
         return attempt
 
+    def _compile_beside(self, attempt: Attempt) -> Attempt:
+        with paced(), collection_rare():
+            return self._compile(attempt)
+
     def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None]:
         """Compile on the background thread, then call ``done`` there."""
-        return _background().submit(lambda: done(self._compile(attempt)))
+        return _background().submit(lambda: done(self._compile_beside(attempt)))
 
 
 class SpecializationBuilder(Builder):

@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from janusjit.ir.builder import Substitution, carried_guards, drop_guards
 from janusjit.ir.graph import Graph, Node, Region
 from janusjit.ops import OPS
+from janusjit.pacing import pause
 from janusjit.transform.facts import exact_key, is_operation, is_stateful
 
 
@@ -33,6 +34,7 @@ class _Merger:
         kept: list[Node] = []
         merged = 0
         for node in region.nodes:
+            pause()
             self._substitution.apply(node)
             key = _key(node)
             earlier = self._known.get(key) if key is not None else None

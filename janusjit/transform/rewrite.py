@@ -13,6 +13,7 @@ from janusjit.ir.builder import Substitution, carried_guards, drop_guards
 from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.types import TensorType
 from janusjit.ops.type_rules import TypeRuleError
+from janusjit.pacing import pause
 from janusjit.transform.facts import pinned_nodes
 from janusjit.transform.patterns import Apply, Bindings, Number, Operation, Pattern, Variable, evaluate, match
 from janusjit.transform.rules import FUNCTIONS, RULES, Rule
@@ -45,6 +46,7 @@ class _Rewriter:
     def region(self, region: Region) -> None:
         nodes, region.nodes = region.nodes, []
         for node in nodes:
+            pause()
             self._substitution.apply(node)
             self._node(node, region.nodes)
             for inner in node.regions:

@@ -18,6 +18,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import engine_cache
 from janusjit.errors import CompileError
+from janusjit.pacing import pause
 
 _LOCK = threading.Lock()
 _SYMBOLS: dict[str, int] = {}
@@ -191,6 +192,26 @@ class LoadedModule:
         return self._texts["assembly"]
 
 
+def text_of(module: ir.Module) -> str:
+    """Return a module's text, with pauses."""
+    pieces = [f"target triple = \"{module.triple}\"\ntarget datalayout = \"{module.data_layout}\"\n"]
+    pieces += [f"{type_.get_declaration()}\n" for type_ in module.get_identified_types().values()]
+    for item in module.global_values:
+        if isinstance(item, ir.Function) and item.blocks:
+            item.descr_prototype(pieces)
+            pieces.append("{\n")
+            for block in item.blocks:
+                pieces.append(f"{block.get_reference()[1:]}:\n")
+                for instruction in block.instructions:
+                    pause()
+                    pieces.append(f"  {instruction}\n")
+            pieces.append("}\n")
+        else:
+            pieces.append(f"{item}\n")
+    pieces += [f"{item}\n" for item in module.metadata]
+    return "".join(pieces)
+
+
 def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
     """Compile a module to machine code, unless that is on disk already, and load it.
 
@@ -207,7 +228,7 @@ def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
         If LLVM's parser or verifier refuses the module, or it calls a function nobody defines.
     """
     _initialize()
-    text = str(source)
+    text = source if isinstance(source, str) else text_of(source)
     name = engine_cache.key(text, host_target(), level)
     code = engine_cache.read(name)
     times = CompileTimes(0.0, 0.0, 0.0)

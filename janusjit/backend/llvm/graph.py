@@ -56,6 +56,7 @@ from janusjit.ir.graph import Graph, Node, Value, attempts
 from janusjit.ops.gather import count_dim
 from janusjit.ops.generators import TYPES_BY_NAME
 from janusjit.ops.registry import Library, StateCopy
+from janusjit.pacing import pause
 
 _UPDATES_BY_KERNEL = frozenset({"update_take", "update_mask"})
 
@@ -134,6 +135,7 @@ class GraphLowering:
     def lower_steps(self, steps: list[Step]) -> None:
         """Emit the steps of a region."""
         for step in steps:
+            pause()
             if isinstance(step, FusedStep) and step in self._tiles:
                 self._lower_tile(step, self._tiles[step])
             elif isinstance(step, FusedStep):

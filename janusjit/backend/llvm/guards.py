@@ -24,6 +24,7 @@ from janusjit.errors import CompileError
 from janusjit.ir import guards as kinds
 from janusjit.ir.dims import Symbol
 from janusjit.ir.places import MISSING, Place
+from janusjit.pacing import pause
 
 _IMMUTABLE_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 
@@ -84,6 +85,7 @@ class GuardEmitter:
         CompileError
             If there is no native check for this kind of guard.
         """
+        pause()
         emitter = EMITTERS.get(type(guard))
         if emitter is None:
             raise CompileError("backend.guard", f"{type(guard).__name__} has no native check")
