@@ -22,7 +22,7 @@ ALLOWED = {
     "report": {"foundation", "ir", "ops", "transform", "profiler", "analysis", "backend", "runtime"},
 }
 ALLOWED["face"] = {*ALLOWED["report"], "report"}
-FOUNDATION = {"collection", "config", "errors", "spans", "version"}
+FOUNDATION = {"collection", "config", "errors", "pacing", "spans", "version"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "digits_mlp.py")
 
 

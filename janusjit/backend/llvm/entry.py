@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from janusjit.backend.llvm import boxing_arrays, effects, guards_arrays, guards_environment
+from janusjit.backend.llvm import boxing_arrays, effects, guards_arrays, guards_environment, guards_overlap
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.boxing import Exit
 from janusjit.backend.llvm.entry_floating_point import FloatingPointFlags
@@ -27,6 +27,7 @@ from janusjit.backend.llvm.entry_frame import (
 from janusjit.backend.llvm.entry_places import PlaceReader, place_key
 from janusjit.backend.llvm.generator_states import GeneratorStates
 from janusjit.backend.llvm.guards import GuardEmitter, unbox_scalar
+from janusjit.backend.llvm.guards_overlap import emit_no_overlaps
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import ArrayValue, Extent, Operand, Scalar
 from janusjit.backend.llvm.workspace import block_new
@@ -34,11 +35,12 @@ from janusjit.errors import CompileError
 from janusjit.ir import boxes as kinds
 from janusjit.ir.dims import Symbol
 from janusjit.ir.graph import Graph, GraphInput, Node
+from janusjit.ir.guards import NoOverlap
 from janusjit.ir.places import Place
 from janusjit.ir.types import TensorType
 
 #: the modules that declare emissions of guards, imported for that
-GUARD_FAMILIES = (guards_arrays, guards_environment)
+GUARD_FAMILIES = (guards_arrays, guards_environment, guards_overlap)
 
 
 class EntryEmitter:
@@ -98,8 +100,13 @@ class EntryEmitter:
         count = ir.Constant(I64, len(self.graph.parameters))
         frame.fail_if(frame.builder.icmp_signed("!=", frame.count, count), FAILED_ARGUMENT_COUNT)
         guards = GuardEmitter(frame, self._places, len(self.graph.parameters))
+        apart: list[tuple[int, NoOverlap]] = []
         for number, guard in enumerate(self.graph.guards.entry):
-            guards.emit(guard, number)
+            if isinstance(guard, NoOverlap):
+                apart.append((number, guard))
+            else:
+                guards.emit(guard, number)
+        emit_no_overlaps(guards, apart)
         for place in self._boxed_places:
             guards.require_present(self._places.read(place), FAILED_PLACE)
         self.inputs = [self._unbox(guards, input_, index) for index, input_ in enumerate(self.graph.inputs)]

@@ -145,7 +145,11 @@ class EntryFrame:
 
     def fail_unless(self, condition: ir.Value, number: int) -> None:
         """Emit: give the call up for reason ``number`` unless ``condition`` holds."""
-        self.fail_if(self.builder.not_(condition), number)
+        self._note_failure(number)
+        going_on = self.builder.append_basic_block()
+        branch = self.builder.cbranch(condition, going_on, self._fail_block)
+        branch.set_weights([1_000_000, 1])
+        self.builder.position_at_end(going_on)
 
     def _note_failure(self, number: int) -> None:
         """One word says it all: 32 bits reason, 16 bits how many slots are held, 16 bits how many boxes."""

@@ -1,13 +1,12 @@
 """Entry guards on arrays.
 
-Owns the emission of `ArrayLayout`, `NoOverlap` and `DimRelation`. Invariant: what an `ArrayLayout` check establishes
+Owns the emission of `ArrayLayout` and `DimRelation`. Invariant: what an `ArrayLayout` check establishes
 (`ArrayFacts`) is all the compiled code assumes of an array.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from llvmlite import ir
@@ -17,11 +16,10 @@ from janusjit.backend.llvm.entry_places import place_key
 from janusjit.backend.llvm.guards import ArrayFacts, GuardEmitter, emits
 from janusjit.backend.llvm.python_api import I1, I8, I32, I64, POINTER, PythonApi, array_descriptor, opaque
 from janusjit.backend.llvm.python_api_shared import shared
-from janusjit.backend.llvm.values import Extent, as_i64, contiguous_strides, item_size, multiply
+from janusjit.backend.llvm.values import Extent, as_i64, contiguous_strides, multiply
 from janusjit.errors import CompileError
 from janusjit.ir import guards as kinds
 from janusjit.ir.dims import Dim, FloorDivision, Monomial, Symbol
-from janusjit.ir.places import Place
 
 _LAYOUT_FLAGS = {"C": layout.ARRAY_C_CONTIGUOUS, "F": layout.ARRAY_F_CONTIGUOUS, "any": 0}
 
@@ -142,54 +140,6 @@ def _strides(
         return contiguous_strides(emitter.builder, guard.dtype, dims[::-1])[::-1]
     address = emitter.api.field(emitter.builder, array, layout.ARRAY_STRIDES, POINTER)
     return tuple(emitter.api.field(emitter.builder, address, 8 * axis, I64) for axis in range(len(dims)))
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """The memory an array lies in: ``[low, high)``; nothing if ``empty``."""
-
-    low: ir.Value
-    high: ir.Value
-    empty: ir.Value
-
-
-@emits(kinds.NoOverlap)
-def _emit_no_overlap(emitter: GuardEmitter, guard: kinds.NoOverlap, number: int) -> None:
-    first, second = _bounds(emitter, guard.first), _bounds(emitter, guard.second)
-    if first is None or second is None:
-        emitter.check_in_python(guard, number)
-        return
-    builder = emitter.builder
-    meets = builder.and_(
-        builder.icmp_unsigned("<", first.low, second.high), builder.icmp_unsigned("<", second.low, first.high)
-    )
-    empty = builder.or_(first.empty, second.empty)
-    emitter.frame.fail_if(builder.and_(meets, builder.not_(empty)), number)
-
-
-def _bounds(emitter: GuardEmitter, place: Place) -> _Bounds | None:
-    """Emit the bounds of an array's memory, as NumPy's ``get_array_memory_extents`` has them."""
-    facts = emitter.established.arrays.get(place_key(place))
-    if facts is None:
-        return None
-    builder = emitter.builder
-    zero = ir.Constant(I64, 0)
-    low = high = builder.ptrtoint(facts.pointer, I64)
-    empty: ir.Value = ir.Constant(I1, 0)
-    for dim in facts.dims:
-        if not isinstance(dim, int) or dim == 0:
-            empty = builder.or_(empty, builder.icmp_signed("==", as_i64(dim), zero))
-    if facts.contiguous:
-        size: Extent = item_size(facts.dtype)
-        for dim in facts.dims:
-            size = multiply(builder, size, dim)
-        return _Bounds(low, builder.add(high, as_i64(size)), empty)
-    for dim, stride in zip(facts.dims, facts.strides, strict=True):
-        reach = builder.mul(builder.sub(as_i64(dim), ir.Constant(I64, 1)), as_i64(stride))
-        backwards = builder.icmp_signed("<", reach, zero)
-        low = builder.add(low, builder.select(backwards, reach, zero))
-        high = builder.add(high, builder.select(backwards, zero, reach))
-    return _Bounds(low, builder.add(high, ir.Constant(I64, item_size(facts.dtype))), empty)
 
 
 _COMPARISONS = frozenset({"==", "!=", "<=", "<"})
