@@ -36,6 +36,8 @@ _FOREIGN = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("s
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 #: ordinary programs that come with the package
 _PROGRAMS = (_PACKAGE / "nn", _PACKAGE / "optim")
+#: what calls functions of the user's, which are profiled through it
+_CALLING = _PACKAGE / "gradients.py"
 
 
 class Replacement(Protocol):
@@ -132,7 +134,7 @@ class Twins:
         """Return what to call in place of a callee."""
         kind = type(callee)
         if kind is FunctionType:
-            return self.of(callee) if is_user_code(callee.__code__) else callee
+            return self.of(callee) if _is_profiled(callee.__code__) else callee
         if kind is MethodType:
             inner = callee.__func__
             if type(inner) is FunctionType and is_user_code(inner.__code__):
@@ -192,6 +194,16 @@ def _is_user_file(name: str) -> bool:
     if any(path.is_relative_to(folder) for folder in _PROGRAMS):
         return True
     return _INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(folder) for folder in _FOREIGN)
+
+
+def _is_profiled(code: CodeType) -> bool:
+    """Whether what a function calls is profiled."""
+    return is_user_code(code) or _is_calling(code.co_filename)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_calling(name: str) -> bool:
+    return Path(name).resolve() == _CALLING
 
 
 def is_user_code(code: CodeType) -> bool:

@@ -199,3 +199,31 @@ def test_directions_of_gradients_of_autograd(function):
     for _ in range(4):
         np.testing.assert_allclose(compiled(X), function(X), rtol=1e-12)
     assert (compiled.stats.graph_calls, compiled.stats.host_calls) == (3, 0)
+
+
+def never_large(x):
+    y = x * x
+    scaled = y[::-1] if y.sum() > -1.0 else np.maximum(y, x + 0.05)
+    y = scaled[:1] if y.sum() > 100.0 else y / (2.0 + scaled**2)
+    return y.sum()
+
+
+def pushed(x):
+    return jj.jvp(never_large, (x,), (x,))[1]
+
+
+def back(x):
+    return jj.vjp(never_large, x)[1](2.0)[0]
+
+
+def curved(x):
+    return jj.hvp(never_large)(x, x)
+
+
+@pytest.mark.parametrize("function", [pushed, back, curved])
+def test_branches_of_the_function_are_profiled(function):
+    compiled = jj.jit(function, warmup=1, background=False)
+    x = np.array([0.1, 0.2, 0.3])
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(x), function(x), rtol=1e-13)
+    assert (compiled.stats.graph_calls, compiled.stats.host_calls, compiled.stats.deopts) == (2, 0, 0)
