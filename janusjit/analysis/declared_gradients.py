@@ -57,8 +57,7 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     Notes
     -----
     Memory is saved by what is computed from the arguments (Chen et al. 2016, "Training deep nets with sublinear memory
-    cost"), in compiled code and, but for operations on a `Variable`, in plain Python. There a gradient of a gradient,
-    and forward mode, keep everything.
+    cost"), in compiled code and in plain Python. There a gradient of a gradient, and forward mode, keep everything.
 
     Examples
     --------

@@ -39,7 +39,7 @@ from janusjit.transform.activity import Activity
 _QUIET = frozenset({"constant", "constant_array", "full", "copy", "eye", "concatenate", "where", "update"})
 
 
-def _can_be_done_again(node: Node) -> bool:
+def can_be_done_again(node: Node) -> bool:
     """Whether a node gives the same whenever it is done, and nothing else depends on its having been done."""
     if node.op not in OPS or "symbol" in node.attributes:
         return False
@@ -105,6 +105,8 @@ class EagerMachine(Machine):
         self._sizes: dict[Symbol, int] = {}
         self._done = 0
         self._inputs = 0
+        #: while a backward pass is done: which of its nodes uses a value last, and where they begin
+        self._uses: tuple[dict[Value, int], int] | None = None
         super().__init__(graph, EagerExternals(self), Profile(), Relaxations(), {}, HostSites())
         core = FunctionCore(
             "gradient", "gradient", Parameters(), Block(), "function", frozenset(), (), [], UNKNOWN_SPAN
@@ -223,7 +225,7 @@ class EagerMachine(Machine):
     def forget(self, nodes: Sequence[Node]) -> None:
         """Let go of the results of nodes, but for those that cannot be had again."""
         for node in nodes:
-            if _can_be_done_again(node):
+            if can_be_done_again(node):
                 for value in node.results:
                     self.values.pop(value, None)
 
@@ -239,6 +241,16 @@ class EagerMachine(Machine):
         done: set[Node] = set()
         for node in reversed(needed):
             self._with_inputs(node, needed, done)
+        if self._uses is not None:
+            self._forget_unused([one for node in needed for one in node.results if one is not value])
+
+    def _forget_unused(self, values: Iterable[Value]) -> None:
+        """Let go of values that were computed again, and that the rest of the backward pass does not use."""
+        assert self._uses is not None
+        last, begun = self._uses
+        for value in values:
+            if last.get(value, -1) < self._done - begun:
+                self.values.pop(value, None)
 
     def _with_inputs(self, first: Node, needed: Container[Node], done: set[Node]) -> None:
         """Do a node, after those of ``needed`` that give what it takes."""
@@ -259,20 +271,25 @@ class EagerMachine(Machine):
         """Do a backward pass; what only it needs is forgotten on the way, unless a gradient is taken of it."""
         if self.gradients.levels > 1:
             return
-        nodes = self.graph.body.nodes[self._done :]
+        begun = self._done
+        nodes = self.graph.body.nodes[begun:]
         wanted = set(found)
         last = {value: number for number, node in enumerate(nodes) for value in (*node.results, *node.inputs)}
-        own = {value for node in nodes if _can_be_done_again(node) for value in node.results}
+        own = {value for node in nodes if can_be_done_again(node) for value in node.results}
         over: list[list[Value]] = [[] for _ in nodes]
         for value, number in last.items():
-            if value in own and value not in wanted:
+            if value not in wanted and (value in own or value not in self.values):
                 over[number].append(value)
-        for node, gone in zip(nodes, over, strict=True):
-            self._done += 1
-            self._do(node)
-            self._spread(node)
-            for value in gone:
-                del self.values[value]
+        self._uses = last, begun
+        try:
+            for node, gone in zip(nodes, over, strict=True):
+                self._do(node)
+                self._done += 1
+                self._spread(node)
+                for value in gone:
+                    self.values.pop(value, None)
+        finally:
+            self._uses = None
 
     def keep_only(self, wanted: Iterable[Value], start: int) -> None:
         """Drop, of the nodes from number ``start`` on that are still to be done, those that nothing wanted needs."""

@@ -15,16 +15,19 @@ from janusjit.analysis.capture.checkpoints import enter, entered_number, leave, 
 from janusjit.analysis.declared_gradients import RECORD_CHECKPOINT
 from janusjit.analysis.define_by_run import Recording, Traced, active
 from janusjit.analysis.gradient_calls import TWINS
+from janusjit.analysis.recording_mode import MODE
+from janusjit.analysis.records import forget, next_number, records_of
+from janusjit.analysis.variables import Variable
 from janusjit.ir.graph import Value
 
 _numbers = itertools.count(1)
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any] | None:
-    """Call a function with the marks of a checkpoint around it; None where no gradient is under way."""
+    """Call a function with the marks of a checkpoint around it; None where nothing is recorded."""
     recording = active()
     if recording is None:
-        return None
+        return _on_variables(function, args, kwargs) if MODE.get().enabled else None
     number, nodes = next(_numbers), recording.machine.graph.body.nodes
     with recording.recording() as machine:
         passed = [value.abstract for value in _traced([*args, *kwargs.values()])]
@@ -40,6 +43,22 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         left = _left(recording, result, number, before)
     recording.machine.forget(nodes[begin:end])
     return (left,)
+
+
+def _on_variables(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any]:
+    """Call a function, and forget what operations on variables computed in it."""
+    first = next_number()
+    result = function(*args, **kwargs)
+    forget((record for variable in _variables(result) for record in records_of(variable)), first)
+    return (result,)
+
+
+def _variables(value: Any) -> Iterator[Variable]:
+    if isinstance(value, Variable):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _variables(part)
 
 
 def _traced(value: Any) -> Iterator[Traced]:

@@ -208,7 +208,11 @@ class Operation:
             with self.recording.recording():  # the rule of a custom_vjp runs code of the user's
                 found = recorded_backward(machine, outputs, cotangents, list(sources))
             machine.keep_only([value for value in found if value is not None], len(nodes))
-            machine.evaluate()
+            mode = MODE.get()
+            if self.shared or (mode.enabled and mode.tapes):
+                machine.evaluate()
+            else:
+                machine.catch_up(found)  # no gradient will be taken of it
         return found
 
     def _seed(self, output: Value, seed: Any) -> Value:

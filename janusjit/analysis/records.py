@@ -13,6 +13,7 @@ from typing import Any
 
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import ArrayValue, Scalar
+from janusjit.analysis.eager_machine import can_be_done_again
 from janusjit.analysis.tapes import TAPES
 from janusjit.analysis.variables import FREED, Variable
 from janusjit.ir.graph import Node, Value
@@ -141,6 +142,25 @@ def before(starts: Iterable[Record], tape: int | None = None) -> list[Record]:
             found.add(record)
             pending += record.parents
     return sorted(found, key=lambda record: record.number)
+
+
+def forget(starts: Iterable[Record], first: int) -> None:
+    """Let go of what the records from number ``first`` on that led to some computed: it is computed again."""
+    found: set[Record] = set()
+    pending = list(starts)
+    while pending:
+        record = pending.pop()
+        if record not in found and record.number >= first:
+            found.add(record)
+            pending += record.parents
+    made = {value for record in found for node in record.nodes if can_be_done_again(node) for value in node.results}
+    for record in found:
+        record.values = {value: array for value, array in record.values.items() if value not in made}
+
+
+def next_number() -> int:
+    """Return a number above those of all records so far."""
+    return next(_numbers)
 
 
 def release(records: Iterable[Record], but_for: int | None = None) -> None:

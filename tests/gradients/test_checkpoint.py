@@ -326,3 +326,57 @@ def test_forward_mode_and_numbers():
     np.testing.assert_allclose(jj.grad(loss)(X), jj.grad(lambda x: loss(x, plain))(X), rtol=1e-13)
     for one, other in zip(jj.jvp(loss, (X,), (W,)), jj.jvp(lambda x: loss(x, plain), (X,), (W,)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-13)
+
+
+def peak_of_variables(function, size=20_000):
+    """Return how many arrays going back from a variable has at once, and the gradient."""
+
+    def step():
+        w = jj.Variable(np.full(size, 0.9))
+        x = np.linspace(-1.0, 1.0, size)
+        for _ in range(12):
+            x = function(x, w)
+        (x**2).sum().backward()
+        return w.grad
+
+    tracemalloc.start()
+    try:
+        found = step()
+        return tracemalloc.get_traced_memory()[1] / found.nbytes, found
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_of_variables():
+    without, wanted = peak_of_variables(long_layer)
+    marked, found = peak_of_variables(jj.checkpoint(long_layer))
+    np.testing.assert_array_equal(found, wanted)
+    assert marked < 0.5 * without  # each of 72 products takes a copy of the weights
+
+
+def test_variables_computed_again():
+    w, x = jj.Variable(W), jj.Variable(X)
+
+    def steps(function):
+        found = []
+        y = function(function(x * 1.0))
+        held = function(y)
+        held.sum().backward(retain_graph=True)
+        (held * y).sum().backward()
+        found += [w.grad, x.grad, held.data]
+        w.zero_grad()
+        x.zero_grad()
+        with jj.GradientTape(persistent=True) as outer:
+            with jj.GradientTape() as inner:
+                y = (function(function(x)) ** 2).sum()
+            slope = inner.gradient(y, x)
+            again = (function(slope) * slope).sum()
+        return [*found, slope.data, outer.gradient(again, w), outer.gradient(again, x)]
+
+    def through(h):
+        y = np.tanh(h @ w)
+        y[0] = y[1] * 2.0
+        return {"y": y * np.exp(-y)}["y"]
+
+    for found, wanted in zip(steps(jj.checkpoint(through)), steps(through), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-13)
