@@ -138,6 +138,10 @@ class JitFunction(Generic[Parameters, Result]):
             if calls != lifecycle.review_at:
                 return self._function(*args, **kwargs)  # type: ignore[no-any-return]
             return lifecycle.review(args, kwargs)  # type: ignore[no-any-return]
+        if lifecycle.skips > 0:
+            lifecycle.skips -= 1
+            lifecycle.tally.plain_calls += 1
+            return self._function(*args, **kwargs)  # type: ignore[no-any-return]
         return self._call_slowly(args, kwargs)
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:

@@ -35,6 +35,8 @@ _UNSTABLE = 8
 
 #: the failure of a capture that has taken too long
 OUT_OF_TIME = "limit.capture_time"
+#: calls that go straight to plain Python while there is nothing but to wait
+_SKIPPED = 64
 #: attempts to capture a function whose calls so far would all have raised an exception
 _ATTEMPTS = 4
 
@@ -63,6 +65,8 @@ class Lifecycle:
         Native entries for the fast path, most recently hit first. Empty while every call takes the slow path.
     plain : bool
         Whether all calls go straight to plain Python.
+    skips : int
+        How many more calls go straight to plain Python, because nothing is compiled yet, and nothing can be now.
     refusal : Cause or None
         Why the function can run in plain Python only.
     review_at : int
@@ -90,6 +94,7 @@ class Lifecycle:
         self.options = options
         self.entries: tuple[Entry, ...] = ()
         self.plain = False
+        self.skips = 0
         self.refusal: Cause | None = None
         self.review_at = -1
         limit = current().specialization_limit
@@ -335,6 +340,7 @@ class Lifecycle:
             self._finish(attempt, number, trigger, new)
         finally:
             self._compiling.release()
+            self.skips = 0
 
     def _failed(self, failure: Failure, number: int, cost: Cost) -> None:
         if failure.code == OUT_OF_TIME:  # no word on whether it can be captured: it gets more time later
@@ -365,8 +371,10 @@ class Lifecycle:
 
     def _missed(self, call: Call) -> Any:
         """Run a call that no live specialization's entry guards admit."""
+        self.skips = 0 if len(self.cache) else _SKIPPED  # before looking: who finishes meanwhile sets it back
         if self._compiling.locked() or not self._grant(call):
             return self._run_meanwhile(call)
+        self.skips = 0
         if self._owed is not None:
             (trigger, new), self._owed = self._owed, None
             return self._specialize_and_run(call, trigger, new)

@@ -76,6 +76,27 @@ def test_calls_go_on_in_python_meanwhile_and_waiting_settles(monkeypatch):
     np.testing.assert_allclose(w, 20 * np.tanh(1.0), rtol=1e-14)
 
 
+def test_waiting_costs_calls_next_to_nothing(monkeypatch):
+    go_on = held_compiler(monkeypatch)
+
+    @jj.jit(background=True)
+    def double(x):
+        return x * 2.0
+
+    slow = []
+    call_slowly = type(double)._call_slowly
+    monkeypatch.setattr(
+        type(double), "_call_slowly", lambda self, *given: slow.append(given) or call_slowly(self, *given)
+    )
+    for _ in range(200):
+        np.testing.assert_array_equal(double(np.ones(3)), np.full(3, 2.0))
+    assert len(slow) < 10 and double.stats.eager_calls == double.stats.calls == 200
+    go_on.set()
+    assert double.wait(60)
+    np.testing.assert_array_equal(double(np.ones(3)), np.full(3, 2.0))
+    assert double.stats.graph_calls == 1
+
+
 def test_a_guard_that_fails_while_the_compiler_is_busy(monkeypatch):
     go_on = held_compiler(monkeypatch)
 
