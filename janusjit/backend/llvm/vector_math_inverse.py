@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 from janusjit.backend.llvm.vector_math_code import FloatCode, Real, Truth
-from janusjit.backend.llvm.vector_math_logarithm import log1p
+from janusjit.backend.llvm.vector_math_logarithm import finished_logarithm, log1p
+from janusjit.backend.llvm.vector_math_logarithm_f32 import log_parts
 
 #: q in ``arcsin s = s + s*z*q(z)`` with ``z = s*s``, for ``|s| <= 1/2``
 _F64 = (
@@ -19,6 +20,11 @@ _F64 = (
     *(-0.016326144573835563, 0.031981271489875764),
 )
 _F32 = (0.16666753590106964, 0.07495232671499252, 0.04547834396362305, 0.024140994995832443, 0.04223053157329559)
+#: q in ``artanh r = r + r*z*q(z)`` with ``z = r*r``, for ``|r| <= 1/2``, in float32
+_ARTANH_F32 = (
+    *(0.33333301544189453, 0.2000245302915573, 0.1422378569841385, 0.11816386133432388, 0.05160436034202576),
+    0.1763785034418106,
+)
 #: pi/2 in two parts, the first rounded to the precision
 _HALF_PI_F64 = (1.5707963267948966, 6.123233995736766e-17)
 _HALF_PI_F32 = (1.5707963705062866, -4.371138828673793e-08)
@@ -100,9 +106,26 @@ def arccosh(code: FloatCode, x: Real) -> Real:
 
 def arctanh(code: FloatCode, x: Real) -> Real:
     """Return the inverse hyperbolic tangent, ``log1p(2*y / (1 - y)) / 2`` for the magnitude y."""
+    if not code.is_f64:
+        return _arctanh_f32(code, x)
     y = x.magnitude
     double = y + y
     quotient = code.select(y < 0.5, double * y, double) / (1.0 - y)
     argument = code.select(y < 0.5, double + quotient, quotient)
     # beyond 1 any argument of a logarithm without a value will do
     return (0.5 * log1p(code, code.select(y > 1.0, -2.0, argument))).with_sign_of(x)
+
+
+def _arctanh_f32(code: FloatCode, x: Real) -> Real:
+    """Return the inverse hyperbolic tangent, by a polynomial up to 1/2, then ``log((1 + y) / (1 - y)) / 2``."""
+    y = x.magnitude
+    small = y <= 0.5
+    r = code.select(small, y, 0.0)
+    z = r * r
+    near = (r * z).times_plus(code.polynomial(z, _ARTANH_F32), r)
+    total = 1.0 + y
+    quotient = total / (1.0 - y)  # beyond 1 it is negative
+    # what the sum lost, over the sum: as it is small, to a few bits
+    lost = (y - (total - 1.0)) * (1.0 - 0.45 * y)
+    far = 0.5 * finished_logarithm(code, quotient, *log_parts(code, code.select(small, 2.0, quotient), lost))
+    return code.select(small, near, far).with_sign_of(x)

@@ -1,4 +1,4 @@
-"""Logarithms to bases 2 and 10 in float32, without the division that takes most of the time of those in other formats.
+"""Logarithms in float32, without the division that takes most of the time of those in other formats.
 
 Owns their formulas and their precautions. Invariant: an error below 2 ULP; NumPy's results and floating-point flags for
 zeros, negative numbers, infinities and NaN.
@@ -41,13 +41,33 @@ _BASE_10 = _Constants(
         *(0.06151114031672478, -0.05736489221453667, 0.056479379534721375, -0.03397709131240845),
     ),
 )
+_NATURAL = _Constants(
+    of_two=(0.693115234375, 3.194618329871446e-05),
+    slope=(1.0, 0.0),
+    series=(
+        *(-0.49999988079071045, 0.33333325386047363, -0.2500160038471222, 0.20002001523971558, -0.16608764231204987),
+        *(0.1418117731809616, -0.1324462741613388, 0.12908786535263062, -0.07623397558927536),
+    ),
+)
 
 
-def _logarithm(code: FloatCode, x: Real, base: _Constants) -> Real:
+def log_parts(code: FloatCode, x: Real, more: Real) -> tuple[Real, Real]:
+    """Return two parts whose sum is the natural logarithm of a positive normal ``x``, and ``more``, which is small."""
+    k, f = _split(code, x)
+    low = (f * f).times_plus(code.polynomial(f, _NATURAL.series), k.times_plus(_NATURAL.of_two[1], more))
+    return k * _NATURAL.of_two[0], f + low
+
+
+def _split(code: FloatCode, x: Real) -> tuple[Real, Real]:
+    """Return ``k`` and ``f`` with ``x == 2**k * (1 + f)``, and ``1 + f`` between the square roots of 1/2 and 2."""
     mantissa = code.precision.mantissa
     moved = x.bits - bits_of_root_half(code)
     k = moved.shifted_right_signed(mantissa).to_real()
-    f = (x.bits - (moved & -(1 << mantissa))).as_real - 1.0
+    return k, (x.bits - (moved & -(1 << mantissa))).as_real - 1.0
+
+
+def _logarithm(code: FloatCode, x: Real, base: _Constants) -> Real:
+    k, f = _split(code, x)
     rest = f * f.times_plus(code.polynomial(f, base.series), base.slope[1])
     return k.times_plus(base.of_two[0], f.times_plus(base.slope[0], k.times_plus(base.of_two[1], rest)))
 

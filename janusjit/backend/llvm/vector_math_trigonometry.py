@@ -55,6 +55,11 @@ _F32 = _Constants(
     half_pi=(1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
     largest=2.0**17,
 )
+#: q in ``tan r = r + r*z*q(z)`` with ``z = r*r``, for ``|r|`` up to pi/4, in float32
+_TANGENT = (
+    *(0.33333349227905273, 0.1333267241716385, 0.054059430956840515, 0.02128293365240097, 0.010837065055966377),
+    *(8.491668268106878e-05, 0.004379736725240946),
+)
 
 
 def _constants(code: FloatCode) -> _Constants:
@@ -146,6 +151,8 @@ def cos(code: FloatCode, x: Real) -> Real:
 
 def tan(code: FloatCode, x: Real) -> Real:
     """Return the tangent: the quotient of two sums, corrected for what the sums lost."""
+    if not code.is_f64:
+        return _tan_f32(code, x)
     even, quadrant, sine, cosine = _sine_and_cosine(code, x)
     above = [code.select(even, a, b) for a, b in zip(sine, cosine, strict=True)]
     below = [code.select(even, b, a) for a, b in zip(sine, cosine, strict=True)]
@@ -157,6 +164,20 @@ def tan(code: FloatCode, x: Real) -> Real:
     rest = (-quotient).times_plus(denominator, numerator) + (numerator_lost - quotient * denominator_lost)
     result = rest.times_plus(reciprocal, quotient)
     return code.select(x.equals(0.0), x, _with_bit_as_sign(code, result, quadrant, 0))
+
+
+def _tan_f32(code: FloatCode, x: Real) -> Real:
+    """Return the tangent: of the rest by a polynomial, or minus its reciprocal, corrected for what sums lost."""
+    r, tail, quadrant = _reduced(code, x)
+    odd = ~(quadrant & 1).equals(0)
+    z = r * r
+    # the derivative of the tangent is about 1 + z, as far as the tail can tell
+    low = (r * z).times_plus(code.polynomial(z, _TANGENT), tail.times_plus(z, tail))
+    total = r + low
+    reciprocal = -1.0 / code.select(x.magnitude < 0.5, 2.0 + x, total)  # small ones stay as they are
+    lost = (r - total) + low
+    turned = (reciprocal * reciprocal).times_plus(lost, reciprocal)
+    return code.select(x.equals(0.0), x, code.select(odd, turned, total))
 
 
 def _arctangent(code: FloatCode, y: Real, x: Real) -> tuple[Real, Real]:
