@@ -1,17 +1,19 @@
 """Generators that have something left to do when they are dropped.
 
-Owns `is_finalized`, and `feeds_loop` for those that only a loop refers to. Invariant: they err on the safe side: a
-generator that is dropped early runs its ``finally`` blocks and leaves its ``with`` statements at that moment, which is
-later where others still refer to it.
+Owns `is_finalized`, `feeds_loop` for those that only a loop refers to, and `stays_in_frame` for those that variables
+refer to as well. Invariant: they err on the safe side: a generator that is dropped early runs its ``finally`` blocks
+and leaves its ``with`` statements at that moment, which is later where others still refer to it.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 
 from janusjit.analysis.core import (
     Block,
     Call,
+    DeleteLocal,
     For,
     FunctionCore,
     GetIterator,
@@ -20,12 +22,12 @@ from janusjit.analysis.core import (
     LoadGlobal,
     Local,
     Try,
+    While,
     With,
     Yield,
     YieldFrom,
 )
-from janusjit.analysis.jumps import jumps_in
-from janusjit.analysis.walk import reads_of, walk
+from janusjit.analysis.walk import reads_of, walk, writes_of
 
 
 @functools.lru_cache(maxsize=256)
@@ -52,9 +54,61 @@ def feeds_loop(core: FunctionCore, call: Call) -> bool:
 
     A variable would keep it for longer.
     """
-    everything = list(walk(core.body))
-    readers = [instruction for instruction in everything if call.target in reads_of(instruction)]
-    if len(readers) != 1 or not isinstance(readers[0], GetIterator):
+    readers = [instruction for instruction in walk(core.body) if call.target in reads_of(instruction)]
+    if not call.target.startswith(".") or len(readers) != 1 or not isinstance(readers[0], GetIterator):
         return False
-    loops = [i for i in everything if isinstance(i, For) and i.iterator == Local(readers[0].target)]
-    return len(loops) == 1 and (call.target.startswith(".") or jumps_in(loops[0].body) <= {"continue"})
+    return len(_loops_over(core, readers[0])) == 1
+
+
+@functools.lru_cache(maxsize=256)
+def stays_in_frame(core: FunctionCore, call: Call) -> frozenset[str] | None:
+    """Return the builtins that take what a call returns, if nothing else does but loops and variables; else None.
+
+    Those of ``COMBINING`` go on referring to it; the others only draw from it.
+    """
+    everything = list(walk(core.body))
+    named: dict[str, list[str]] = {}
+    for instruction in everything:
+        if isinstance(instruction, LoadGlobal):
+            named.setdefault(instruction.target, []).append(instruction.name)
+    pending, seen, taking = [call.target], {call.target}, set()
+    while pending:
+        name = pending.pop()
+        if name in core.cells or name in core.free:
+            return None
+        for reader in (instruction for instruction in everything if name in reads_of(instruction)):
+            if isinstance(reader, GetIterator):
+                if len(_loops_over(core, reader)) != 1:
+                    return None
+                continue
+            function = reader.function if isinstance(reader, Call) else None
+            loaded = named.get(function.name, []) if isinstance(function, Local) and function.name != name else []
+            if len(loaded) != 1 or loaded[0] not in COMBINING | DRAWING:
+                return None
+            taking.add(loaded[0])
+            if loaded[0] in COMBINING and isinstance(reader, Call) and reader.target not in seen:
+                pending.append(reader.target)
+                seen.add(reader.target)
+    return frozenset(taking)
+
+
+#: builtins whose results draw from the iterators they are given, and those that only draw from them
+COMBINING = frozenset({"enumerate", "zip", "map", "filter", "iter"})
+DRAWING = frozenset({"next", "list", "tuple", "set", "dict", "sum", "sorted", "min", "max", "any", "all"})
+
+
+def _loops_over(core: FunctionCore, reader: GetIterator) -> list[For]:
+    return [i for i in walk(core.body) if isinstance(i, For) and i.iterator == Local(reader.target)]
+
+
+@functools.lru_cache(maxsize=256)
+def bound_again(core: FunctionCore) -> tuple[str, ...]:
+    """Return the variables of a function's own that may let go of what they refer to before it returns."""
+    counts: Counter[str] = Counter()
+    for instruction in walk(core.body):
+        looping = [instruction.body] if isinstance(instruction, For | While) else []
+        for inner in (instruction, *(inner for block in looping for inner in walk(block))):
+            counts.update(writes_of(inner))
+            counts.update([inner.name] * 2 if isinstance(inner, DeleteLocal) else [])
+    others = {*core.cells, *core.free, *core.declared_globals}
+    return tuple(sorted(n for n, count in counts.items() if count > 1 and not n.startswith(".") and n not in others))

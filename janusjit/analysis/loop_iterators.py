@@ -1,18 +1,30 @@
 """What a loop holds of a generator of Python's.
 
-Owns `LoopIterator`, which stands in a frame state for the one reference that a ``for`` statement has to its iterator.
+Owns `LoopIterator`, which stands in a frame state for the one reference that a ``for`` statement has to its iterator,
+and `holds_generator`, which tells what it stands for: generators, and what draws from one.
 Invariant: compiled code and the runtime may refer to it as they like; the generator goes when the loop is left, as it
 does when Python drops the iterator of a ``for`` statement.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
 from types import GeneratorType, SimpleNamespace
 from typing import Any
 
+#: iterators that refer to others
+COMBINATIONS = frozenset(
+    (
+        *(enumerate, zip, map, filter, itertools.chain, itertools.islice, itertools.takewhile, itertools.dropwhile),
+        *(itertools.accumulate, itertools.starmap, itertools.filterfalse, itertools.compress, itertools.zip_longest),
+        *(itertools.groupby, itertools.cycle, itertools.product),
+    )
+)
+#: types of objects that are generators, or may refer to one
+GENERATING = COMBINATIONS | {GeneratorType}
 #: what a loop draws from now
 _generator = operator.attrgetter("generator")
 
@@ -48,10 +60,42 @@ class Turns(itertools.chain[Any]):
         self.loop.leave()
 
 
+def may_hold_generator(value: Any) -> bool:
+    """Whether an object is a generator, or of a type that may refer to one."""
+    return type(value) in GENERATING
+
+
+def holds_generator(value: Any) -> bool:
+    """Whether an object is a generator, or an iterator that draws from one."""
+    if type(value) is GeneratorType:
+        return True
+    return (type(value) in COMBINATIONS or type(value) is tuple) and any(map(holds_generator, gc.get_referents(value)))
+
+
+class Kept(SimpleNamespace):
+    """A generator on its way to a variable, which is to be the only one that refers to it."""
+
+    generator: Any
+
+    def take(self) -> Any:
+        """Hand the generator over."""
+        return self.__dict__.pop("generator")
+
+
+def keep(value: Any) -> Any:
+    """Return what is to be passed to a resume function for a variable; the function calls `taken`."""
+    return Kept(generator=value) if may_hold_generator(value) else value
+
+
+def taken(value: Any) -> Any:
+    """Return the value of a variable of a resume function."""
+    return value.take() if type(value) is Kept else value
+
+
 def iter_of_loop(source: Any) -> Any:
     """Return the iterator of a loop in generated code, which keeps it in a variable as well."""
     iterator = source if type(source) is LoopIterator else iter(source)
-    return LoopIterator(generator=iterator) if type(iterator) is GeneratorType else iterator
+    return LoopIterator(generator=iterator) if holds_generator(iterator) else iterator
 
 
 def leave_loops(values: Iterable[Any]) -> None:

@@ -76,6 +76,7 @@ def load(function: Any) -> FunctionCore:
                 found: FunctionCore | SourceError = _load(code, function.__globals__)
         except SourceError as error:
             found = error.with_traceback(None)
+            found.__context__ = None  # an exception of the user's that is being handled, and all its frames
         cached = _CACHE.setdefault(id(code), (code, found))
         if isinstance(found, FunctionCore):
             _remember_nested(found)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from janusjit.analysis.continuation import CommitPoint
 from janusjit.analysis.core import Call as CallInstruction
 from janusjit.analysis.finalization import feeds_loop
-from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, leave_loops
+from janusjit.analysis.loop_iterators import GENERATING, LoopIterator, holds_generator, iter_of_loop, leave_loops
 from janusjit.runtime.python_frames import HostFunction, entering
 
 if TYPE_CHECKING:
@@ -30,7 +29,10 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
     first, several = 1 + len(point.operands), len(point.after.outcome) != 1
     protected = point.after.protected
     call = point.instruction
-    feeds = isinstance(call, CallInstruction) and call.target.startswith(".") and feeds_loop(point.core, call)
+    feeds = isinstance(call, CallInstruction) and feeds_loop(point.core, call)
+    kept = {name for name, _ in point.after.frames[-1].variables}
+    temporary = [at for at, name in enumerate(point.operands, 1) if name not in kept]
+    let_go = _without_operands(resumptions, point)
 
     def run(result: tuple[Any, ...]) -> Any:
         state = result[first:]
@@ -42,8 +44,12 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
                 raise
             return after.resume_raising(error, state)
         if feeds:
-            outcome = iter_of_loop(outcome) if type(outcome) is GeneratorType else outcome
-        return after.go_on((*outcome, *state) if several and outcome is not None else (outcome, *state))
+            outcome = iter_of_loop(outcome) if holds_generator(outcome) else outcome
+        state = (*outcome, *state) if several and outcome is not None else (outcome, *state)
+        for at in temporary:
+            if type(result[at]) in GENERATING:
+                return (let_go, *state)  # what the operands leave to be done is done before anything else
+        return after.go_on(state)
 
     def run_without_outcome(result: tuple[Any, ...]) -> Any:
         state = result[first:]
@@ -54,9 +60,19 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             if not protected:
                 raise
             return after.resume_raising(error, state)
+        for at in temporary:
+            if type(result[at]) in GENERATING:
+                return (let_go, *state)
         return after.go_on(state)
 
     return run if point.after.outcome else run_without_outcome
+
+
+def _without_operands(resumptions: Resumptions, point: CommitPoint) -> CommitPoint:
+    """Return the point behind a host call at which its operands are no longer referred to."""
+    made = CommitPoint("commit", point.instruction, (), point.after, None, point.core, point.reason, point.code)
+    made.runner = _commit_runner(resumptions, made)
+    return made
 
 
 def _call_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
@@ -74,7 +90,7 @@ def _call_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
                 value = resumptions.drive(callee.go_on(result[1:first]))
             else:
                 resumptions.host_calls += 1
-                value = callee.python(*result[1:first])
+                value = resumptions.drive(callee.python(*result[1:first]))
         except BaseException as error:
             if not protected:
                 raise
@@ -137,7 +153,7 @@ def _draw_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
 
     def run(result: tuple[Any, ...]) -> Any:
         iterator, state = result[slot], result[1:]
-        if type(iterator) is GeneratorType:  # only the loop is to refer to it: what does now is gone after this
+        if holds_generator(iterator):  # only the loop is to refer to it: what does now is gone after this
             return (*result[:slot], LoopIterator(generator=iterator), *result[slot + 1 :])
         resumptions.host_calls += 1
         try:

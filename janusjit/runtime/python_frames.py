@@ -17,6 +17,7 @@ from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.frame_values import assemble
 from janusjit.analysis.generate import Generated, Mode, generate_host, generate_resumption
 from janusjit.analysis.generate.runtime import closure_for
+from janusjit.analysis.loop_iterators import LoopIterator, keep, may_hold_generator
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
@@ -61,16 +62,45 @@ class PythonContinuation:
         return found
 
     def __call__(self, *arguments: Any) -> Any:
-        """Go on with these arguments: the outcome of the host call, and the frame state."""
-        outcome = arguments[: len(self.continuation.outcome)]
-        return self.run(arguments, lambda: outcome[0] if len(outcome) == 1 else outcome)
+        """Go on with these arguments: the outcome of the host call, and the frame state.
 
-    def run(self, arguments: Sequence[Any], pending: Pending) -> Any:
-        """Go on after ``pending`` has returned the outcome, or raised; that in ``arguments`` is not looked at."""
+        With a generator among them, what is returned is a `Deferred`: nobody else is to hold it meanwhile.
+        """
+        if any(map(may_hold_generator, arguments)):
+            return Deferred(self, arguments)
+        return self.run(list(arguments), self.outcome(arguments))
+
+    def outcome(self, arguments: Sequence[Any]) -> Pending:
+        """Return what gives the outcome among arguments, once."""
+        count = len(self.continuation.outcome)
+        return [arguments[0] if count == 1 else tuple(arguments[:count])].pop
+
+    def run(self, arguments: list[Any], pending: Pending) -> Any:
+        """Go on after ``pending`` has returned the outcome, or raised; that in ``arguments``, a list that is cleared,
+        is not looked at.
+        """
         operation = pending
         for shape, place, generated in reversed(self._frames):
             operation = _frame_operation(shape, generated, iter(arguments[place]), operation)
+        arguments.clear()
         return operation()
+
+
+class Deferred:
+    """Python code to go on with as soon as nobody else holds its arguments; or the exception, if one is given."""
+
+    __slots__ = ("_continuation", "_given", "loops")
+
+    def __init__(
+        self, continuation: PythonContinuation, arguments: Sequence[Any], error: BaseException | None = None
+    ) -> None:
+        self._continuation = continuation
+        self._given = [(list(arguments), continuation.outcome(arguments) if error is None else raising(error))]
+        self.loops = [value for value in arguments if type(value) is LoopIterator]
+
+    def run(self) -> Any:
+        """Go on."""
+        return self._continuation.run(*self._given.pop())
 
 
 def _pending_span(continuation: Continuation, position: int) -> Any:
@@ -85,7 +115,8 @@ def _pending_span(continuation: Continuation, position: int) -> Any:
 def _frame_operation(shape: FrameShape, generated: Generated, arguments: Iterator[Any], pending: Pending) -> Pending:
     """Return the callable that runs one frame, without running it."""
     managers = [assemble(recipe, arguments) for recipe in shape.managers]
-    variables = [assemble(recipe, arguments) for _, recipe in shape.variables]
+    assembled = [(name, assemble(recipe, arguments)) for name, recipe in shape.variables]
+    variables = [value if name.startswith(".") else keep(value) for name, value in assembled]
     cells = {name: next(arguments) if known is None else known for name, known in shape.cells}
     function = _function(shape.core, shape.namespace, generated, cells)
     operation: Pending = functools.partial(function, pending, *managers, *variables)
@@ -109,9 +140,11 @@ def _constructed(initialize: Pending, instance: Any) -> Any:
 
 def raising(error: BaseException) -> Pending:
     """Return an operation that raises."""
+    errors = [error]
+    del error  # its traceback holds the frames it has left
 
     def operation() -> Any:
-        raise error
+        raise errors.pop()
 
     return operation
 

@@ -7,6 +7,7 @@ way back to Python through the same commit points.
 
 from __future__ import annotations
 
+import functools
 import operator
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from janusjit.analysis.capture.liveness import live_at_header
 from janusjit.analysis.continuation import PLAIN, BlockStep, Continuation, FrameShape, LoopStep, Step, TryStep
 from janusjit.analysis.core import Block, For, FunctionCore, If, Instruction, Local, Try, While, With
 from janusjit.analysis.frame_values import decompose
+from janusjit.analysis.loop_iterators import may_hold_generator
 
 #: trips of a loop in a twin before it can be taken over: the profile has to know it
 MINIMUM_TRIPS = 8
@@ -24,7 +26,7 @@ MINIMUM_TRIPS = 8
 HOT_SECONDS = 0.05
 
 Cells = dict[str, CellType]
-GoOn = Callable[[Continuation, tuple[Any, ...]], Any]
+GoOn = Callable[[Continuation, list[Any]], Any]
 
 
 class OnStackReplacement:
@@ -33,7 +35,7 @@ class OnStackReplacement:
     Parameters
     ----------
     go_on : callable
-        Runs a continuation with a frame state to the end of the frame.
+        Runs a continuation with a frame state, a list that it clears, to the end of the frame.
     closure : tuple of CellType
         The cells of the function itself, which are the same at every call.
 
@@ -58,8 +60,8 @@ class OnStackReplacement:
 
     def replace(
         self, core: FunctionCore, site: int, variables: dict[str, Any], cells: Cells, names: dict[str, Any]
-    ) -> Any:
-        """Return what the rest of a frame returns, whose loop at ``site`` is due for another turn."""
+    ) -> Callable[[], Any]:
+        """Return what runs the rest of a frame, whose loop at ``site`` is due for another turn."""
         loop, steps = _loops(core)[site]
         private = {
             step.instruction.iterator.name
@@ -70,7 +72,8 @@ class OnStackReplacement:
             and variables.get(f".private_{step.instruction.site}")
         }
         described, arguments, shown = [], [], []
-        for name in sorted(live_at_header(core, loop) & variables.keys()):
+        kept = {name for name, value in variables.items() if may_hold_generator(value) and not name.startswith(".")}
+        for name in sorted((live_at_header(core, loop) | kept - core.cells) & variables.keys()):
             recipe, values = decompose(variables[name]) if name in private else (PLAIN, [variables[name]])
             described.append((name, recipe))
             arguments += values
@@ -82,7 +85,8 @@ class OnStackReplacement:
                 shown.append(name)
         shape = FrameShape(core, names, core.code, steps, tuple(described), held)
         self.entries += 1
-        return self._go_on(Continuation((shape,), (), tuple(shown), loop.span), tuple(arguments))
+        continuation = Continuation((shape,), (), tuple(shown), loop.span)
+        return functools.partial(self._go_on, continuation, arguments)
 
 
 _PATHS: dict[int, tuple[FunctionCore, dict[int, tuple[Instruction, tuple[Step, ...]]]]] = {}

@@ -8,7 +8,7 @@ program order, when everything before it is real; a guard that fails after it co
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import ContinuationPublisher
-from janusjit.runtime.python_frames import PythonContinuation, raising
+from janusjit.runtime.python_frames import Deferred, PythonContinuation
 from janusjit.runtime.specialization import Specialization
 
 #: continuations of one function that are compiled
@@ -77,18 +77,23 @@ class Resumptions:
 
     def drive(self, result: Any) -> Any:
         """Go on from commit points until there is a result of the function."""
-        while type(result) is tuple and result and type(result[0]) is CommitPoint:
-            point = result[0]
-            runner = point.runner
-            if runner is None:
-                runner = point.runner = RUNNERS[point.kind](self, point)
-                self._first_time(point)
+        while True:
             try:
-                result = runner(result)  # a tuple drops its items from the last: loops that are left, innermost first
+                while type(result) is tuple and result and type(result[0]) is CommitPoint:
+                    runner = result[0].runner or self._runner(result[0])
+                    result = runner(result)  # a tuple drops its items from the last: the innermost loop is left first
+                if type(result) is not Deferred:
+                    return result
+                result = result.run()
             except BaseException:
-                leave_loops(result)
+                leave_loops(result.loops if type(result) is Deferred else result)
                 raise
-        return result
+
+    def _runner(self, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+        runner: Callable[[tuple[Any, ...]], Any]
+        runner = point.runner = RUNNERS[point.kind](self, point)
+        self._first_time(point)
+        return runner
 
     def _first_time(self, point: CommitPoint) -> None:
         """Say what Python runs between graphs."""
@@ -97,9 +102,14 @@ class Resumptions:
             failure = Failure(point.code, "supportable", point.reason, construct, point.span)
             self.owner.publisher.interrupted(failure, self.owner.number(), Cost(), rest=point.kind == "python")
 
-    def run(self, continuation: Continuation, arguments: tuple[Any, ...]) -> Any:
-        """Run the rest of a frame."""
-        return self.drive(self.continuation(continuation).go_on(arguments))
+    def run(self, continuation: Continuation, arguments: list[Any]) -> Any:
+        """Run the rest of a frame; nobody else has its arguments then."""
+        core, after = continuation.frames[-1].core, self.continuation(continuation)
+        point = CommitPoint("commit", None, (), continuation, None, core, "", "")
+        point.runner = lambda result: after.go_on(result[1:])
+        given = [(point, *arguments)]
+        arguments.clear()
+        return self.drive(given.pop())
 
     def guard_failed(self, point: CommitPoint, after: ContinuationLifecycle, state: tuple[Any, ...]) -> Any:
         """Go on behind a guard that failed in the middle of a loop: compiled without it, or in Python."""
@@ -207,7 +217,7 @@ class ContinuationLifecycle(Lifecycle):
     def resume_raising(self, error: BaseException, state: Sequence[Any]) -> Any:
         """Go on in Python with an exception that the host call raised."""
         padding = (None,) * len(self.continuation.outcome)
-        return self.python.run((*padding, *state), raising(error))
+        return Deferred(self.python, (*padding, *state), error)
 
 
 class _ContinuationBuilder(Builder):

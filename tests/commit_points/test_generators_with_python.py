@@ -249,7 +249,19 @@ def left_inside_a_try(x, w, log):
     return w.sum()
 
 
+def kept_in_a_variable(x, w, log):
+    rows = named(x, log, "rows")
+    for row in rows:
+        w = w + row
+        if row[0] < 0.0:
+            break
+    log.append("after")
+    return w.sum()
+
+
 FINALIZED = [
+    kept_in_a_variable,
+    left_inside_a_manager,
     suspended_in_its_try,
     left_inside_a_try,
     left_before_its_finally,
@@ -287,21 +299,6 @@ def test_a_generator_is_finalized_there_where_its_loop_is_taken_over(function, m
     assert compare(function).stats.loop_entries > 0
 
 
-def kept_in_a_variable(x, w, log):
-    rows = named(x, log, "rows")
-    for row in rows:
-        w = w + row
-        if row[0] < 0.0:
-            break
-    log.append("after")
-    return w.sum()
-
-
-def test_a_generator_that_a_variable_keeps_is_left_to_python():
-    step = compare(kept_in_a_variable)
-    assert step.reason is not None and step.stats.graph_calls == 0
-
-
 def bar_in_a_variable(x, w, log):
     rows = bar(x, log)
     for row in rows:
@@ -316,11 +313,6 @@ def bar_in_a_variable(x, w, log):
 def test_a_generator_without_source_is_kept_by_its_variable():
     step = compare(bar_in_a_variable)
     assert step.reason is None and step.stats.graph_calls == 6 and step.stats.host_calls > 0
-
-
-def test_a_generator_in_a_manager_that_is_followed_is_left_to_python():
-    step = compare(left_inside_a_manager)
-    assert step.reason is not None and step.stats.graph_calls == 0
 
 
 def raises_in_python(x, w, log):

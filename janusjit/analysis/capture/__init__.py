@@ -209,12 +209,15 @@ def _captured(
     raise limit
 
 
-def _let_go(failure: BaseException | None) -> None:
+def _let_go(failure: BaseException) -> None:
     """Forget the frames a failure went through: they hold the call's arguments, and the failure is kept."""
-    while failure is not None and failure.__traceback__ is not None:  # chains of causes may be rings
-        traceback.clear_frames(failure.__traceback__)
-        failure.__traceback__ = None
-        failure = failure.__cause__ or failure.__context__
+    pending, seen = [failure], set()
+    while pending:
+        error = pending.pop()
+        seen.add(id(error))  # causes may form rings
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        pending += [one for one in (error.__cause__, error.__context__) if one is not None and id(one) not in seen]
 
 
 def _attempt(
@@ -232,6 +235,15 @@ def _attempt(
     machine = Machine.__new__(Machine)
     externals = Externals(graph, relaxations, relaxations.static, lambda: machine.span)
     machine.__init__(graph, externals, profile, relaxations, decisions, sites)  # type: ignore[misc]
+    try:
+        return _followed(machine, graph, core, begin)
+    finally:
+        vars(machine).clear()  # which is part of a ring, and refers to the call's arguments
+
+
+def _followed(machine: Machine, graph: Graph, core: FunctionCore, begin: Callable[[Machine], None]) -> Graph:
+    """Return a graph once the machine has followed all paths from where ``begin`` puts it."""
+    externals = machine.externals
     externals.assume_error_modes(core.span)
     begin(machine)
     try:

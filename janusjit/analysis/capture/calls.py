@@ -21,7 +21,7 @@ from janusjit.analysis.capture.arrays import is_number
 from janusjit.analysis.capture.binding import Keywords, bind, bind_namedtuple
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.externals import is_wrapper
-from janusjit.analysis.capture.iteration import draw_all, feeds_a_loop
+from janusjit.analysis.capture.iteration import draw_all, is_let_go_in_time
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
@@ -386,7 +386,7 @@ def start(
     if core.kind in ("generator", "coroutine"):
         frame = machine.enter(core, namespace, code, bound, cells, None)
         machine.state.frames.pop()
-        maker = machine.blamed() if not is_finalized(core) or feeds_a_loop(machine) else None
+        maker = machine.blamed() if not is_finalized(core) or is_let_go_in_time(machine) else None
         made = machine.state.allocate(GeneratorObject(frame=frame, maker=maker))
         frame.generator = made.index
         return made

@@ -11,6 +11,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from janusjit.analysis.capture.blame import blamed_for
 from janusjit.analysis.capture.state import LoopEntry
 from janusjit.analysis.core import Instruction
 from janusjit.errors import CaptureFailure
@@ -86,5 +87,5 @@ def unrolled_loop(machine: Machine) -> Instruction | None:
     for frame in machine.state.frames[:count]:
         for entry in frame.blocks:
             if isinstance(entry, LoopEntry) and entry.iterations > 1 and entry.instruction not in machine.hosts.loops:
-                return machine.blamed_for(entry.instruction, frame)
+                return blamed_for(machine, entry.instruction, frame)
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from janusjit.analysis.capture.attributes import get_attribute
+from janusjit.analysis.capture.blame import blamed_for
 from janusjit.analysis.capture.calls import instantiate
 from janusjit.analysis.capture.machine import FINISH, UNWIND_TRY, Machine, executes
 from janusjit.analysis.capture.managers import suspend_to_leave
@@ -131,7 +132,7 @@ def _handled_by_python(machine: Machine, instruction: Try, name: str) -> Excepti
     if machine.nested:
         return machine.fail("python.exception", f"except … as {name}", "no exception")
     failure = machine.unsupported("python.handler", f"except … as {name}", "what the exception says is Python's to say")
-    failure.instruction = machine.blamed_for(instruction, machine.frame)
+    failure.instruction = blamed_for(machine, instruction, machine.frame)
     return failure
 
 

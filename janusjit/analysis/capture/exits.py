@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from janusjit.analysis.capture.boxing import ATTRIBUTES, Boxer, Cycle, Edge
+from janusjit.analysis.capture.dropped import check_generators
 from janusjit.analysis.capture.machine import EXIT, Machine
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import (
@@ -178,7 +179,7 @@ class Committer(Boxer):
 
 def exit_graph(machine: Machine, value: AbstractValue) -> Terminated:
     """End the path with an exit that returns ``value``."""
-    machine.check_generators(machine.state)
+    check_generators(machine, machine.state)
     return end_with(machine, lambda boxer: boxer.box(value))
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from janusjit.analysis.capture.calls import OUTLINE
 from janusjit.analysis.capture.host_sites import HostSites
-from janusjit.analysis.capture.machine import SUSPEND, Machine
+from janusjit.analysis.capture.machine import DROP, SUSPEND, Machine
 from janusjit.analysis.capture.managers import suspend_to_enter
 from janusjit.analysis.capture.signals import Terminated
+from janusjit.analysis.capture.state import ControlEntry
 from janusjit.analysis.capture.suspension import suspend, suspend_at_call
 from janusjit.analysis.core import (
     Assert,
     Atom,
     Block,
     Break,
+    Constant,
     Continue,
     DeleteCell,
     For,
@@ -141,5 +143,15 @@ def _truth_of(instruction: Instruction, condition: Atom) -> tuple[list[Instructi
     return [Operate(site, span, no, "not", condition), Operate(site, span, yes, "not", Local(no))], Local(yes)
 
 
+def suspend_to_drop(machine: Machine, entry: ControlEntry) -> Terminated:
+    """End the path where a variable has let go of a generator of Python's."""
+    machine.dropping = False
+    instruction = entry.block.instructions[entry.index - 1] if entry.index else getattr(entry, "instruction", None)
+    if instruction is None:
+        instruction = Return(-1, machine.span, Constant(None))  # stands for the begin of a block
+    return suspend(machine, "commit", instruction, "a generator of Python's is dropped", "python.iterator")
+
+
+DROP.append(suspend_to_drop)
 SUSPEND.append(suspend_before)
 OUTLINE.append(suspend_at_call)

@@ -1,7 +1,7 @@
 """Drawing from iterators.
 
-Owns `has_next`, `next_item`, `draw`, `draw_all` and `feeds_a_loop`. Invariant: an iterator's position is an abstract
-value on the heap, so a loop kept in the graph carries it like any other variable.
+Owns `has_next`, `next_item`, `draw`, `draw_all` and `is_let_go_in_time`. Invariant: an iterator's position is an
+abstract value on the heap, so a loop kept in the graph carries it like any other variable.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from janusjit.analysis.capture.protocols import (
     truth,
 )
 from janusjit.analysis.capture.signals import PythonRaise
-from janusjit.analysis.capture.state import GeneratorObject, GrownList, IteratorObject, ListObject, TryEntry
+from janusjit.analysis.capture.state import GeneratorObject, GrownList, IteratorObject, ListObject
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
     ArrayValue,
-    HostValue,
     Known,
     RangeValue,
     Reference,
@@ -35,7 +34,7 @@ from janusjit.analysis.capture.values import (
     TupleValue,
 )
 from janusjit.analysis.core import Call
-from janusjit.analysis.finalization import feeds_loop
+from janusjit.analysis.finalization import stays_in_frame
 from janusjit.ir.graph import Value
 
 DRAW_LIMIT = 20_000
@@ -257,11 +256,10 @@ def draw_all(machine: Machine, value: AbstractValue) -> list[AbstractValue]:
     return items
 
 
-def feeds_a_loop(machine: Machine) -> bool:
-    """Whether only a loop has what the call being executed makes, and is not left by leaving a ``with`` as well."""
+def is_let_go_in_time(machine: Machine) -> bool:
+    """Whether what the call being executed makes is dropped where commit points can be: with a loop or a variable."""
     if machine.nested or machine.outermost is None or len(machine.state.frames) != machine.outermost[0]:
         return False
-    managers = [entry.manager for entry in machine.frame.blocks if isinstance(entry, TryEntry)]
-    within = any(manager is not None and not isinstance(manager, HostValue) for manager in managers)
     instruction = machine.outermost[1]
-    return isinstance(instruction, Call) and not within and feeds_loop(machine.frame.core, instruction)
+    taking = stays_in_frame(machine.frame.core, instruction) if isinstance(instruction, Call) else None
+    return taking is not None and taking.isdisjoint(machine.frame.namespace)

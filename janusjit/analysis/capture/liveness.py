@@ -122,8 +122,13 @@ class _Analysis:
         return header
 
     def _protected(self, instruction: Try | With, live: Names, context: _Context) -> Names:
-        """Anything a handler or final block may read is live all through."""
-        elsewhere = _Context(context.leave, context.again, context.always | live | _all_uses(instruction))
+        """Anything a handler or final block may read is live all through; temporaries of the body are not."""
+        own = frozenset(name for name in _all_uses(instruction.body) if name.startswith("."))
+        if isinstance(instruction, Try):
+            own -= _all_uses([*instruction.handlers, instruction.orelse, instruction.final])
+        else:
+            own -= _uses(instruction)
+        elsewhere = _Context(context.leave, context.again, context.always | live | (_all_uses(instruction) - own))
         if isinstance(instruction, With):
             inside = self._block(instruction.body, live, elsewhere) | elsewhere.always
             bound = frozenset() if instruction.target is None else frozenset((instruction.target,))
@@ -131,9 +136,8 @@ class _Analysis:
         blocks = [instruction.final, instruction.orelse, instruction.body]
         for handler in instruction.handlers:
             blocks += [handler.matcher, handler.body]
-        for block in blocks:
-            self._block(block, live, elsewhere)
-        return elsewhere.always
+        begins = [self._block(block, live, elsewhere) for block in blocks]
+        return elsewhere.always.union(*begins)
 
 
 def _uses(instruction: Instruction) -> Names:

@@ -7,7 +7,8 @@ one for each Core node kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
+from itertools import starmap
 from typing import Any, TypeVar
 
 from janusjit.analysis.capture.effort import Effort
@@ -20,15 +21,16 @@ from janusjit.analysis.capture.state import (
     Cell,
     ControlEntry,
     Frame,
-    GeneratorObject,
     GraphLoopEntry,
     LoopEntry,
     State,
     TryEntry,
+    keeps_generator,
 )
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
+    HostValue,
     Known,
     Poison,
     Reference,
@@ -79,6 +81,8 @@ class Machine:
     nested, held : int
         How many rules wait for a run of the machine that they started, and `State.mark` when the last did. What they do
         next is not on the stack: paths are joined before they go on, and what they may hold outlives the joins.
+    dropping : bool
+        Whether a variable has just let go of a generator of Python's.
     effort : Effort
         What the capture has taken so far.
     hosts : HostSites
@@ -109,6 +113,7 @@ class Machine:
         self.symbol_births: dict[Symbol, int] = {}
         self.effort = Effort(hosts.deadline)
         self.nested = self.held = 0
+        self.dropping = False
         self.symbol_count = 0
         self.written: set[int] = set()
         self.aliased: set[int] = set()
@@ -217,15 +222,6 @@ class Machine:
                 return caller.block.instructions[caller.index - 1] if caller.index else None
         return instruction
 
-    def blamed_for(self, statement: Instruction, frame: Frame) -> Instruction | None:
-        """Return what Python has to run if it is to run a statement of a frame: that, or the call that led there.
-
-        A library is left to Python as a whole: only user code is profiled, and gone on with in the middle.
-        """
-        depth = next(i for i, other in enumerate(self.state.frames) if other is frame)
-        library = any(f.code is not None and not is_user_code(f.code) for f in self.state.frames[1 : depth + 1])
-        return self.blamed() if library else statement
-
     # ------------------------------------------------------------------ values
 
     @property
@@ -258,7 +254,16 @@ class Machine:
 
     def set(self, name: str, value: AbstractValue) -> None:
         """Bind a local of the top frame."""
+        before = self.frame.locals.get(name)
         self.frame.locals[name] = value
+        if type(before) is HostValue:
+            self.let_go(name, before)
+
+    def let_go(self, name: str, value: Any) -> None:
+        """Hear that a variable no longer refers to a value; where a generator goes by that, the graph is to end."""
+        self.dropping |= keeps_generator(name, value) and not self.state.keeps(value)
+        if self.dropping and self.nested:
+            raise self.unsupported("python.generator", name, "a generator is dropped")
 
     def heap(self, reference: Reference) -> Any:
         """Return the heap object a reference points to, in the present state."""
@@ -356,6 +361,8 @@ class Machine:
         """Execute one instruction, or leave a finished block."""
         self.effort.step(self)
         entry = self.frame.blocks[-1]
+        if self.dropping:
+            raise DROP[0](self, entry)
         if entry.index < len(entry.block.instructions):
             instruction = entry.block.instructions[entry.index]
             entry.index += 1
@@ -419,16 +426,6 @@ class Machine:
         if reader is not None:
             raise self.unsupported("python.frame", reader, f"{core.name} looks at its own variables by it")
 
-    def check_generators(self, state: State, kept: Container[int] = ()) -> None:
-        """Refuse to let go of a generator that Python would run on: all but those at the heap indices ``kept``."""
-        for index, item in state.heap.items():
-            if isinstance(item, GeneratorObject) and item.unfinished and index not in kept:
-                reason = "a generator is left inside a try or with, which Python finishes"
-                failure = self.unsupported("python.generator", "generator", reason)
-                if item.maker is not None and item.maker not in self.hosts.instructions:
-                    failure.instruction = item.maker
-                raise failure
-
     # ------------------------------------------------------------------ unwinding
 
     def unwind(self, unwinding: Unwinding) -> None:
@@ -461,7 +458,7 @@ class Machine:
             return True
         frame = self.state.pop()
         raised: PythonRaise = unwinding.value
-        if not self.state.frames:
+        if not self.state.frames or any(starmap(keeps_generator, frame.locals.items())):  # as long as the traceback is
             raise self._uncaught(raised)
         if frame.result == "invoked":
             raise raised
@@ -481,10 +478,13 @@ class Machine:
             assert frame.instance is not None
             value = frame.instance
         if frame.target is not None:
-            self.frame.locals[frame.target] = value
+            self.set(frame.target, value)
+        for name, local in frame.locals.items():
+            self.let_go(name, local)
 
 
 #: set by `janusjit.analysis.capture.exceptions`, `.exits` and `.hosts`, which build on the machine
+DROP: list[Callable[[Machine, ControlEntry], Terminated]] = []
 SUSPEND: list[Callable[[Machine, Instruction], Terminated]] = []
 UNWIND_TRY: list[Callable[[Machine, TryEntry, Unwinding], bool]] = []
 EXIT: list[Callable[[Machine, AbstractValue], Terminated]] = []

@@ -7,6 +7,7 @@ that Python found on entering is called once.
 
 from __future__ import annotations
 
+from janusjit.analysis.capture.dropped import check_generators
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import Terminated, Unwinding
 from janusjit.analysis.capture.suspension import FrameStates
@@ -20,7 +21,7 @@ ENTER, LEAVE = ".enter", ".leave"
 
 def suspend_to_enter(machine: Machine, instruction: With, reason: str, code: str) -> Terminated:
     """End the path before a ``with``, which Python enters; the caller raises what is returned."""
-    machine.check_generators(machine.state)
+    check_generators(machine, machine.state)
     states = FrameStates(machine)
     target = instruction.target
     outcome = (target,) if target is not None and target not in machine.frame.cells else ()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from janusjit.analysis.capture.dropped import check_generators
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.sameness import number_kind, same_constant, same_function
@@ -131,7 +132,7 @@ class Merger:
         if self.machine.nested:
             self._keep_held()
         for state in states:
-            self.machine.check_generators(state, self._result.heap)
+            check_generators(self.machine, state, self._result.heap)
         return self._result
 
     def _bound_before(self, value: Value, dim: DimExpr) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from janusjit.analysis.capture.signals import PoisonUsed
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, HostValue, Known, Reference
 from janusjit.analysis.core import Block, For, FunctionCore, Instruction, Local
-from janusjit.analysis.loop_iterators import LoopIterator
+from janusjit.analysis.loop_iterators import LoopIterator, may_hold_generator
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
@@ -380,10 +380,20 @@ class State:
             generator.frame, generator.running = None, False
         return frame
 
+    def keeps(self, value: HostValue) -> bool:
+        """Whether a variable refers to an object of Python's."""
+        kept = (v for frame in self.frames for name, v in frame.locals.items() if keeps_generator(name, v))
+        return any(other.value is value.value for other in kept if isinstance(other, HostValue))
+
     @property
     def depth(self) -> tuple[int, int]:
         """Where control stands: number of frames, then of control entries in the top one."""
         return (len(self.frames), len(self.frames[-1].blocks)) if self.frames else (0, 0)
+
+
+def keeps_generator(name: str, value: AbstractValue | None) -> bool:
+    """Whether a variable refers to a generator of Python's, or may."""
+    return isinstance(value, HostValue) and not name.startswith(".") and may_hold_generator(value.value)
 
 
 def reference_count(state: State, storage: int) -> int:

@@ -38,7 +38,9 @@ def execute_move(machine: Machine, instruction: Move) -> None:
 @executes(DeleteLocal)
 def execute_delete_local(machine: Machine, instruction: DeleteLocal) -> None:
     """``del name``."""
-    if machine.frame.locals.pop(instruction.name, None) is None:
+    before = machine.frame.locals.pop(instruction.name, None)
+    machine.let_go(instruction.name, before)
+    if before is None:
         raise machine.python_error(UnboundLocalError, f"cannot access local variable '{instruction.name}'")
 
 

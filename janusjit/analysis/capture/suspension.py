@@ -8,9 +8,11 @@ part of the exit, and everything that is read later is in the frame state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import CellType, CodeType, GeneratorType
+from types import CellType, CodeType
 from typing import Any
 
+from janusjit.analysis.capture.blame import blamed_for
+from janusjit.analysis.capture.dropped import check_generators
 from janusjit.analysis.capture.exits import end_with
 from janusjit.analysis.capture.frame_state import FrameStateReader, FrameStateWriter
 from janusjit.analysis.capture.liveness import live_after
@@ -24,6 +26,7 @@ from janusjit.analysis.capture.state import (
     LoopEntry,
     TestEntry,
     TryEntry,
+    keeps_generator,
 )
 from janusjit.analysis.capture.values import NONE, AbstractValue, HostValue, Known, Poison, Reference
 from janusjit.analysis.continuation import (
@@ -85,7 +88,7 @@ def suspend(
     dropped : sequence of AbstractValue
         For ``commit``: the iterators of the loops that are left, outermost first.
     """
-    machine.check_generators(machine.state)
+    check_generators(machine, machine.state)
     shape = FrameStates(machine)
     operands: tuple[str, ...] = (DROPPED,) * len(dropped)
     bound: tuple[str, ...] = ()
@@ -133,7 +136,7 @@ def suspend_at_call(
     cells : dict
         The cells it closes over.
     """
-    machine.check_generators(machine.state)
+    check_generators(machine, machine.state)
     shape = FrameStates(machine)
     outcome = (instruction.target,) if instruction.target not in machine.frame.cells else ()
     writer = shape.read(outcome, False, tuple(bound.values()))
@@ -180,11 +183,6 @@ def _unbinds(instruction: Instruction) -> list[str]:
     return [instruction.name] if isinstance(instruction, DeleteLocal) else []
 
 
-def _lives_in(name: str, value: AbstractValue) -> bool:
-    """Whether a variable keeps a generator of Python's, which is dropped with its frame, though nobody may read it."""
-    return isinstance(value, HostValue) and isinstance(value.value, GeneratorType) and not name.startswith(".")
-
-
 class FrameStates:
     """The frames of the machine, taken down as a continuation."""
 
@@ -214,7 +212,10 @@ class FrameStates:
         return writer
 
     def _live(self, frame: Frame, at: bool, without: Sequence[str]) -> dict[str, AbstractValue]:
-        """Return the live variables of a frame; what is bound first counts only if an exception may come instead."""
+        """Return the live variables of a frame; what is bound first counts only if an exception may come instead.
+
+        A generator of Python's that a variable keeps is dropped with its frame, though nobody may read it.
+        """
         names = live_after(frame, at)
         frames = self.machine.state.frames
         position = next(i for i, other in enumerate(frames) if other is frame)
@@ -224,7 +225,7 @@ class FrameStates:
         return {
             name: value
             for name, value in frame.locals.items()
-            if (names is None or name in names or _lives_in(name, value)) and name not in bound
+            if keeps_generator(name, value) or ((names is None or name in names) and name not in bound)
         }
 
     def _frame(
@@ -309,7 +310,7 @@ class FrameStates:
             failure = self.machine.unsupported(
                 "python.handler", "except", "Python is needed inside an except or finally block"
             )
-            failure.instruction = self.machine.blamed_for(entry.instruction, frame)
+            failure.instruction = blamed_for(self.machine, entry.instruction, frame)
             raise failure
         if isinstance(entry.instruction, With):
             assert entry.manager is not None
@@ -364,9 +365,9 @@ def enter_continuation(
         _push_frame(machine, shape, reader)
     for name, value in outcome.items():
         if isinstance(value, Known) and value.value is Unbound:
-            machine.frame.locals.pop(name, None)
+            machine.let_go(name, machine.frame.locals.pop(name, None))
         else:
-            machine.frame.locals[name] = value
+            machine.set(name, value)
     machine.span = continuation.span if continuation.span is not UNKNOWN_SPAN else machine.span
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from janusjit.analysis import core
 from janusjit.analysis.core import Block, Local
+from janusjit.analysis.finalization import bound_again
 from janusjit.analysis.generate.emitter import Emitter, Turning, emits
 from janusjit.analysis.generate.statements import apart, truth, unpack_target
 from janusjit.analysis.jumps import RETURNED
@@ -159,8 +160,12 @@ def back_edge(emitter: Emitter) -> list[ast.stmt]:
     shared = [emitter.name(name) for name in sorted(emitter.core.cells | set(emitter.core.free))]
     empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
     cells = emitter.at(ast.Lambda(empty, emitter.at(ast.Tuple(shared, ast.Load()))))
-    entered = emitter.runtime("replace", emitter.constant(turning.site), cells)
-    return [emitter.at(ast.If(test, [emitter.at(ast.Return(entered))], []))]
+    entered = emitter.target(".entered")
+    taking = emitter.at(ast.Assign([entered], emitter.runtime("replace", emitter.constant(turning.site), cells)))
+    variables: list[ast.expr] = [emitter.target(name) for name in bound_again(emitter.core)]
+    forget = [emitter.at(ast.Assign(variables, emitter.constant(None)))] if variables else []
+    returned = emitter.at(ast.Return(emitter.at(ast.Call(emitter.name(".entered"), [], []))))
+    return [emitter.at(ast.If(test, [taking, *forget, returned], []))]
 
 
 def loop_end(emitter: Emitter, site: int) -> None:

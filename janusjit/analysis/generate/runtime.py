@@ -17,7 +17,7 @@ from typing import Any
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.frame_values import Unbound, is_private
 from janusjit.analysis.intrinsics import INTRINSICS
-from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop
+from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, taken
 from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
 
@@ -52,6 +52,7 @@ class Runtime:
 
     iter = staticmethod(builtins.iter)
     iter_of_loop = staticmethod(iter_of_loop)
+    taken = staticmethod(taken)
     slice = staticmethod(builtins.slice)
     set: Any = staticmethod(builtins.set)
     insert = staticmethod(dict.__setitem__)
@@ -116,10 +117,13 @@ class Runtime:
         self.storing = storing
 
     def replace(self, site: int, cells: FunctionType) -> Any:
-        """Return what the rest of the caller's frame returns; ``cells`` is a function that captures what it shares."""
+        """Return what runs the rest of the caller's frame; ``cells`` is a function that captures what it shares."""
         frame = sys._getframe(1)
         captured = dict(zip(cells.__code__.co_freevars, cells.__closure__ or (), strict=True))
-        return self._replace(site, dict(frame.f_locals), captured, frame.f_globals)
+        variables = dict(frame.f_locals)
+        if sys.version_info < (3, 13) and sys.gettrace() is None:
+            frame.f_locals.clear()  # a copy that the frame keeps, also of what its variables let go of
+        return self._replace(site, variables, captured, frame.f_globals)
 
     def make_function(
         self,
