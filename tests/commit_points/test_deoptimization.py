@@ -135,3 +135,40 @@ def test_a_function_with_very_many_places_to_go_on_from_is_not_compiled_at_each(
     assert step.stats.specializations <= 1 + CONTINUATION_LIMIT
     (function,) = step.report().functions
     assert "limit.continuations" in {row.code for row in function.rows}
+
+
+space = {}
+exec("def positive(number):\n    return number > 0", space)
+positive = space["positive"]
+
+
+def asks_in_its_test(x, k, kept):
+    """The turns are regions of their own, and Python is needed in the test before each."""
+    count = 0
+    while (positive(k) and k > 1) and count < 4:
+        count += 1
+        for _ in np.clip(x, -2.0, -1.0):
+            if len(kept) == 2:
+                raise ValueError("no")
+            kept["last"] = x.copy()
+    return count
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_guard_forced_to_fail_in_the_test_of_a_loop(number):
+    _PIPELINE._forced.clear()
+    with config.override(fail_guard=number):
+        step = jj.jit(background=False)(asks_in_its_test)
+        for call in range(12):
+            x, k = np.arange(2.0 + call % 3), (3, 2.5, 0, 4)[call % 4]
+            mine, theirs = ({"first": 0} if call % 3 else {"first": 0, "second": 0} for _ in range(2))
+            outcomes = []
+            for function, kept in ((step, mine), (asks_in_its_test, theirs)):
+                try:
+                    outcomes.append(function(x, k, kept))
+                except ValueError as error:
+                    outcomes.append(str(error))
+            assert outcomes[0] == outcomes[1]
+            assert list(mine) == list(theirs)
+            np.testing.assert_array_equal(mine.get("last"), theirs.get("last"))
+    assert step.stats.deopts > 0

@@ -100,6 +100,8 @@ class _Resumption:
         if not rest:
             self._pending()
             self.emitter.instruction(instruction)
+        elif isinstance(rest[0], TestStep):  # of the same loop, before a turn that is a region of its own
+            self._inside(rest)
         elif isinstance(instruction, core.For):
             self._for(instruction, rest)
         else:
