@@ -5,6 +5,8 @@ Owns `has_plain_attributes`. Invariant: what compiled code reads of such an inst
 
 from __future__ import annotations
 
+import numpy as np
+
 from janusjit.ir.guards import find_on_type
 
 _PLAIN: dict[type, bool] = {}
@@ -25,4 +27,4 @@ def _is_plain(type_: type) -> bool:
         for base in type_.__mro__
     )
     ordinary = find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"]
-    return plain and ordinary and type_.__module__ != "numpy"
+    return plain and ordinary and (type_.__module__ != "numpy" or type_ is np.vectorize)  # the others wrap C objects

@@ -522,7 +522,7 @@ def apply_along_axis_to_rows(x):
     return np.apply_along_axis(lambda row: row / row.max(), 1, x) * 2
 
 
-@host
+@graph
 def vectorize(v):
     return np.vectorize(lambda value: value * 2.0 if value > 0 else 0.0)(v) * 2
 

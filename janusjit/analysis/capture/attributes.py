@@ -39,6 +39,7 @@ from janusjit.analysis.capture.values import (
     lift,
 )
 from janusjit.analysis.core import LoadAttribute, RemoveAttribute, StoreAttribute
+from janusjit.analysis.generate.runtime import documentation
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
@@ -100,6 +101,8 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     if isinstance(owner, FunctionValue):
         if name == "__name__" and not owner.wraps:
             return Known(owner.core.name)
+        if name == "__doc__" and not owner.wraps and owner.core.code is not None:
+            return Known(documentation(owner.core.code))
         raise machine.unsupported("python.attribute", f".{name}", "an attribute of a function made inside")
     if isinstance(owner, MethodValue) and name in ("__self__", "__func__"):
         return owner.owner if name == "__self__" else owner.function

@@ -113,7 +113,10 @@ def _tables(
 
 #: types whose objects equal none of another type that does not say so itself
 _EQUAL_TO_THEIR_KIND = frozenset(
-    {str, bytes, bool, int, float, type(None), type(Ellipsis), type, type(np.sum), type(len), type(lambda: 0)}
+    {
+        *(str, bytes, bool, int, float, type),
+        *map(type, (None, Ellipsis, np._NoValue, np.sum, len, lambda: 0)),
+    }
 )
 
 

@@ -92,6 +92,7 @@ _IDENTITY_TYPES = (
     type(np.random.seed),
     type(np.random.default_rng),
     type(NotImplemented),
+    type(np._NoValue),
     type(Ellipsis),
     type(None),
 )

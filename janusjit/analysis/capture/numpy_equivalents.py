@@ -181,8 +181,38 @@ def _apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: An
 
 
 #: what capture follows, by what it stands for
+def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function by ``np.vectorize``: if the result's dtype is not given, twice for the first elements.
+
+    It is given NumPy's scalars then, whose result has that dtype, and Python's afterwards.
+    """
+    function, otypes = self.pyfunc, self.otypes
+    plain = self.signature is None and not self.cache and not self.excluded
+    typed = otypes is None or (len(otypes) == 1 and not self._ufunc)  # an object that was called keeps its function
+    if kwargs or not args or not plain or not typed or not all(map(_can_be_vectorized, args)):
+        return np.frompyfunc(function, len(args), 1)  # left to Python
+    arrays = np.broadcast_arrays(*args)
+    if arrays[0].size == 0:
+        raise ValueError("cannot call `vectorize` on size 0 inputs unless `otypes` is set")  # Python says
+    columns = [array.ravel() for array in arrays]
+    found = np.asarray(function(*[column[0] for column in columns])).dtype if otypes is None else otypes[0]
+    dtype = np.dtype(found)
+    results = []
+    for position in range(arrays[0].size):
+        results.append(function(*[column[position].item() for column in columns]))
+    made = np.array(results)
+    if made.ndim != 1 or (made.dtype.kind != dtype.kind and not np.can_cast(made.dtype, dtype)):
+        return np.frompyfunc(function, len(args), 1)  # left to Python, which converts one by one
+    return made.astype(dtype).reshape(arrays[0].shape)
+
+
+def _can_be_vectorized(argument: Any) -> bool:
+    return isinstance(argument, (np.ndarray, np.generic, float, int))
+
+
 NUMPY: dict[Any, Any] = {
     umath._array_converter: Converter,
+    np.vectorize.__call__: _vectorized,
     np.ndindex: _ndindex,
     np.ndenumerate: _ndenumerate,
     np.cross: _cross,
