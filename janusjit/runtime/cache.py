@@ -12,6 +12,8 @@ from typing import Any
 
 from janusjit.runtime.specialization import Specialization
 
+#: specializations that are not hit, at most, before further ones are put off
+USELESS_LIMIT = 4
 #: hits that are timed before a specialization is put on the fast path
 SETTLED = 8
 
@@ -61,6 +63,11 @@ class SpecializationCache:
             self._live = tuple(s for s in self._live if s is not specialization)
             self.retired_hits += specialization.hits
 
+    @property
+    def useless(self) -> int:
+        """How many of the specializations no call has hit but the one that they were made for."""
+        return sum(s.hits <= 1 for s in self._live)
+
     def entries(self) -> tuple[Callable[..., Any], ...]:
         """Return the native entries of the settled specializations, in order."""
         return tuple(s.entry for s in self._live if len(s.timings) >= SETTLED)
@@ -69,8 +76,8 @@ class SpecializationCache:
 class Backoff:
     """Decides whether a miss may compile.
 
-    The first ``free`` requests are granted; each later one, and each failed one, doubles the number of misses that
-    have to go by before the next.
+    The first ``free`` requests are granted, unless what was compiled before is not hit; each later one, and each failed
+    one, doubles the number of misses that have to go by before the next.
     """
 
     def __init__(self, free: int) -> None:
@@ -85,9 +92,9 @@ class Backoff:
             return False
         return True
 
-    def compiled(self) -> None:
-        """Note a compilation."""
-        if self._free:
+    def compiled(self, useless: int = 0) -> None:
+        """Note a compilation, and how many specializations there are that no call but their first has hit."""
+        if self._free and useless <= USELESS_LIMIT:
             self._free -= 1
         else:
             self._postpone()
@@ -95,6 +102,10 @@ class Backoff:
     def failed(self) -> None:
         """Note a compilation that came to nothing."""
         self._postpone()
+
+    def waited(self) -> None:
+        """Note that enough misses have gone by unseen."""
+        self._waiting = 0
 
     @property
     def waiting(self) -> int:

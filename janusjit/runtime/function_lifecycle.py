@@ -19,7 +19,7 @@ from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
-from janusjit.runtime.events import Cost, Stream
+from janusjit.runtime.events import Cost, Difference, Stream
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import identify
 from janusjit.runtime.replacement import OnStackReplacement
@@ -31,6 +31,10 @@ from janusjit.spans import UNKNOWN_SPAN
 
 #: so many versions of an unfolded recursion are compiled before its calls get code of their own
 UNFOLDED_LIMIT = 4
+#: calls in Python before it is looked whether a compilation in the background is done
+_MEANWHILE = 64
+#: calls in Python before a specialization is looked for again, where compilation has taken too long already
+_PUT_OFF = 32
 
 
 class FunctionLifecycle(Lifecycle):
@@ -44,6 +48,8 @@ class FunctionLifecycle(Lifecycle):
         self.resumptions = Resumptions(self, options, compiler, stream)
         self.trial = Trial()
         self._judged = 0.0
+        self._misses = self._hits_before = 0
+        self._resting = False
         self.review_after = 0
         self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
         builder.replacement = self.replacement
@@ -78,6 +84,47 @@ class FunctionLifecycle(Lifecycle):
                 return self._run_trial(Call(args, kwargs, bound, self.number))
             return super().call(args, kwargs, bound, tried)
 
+    def _missed(self, call: Call) -> Any:
+        self._misses = self._misses + 1 if self.cache.hits == self._hits_before else 0
+        made = self._made
+        try:
+            return super()._missed(call)
+        finally:
+            self._hits_before = self.cache.hits
+            if self.refusal is None and self.options.policy != "raise":
+                self._rest(self._calls_to_spare(made))
+
+    def _calls_to_spare(self, made: int) -> int:
+        """Return for how many calls there is no use in looking for a specialization."""
+        if self._compiling.locked():  # calls that hit a specialization go on to, unless there have been none lately
+            return _MEANWHILE if self._misses > 2 or not len(self.cache) else 0
+        if self._misses < self.cache.limit or self._made > made:
+            return 0
+        return _PUT_OFF if self.budget.exhausted else self._backoff.waiting
+
+    def _rest(self, calls: int) -> None:
+        """Run so many calls in plain Python, or those until a compilation in the background is done."""
+        if calls:
+            self.entries, self.plain, self._resting = (), True, True
+            self.review_at = self.tally.plain_calls + calls
+
+    def _finish(
+        self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]
+    ) -> Specialization | None:
+        specialization = super()._finish(attempt, number, trigger, new)
+        if specialization is not None and self.trial.verdict:  # of other graphs: this one may assume less
+            self.trial = Trial()
+            self.entries = ()
+        return specialization
+
+    def _finish_later(self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]) -> None:
+        super()._finish_later(attempt, number, trigger, new)
+        if self._resting:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._resting, self.plain, self.review_at = False, self.refusal is not None, -1
+
     def _run_trial(self, call: Call) -> Any:
         """Run a call in plain Python, to see whether graphs pay."""
         started = time.perf_counter()
@@ -102,6 +149,10 @@ class FunctionLifecycle(Lifecycle):
 
     def review(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call of a function left to Python for its cost, and see whether its work has grown since."""
+        if self._resting:
+            self._resume()
+            self._backoff.waited()
+            return self.function(*args, **kwargs)
         started = time.perf_counter()
         try:
             return self.function(*args, **kwargs)

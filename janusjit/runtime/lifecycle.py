@@ -321,7 +321,7 @@ class Lifecycle:
         self._refused |= new - attempt.relaxations.keys
         self.relaxations = attempt.relaxations
         self._made += 1
-        self._backoff.compiled()
+        self._backoff.compiled(self.cache.useless)
         specialization = Specialization(self._made, attempt.graph, attempt.compiled, cost.capture + cost.compile)
         specialization.entry = self._entry_of(specialization)
         self.publisher.specialized(specialization, number, trigger, bool(new & attempt.relaxations.keys), cost)

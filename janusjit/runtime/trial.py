@@ -22,6 +22,8 @@ UNSETTLED_CALLS = 8
 PLAIN_CALLS = 3
 #: no trial, and no further call in plain Python, where one way takes less than this part of the other
 _CLEAR = 0.5
+#: an estimate of less says little: it is of profiled calls, and for the most part of their probes
+_ROUGH = 5e-5
 #: a function's work has changed if a call in plain Python takes so many times what it took in the trial
 _CHANGED = 4.0
 #: calls in plain Python after the trial before it is looked whether the work has changed; doubled each time
@@ -74,7 +76,7 @@ class Trial:
         """
         (self._unsettled if compiled else self._settled).append(seconds)
         if not self._running and self._is_settled():
-            if estimate is not None and self.graph_seconds < _CLEAR * estimate:
+            if estimate is not None and estimate > _ROUGH and self.graph_seconds < _CLEAR * estimate:
                 self.verdict = True
                 return
             self._running = True

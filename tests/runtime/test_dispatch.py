@@ -271,11 +271,33 @@ def test_eight_specializations_and_no_thrashing():
 
 def test_the_least_recently_hit_is_evicted():
     jitted, _, stream = jit(lambda x: x)
-    for rank in [1, 1, *range(1, 9), 1, 9]:
+    for rank in [1, 1, *(rank for rank in range(1, 9) for _ in range(2)), 1, 9]:
         jitted(np.ones((1,) * rank))
     (evicted,) = [event for event in stream.events() if isinstance(event, Evicted)]
     assert evicted.specialization == 2  # number 1 was hit again, so rank 2 is the oldest
     assert [s.number for s in jitted.specializations][:2] == [9, 1]
+
+
+def test_specializations_that_nothing_hits_are_put_off():
+    jitted, compiler, _ = jit(lambda x: x)
+    for rank in [1, 1, *range(1, 31)]:
+        jitted(np.ones((1,) * rank))
+    assert compiler.compiles <= 9
+    assert jitted.stats.calls == 32
+
+
+def test_calls_are_spared_a_search_that_finds_nothing():
+    jitted, compiler, _ = jit(lambda x: x)
+    ranks, plain = [*range(1, 17)] * 40, 0
+    for number, rank in enumerate(ranks):
+        jitted(np.ones((1,) * rank, dtype="fidb"[number % 4]))
+        plain += jitted._lifecycle.plain
+    assert compiler.compiles < 20
+    assert jitted.stats.calls == len(ranks)
+    assert plain > len(ranks) // 2
+    for _ in range(1000):  # once calls are alike, they get their specialization
+        jitted(np.ones(3))
+    assert jitted.specializations[0].hits > 20
 
 
 def test_policy_warn():

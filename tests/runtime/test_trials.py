@@ -33,6 +33,11 @@ def test_a_clear_gain_over_the_estimate_needs_no_trial():
     assert trial.verdict is True and not trial.wants_plain
 
 
+def test_the_estimate_of_a_very_short_call_is_not_relied_on():
+    trial = after([0.01 * SHORT] * SETTLED_CALLS, estimate=0.1 * SHORT)
+    assert trial.verdict is None and trial.wants_plain
+
+
 @pytest.mark.parametrize(
     ("seconds", "calls", "compiled"),
     [(SHORT, SETTLED_CALLS, ()), (LONG, SETTLED_LONG_CALLS, ()), (LONG, SETTLED_LONG_CALLS + 2, (0, 1))],
