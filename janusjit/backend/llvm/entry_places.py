@@ -18,7 +18,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.entry_frame import EntryFrame
 from janusjit.backend.llvm.packing import NATIVE_KINDS, packed_numbers
-from janusjit.backend.llvm.python_api import I64, NULL, POINTER, VOID, PythonApi, opaque
+from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.errors import CompileError
 from janusjit.ir.places import (
@@ -38,6 +38,13 @@ from janusjit.ir.places import (
 
 #: types whose instances cannot be given another class, and which are read by direct access to their memory
 _FIXED_TYPES = (dict, list, tuple)
+
+#: what answers ``in`` for objects of exactly these types
+_CONTAINS: dict[type | None, str] = {
+    set: "PySet_Contains",
+    frozenset: "PySet_Contains",
+    **dict.fromkeys(layout.DICTS, "PyDict_Contains"),
+}
 
 
 @dataclass(slots=True)
@@ -174,7 +181,7 @@ class PlaceReader:
             case LengthPlace():
                 return self._computed(self.read(place.owner), len)
             case MembershipPlace():
-                return self._computed(self.read(place.owner), Contains(place.key))
+                return self._membership(self.read(place.owner), place.key)
             case PackedPlace():
                 return self._packed(self.read(place.owner), place)
         raise CompileError("backend.place", f"{type(place).__name__} has no native read")
@@ -242,6 +249,18 @@ class PlaceReader:
         self._frame.hold(value)
         return Reading(value)
 
+    def _membership(self, owner: Reading, key: Any) -> Reading:
+        """Emit ``key in owner`` as True or False; null where the comparison with a foreign key raises."""
+        function = _CONTAINS.get(owner.type_)
+        if function is None:
+            return self._computed(owner, Contains(key))
+        api, builder = self._frame.api, self._frame.builder
+
+        def ask() -> ir.Value:
+            return has_key(api, builder, api.call(builder, function, owner.value, api.object(builder, key)))
+
+        return Reading(self._unless_missing(owner, ask))
+
     def _packed(self, owner: Reading, place: PackedPlace) -> Reading:
         """Emit the array of a list's items."""
         if owner.type_ is not list or place.kind not in NATIVE_KINDS:
@@ -285,6 +304,18 @@ def dict_item(api: PythonApi, function: ir.Function) -> None:
     with builder.if_then(api.is_null(builder, value), likely=False):
         api.call(builder, "PyErr_Clear")
     builder.ret(value)
+
+
+@shared(POINTER, I32)
+def has_key(api: PythonApi, function: ir.Function) -> None:
+    """True or False, borrowed, for the answer of the C API; null, and no exception set, for an error."""
+    builder = ir.IRBuilder(function.append_basic_block())
+    (answer,) = function.args
+    with builder.if_then(api.error(builder, answer), likely=False):
+        api.call(builder, "PyErr_Clear")
+        builder.ret(NULL)
+    found = builder.icmp_signed("!=", answer, ir.Constant(I32, 0))
+    builder.ret(builder.select(found, api.object(builder, True), api.object(builder, False)))
 
 
 @shared(VOID, POINTER)

@@ -70,6 +70,8 @@ _PYTHON_FUNCTIONS: dict[str, tuple[ir.Type, tuple[ir.Type, ...]]] = {
     "PyTuple_GetItem": (POINTER, (POINTER, I64)),
     "PySet_New": (POINTER, (POINTER,)),
     "PyFrozenSet_New": (POINTER, (POINTER,)),
+    "PySet_Contains": (I32, (POINTER, POINTER)),
+    "PyDict_Contains": (I32, (POINTER, POINTER)),
     "PySet_Add": (I32, (POINTER, POINTER)),
     "PySet_Clear": (I32, (POINTER,)),
     "PyCell_Set": (I32, (POINTER, POINTER)),
