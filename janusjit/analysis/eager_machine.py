@@ -90,7 +90,7 @@ class EagerMachine(Machine):
         The array of each graph value.
     activity : Activity
         Which values a gradient may flow through.
-    differentiated : Activity
+    differentiated : set of Value
         Which of them gradients of functions may flow through: those under way, not those by variables.
     """
 
@@ -101,7 +101,7 @@ class EagerMachine(Machine):
         self.graph = graph
         self.values: dict[Value, Any] = Values(self._again)
         self.activity = Activity((), ENDS_OF_RECORDS)
-        self.differentiated = Activity(())
+        self.differentiated: set[Value] = set()
         self._sizes: dict[Symbol, int] = {}
         self._done = 0
         self._inputs = 0
@@ -168,10 +168,10 @@ class EagerMachine(Machine):
 
     def _spread(self, node: Node) -> None:
         self.activity.spread([node])
-        if self.gradients.levels:
-            self.differentiated.spread([node])
-            if node.op in ENDS_OF_RECORDS and node.result in self.differentiated:
+        if not self.differentiated.isdisjoint(node.inputs):
+            if node.op in ENDS_OF_RECORDS:
                 self.activity.add(node.result)
+            self.differentiated.update(value for value in node.results if value in self.activity)
 
     def catch_up(self, gradient: Iterable[Value | None] | None = None) -> None:
         """Do what has been put among the nodes, or what has been appended to have a gradient."""
