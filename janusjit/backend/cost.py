@@ -47,6 +47,8 @@ NANOSECONDS_OF_ADDITION, NANOSECONDS_OF_TRANSFER = 0.003, 0.01
 #: a kernel that takes less than the first is left to one thread, though dividing it costs less than 1 µs while workers
 #: wait for it: they might not; and chunks that take less than the second are not worth the handing out
 PARALLEL_NANOSECONDS, CHUNK_NANOSECONDS = 40_000, 4_000
+#: for each of so many nanoseconds there is one thread at most: where there are many, a short kernel needs a few of them
+THREAD_NANOSECONDS = 10_000
 #: chunks are no longer than this where rows are short enough: who is done first waits for what others have begun
 LONGEST_CHUNK_NANOSECONDS = 50_000
 

@@ -81,6 +81,11 @@ class Division:
         wanted = max(share, -(-self.chunk_elements // a_row), self.least)
         return -(-wanted // self.unit) * self.unit
 
+    def limit(self, threads: int) -> int:
+        """Return how many threads are of use, where sizes are known."""
+        assert self.work is not None
+        return min(threads, max(2, self.work // cost.THREAD_NANOSECONDS))
+
     def shares(self, threads: int) -> int:
         """Return into how many chunks rows are divided where they are so many that chunks are long enough."""
         return _CHUNKS * threads

@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from janusjit.backend import cost
 from janusjit.backend.fused import FusedKernel
 from janusjit.backend.llvm import parallel_totals, threads
 from janusjit.backend.llvm.fused_loops import FusedFunctions
@@ -162,9 +163,18 @@ class ParallelKernels:
             place = self._builder.gep(context, [ir.Constant(I64, number)], source_etype=I64)
             self._builder.store(value, place)
         rows, chunk, work = self._amounts(division)
-        limit = ir.Constant(I64, self.count)
+        limit = self._limit(division, work)
         function = threads.parallel_for(self._builder.module)
         self._builder.call(function, [task, context, rows, chunk, limit, work])
+
+    def _limit(self, division: Division, work: ir.Value) -> ir.Value:
+        """Return how many threads are of use for so many nanoseconds of work."""
+        if division.work is not None:
+            return ir.Constant(I64, division.limit(self.count))
+        builder, two, most = self._builder, ir.Constant(I64, 2), ir.Constant(I64, self.count)
+        useful = builder.udiv(work, ir.Constant(I64, cost.THREAD_NANOSECONDS))
+        useful = builder.select(builder.icmp_unsigned("<", useful, most), useful, most)
+        return builder.select(builder.icmp_unsigned("<", useful, two), two, useful)
 
     def _amounts(self, division: Division) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Return how many rows there are, how many a chunk has, and the nanoseconds that all take one thread."""

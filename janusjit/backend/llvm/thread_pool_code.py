@@ -185,7 +185,11 @@ def _emit_sleep(code: Code, last: ir.Value) -> None:
     ending = builder.not_(code.is_zero(code.get(ENDING)))
     with code.unless(builder.or_(wanted, ending)):
         code.call("pthread_cond_wait", code.word(CONDITION), code.word(MUTEX))
-    code.change("sub", SLEEPING, constant(1))
+    asleep = code.change("sub", SLEEPING, constant(1))
+    wanted, _, places = _is_wanted(code, last)
+    more = builder.and_(builder.icmp_unsigned(">", places, constant(1)), builder.icmp_signed(">", asleep, constant(1)))
+    with builder.if_then(builder.and_(wanted, more)):  # so the caller need not wait for all to be woken
+        code.call("pthread_cond_signal", code.word(CONDITION))
     code.call("pthread_mutex_unlock", code.word(MUTEX))
 
 
@@ -300,13 +304,16 @@ def _emit_limit(code: Code, threads: ir.Value) -> ir.Value:
 
 
 def _emit_wake(code: Code) -> None:
-    """Emit the waking of those asleep. Where one just now is falling asleep, or waking, it is left to itself."""
+    """Emit the waking of one who is asleep, who wakes another one if there is work for it.
+
+    Where one just now is falling asleep, or waking, it is left to itself.
+    """
     builder = code.builder
     with code.unless(code.is_zero(code.get(SLEEPING))):
         taken = code.is_zero(code.call("pthread_mutex_trylock", code.word(MUTEX)))
         with builder.if_then(taken):
             code.call("pthread_mutex_unlock", code.word(MUTEX))
-            code.call("pthread_cond_broadcast", code.word(CONDITION))
+            code.call("pthread_cond_signal", code.word(CONDITION))
 
 
 def _emit_close(code: Code, tolerated: ir.Value) -> None:

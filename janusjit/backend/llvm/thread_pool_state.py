@@ -74,8 +74,8 @@ TASK_TYPE = ir.FunctionType(VOID, [POINTER, I64, I64, I64])
 
 NEEDED = (
     *("pthread_create", "pthread_join", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_trylock"),
-    *("pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait", "pthread_cond_broadcast"),
-    *("pthread_sigmask", "sigfillset", "sigdelset", "sched_yield", "clock_gettime"),
+    *("pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait", "pthread_cond_signal"),
+    *("pthread_cond_broadcast", "pthread_sigmask", "sigfillset", "sigdelset", "sched_yield", "clock_gettime"),
     *(() if ON_X86 else ("fegetenv", "fesetenv", "feclearexcept", "fetestexcept", "feraiseexcept")),
 )
 
