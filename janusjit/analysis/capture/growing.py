@@ -25,8 +25,11 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import For, Instruction
 from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Region
+from janusjit.ir.types import INT
 from janusjit.ops.indexing import Operand, PathStep, Pick
 
+#: so many items a loop may append to be given a buffer for them
+ROOM = 1 << 17
 #: what one turn appends: the most items, and their kinds
 Growth = tuple[Dim, frozenset[str]]
 _NOTHING: Growth = (0, frozenset())
@@ -76,7 +79,7 @@ def _give(
     machine.state, machine.region = entry, outer
     try:
         trips = _trips(machine, instruction)
-        if trips is None:
+        if trips is None or not _have_room(machine, instruction, [trips * most for most, _ in growths.values()]):
             return False
         for index, (most, (kind,)) in growths.items():
             zero = constant(machine, False if kind == "bool" else 0, BUFFER_DTYPES[kind])
@@ -87,6 +90,25 @@ def _give(
         return True
     finally:
         machine.state, machine.region = inner
+
+
+def _have_room(machine: Machine, instruction: Instruction, sizes: Sequence[Dim]) -> bool:
+    """Whether buffers are of moderate size: a loop that is left early pays for all the turns it might have made."""
+    core = machine.frame.core
+    key = ("grows", instruction.span.file, core.qualified_name, core.span.line, instruction.site)
+    for size in sizes:
+        if isinstance(size, int):
+            if size > ROOM:
+                return False
+            continue
+        sample = machine.sample_dim(size)
+        if key in machine.relaxations or (sample is not None and sample > ROOM):
+            return False
+        actual = machine.emit("dim", types=(INT,), dim=size)
+        holds = machine.emit("less_equal", actual, constant(machine, ROOM, "i64"))
+        guard = machine.guard("trip_count", "the loop", f"at most {ROOM} items appended", relaxation=key)
+        machine.require(holds, guard)
+    return True
 
 
 def _is_sized_since(machine: Machine, dim: Dim, mark: int) -> bool:

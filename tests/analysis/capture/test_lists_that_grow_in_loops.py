@@ -159,6 +159,26 @@ def test_a_guard_that_fails_in_a_turn_keeps_the_turns_before():
     assert step.stats.graph_calls >= 3
 
 
+@pytest.mark.parametrize("limit", [10**9, 70])
+def test_a_loop_that_might_make_very_many_turns_takes_no_memory_for_them(limit):
+    def converges(x, log, turns):
+        for _ in range(turns):
+            log.append(float((x * x).sum()))
+            x = x * 0.9
+            if log and float(x[0]) < 1e-3:
+                break
+        return x
+
+    step = jj.jit(converges, background=False)
+    for number in range(5):
+        _compared(converges, step, [1.0, 2.0], limit, number)
+    for number in range(4):
+        _compared(converges, step, [1.0, 2.0], 10**12, number)
+    assert step.stats.calls == 9
+    graph = "".join(str(found.graph) for found in step.specializations)
+    assert limit == 70 or "full" not in graph
+
+
 def several_kinds(x, log, turns):
     for turn in range(turns):
         log.append(turn if turn % 2 else float(x.sum()))
