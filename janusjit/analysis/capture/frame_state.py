@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
-from janusjit.analysis.capture.arrays import PACKED
+from janusjit.analysis.capture.arrays import PACKED, sequence_items
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import guard_structure, over_numbers
+from janusjit.analysis.capture.selection import are_selectable
 from janusjit.analysis.capture.state import GeneratorObject, HeapObject, IteratorObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -26,6 +27,7 @@ from janusjit.analysis.capture.values import (
     MethodValue,
     RangeValue,
     Reference,
+    Scalar,
     SliceValue,
     SuperValue,
     TupleValue,
@@ -147,7 +149,7 @@ def _take_enumerate(writer: FrameStateWriter, item: IteratorObject) -> Parts:
 def _take_sequence(writer: FrameStateWriter, item: IteratorObject) -> Parts | None:
     (source,) = item.sources
     if not isinstance(item.position, Known):
-        return None
+        return None if item.function is not None else writer.composite("items", (), source, item.position)
     held = writer.machine.heap(source).items if isinstance(source, Reference) else source.items  # type: ignore[attr-defined]
     if len(held) - item.position.value > SHORT_SEQUENCE:
         return None
@@ -266,6 +268,9 @@ def _items(machine: Machine, source: AbstractValue, position: AbstractValue) -> 
     together = PACKED[0](machine, source, numbers=True)
     if together is not None:
         return over_numbers(machine, _reference(source), together, position)
+    items = sequence_items(machine, source)
+    if isinstance(position, Scalar) and items is not None and are_selectable(machine, items):
+        return _iterator(machine, "sequence", (source,), position=position)
     return _sequence(machine, source, machine.constant(position, "a position"))
 
 

@@ -21,12 +21,14 @@ from janusjit.analysis.capture.protocols import (
     special_method,
     truth,
 )
+from janusjit.analysis.capture.selection import are_selectable, item_of_turn
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.state import GeneratorObject, GrownList, IteratorObject, ListObject
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
     ArrayValue,
+    HostValue,
     Known,
     RangeValue,
     Reference,
@@ -67,6 +69,8 @@ def _items(machine: Machine, iterator: IteratorObject) -> tuple[AbstractValue, .
 
 def has_next(machine: Machine, reference: AbstractValue) -> bool | Value | None:
     """Return whether an iterator has another item; None where only drawing tells (generators, filters)."""
+    if isinstance(reference, HostValue):
+        raise machine.unsupported("python.iterator", "next", "the iterator is an object capture cannot enter")
     assert isinstance(reference, Reference)
     iterator = machine.heap(reference)
     if not isinstance(iterator, IteratorObject):
@@ -133,7 +137,29 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
             raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
         return number_at(machine, source, position, kind)
     items = _items(machine, iterator)
-    return machine.resolve(items[machine.constant(position, "a position")])
+    found = item_of_turn(machine, items, position)
+    return machine.resolve(items[machine.constant(position, "a position")]) if found is None else found
+
+
+def items_left(machine: Machine, reference: AbstractValue) -> int:
+    """Return how many more items an iterator gives that a loop in the graph can go through; 0 where none or unknown.
+
+    These are iterators over ranges, over arrays' rows, and over items that may be selected from at run time; and what
+    ``zip`` and ``enumerate`` make of them.
+    """
+    iterator = machine.heap(reference) if isinstance(reference, Reference) else None
+    if not isinstance(iterator, IteratorObject):
+        return 0
+    if iterator.kind == "enumerate" or (iterator.kind == "zip" and not iterator.strict):
+        return min((items_left(machine, source) for source in iterator.sources), default=0)
+    if iterator.kind not in ("range", "rows", "sequence") or not isinstance(iterator.position, Known):
+        return 0
+    total = length_of(machine, iterator)
+    left = int(total.value - iterator.position.value) if isinstance(total, Known) else 0
+    if iterator.kind == "sequence" and left > 0:
+        followed = iterator.function is None  # a deque must not change while it is gone through
+        return left if followed and are_selectable(machine, _items(machine, iterator)) else 0
+    return left
 
 
 def _is_changed(item: ListObject | GrownList, count: int) -> bool:

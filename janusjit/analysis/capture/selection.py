@@ -1,8 +1,8 @@
 """Items of lists and tuples at a position known at run time only.
 
-Owns `selected`, which reads such an item, and `replaced`, which writes one. Invariants: items are only selected from if
-whichever it is has the same structure and types, so that nothing but numbers' values is open; a position out of bounds
-leaves the graph, and Python raises.
+Owns `selected` and `item_of_turn`, which read such an item, and `replaced`, which writes one. Invariants: items are
+only selected from if whichever it is has the same structure and types, so that nothing but numbers' values is open; a
+position out of bounds leaves the graph, and Python raises.
 """
 
 from __future__ import annotations
@@ -46,6 +46,17 @@ def selected(machine: Machine, items: Sequence[AbstractValue], index: AbstractVa
     assert isinstance(index, Scalar)
     position = Scalar(normalized_position(machine, index, len(resolved)), "int")
     return _select(machine, resolved, position)
+
+
+def are_selectable(machine: Machine, items: Sequence[AbstractValue]) -> bool:
+    """Whether an item of these may be read at any position."""
+    return _alike(machine, items) is not None
+
+
+def item_of_turn(machine: Machine, items: Sequence[AbstractValue], position: AbstractValue) -> AbstractValue | None:
+    """Return the item at a position that is known to be there; None where the items are not alike."""
+    resolved = _alike(machine, items) if isinstance(position, Scalar) else None
+    return None if resolved is None else _select(machine, resolved, position)  # type: ignore[arg-type]
 
 
 def replaced(

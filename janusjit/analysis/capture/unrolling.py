@@ -7,7 +7,7 @@ body, and, where the body turns out larger than it looks, from what its first tu
 from __future__ import annotations
 
 from janusjit.analysis.capture.effort import UNROLLED_NODES, too_large, unrolled_loop
-from janusjit.analysis.capture.iteration import length_of
+from janusjit.analysis.capture.iteration import items_left, length_of
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import IteratorObject, LoopEntry
 from janusjit.analysis.capture.values import AbstractValue, Known, Reference
@@ -21,6 +21,8 @@ UNROLL_MOST = 20_000
 UNROLL_LIMIT = 4_000
 #: iterations that are peeled off a loop whose variables change kind
 PEEL_LIMIT = 3
+#: turns at which it is looked whether the items of a sequence are alike, so that a loop can be kept
+_DECIDING_TURNS = 2
 #: turns after which the nodes of a turn tell those of the loop
 _TELLING_TURNS = 4
 
@@ -76,7 +78,8 @@ def keeps_known_loop(machine: Machine, entry: LoopEntry) -> bool:
     if entry.iterations == 1:
         entry.forks = machine.forks
     elif entry.iterations == 2 and machine.forks > entry.forks and entry.attempts == 0:
-        return remaining(machine, instruction) > 2  # its body branches at run time: one copy of it is enough
+        # its body branches at run time: one copy of it is enough
+        return remaining(machine, instruction) > 2 or _left(machine, instruction) > 2
     elif not 0 < entry.attempts < PEEL_LIMIT:
         return False
     if isinstance(instruction, While):
@@ -84,8 +87,14 @@ def keeps_known_loop(machine: Machine, entry: LoopEntry) -> bool:
         return jumps_out(instruction.body) or trips * block_size(instruction.body) > UNROLL_BUDGET
     assert isinstance(instruction, For)
     trips = remaining(machine, instruction)
+    if trips == 0 and entry.iterations <= _DECIDING_TURNS:
+        trips = _left(machine, instruction)
     large = trips * block_size(instruction.body) > UNROLL_BUDGET
     return bool(trips > 4 and (large or jumps_out(instruction.body)))
+
+
+def _left(machine: Machine, instruction: Instruction) -> int:
+    return items_left(machine, machine.get(instruction.iterator)) if isinstance(instruction, For) else 0
 
 
 def remaining(machine: Machine, instruction: Instruction) -> int:
