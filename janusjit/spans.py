@@ -50,6 +50,43 @@ class BackwardSpan(Span):
         return cls(span.file, span.line, span.column, span.end_line, span.end_column, span.function, span.text)
 
 
+@dataclass(frozen=True, slots=True)
+class NotedSpan(Span):
+    """The source of a node with what decides of the warnings it gives.
+
+    Attributes
+    ----------
+    ignored : frozenset of str
+        The floating-point errors, by NumPy's names, that are not acted on there.
+    is_replaced : bool
+        Whether plain Python does another operation, of which this one is the equivalent.
+    is_doubtful : bool
+        Whether it depends on more than capture knows if plain Python gives warnings there, and for which line.
+    """
+
+    ignored: frozenset[str] = frozenset()
+    is_replaced: bool = False
+    is_doubtful: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        span: Span,
+        ignored: frozenset[str] = frozenset(),
+        *,
+        is_replaced: bool = False,
+        is_doubtful: bool = False,
+    ) -> Span:
+        """Return a span with more noted; that of a backward pass as it is, of which nothing is acted on."""
+        if isinstance(span, BackwardSpan):
+            return span
+        if isinstance(span, cls):
+            ignored, is_replaced = ignored | span.ignored, is_replaced or span.is_replaced
+            is_doubtful = is_doubtful or span.is_doubtful
+        where = (span.file, span.line, span.column, span.end_line, span.end_column, span.function, span.text)
+        return cls(*where, ignored, is_replaced, is_doubtful)
+
+
 UNKNOWN_SPAN = Span("<unknown>", 0, 0)
 #: of what a backward pass does that stands for no line
 BACKWARD = BackwardSpan.of(UNKNOWN_SPAN)

@@ -1,15 +1,15 @@
 """Storage: which memory each array of a plan lives in.
 
-Owns `assign`. Arrays share a storage when one is an update of the other, is carried round a loop, or comes out of an
-``if`` or a loop; what cannot share is copied where it flows. Invariant: whether memory may be written over is decided
-by `janusjit.backend.overwriting` alone.
+Owns `planned` and `assign`. Arrays share a storage when one is an update of the other, is carried round a loop, or
+comes out of an ``if`` or a loop; what cannot share is copied where it flows. Invariant: whether memory may be written
+over is decided by `janusjit.backend.overwriting` alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
 
-from janusjit.backend.fuse import input_layout
+from janusjit.backend.fuse import input_layout, make_plan
 from janusjit.backend.layout import Layout, contiguous
 from janusjit.backend.liveness import Liveness, Scope, breaks, continues
 from janusjit.backend.overwriting import Overwriting
@@ -28,8 +28,19 @@ from janusjit.backend.plan import (
 from janusjit.backend.storage import Placement, Storage, Transfer, is_view_value
 from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe
 from janusjit.ir.dims import symbols_of
-from janusjit.ir.graph import Node, Value
+from janusjit.ir.graph import Graph, Node, Value
 from janusjit.pacing import pause
+
+
+def planned(graph: Graph) -> tuple[Plan, Placement]:
+    """Return the plan of a graph and where its arrays live, with backups of the inputs written in place alone."""
+    plan = make_plan(graph)
+    placement = assign(plan)
+    written = (placement.inputs_written_by(step) for step in plan.walk())
+    if idle := plan.backups.keys() - frozenset().union(*written):
+        plan = make_plan(graph, idle)
+        placement = assign(plan)
+    return plan, placement
 
 
 def assign(plan: Plan) -> Placement:

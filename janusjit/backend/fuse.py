@@ -9,9 +9,10 @@ reader is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from janusjit.backend import cost
+from janusjit.backend.flag_checks import insert_checks
 from janusjit.backend.layout import Layout, contiguous, fortran, unknown, viewed
 from janusjit.backend.merge import RECENT, merge
 from janusjit.backend.plan import (
@@ -32,6 +33,7 @@ from janusjit.backend.plan import (
     updated_shape,
 )
 from janusjit.backend.scheduled import Scheduled, used_by
+from janusjit.backend.separation import Separation
 from janusjit.backend.sink import sink
 from janusjit.ir.builder import clone
 from janusjit.ir.dims import Dim, Symbol, symbols_of
@@ -41,13 +43,17 @@ from janusjit.pacing import pause
 from janusjit.spans import BackwardSpan
 
 
-def make_plan(graph: Graph) -> Plan:
-    """Return the plan of a verified graph: of a copy of it, in which every ``reshape`` that copies says so."""
+def make_plan(graph: Graph, without_backup: Collection[int] = ()) -> Plan:
+    """Return the plan of a verified graph: of a copy of it, in which every ``reshape`` that copies says so.
+
+    No backup is kept of the inputs ``without_backup``.
+    """
     graph = clone(graph)
     insert_copies(graph)
-    steps = schedule(graph.body, graph.memory_limit is not None)
+    backups = insert_checks(graph, without_backup)
+    steps = schedule(graph.body, graph.memory_limit is not None, Separation.of(graph))
     number(steps)
-    return Plan(graph, steps)
+    return Plan(graph, steps, backups)
 
 
 def input_layout(input_: GraphInput, index: int) -> Layout:
@@ -85,9 +91,13 @@ def insert_copies(graph: Graph) -> None:
     visit(graph.body)
 
 
-def schedule(region: Region, saving: bool = False) -> list[Step]:
-    """Return the steps of a region; with ``saving``, nothing of the backward pass is computed before it begins."""
-    scheduler = Scheduler(region, saving)
+def schedule(region: Region, saving: bool = False, separation: Separation | None = None) -> list[Step]:
+    """Return the steps of a region.
+
+    With ``saving``, nothing of the backward pass is computed before it begins; ``separation`` says which nodes are not
+    to be in one step.
+    """
+    scheduler = Scheduler(region, saving, separation)
     for node in region.nodes:
         pause()
         scheduler.add(node)
@@ -97,8 +107,8 @@ def schedule(region: Region, saving: bool = False) -> list[Step]:
 class Scheduler:
     """Gathers the nodes of one region into steps, in program order."""
 
-    def __init__(self, region: Region, saving: bool = False) -> None:
-        self.scheduled = Scheduled(region)
+    def __init__(self, region: Region, saving: bool = False, separation: Separation | None = None) -> None:
+        self.scheduled = Scheduled(region, separation)
         self._saving = saving
         self._bound: dict[Symbol, int] = {}
         self._readers: dict[Value, list[FusedStep]] = {}
@@ -114,7 +124,7 @@ class Scheduler:
             if self.scheduled.users.get(node.result):
                 self._fuse(node)
         elif node.op != "constant":  # constants are there from the beginning
-            bodies = [schedule(inner, self._saving) for inner in node.regions]
+            bodies = [schedule(inner, self._saving, self.scheduled.separation) for inner in node.regions]
             self._add_alone(node, RegionStep(node, bodies) if bodies else NodeStep(node))
 
     def _add_alone(self, node: Node, step: Step) -> None:
@@ -167,6 +177,8 @@ class Scheduler:
 
     def _fits(self, node: Node, step: FusedStep) -> bool:
         position = self.scheduled.position[step]
+        if self.scheduled.separates([node], step):
+            return False
         if self._saving and _is_backward(node) and not all(map(_is_backward, step.nodes)):
             return False
         if len(step.nodes) >= cost.KERNEL_OPERATIONS or len(self.scheduled.leaves(step)) >= cost.KERNEL_ARRAYS:

@@ -7,9 +7,10 @@ turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from janusjit.backend.flag_checks import CHECK
 from janusjit.backend.plan import (
     UPDATES,
     FusedStep,
@@ -23,7 +24,6 @@ from janusjit.backend.plan import (
     root,
 )
 from janusjit.ir.graph import Node, Value
-from janusjit.transform.facts import FLAGS_CODE
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +89,9 @@ class Liveness:
         self.defined_in: dict[Value, Scope] = {}
         self.reads: dict[Value, list[Read]] = {}
         self._invariant: dict[Value, Value] = {}
-        self._fails_after: dict[Step, bool] = {}
-        self._exits_fail = any(guard.code == FLAGS_CODE for guard in plan.graph.guards.in_graph)
         self._visit(plan.steps, self.body)
-        self._visit_failures(plan.steps, False)
+        self._fails_after = _followed_by(plan.steps, may_fail)
+        self._checked_after = _followed_by(plan.steps, lambda node: node.op == CHECK)
 
     def root(self, value: Value) -> Value:
         """Return the array whose memory ``value`` addresses; what a loop only passes on is what it began with."""
@@ -112,6 +111,10 @@ class Liveness:
     def fails_after(self, step: Step) -> bool:
         """Return whether a guard may fail after ``step``, or while it runs again."""
         return self._fails_after[step]
+
+    def is_checked_after(self, step: Step) -> bool:
+        """Return whether a look at the floating-point flags may follow ``step``, or its next run."""
+        return self._checked_after[step]
 
     def is_read_again(self, value: Value, step: Step, scope: Scope, after: int | None = None) -> bool:
         """Return whether the array ``value`` may be read after ``step``, which lies in ``scope``.
@@ -169,22 +172,28 @@ class Liveness:
                 if all(end.inputs[index] is parameter for end in following):
                     self._invariant[parameter] = initial
 
-    def _visit_failures(self, steps: list[Step], after: bool) -> bool:
-        """Note which steps a failure may follow; return whether one may happen in ``steps`` or after them."""
+
+def _followed_by(steps: list[Step], wanted: Callable[[Node], bool]) -> dict[Step, bool]:
+    """Return, for each step, whether a node that is wanted may be reached after it."""
+    found: dict[Step, bool] = {}
+
+    def visit(steps: list[Step], after: bool) -> bool:
         for step in reversed(steps):
             ends = isinstance(step, NodeStep) and step.node.op in ("exit", "fail", "unreachable")
             after = False if ends else after
-            self._fails_after[step] = after
-            after = after or (self._exits_fail and isinstance(step, NodeStep) and step.node.op == "exit")
+            found[step] = after
             if isinstance(step, RegionStep):
                 if step.node.op == "loop":
-                    after = after or any(may_fail(inner) for inner in step.walk_nodes())
-                    self._fails_after[step] = after
-                inside = [self._visit_failures(body, after) for body in step.bodies]
+                    after = after or any(wanted(inner) for inner in step.walk_nodes())
+                    found[step] = after
+                inside = [visit(body, after) for body in step.bodies]
                 after = any(inside)
             else:
-                after = after or any(may_fail(node) for node in nodes_of(step))
+                after = after or any(wanted(node) for node in nodes_of(step))
         return after
+
+    visit(steps, False)
+    return found
 
 
 def continues(loop: Node) -> Iterator[Node]:

@@ -41,6 +41,8 @@ def _may_move(scheduled: Scheduled, step: FusedStep, target: FusedStep) -> bool:
     arrays = {*scheduled.leaves(step), *scheduled.leaves(target)}
     if len(nodes) + len(target.nodes) > cost.KERNEL_OPERATIONS or len(arrays) > cost.KERNEL_ARRAYS:
         return False
+    if scheduled.separates(nodes, target):
+        return False
     first, last = scheduled.position[step], scheduled.position[target]
     overwritten = {root(node.inputs[0]) for node in target.nodes if node.op in UPDATES}
     for value in scheduled.leaves(step):

@@ -2,7 +2,8 @@
 
 Owns `Overwriting`, the questions that stand between an update and making it in place. Invariants: a storage is written
 only when no reader of what it holds is left, on any path; and the caller's memory is written by updates of the caller's
-own array only, where no guard can fail any more and every later exit commits the write.
+own array only, where no guard can fail any more (but for that of the floating-point flags, before which the array is
+put back from its backup) and every later exit commits the write.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from janusjit.backend.liveness import Liveness, Scope, breaks, continues
 from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Plan, RegionStep, Step
 from janusjit.backend.storage import Placement, Storage, is_view_value
 from janusjit.ir.boxes import WriteArray
+from janusjit.ir.floating_point import warned_errors, watched_errors
 from janusjit.ir.graph import Node, Value
 from janusjit.ir.places import Place
 from janusjit.ops.indexing import PathStep
+from janusjit.transform.facts import flags_guard, promises_mere_warnings
 
 
 class Overwriting:
@@ -21,6 +24,10 @@ class Overwriting:
 
     def __init__(self, plan: Plan, placement: Placement) -> None:
         self._inputs = plan.graph.inputs
+        self._backups = plan.backups
+        guard = flags_guard(plan.graph)
+        only_warned = guard is not None and watched_errors(guard) == warned_errors(guard)
+        self._must_give_up = not only_warned or not promises_mere_warnings(plan.graph)
         self._placement = placement
         self._liveness: Liveness = placement.liveness
         self._exits = [
@@ -77,6 +84,8 @@ class Overwriting:
             return storage.kind != "constant"
         assert storage.input_index is not None
         place = self._inputs[storage.input_index].place
+        if self._must_give_up and self._liveness.is_checked_after(step) and storage.input_index not in self._backups:
+            return False
         return not self._liveness.fails_after(step) and self._is_committed(place, step)
 
     def _is_committed(self, place: Place, step: Step) -> bool:

@@ -69,10 +69,11 @@ class RegionStep(Step):
 
 @dataclass
 class Plan:
-    """The steps of a graph's body."""
+    """The steps of a graph's body; ``backups`` are the copies of inputs that `janusjit.backend.flag_checks` keeps."""
 
     graph: Graph
     steps: list[Step]
+    backups: dict[int, Value] = field(default_factory=dict)
 
     def walk(self) -> Iterator[Step]:
         """Yield every step, outer before inner, in execution order."""

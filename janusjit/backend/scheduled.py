@@ -6,7 +6,7 @@ step itself; a value is stored by exactly one step, and only if some reader has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from janusjit.backend.plan import (
     UPDATES,
@@ -18,6 +18,7 @@ from janusjit.backend.plan import (
     nodes_of,
     root,
 )
+from janusjit.backend.separation import Separation
 from janusjit.ir.graph import Node, Region, Value, walk
 
 
@@ -55,11 +56,14 @@ class Scheduled:
         The nodes of the region that use each value.
     available : dict
         The position of the step after which each value of the region is there.
+    separation : Separation or None
+        Which nodes are not to be in one step.
     alone : dict
         The positions of the nodes that are steps by themselves.
     """
 
-    def __init__(self, region: Region) -> None:
+    def __init__(self, region: Region, separation: Separation | None = None) -> None:
+        self.separation = separation
         self.users = users_in(region)
         self._order = {node: index for index, node in enumerate(region.nodes)}
         self.steps: list[Step] = []
@@ -109,6 +113,11 @@ class Scheduled:
         self.holders[node].remove(step)
         if node.op == "update":
             self._overwritten[root(node.inputs[0])].remove(step)
+
+    def separates(self, nodes: Iterable[Node], step: FusedStep) -> bool:
+        """Return whether one of some nodes is not to be in one step with those that ``step`` computes."""
+        rule = self.separation
+        return rule is not None and any(rule.between(node, other) for node in nodes for other in nodes_of(step))
 
     def leaves(self, step: FusedStep) -> list[Value]:
         """Return the arrays a step reads from memory."""

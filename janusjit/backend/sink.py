@@ -104,6 +104,8 @@ def _may_read_in(scheduled: Scheduled, taken: list[Node], step: FusedStep, targe
     arrays = len(scheduled.leaves(target)) + len(leaves)
     if arrays > cost.KERNEL_ARRAYS or len(target.nodes) + len(taken) > cost.KERNEL_OPERATIONS:
         return False
+    if scheduled.separates(taken, target):
+        return False
     return not any(scheduled.overwritten_between(value, first - 1, last) for value in leaves)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from janusjit.backend.layout import Layout
 from janusjit.backend.liveness import Liveness, Scope
-from janusjit.backend.plan import Step, is_view
+from janusjit.backend.plan import UPDATES, FusedStep, Step, is_view, nodes_of
 from janusjit.ir.graph import Value
 
 
@@ -95,6 +95,13 @@ class Placement:
         self.placed[value] = storage
         self.defined[value] = time
         storage.resolve().hold(value)
+
+    def inputs_written_by(self, step: Step) -> set[int]:
+        """Return the inputs in whose memory a step makes updates."""
+        updated = (node.result for node in nodes_of(step) if node.op in UPDATES and node.result.type.rank > 0)
+        stored = [value for value in updated if not isinstance(step, FusedStep) or value in step.stores]
+        storages = [storage for storage in map(self.storage, stored) if storage is not None]
+        return {storage.input_index for storage in storages if storage.input_index is not None}
 
     def is_last(self, value: Value) -> bool:
         """Return whether a value computed by a single step is the last that is put into its storage."""

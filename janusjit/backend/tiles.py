@@ -10,6 +10,7 @@ are there for one block of rows only, and for each thread where a tile is divide
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from janusjit.backend import cost
@@ -42,12 +43,14 @@ class Tile:
         return symbol(f"rows{self.steps[0].time}")
 
 
-def find_tiles(plan: Plan, placement: Placement, threads: int = 1) -> dict[FusedStep, Tile]:
+def find_tiles(
+    plan: Plan, placement: Placement, threads: int = 1, untiled: Collection[Step] = ()
+) -> dict[FusedStep, Tile]:
     """Return the tile of each step that is in one, and have the arrays in use there stay where they are meanwhile.
 
-    Each of ``threads`` threads gets a block of rows of its own.
+    Each of ``threads`` threads gets a block of rows of its own; the steps ``untiled`` stay by themselves.
     """
-    finder = _Finder(Addresses(placement), placement, threads)
+    finder = _Finder(Addresses(placement), placement, threads, untiled)
     finder.visit(plan.steps)
     tiles = {step: tile for tile in finder.tiles for step in tile.steps}
     for tile in finder.tiles:
@@ -62,7 +65,10 @@ def find_tiles(plan: Plan, placement: Placement, threads: int = 1) -> dict[Fused
 
 
 class _Finder:
-    def __init__(self, addresses: Addresses, placement: Placement, threads: int) -> None:
+    def __init__(
+        self, addresses: Addresses, placement: Placement, threads: int, untiled: Collection[Step]
+    ) -> None:
+        self._untiled = untiled
         self.tiles: list[Tile] = []
         self._addresses, self._placement, self._threads = addresses, placement, threads
 
@@ -73,7 +79,7 @@ class _Finder:
             if isinstance(step, RegionStep):
                 for body in step.bodies:
                     self.visit(body)
-            if not isinstance(step, FusedStep) or not self._is_by_rows(step):
+            if not isinstance(step, FusedStep) or step in self._untiled or not self._is_by_rows(step):
                 self._close(run)
                 run = []
                 continue

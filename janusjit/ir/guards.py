@@ -7,6 +7,7 @@ outcome, and carries a stable ``code``, never empty.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -393,6 +394,38 @@ class ErrorStateDefault(EntryGuard):
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
         found = dict(np.geterr())
         return found == dict(self.modes), str(found)
+
+
+@dataclass(frozen=True, eq=False)
+class WarningFilters(EntryGuard):
+    """Whether one of the filters of ``warnings`` may turn a `RuntimeWarning` into an exception is as it was."""
+
+    code: ClassVar[str] = "environment.warnings"
+    raising: bool
+
+    @property
+    def subject(self) -> str:
+        return "warnings.filters"
+
+    @property
+    def expected(self) -> str:
+        return _filters_in_words(self.raising)
+
+    def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
+        found = may_raise_warnings()
+        return found == self.raising, _filters_in_words(found)
+
+
+def may_raise_warnings() -> bool:
+    """Return whether one of the filters of ``warnings`` may turn a `RuntimeWarning` into an exception."""
+    default = getattr(warnings, "defaultaction", "default")
+    return default == "error" or any(
+        action == "error" and issubclass(RuntimeWarning, category) for action, _, category, *_ in warnings.filters
+    )
+
+
+def _filters_in_words(raising: bool) -> str:
+    return "RuntimeWarning may be an exception" if raising else "RuntimeWarning is no exception"
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import numpy as np
 from janusjit.analysis.capture.outside_functions import same_definition
 from janusjit.errors import CATEGORY_TEXT
 from janusjit.ir.dims import DimExpr
+from janusjit.ir.floating_point import FLAGS_CODE
 from janusjit.ir.guards import ArrayLayout, EntryGuard, IdentityIs, InGraphGuard, ValueEquals
 from janusjit.ir.places import AttributePlace, CellPlace, GlobalPlace, Place
 from janusjit.ir.types import DTYPES
@@ -26,6 +27,9 @@ from janusjit.spans import UNKNOWN_SPAN
 EXCEPTIONAL = frozenset(
     {"index.bounds", "int.overflow", "python.exception", "numpy.exception", "fp.flags", "assert"}
 )
+
+#: floating-point errors in calls before code is compiled that finds out which operation meets them
+_RARE = 3
 
 _CATEGORIES = {
     "branch": "python",
@@ -169,6 +173,14 @@ def _is_relaxed_by(guard: EntryGuard, arguments: Sequence[Any]) -> bool:
     if not isinstance(guard, IdentityIs) or type(guard.value) is not types.FunctionType:
         return True
     return same_definition(guard.value, guard.place.read(arguments))
+
+
+def relaxation_key(guard: InGraphGuard, failures: int) -> Any:
+    """Return the key of the assumption that a guard inside a graph makes, if it is to be given up.
+
+    ``failures`` is how often its specialization has been left before.
+    """
+    return None if guard.code == FLAGS_CODE and failures < _RARE else guard.relaxation
 
 
 def are_flags(failed: Sequence[EntryGuard]) -> bool:

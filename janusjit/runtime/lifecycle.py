@@ -449,7 +449,7 @@ class Lifecycle:
         """Run a call again in Python whose graph was left by a failed guard; nothing of it had taken effect."""
         guard = specialization.failed_guard(failed)
         if isinstance(guard, InGraphGuard):
-            difference, key = causes.graph_difference(guard), guard.relaxation
+            difference, key = causes.graph_difference(guard), causes.relaxation_key(guard, specialization.failures)
         else:
             difference, key = causes.unexplained(guard), None
         if key in self._refused or key in self.relaxations:

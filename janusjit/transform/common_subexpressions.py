@@ -13,7 +13,7 @@ from janusjit.ir.builder import Substitution, carried_guards, drop_guards
 from janusjit.ir.graph import Graph, Node, Region
 from janusjit.ops import OPS
 from janusjit.pacing import pause
-from janusjit.transform.facts import exact_key, is_operation, is_stateful
+from janusjit.transform.facts import errors_of, exact_key, is_operation, is_stateful
 
 
 def merge_common_subexpressions(graph: Graph) -> int:
@@ -40,6 +40,8 @@ class _Merger:
             earlier = self._known.get(key) if key is not None else None
             if earlier is not None:
                 self._substitution.update(node.results, earlier.results)
+                if errors_of(node) > errors_of(earlier):
+                    earlier.span = node.span  # the warnings are those of either
                 merged += 1
                 continue
             kept.append(node)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from janusjit.ir.graph import TERMINATORS, Graph, Node, Region, Value
-from janusjit.transform.facts import is_operation, is_stateful, may_warn, promises_warnings
+from janusjit.transform.facts import errors_of, is_stateful, promises_warnings
 
 
 def remove_dead_code(graph: Graph) -> int:
@@ -57,7 +57,7 @@ class _Liveness:
             return True
         if is_stateful(node):
             return True
-        return self._keep_warnings and is_operation(node) and may_warn(node)
+        return self._keep_warnings and bool(errors_of(node))
 
     def _need_node(self, node: Node) -> None:
         if node in self.nodes:

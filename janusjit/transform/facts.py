@@ -10,17 +10,19 @@ from typing import Any
 
 from janusjit.ir.boxes import ArrayBox, ViewBox
 from janusjit.ir.dims import Symbol
+from janusjit.ir.floating_point import FLAGS_CODE, watched_errors
 from janusjit.ir.graph import Graph, Node, Region, Value, walk
+from janusjit.ir.guards import InGraphGuard, WarningFilters
 from janusjit.ir.verify import recipe_parts
 from janusjit.ops import OPS
+from janusjit.ops.floating_point import possible_errors
 from janusjit.ops.registry import Elementwise, View
+from janusjit.spans import BackwardSpan, NotedSpan
 
 #: families of ops whose floating-point results are made of their inputs without arithmetic
 _WITHOUT_ARITHMETIC = frozenset({"creation", "views", "updates", "gather", "join", "logic"})
 #: elementwise float ops that raise no floating-point flag
 _SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where"})
-#: the code of the guard by which a graph promises to deoptimize where NumPy would warn
-FLAGS_CODE = "fp.flags"
 
 
 def is_operation(node: Node) -> bool:
@@ -63,7 +65,43 @@ def may_warn(node: Node) -> bool:
 
 def promises_warnings(graph: Graph) -> bool:
     """Return whether the graph deoptimizes where NumPy would warn, so that a warning must not get lost."""
-    return any(guard.code == FLAGS_CODE for guard in graph.guards.in_graph)
+    return flags_guard(graph) is not None
+
+
+def promises_mere_warnings(graph: Graph) -> bool:
+    """Return whether warnings, where they are given, are no exceptions."""
+    return any(isinstance(guard, WarningFilters) and not guard.raising for guard in graph.guards.entry)
+
+
+def flags_guard(graph: Graph) -> InGraphGuard | None:
+    """Return the guard by which a graph makes that promise."""
+    return next((guard for guard in graph.guards.in_graph if guard.code == FLAGS_CODE), None)
+
+
+def errors_watched(graph: Graph) -> tuple[str, ...]:
+    """Return the floating-point errors of which a graph promises that plain Python acts on them."""
+    guard = flags_guard(graph)
+    if guard is None:
+        return ()
+    possible = frozenset().union(*map(errors_of, graph.walk()))
+    return tuple(name for name in watched_errors(guard) if name in possible)
+
+
+def errors_of(node: Node) -> frozenset[str]:
+    """Return the floating-point errors, by NumPy's names, that plain Python may act on where it does the node."""
+    if isinstance(node.span, BackwardSpan) or not may_warn(node):
+        return frozenset()
+    possible = frozenset(possible_errors(node.op))
+    return possible - node.span.ignored if isinstance(node.span, NotedSpan) else possible
+
+
+def may_raise(node: Node, error: str) -> bool:
+    """Return whether compiled code of the node may raise the flag of an error, whatever NumPy makes of it."""
+    if not is_operation(node) or not any(value.type.is_float for value in (*node.inputs, *node.results)):
+        return False
+    if OPS[node.op].family == "logic" or may_warn(node):
+        return error in possible_errors(node.op) or error == "invalid"  # as of comparisons with NaN
+    return False
 
 
 def bound_symbols(region: Region) -> set[Symbol]:

@@ -14,6 +14,7 @@ from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.types import TensorType
 from janusjit.ops.type_rules import TypeRuleError
 from janusjit.pacing import pause
+from janusjit.spans import NotedSpan
 from janusjit.transform.facts import pinned_nodes
 from janusjit.transform.patterns import Apply, Bindings, Number, Operation, Pattern, Variable, evaluate, match
 from janusjit.transform.rules import FUNCTIONS, RULES, Rule
@@ -117,7 +118,8 @@ def build(pattern: Pattern, bindings: Bindings, origin: Node, made: list[Node], 
     inputs = _build_inputs(pattern, bindings, origin, made, dtype)
     given = {name: evaluate(item, bindings, FUNCTIONS) for name, item in pattern.attributes}
     types = infer(pattern.op, tuple(value.type for value in inputs), given)
-    made.append(Node(pattern.op, inputs, types, given, origin.span))
+    span = NotedSpan.of(origin.span, is_replaced=True)
+    made.append(Node(pattern.op, inputs, types, given, span))
     return made[-1].result
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from janusjit.errors import CompileError
 from janusjit.ir.boxes import (
     ArrayBox,
     CallBox,
@@ -32,7 +31,7 @@ from janusjit.ir.boxes import (
     SetItem,
     WriteArray,
 )
-from janusjit.ir.guards import ArrayLayout, EntryGuard, InGraphGuard, ScalarTypeIs, TypeIs
+from janusjit.ir.guards import ArrayLayout, EntryGuard, ScalarTypeIs, TypeIs
 from janusjit.ir.places import AttributePlace
 from tests.backend.entry_only import Compiled, arguments, compile_entry, entry_graph
 
@@ -232,13 +231,3 @@ def test_zero_dimensional_arrays_are_written() -> None:
     array = np.array(1.0)
     native.entry(array, 2.5)
     assert array == 2.5
-
-
-def test_in_place_writes_before_the_flags_are_checked_are_refused() -> None:
-    flags = InGraphGuard(code="fp.flags", subject="the call", expected="no exception")
-    guards = (ArrayLayout(place=A, dtype="f64", shape=(3,), writeable=True),)
-    graph = entry_graph(1, guards, ConstantBox(None), [WriteArray(A, 0)], [flags])
-    with pytest.raises(CompileError) as error:
-        compile_entry(graph)
-    assert error.value.code == "backend.effect"
-    compile_entry(graph, in_place=False)

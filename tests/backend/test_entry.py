@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry import EntryEmitter
@@ -21,7 +22,7 @@ from janusjit.backend.llvm.python_api import F64
 from janusjit.backend.llvm.values import I1, Operand, Scalar
 from janusjit.ir.boxes import CallFunction, ConstantBox, PlaceBox, ScalarBox, SequenceBox
 from janusjit.ir.dims import symbol
-from janusjit.ir.graph import Graph
+from janusjit.ir.graph import Graph, Node
 from janusjit.ir.guards import ArrayLayout, InGraphGuard, ScalarTypeIs, TypeIs
 from janusjit.ir.places import ItemPlace
 from janusjit.ir.types import TensorType
@@ -36,7 +37,12 @@ def compile_with(graph: Graph, body: Body) -> Compiled:
     emitter = EntryEmitter(engine.create_module(graph.name), graph, Compiled.DEOPTIMIZED)
     emitter.emit_prologue()
     operands = body(emitter)
-    emitter.emit_exit(emitter.builder, graph.body.nodes[0].attributes["recipe"], operands)
+    if emitter.checks_flags:
+        operands = [emitter.pinned(emitter.builder, o) if isinstance(o, Scalar) else o for o in operands]
+        flags = emitter.emit_flags(emitter.builder)
+        with emitter.builder.if_then(emitter.builder.icmp_signed("!=", flags, ir.Constant(flags.type, 0))):
+            emitter.emit_witness(emitter.builder, flags, -1, ir.Constant(ir.IntType(64), 0), lambda: None)
+    emitter.emit_exit(emitter.builder, graph.body.terminator.attributes["recipe"], operands)
     emitter.finish()
     return link(emitter, "by hand", time.perf_counter())
 
@@ -250,6 +256,8 @@ def _operation(name: str) -> Body:
 def test_floating_point_exceptions_fail_their_guard(operation: str, left: float, right: float, flagged: bool) -> None:
     guards = (ScalarTypeIs(place=A, kind="float"), ScalarTypeIs(place=B, kind="float"))
     graph = entry_graph(2, guards, ScalarBox(0, "float"), in_graph=[FLAGS])
+    left_value, right_value = (given.value for given in graph.inputs)
+    graph.body.nodes.insert(0, Node("divide", (left_value, right_value), (TensorType("f64"),)))
     native = compile_with(graph, _operation(operation))
     np.float64(1.0) / np.float64(3.0)
     for _ in range(2):

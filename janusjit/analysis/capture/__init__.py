@@ -45,7 +45,6 @@ from janusjit.analysis.capture.externals import Externals
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
-from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.suspension import enter_continuation
 from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
@@ -164,6 +163,7 @@ def capture_continuation(
     def begin(machine: Machine) -> None:
         for shape in continuation.frames:
             machine.refuse_frame_reader(shape.core)
+            machine.externals.note_namespace(shape.core.span.file, shape.namespace)
         enter_continuation(machine, continuation, names, arguments)
 
     return _captured(core, names, begin, profile, relaxations, sites)
@@ -264,8 +264,6 @@ def _followed(machine: Machine, graph: Graph, core: FunctionCore, begin: Callabl
     if last.op == "fail":
         raise CaptureFailure("python.exception", "user", last.span, last.guard.subject, "the call always raises")
     externals.close(sorted(machine.written), core.span)
-    if not any(isinstance(externals.templates[index], Storage) for index in machine.written):
-        externals.promise_warnings(core.span)  # with arrays written in place, nothing can fail at the end
     _prune_guards(graph)
     return graph
 

@@ -10,19 +10,25 @@ import types
 from collections.abc import Callable, Collection
 from typing import Any
 
+import numpy as np
+
 from janusjit.errors import CaptureFailure
+from janusjit.ir.floating_point import FLAGS_CODE, FlagsGuard, flags_text, may_be_backed_up
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import (
     DictKeysAre,
     DistinctObjects,
     EntryGuard,
+    ErrorStateDefault,
     IdentityIs,
     IsMissing,
     LengthIs,
     TypeAttributeIs,
     TypeIs,
     ValueEquals,
+    WarningFilters,
     find_on_type,
+    may_raise_warnings,
 )
 from janusjit.ir.places import (
     AttributePlace,
@@ -48,7 +54,18 @@ class EntryGuards:
         Keys of assumptions that failed before and are not made again.
     span : callable
         Returns the span of the instruction being captured.
+
+    Attributes
+    ----------
+    sets_error_modes : bool
+        Whether the function uses ``np.errstate``.
+    error_mode_setters : list
+        The instructions that make its context managers.
+    namespaces : dict
+        The globals that the code of each file runs with.
     """
+
+    sets_error_modes = False
 
     def __init__(self, graph: Graph, relaxations: Collection[Any], span: Callable[[], Span]) -> None:
         self.graph = graph
@@ -56,6 +73,8 @@ class EntryGuards:
         self.span = span
         self._places: dict[Any, Place] = {}
         self._guarded: set[Any] = set()
+        self.error_mode_setters: list[Any] = []
+        self.namespaces: dict[str, dict[str, Any]] = {}
 
     # ------------------------------------------------------------------ places
 
@@ -181,3 +200,31 @@ class EntryGuards:
                 self.guard((id(table), "type"), TypeIs(table, dict, span=self.span()))
             item = self.item_place(table, name)
             self.guard((id(item), "missing"), IsMissing(item, span=self.span()))
+
+    # ------------------------------------------------------------------ floating-point errors
+
+    def assume_error_modes(self, span: Span) -> None:
+        """Assume that NumPy treats floating-point errors as it does now.
+
+        A graph that meets an error which NumPy is to act on is discarded: Python does what it is to do.
+        """
+        modes = {name: str(mode) for name, mode in np.geterr().items()}
+        self.guard("errstate", ErrorStateDefault(tuple(modes.items()), span=span))
+        if any(mode != "ignore" for mode in modes.values()):
+            key = ("errors apart", span.file, span.line)
+            text = flags_text(modes, apart=key in self.relaxations)
+            guard = FlagsGuard(
+                FLAGS_CODE, "np.geterr()", text, span=span, relaxation=key, namespaces=self.namespaces
+            )
+            self.graph.guards.in_graph.append(guard)
+
+    def note_namespace(self, file: str, namespace: dict[str, Any]) -> None:
+        """Note whose globals code from a file runs with; of two that differ, none is known."""
+        if self.namespaces.setdefault(file, namespace) is not namespace:
+            self.namespaces[file] = {}
+
+    def assume_warning_filters(self, written: list[Place], span: Span) -> None:
+        """Assume that warnings are no exceptions, or are, where it is too late for Python to do a call again."""
+        types = (given.value.type for given in self.graph.inputs if any(given.place is place for place in written))
+        if any(guard.code == FLAGS_CODE for guard in self.graph.guards.in_graph) and not may_be_backed_up(types):
+            self.guard("warnings", WarningFilters(may_raise_warnings(), span=span))

@@ -65,7 +65,8 @@ def execute_with(machine: Machine, instruction: With) -> None:
     entered = invoke(machine, _type_method(machine, manager, "__enter__"))
     if instruction.target is not None:
         machine.set(instruction.target, entered)
-    machine.frame.blocks.append(TryEntry(_EMPTY, instruction=instruction, manager=leave))
+    modes = getattr(machine.heap(manager).type_, "error_modes", ())  # type: ignore[arg-type]
+    machine.frame.blocks.append(TryEntry(_EMPTY, instruction=instruction, manager=leave, error_modes=modes))
     machine.push(instruction.body)
 
 

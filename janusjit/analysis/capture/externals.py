@@ -52,9 +52,7 @@ from janusjit.ir.graph import Graph, GraphInput, Value
 from janusjit.ir.guards import (
     ArrayLayout,
     DistinctObjects,
-    ErrorStateDefault,
     IdentityIs,
-    InGraphGuard,
     IsMissing,
     NoOverlap,
     SameObject,
@@ -421,31 +419,6 @@ class Externals(EntryGuards):
         found = self._arrays.get(storage)
         return found[1] if found else None
 
-    def assume_error_modes(self, span: Span) -> None:
-        """Assume that NumPy treats floating-point errors as it does now.
-
-        Where it is to raise or to call something, a graph that meets such an error is discarded: Python does it.
-        """
-        modes = tuple((name, str(mode)) for name, mode in np.geterr().items())
-        self.guard("errstate", ErrorStateDefault(modes, span=span))
-        strict = [name for name, mode in modes if mode not in ("ignore", "warn")]
-        if strict:
-            text = f"no floating-point error: {', '.join(strict)}"
-            self.graph.guards.in_graph.append(InGraphGuard("fp.flags", "np.geterr()", text, span=span))
-
-    def promise_warnings(self, span: Span) -> None:
-        """Assume that there is nothing to warn of, where NumPy is to warn of floating-point errors.
-
-        The first call that breaks this is done by Python, which warns; the assumption is not made again, as Python by
-        default does not warn again either.
-        """
-        warned = [name for name, mode in np.geterr().items() if mode == "warn"]
-        key = ("warnings", span.file, span.line)
-        strict = any(guard.code == "fp.flags" for guard in self.graph.guards.in_graph)
-        if warned and not strict and key not in self.relaxations:
-            text = f"no floating-point warning: {', '.join(warned)}"
-            self.graph.guards.in_graph.append(InGraphGuard("fp.flags", "np.geterr()", text, span=span, relaxation=key))
-
     # ------------------------------------------------------------------ closing
 
     def close(self, written: Sequence[int], span: Span) -> None:
@@ -462,6 +435,8 @@ class Externals(EntryGuards):
                 self._close_array(index, span)
             elif item.place is not None:
                 self._close_object(index, item)
+        written = [index for index in written if isinstance(self.templates[index], Storage)]
+        self.assume_warning_filters([self._arrays[index][0] for index in written], span)
 
     def _close_array(self, index: int, span: Span) -> None:
         place, live = self._arrays[index]

@@ -30,9 +30,12 @@ from janusjit.analysis.capture.variables import holds_variable, without_variable
 from janusjit.analysis.differentiated import Differentiated, grad, stop_gradient, unwrapped, value_and_grad
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.builder import GraphBuilder
-from janusjit.ir.graph import Value, walk
+from janusjit.ir.floating_point import ERRORS
+from janusjit.ir.graph import Node, Value, walk
 from janusjit.ir.types import TensorType
 from janusjit.ops.identities import ENDS_OF_RECORDS
+from janusjit.spans import NotedSpan
+from janusjit.transform.activity import Activity
 from janusjit.transform.autodiff import AutodiffError, gradients
 from janusjit.transform.autodiff_forward import tangents
 from janusjit.transform.typed import infer
@@ -205,11 +208,13 @@ def _differentiate(
     made = [given[place] for place in places]
     other = DERIVATIVES.get(function.derivative)
     finish = None if other is None else other(machine, function, seed, made)
+    region, begin = machine.region, len(machine.region.nodes)
     try:
         passed = [given[i] for i in range(len(arguments))]
         returned = _returned(machine, run(passed, {name: given[name] for name in keywords}))
     finally:
         machine.gradients.sources.difference_update(copies.values)
+    _note_recorded(region.nodes[begin:] if machine.region is region else machine.region.nodes, copies.values)
     if finish is not None:
         return finish(returned, copies)
     result, aux = _parts(machine, function, returned)
@@ -228,6 +233,16 @@ def _returned(machine: Machine, value: AbstractValue) -> AbstractValue:
     if not holds_variable(machine, value):
         return value
     return changed(machine, value, lambda part: without_variables(machine, part))
+
+
+def _note_recorded(nodes: Sequence[Node], sources: Sequence[Value]) -> None:
+    """Note that plain Python, where it records operations, ignores their floating-point errors; as it may of others."""
+    activity = Activity(sources)
+    activity.spread(nodes)
+    inside = (inner for node in nodes for region in node.regions for inner in walk(region))
+    for node in (*nodes, *inside):
+        recorded = any(value in activity for value in node.inputs)
+        node.span = NotedSpan.of(node.span, frozenset(ERRORS if recorded else ()), is_doubtful=not recorded)
 
 
 def _parts(

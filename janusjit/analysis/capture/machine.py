@@ -112,12 +112,10 @@ class Machine:
         self.births: dict[Value, int] = {}
         self.symbol_births: dict[Symbol, int] = {}
         self.effort = Effort(hosts.deadline)
-        self.nested = self.held = 0
+        self.nested = self.held = self.forks = self.symbol_count = 0
         self.dropping = False
-        self.symbol_count = 0
         self.written: set[int] = set()
         self.aliased: set[int] = set()
-        self.forks = 0
         self.samples: dict[Symbol, int] = {}
         self.gradients = GradientsUnderWay(graph)
         self.recorded = RecordedOperations()
@@ -366,7 +364,8 @@ class Machine:
         if entry.index < len(entry.block.instructions):
             instruction = entry.block.instructions[entry.index]
             entry.index += 1
-            self.span, self.site = instruction.span, instruction.site
+            noted = self.externals.sets_error_modes
+            self.span, self.site = self.state.noted(instruction.span) if noted else instruction.span, instruction.site
             if self.nested == 0:
                 self.outermost = (len(self.state.frames), instruction)
             if instruction in self.hosts.instructions:
@@ -411,6 +410,7 @@ class Machine:
     ) -> Frame:
         """Push the frame of a call; parameters and locals captured by inner functions become cells."""
         self.refuse_frame_reader(core)
+        self.externals.note_namespace(core.span.file, namespace)
         if len(self.state.frames) > 120:
             raise self.unsupported("python.recursion", "call", "calls are nested deeper than 120", hint="")
         own = dict(cells)

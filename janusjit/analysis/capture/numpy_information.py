@@ -5,6 +5,7 @@ Owns ``shape``, ``ndim``, ``size``, ``finfo``, ``dtype`` and their kin. Invarian
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from janusjit.analysis.capture.numpy_arguments import array, axes_of, axis_of, g
 from janusjit.analysis.capture.state import Instance
 from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, Scalar
 from janusjit.ir.dims import product
+from janusjit.ir.floating_point import ERRORS
 from janusjit.ir.types import TensorType
 
 
@@ -118,7 +120,10 @@ def _model_shares_memory(machine: Machine, a: AbstractValue, b: AbstractValue) -
 
 
 class _QuietErrors:
-    """What ``np.errstate`` comes to where no floating-point error is acted on: nothing changes, inside or after."""
+    """What ``np.errstate`` comes to where errors are ignored or warned of: what is in its body is noted to be so."""
+
+    #: as given to ``np.errstate``; in subclasses
+    error_modes: tuple[tuple[str, str], ...] = ()
 
     def __enter__(self) -> None:
         return None
@@ -129,10 +134,21 @@ class _QuietErrors:
 
 @numpy_function(np.errstate)
 def _model_errstate(machine: Machine, **modes: AbstractValue) -> AbstractValue:
-    for name, mode in modes.items():
-        if machine.constant(mode, name) not in ("ignore", "warn", None):
+    given = {name: machine.constant(mode, name) for name, mode in modes.items()}
+    every = given.pop("all", None)
+    wanted = {**(dict.fromkeys(ERRORS, every) if every else {}), **{name: m for name, m in given.items() if m}}
+    outside: dict[str, Any] = dict(np.geterr())
+    for name, mode in wanted.items():
+        if name not in ERRORS or mode not in ("ignore", outside[name]):
             raise machine.unsupported("environment.errstate", "np.errstate", "a floating-point error is to be acted on")
-    return machine.state.allocate(Instance(type_=_QuietErrors))
+    machine.externals.sets_error_modes = True
+    machine.externals.error_mode_setters.append(machine.blamed())
+    return machine.state.allocate(Instance(type_=_quiet_errors(tuple(wanted.items()))))
+
+
+@functools.cache
+def _quiet_errors(modes: tuple[tuple[str, str], ...]) -> type:
+    return type("_QuietErrors", (_QuietErrors,), {"error_modes": modes})
 
 
 @numpy_function(np.seterr)

@@ -20,6 +20,7 @@ from janusjit.analysis.loop_iterators import LoopIterator, may_hold_generator
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
+from janusjit.spans import NotedSpan, Span
 
 
 @dataclass(slots=True)
@@ -267,7 +268,7 @@ class TryEntry(ControlEntry):
     """A ``try`` (or ``with``) whose body, handler or final block runs above it.
 
     ``phase``: ``body``, ``handler``, ``orelse``, ``final``; ``pending``: the unwinding (return, break, raise) to go on
-    with after the final block.
+    with after the final block; ``error_modes``: what a ``with np.errstate(...)`` sets.
     """
 
     instruction: Instruction = None  # type: ignore[assignment]
@@ -275,6 +276,7 @@ class TryEntry(ControlEntry):
     pending: Any = None
     manager: AbstractValue | None = None
     handled: AbstractValue | None = None
+    error_modes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -351,6 +353,16 @@ class State:
         self.frames, self.heap, self.effects = other.frames, other.heap, other.effects
         self.returned, self.dims = other.returned, other.dims
         self.freed, self.missed = other.freed, other.missed
+
+    def noted(self, span: Span) -> Span:
+        """Return the source of an instruction, with the floating-point errors that are ignored there."""
+        modes: dict[str, str] = {}
+        for frame in self.frames:
+            for entry in frame.blocks:
+                if isinstance(entry, TryEntry):
+                    modes.update(entry.error_modes)
+        ignored = frozenset(name for name, mode in modes.items() if mode == "ignore")
+        return NotedSpan.of(span, ignored) if ignored else span
 
     def allocate(self, item: HeapObject) -> Reference:
         """Put a new object on the heap."""

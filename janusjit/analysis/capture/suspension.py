@@ -187,6 +187,11 @@ class FrameStates:
     """The frames of the machine, taken down as a continuation."""
 
     def __init__(self, machine: Machine) -> None:
+        if machine.externals.sets_error_modes and machine.state.noted(machine.span) is not machine.span:
+            reason = "Python goes on inside of the with statement"
+            failure = machine.unsupported("environment.errstate", "np.errstate", reason)
+            failure.instruction = machine.externals.error_mode_setters[-1]
+            raise failure
         self.machine = machine
         self.frames: list[FrameShape] = []
         self.values: list[AbstractValue] = []

@@ -7,8 +7,9 @@ the operation on their values, whose results are variables again where they are 
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,10 @@ from janusjit.analysis.variables import (
     own_copy,
     untracked,
 )
+from janusjit.ir.floating_point import ERRORS
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
+from janusjit.spans import NotedSpan
 
 Arguments = Sequence[AbstractValue]
 Named = dict[str, AbstractValue]
@@ -217,7 +220,20 @@ def dressed(machine: Machine, value: AbstractValue, records: bool) -> AbstractVa
 def operate(machine: Machine, rule: Rule, *operands: AbstractValue) -> AbstractValue:
     """Do an operation on operands among which there are variables."""
     records = recorded(machine, *operands)
-    return dressed(machine, rule(machine, *(opened(machine, operand, records) for operand in operands)), records)
+    with _noted(machine, records):
+        found = rule(machine, *(opened(machine, operand, records) for operand in operands))
+    return dressed(machine, found, records)
+
+
+@contextlib.contextmanager
+def _noted(machine: Machine, records: bool) -> Iterator[None]:
+    """Note of the operations of a ``with`` block that plain Python ignores their errors, if it records them."""
+    span = machine.span
+    machine.span = NotedSpan.of(span, frozenset(ERRORS if records else ()), is_doubtful=not records)
+    try:
+        yield
+    finally:
+        machine.span = span
 
 
 def without_variables(machine: Machine, value: AbstractValue) -> AbstractValue:
@@ -255,12 +271,14 @@ def _register_in_place(function: Any, symbol: str) -> None:
         owner, operand = arguments
         assert isinstance(owner, Reference)
         if not recorded(machine, owner, operand):
-            operators.in_place(machine, symbol, _writeable(machine, owner), opened(machine, operand, False))
+            with _noted(machine, False):
+                operators.in_place(machine, symbol, _writeable(machine, owner), opened(machine, operand, False))
             return owner
         target = _recorded_target(machine, owner)
         if not isinstance(target, ArrayValue) or target.type.shape == ():
             return operate(machine, lambda machine, a, b: operators.binary(machine, symbol, a, b), owner, operand)
-        operators.in_place(machine, symbol, target, opened(machine, operand, True))
+        with _noted(machine, True):
+            operators.in_place(machine, symbol, target, opened(machine, operand, True))
         return owner
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from llvmlite import ir
 
+from janusjit.backend.flag_checks import CHECK
 from janusjit.backend.llvm.exits import exit_operands
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.values import Operand, PythonEmitter, Scalar, register_type
@@ -50,6 +51,9 @@ class Lowering(Protocol):
 
     def fail(self, node: Node) -> None:
         """Emit the unconditional deoptimization for the guard of ``node``."""
+
+    def check_flags(self, node: Node) -> None:
+        """Emit the deoptimization where floating-point errors have happened that NumPy is to act on."""
 
 
 @dataclass
@@ -159,6 +163,8 @@ class ControlFlow:
             lowering.scalars[node.result] = Scalar("i64", lowering.extents.value(node.attributes["dim"]))
         elif node.op == "fail":
             lowering.fail(node)
+        elif node.op == CHECK:
+            lowering.check_flags(node)
         elif node.op == "unreachable":
             builder.unreachable()
         elif node.op == "exit":

@@ -91,8 +91,50 @@ class EntryEmitter:
 
     @property
     def checks_flags(self) -> bool:
-        """Whether an exit looks at the floating-point flags that the body has raised."""
+        """Whether the graph looks at the floating-point flags that the body has raised."""
         return self._flags.checked
+
+    def emit_flags(self, builder: ir.IRBuilder) -> ir.Value:
+        """Emit a look at the flags; return those that NumPy is to act on (``i32``, 0 if there are none)."""
+        with self.frame.at(builder):
+            return self._flags.emit_look()
+
+    def emit_clear_flags(self, builder: ir.IRBuilder) -> None:
+        """Emit the clearing of the flags."""
+        with self.frame.at(builder):
+            self._flags.clear()
+
+    def emit_witness(
+        self,
+        builder: ir.IRBuilder,
+        flags: ir.Value,
+        time: int,
+        address: ir.Value,
+        restore: Callable[[], None] | None,
+    ) -> None:
+        """Emit asking `janusjit.backend.witness` whether the call goes on, and the way out if it does not.
+
+        ``restore`` emits what has to be done before plain Python does the call again; None if it cannot any more.
+        """
+        with self.frame.at(builder):
+            result = self._flags.emit_question(flags, time, address, restore is not None)
+            if restore is None:
+                self.frame.begin_exit()
+                self._raise_if(self.api.is_null(builder, result))
+                self.api.decref(builder, result)
+                return
+            with builder.if_then(self.api.is_null(builder, result), likely=False):
+                self.api.call(builder, "PyErr_Clear")
+            self.api.decref_unless_null(builder, result)
+            goes_on = builder.icmp_unsigned("==", result, self.api.object(builder, True))
+            with builder.if_then(builder.not_(goes_on), likely=True):
+                restore()
+                self.emit_fail(builder, self._flags.guard_number)
+
+    def pinned(self, builder: ir.IRBuilder, operand: Scalar) -> Scalar:
+        """Emit what keeps the computation of a number before this, and its flags; return the number."""
+        with self.frame.at(builder):
+            return self._flags.pinned(operand)
 
     def emit_prologue(self) -> None:
         """Emit the entry guards in order, and the unboxing of the inputs."""
@@ -214,11 +256,8 @@ class EntryEmitter:
         frame = self.frame
         with frame.at(builder):
             frame.begin_exit()
-            operands = self._flags.emit_check(operands)
             exit_ = Exit(frame, self._places, operands, values, self.graph.inputs, self._fail_without_memory)
             if any(effects.is_in_place(exit_, effect) for effect in recipe.effects):
-                if self._flags.checked:
-                    raise CompileError("backend.effect", "arrays are written in place before the last guard is checked")
                 exit_.failed = self._raise_if
             result = exit_.box(recipe.result)
             commits = [(effect, effects.prepare(exit_, effect)) for effect in recipe.effects]

@@ -1,33 +1,33 @@
 """Floating-point exception flags.
 
-Owns the optional check that the body raised none of the flags NumPy would warn about. Invariant: with the check on, a
-graph that divides by zero, overflows or computes an invalid value deoptimizes, so plain Python warns as it would have.
+Owns the look at the flags the body has raised. Invariant: a graph with a guard of them that divides by zero, overflows
+or computes an invalid value deoptimizes, so that plain Python warns or raises as it would have, unless the witness
+(`janusjit.backend.witness`) lets it go on.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
-from janusjit.backend.llvm.entry_frame import IN_GRAPH, EntryFrame
-from janusjit.backend.llvm.python_api import I32, POINTER, VOID
+from janusjit.backend.llvm.entry_frame import EntryFrame
+from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID
 from janusjit.backend.llvm.values import Operand, Scalar
+from janusjit.backend.witness import Witness
+from janusjit.ir.floating_point import ERRORS
 from janusjit.ir.graph import Graph
-
-FLAGS_GUARD = "fp.flags"
+from janusjit.transform.facts import errors_watched, flags_guard
 
 _X86_FLAGS = 0x3F  # MXCSR: the six sticky exception flags
 #: the bit of each exception, by NumPy's name for it
 _X86_BITS = {"invalid": 0x01, "divide": 0x04, "over": 0x08, "under": 0x10}
 _ARM_BITS = {"invalid": 0x01, "divide": 0x02, "over": 0x04, "under": 0x08}
-_USUAL = ("invalid", "divide", "over")
 
 
 class FloatingPointFlags:
-    """Emits the clearing and the check of the flags, if ``graph`` has a guard with the code ``fp.flags``.
+    """Emits the clearing and the look at the flags, if ``graph`` has a guard with the code ``fp.flags``.
 
     Parameters
     ----------
@@ -35,30 +35,35 @@ class FloatingPointFlags:
         The graph; its first in-graph guard with that code is the one that fails.
     frame : EntryFrame
         The activation.
+
+    Attributes
+    ----------
+    checked : bool
+        Whether the graph has such a guard, and operations that it speaks of.
+    guard_number : int
+        Which of the in-graph guards it is.
     """
 
     def __init__(self, graph: Graph, frame: EntryFrame) -> None:
-        codes = [guard.code for guard in graph.guards.in_graph]
-        self._guard_number = codes.index(FLAGS_GUARD) if FLAGS_GUARD in codes else None
-        self._watched = _watched(graph, self._guard_number)
+        guard = flags_guard(graph)
+        self._watched = errors_watched(graph)
+        self.checked = bool(self._watched)
+        self.guard_number = -1 if guard is None else graph.guards.in_graph.index(guard)
+        self._witness = None if guard is None else Witness(graph)
         self._frame = frame
         triple = engine.host_target()[0]
         self._on_x86 = triple.startswith(("x86_64", "amd64", "i686"))
         self._register_class = "x" if self._on_x86 else "w" if triple.startswith(("aarch64", "arm64")) else None
 
-    @property
-    def checked(self) -> bool:
-        """Whether the graph has such a guard."""
-        return self._guard_number is not None
-
     def emit_clear(self, inputs: Sequence[Operand]) -> list[Operand]:
         """Emit the clearing of all flags; return the inputs as the body must use them."""
-        if self._guard_number is None:
+        if not self.checked:
             return list(inputs)
-        self._clear()
-        return [self._pinned(operand) for operand in inputs]
+        self.clear()
+        return [self.pinned(operand) if isinstance(operand, Scalar) else operand for operand in inputs]
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Emit the clearing of all flags."""
         builder = self._frame.builder
         if not self._on_x86:
             clear = _declare(self._frame.api.module, "feclearexcept", I32, [I32])
@@ -70,34 +75,49 @@ class FloatingPointFlags:
         builder.store(kept, slot)
         builder.call(self._intrinsic("ldmxcsr"), [slot])
 
-    def emit_check(self, operands: Sequence[Operand]) -> list[Operand]:
-        """Emit: fail the guard if an exception that is watched for has been raised since the clearing.
-
-        Returns the exit's operands as the exit must use them.
-        """
-        if self._guard_number is None:
-            return list(operands)
-        pinned = [self._pinned(operand) for operand in operands]
+    def emit_look(self) -> ir.Value:
+        """Emit a look at the flags that are watched."""
         builder = self._frame.builder
         if self._on_x86:
             slot = self._frame.scratch(I32)
             builder.call(self._intrinsic("stmxcsr"), [slot])
-            raised = builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, self._mask(_X86_BITS)))
-        else:
-            test = _declare(self._frame.api.module, "fetestexcept", I32, [I32])
-            raised = builder.call(test, [ir.Constant(I32, self._mask(_ARM_BITS))])
-        self._frame.fail_if(builder.icmp_signed("!=", raised, ir.Constant(I32, 0)), IN_GRAPH + self._guard_number)
-        return pinned
+            return builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, self._mask(_X86_BITS)))
+        test = _declare(self._frame.api.module, "fetestexcept", I32, [I32])
+        return builder.call(test, [ir.Constant(I32, self._mask(_ARM_BITS))])
+
+    def emit_question(self, flags: ir.Value, time: int, address: ir.Value, may_give_up: bool) -> ir.Value:
+        """Emit the question to the witness; return its answer, a new reference, or null with an exception set.
+
+        Afterwards the flags are clear.
+        """
+        api, builder = self._frame.api, self._frame.builder
+        number: ir.Value = ir.Constant(I64, 0)
+        bits = _X86_BITS if self._on_x86 else _ARM_BITS
+        for position, name in enumerate(ERRORS):
+            has = builder.icmp_signed("!=", builder.and_(flags, ir.Constant(I32, bits[name])), ir.Constant(I32, 0))
+            number = builder.or_(number, builder.select(has, ir.Constant(I64, 1 << position), ir.Constant(I64, 0)))
+        raised = api.call(builder, "PyLong_FromLongLong", number)
+        where = api.call(builder, "PyLong_FromLongLong", address)  # 0 or, at a step of which much is to be told, not
+        arguments = (raised, api.object(builder, time), where, api.object(builder, may_give_up))
+        vector = self._frame.scratch(ir.ArrayType(POINTER, len(arguments)))
+        for index, argument in enumerate(arguments):
+            builder.store(argument, api.address(builder, vector, 8 * index))
+        count, witness = ir.Constant(I64, len(arguments)), api.object(builder, self._witness)
+        result = api.call(builder, "PyObject_Vectorcall", witness, vector, count, NULL)
+        api.decref_unless_null(builder, raised)
+        api.decref_unless_null(builder, where)
+        self.clear()
+        return result
 
     def _mask(self, bits: dict[str, int]) -> int:
         return sum(bits[name] for name in self._watched)
 
-    def _pinned(self, operand: Operand) -> Operand:
+    def pinned(self, operand: Scalar) -> Scalar:
         """Emit an empty instruction that takes a number in and gives it out.
 
         LLVM moves arithmetic on numbers in registers freely past reads of the flags; it cannot move it past this.
         """
-        if not isinstance(operand, Scalar) or operand.dtype not in ("f32", "f64") or self._register_class is None:
+        if operand.dtype not in ("f32", "f64") or self._register_class is None:
             return operand
         type_ = operand.value.type
         constraint = f"={self._register_class},0"
@@ -106,12 +126,6 @@ class FloatingPointFlags:
 
     def _intrinsic(self, name: str) -> ir.Function:
         return _declare(self._frame.api.module, f"llvm.x86.sse.{name}", VOID, [POINTER])
-
-
-def _watched(graph: Graph, number: int | None) -> tuple[str, ...]:
-    """Return the exceptions the guard speaks of; those NumPy warns of where it names none."""
-    text = "" if number is None else graph.guards.in_graph[number].expected
-    return tuple(name for name in _X86_BITS if re.search(rf"\b{name}\b", text)) or _USUAL
 
 
 def _declare(module: ir.Module, name: str, result: ir.Type, parameters: list[ir.Type]) -> ir.Function:

@@ -19,6 +19,7 @@ from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.guards import InGraphGuard, find_on_type
 from janusjit.ir.places import ItemPlace, MembershipPlace, MissingType
 from janusjit.ops.indexing import FrozenArray
+from janusjit.transform.facts import errors_of, promises_warnings
 
 _PACKAGE = __name__.partition(".")[0] + "."
 _PLAIN = (bool, str, bytes, type(None))
@@ -44,12 +45,14 @@ class Fingerprint:
     """
 
     def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self.objects: list[Any] = []
         self._parts: list[str] = []
         self._positions: dict[int, int] = {}
         self._values: dict[int, int] = {}
         self.operations: set[str] = set()
         self._guards = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
+        self._promises = promises_warnings(graph)
         self._graph(graph)
         self.text = "\n".join(self._parts)
 
@@ -86,6 +89,8 @@ class Fingerprint:
         inputs = [self._values[id(value)] for value in node.inputs]
         guard = "" if node.guard is None else self._guards[id(node.guard)]
         self._parts.append(f"node {node.op} {inputs} {guard} {[self._define(result) for result in node.results]}")
+        if self._promises:
+            self._parts.append(f"errors {sorted(errors_of(node))}")
         for name, attribute in node.attributes.items():
             if isinstance(attribute, _COLLECTIONS):
                 raise NotPortable(f"attribute {name} of {node.op} can change")

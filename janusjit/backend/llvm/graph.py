@@ -16,14 +16,14 @@ import numpy as np
 from llvmlite import ir
 
 from janusjit.backend.address import Address, part_of, view_of
-from janusjit.backend.buffers import assign
-from janusjit.backend.fuse import make_plan
+from janusjit.backend.buffers import planned
 from janusjit.backend.fused import FusedKernel, copying, describe
 from janusjit.backend.layout import stride_symbols
 from janusjit.backend.llvm import threads
 from janusjit.backend.llvm.call_results import ANY_EXTENT
 from janusjit.backend.llvm.control import ControlFlow
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.flag_looks import FlagLooks
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
 from janusjit.backend.llvm.memory import Extents, Memory
@@ -47,7 +47,15 @@ from janusjit.backend.llvm.values import (
     offset_pointer,
 )
 from janusjit.backend.parallel import Division, divide
-from janusjit.backend.plan import FusedStep, NodeStep, RegionStep, Step, brought_arrays, lowering_of, makes_object
+from janusjit.backend.plan import (
+    FusedStep,
+    NodeStep,
+    RegionStep,
+    Step,
+    brought_arrays,
+    lowering_of,
+    makes_object,
+)
 from janusjit.backend.storage import Transfer
 from janusjit.backend.tiles import Tile, find_tiles
 from janusjit.backend.unchanged import unchanged_parts
@@ -79,15 +87,15 @@ class GraphLowering:
 
     def __init__(self, module: ir.Module, builder: ir.IRBuilder, graph: Graph, python: PythonEmitter) -> None:
         self.builder, self.python = builder, python
-        self._plan = make_plan(graph)
+        self._plan, self.placement = planned(graph)
         self.graph = self._plan.graph
-        self.placement = assign(self._plan)
         count = min(graph.threads, MOST) if graph.threads > 1 and threads.are_supported() else 1
-        self._tiles = find_tiles(self._plan, self.placement, count)
         self.scalars = _constants(builder, self.graph)
         self.extents = Extents(builder, python.symbols)
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
+        self._looks = FlagLooks(self, self._plan)
+        self._tiles = find_tiles(self._plan, self.placement, count, self._looks.untiled)
         self._tapes = Tapes(self)
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
         self._kernels = describe(fused, self.memory.addresses, {step: tile.size for step, tile in self._tiles.items()})
@@ -136,6 +144,7 @@ class GraphLowering:
         """Emit the steps of a region."""
         for step in steps:
             pause()
+            self._looks.before(step)
             if isinstance(step, FusedStep) and step in self._tiles:
                 self._lower_tile(step, self._tiles[step])
             elif isinstance(step, FusedStep):
@@ -144,6 +153,7 @@ class GraphLowering:
                 self.control.lower(step)
             elif isinstance(step, NodeStep):
                 self._lower_node(step)
+            self._looks.after(step, step in self._tiles)
 
     def copy(self, source: Address, target: Address) -> None:
         """Emit the copy of one array to another."""
@@ -425,6 +435,10 @@ class GraphLowering:
     def fail(self, node: Node) -> None:
         """Emit the unconditional deoptimization for the guard of ``node``."""
         self.python.emit_fail(self.builder, self._guard_numbers[id(node.guard)])
+
+    def check_flags(self, node: Node) -> None:
+        """Emit the deoptimization where NumPy is to act on floating-point errors that have happened."""
+        self._looks.check(node)
 
 
 def _part_of_tile(kernel: FusedKernel, tile: Tile) -> Part:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,8 @@ from numpy._core import umath
 
 from janusjit.backend.llvm.entry_places import Contains, ItemReader, Packer
 from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
-from janusjit.backend.llvm.guards_environment import ErrorStateCheck
+from janusjit.backend.llvm.guards_environment import ErrorStateCheck, WarningFiltersCheck
+from janusjit.backend.witness import Witness
 from janusjit.ir.places import MISSING
 from janusjit.ir.types import DTYPES
 from janusjit.ops.registry import OPS
@@ -30,6 +32,7 @@ _SINGLETONS: dict[str, Any] = {
     "numpy.true": np.True_,
     "numpy.false": np.False_,
     "numpy.error_state": umath._extobj_contextvar,
+    "warnings": warnings.__dict__,
 }
 _SINGLETON_NAMES = {id(item): name for name, item in _SINGLETONS.items()}
 _WITHOUT_CODE_OF_ITS_OWN = (type, types.BuiltinFunctionType, types.FunctionType)
@@ -66,6 +69,10 @@ def tell(item: Any, graph: Fingerprint, special: dict[str, Any]) -> list[Any]:
         return ["tuple", *(tell(part, graph, special) for part in item)]
     if isinstance(item, ErrorStateCheck):
         return ["error state", tell(item.guard, graph, special)]
+    if isinstance(item, WarningFiltersCheck):
+        return ["warning filters", tell(item.guard, graph, special)]
+    if isinstance(item, Witness):
+        return ["witness"]
     if isinstance(item, Contains | ItemReader):
         return [type(item).__name__, tell(item.key, graph, special)]
     if isinstance(item, Packer):
@@ -143,6 +150,8 @@ _FINDERS: dict[str, Callable[[list[Any], Fingerprint, dict[str, Any]], Any]] = {
     "ufunc": lambda rest, graph, special: getattr(np, rest[0]),
     "definition": _find_definition,
     "error state": functools.partial(_find_applied, ErrorStateCheck),
+    "warning filters": functools.partial(_find_applied, WarningFiltersCheck),
+    "witness": lambda rest, graph, special: Witness(graph.graph),
     "Contains": functools.partial(_find_applied, Contains),
     "ItemReader": functools.partial(_find_applied, ItemReader),
     "Packer": functools.partial(_find_applied, Packer),

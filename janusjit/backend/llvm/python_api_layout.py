@@ -33,6 +33,8 @@ LIST_ITEMS = 24
 TUPLE_ITEMS = 24
 DICT_USED = 16
 SET_USED = 24
+#: a word that no two states of dicts have in common, as 3.11 to 3.13 keep it
+DICT_VERSION = 24 if sys.version_info < (3, 14) else None
 CELL_CONTENTS = 16
 FLOAT_VALUE = 16
 NUMPY_SCALAR_VALUE = 16
@@ -126,6 +128,10 @@ def _probe_sequences() -> bool:
 
 def _probe_hashed() -> bool:
     mapping = {i: i for i in range(5)}
+    before = DICT_VERSION and _word(id(mapping) + DICT_VERSION)
+    mapping[1] = 7
+    if DICT_VERSION and _word(id(mapping) + DICT_VERSION) == before:
+        return False
     del mapping[2]
     members = set(range(7))
     members.discard(3)

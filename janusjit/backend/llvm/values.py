@@ -162,7 +162,29 @@ class PythonEmitter(Protocol):
 
     @property
     def checks_flags(self) -> bool:
-        """Whether an exit looks at the floating-point flags that the body has raised."""
+        """Whether the graph looks at the floating-point flags that the body has raised."""
+
+    def emit_flags(self, builder: ir.IRBuilder) -> ir.Value:
+        """Emit a look at the flags; return those that NumPy is to act on (``i32``, 0 if there are none)."""
+
+    def emit_clear_flags(self, builder: ir.IRBuilder) -> None:
+        """Emit the clearing of the flags."""
+
+    def emit_witness(
+        self,
+        builder: ir.IRBuilder,
+        flags: ir.Value,
+        time: int,
+        address: ir.Value,
+        restore: Callable[[], None] | None,
+    ) -> None:
+        """Emit asking `janusjit.backend.witness` whether the call goes on, and the way out if it does not.
+
+        ``restore`` emits what has to be done before plain Python does the call again; None if it cannot any more.
+        """
+
+    def pinned(self, builder: ir.IRBuilder, operand: Scalar) -> Scalar:
+        """Emit what keeps the computation of a number before this, and its flags; return the number."""
 
     def allocate_block(self, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
         """Emit the taking of work memory, 64-byte aligned, until the call ends; return its address."""

@@ -1,0 +1,162 @@
+"""Looks at the floating-point flags in the body of a graph.
+
+Owns `FlagLooks`, which emits them where `janusjit.backend.tracking` wants them. Invariant: when a call is given up
+because of what a look has found, every array of the caller's that was written is put back from its backup first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from llvmlite import ir
+
+from janusjit.backend.address import Address
+from janusjit.backend.llvm.memory import Memory
+from janusjit.backend.llvm.values import I64, PythonEmitter, Scalar, as_i64
+from janusjit.backend.plan import FusedStep, NodeStep, Plan, Step, nodes_of
+from janusjit.backend.storage import Placement
+from janusjit.backend.tracking import operands_of, track
+from janusjit.ir.graph import Node, Value
+from janusjit.transform.facts import errors_of
+
+
+class Lowering(Protocol):
+    """What the looks ask of the lowering of the graph around them."""
+
+    builder: ir.IRBuilder
+    placement: Placement
+    scalars: dict[Value, Scalar]
+    memory: Memory
+    python: PythonEmitter
+
+    def copy(self, source: Address, target: Address) -> None:
+        """Emit the copy of one array to another."""
+
+
+class FlagLooks:
+    """Emits the looks of one plan."""
+
+    def __init__(self, lowering: Lowering, plan: Plan) -> None:
+        self._lowering, self._plan = lowering, plan
+        self._tracking = track(plan, lowering.placement)
+        self._displaced: dict[Value, Scalar] = {}
+
+    @property
+    def untiled(self) -> set[Step]:
+        """The steps that have to stand by themselves."""
+        end = self._tracking.point_of_no_return
+        return {step for step in self._tracking.steps if self._tracking.apart or step.time >= end}
+
+    def before(self, step: Step) -> None:
+        """Emit what comes before a step."""
+        if step in self._tracking.before:
+            self._pin(step)
+            self._look_together([b for b in self._plan.backups.values() if self._is_there(b, step)])
+        if step in self._tracking.steps and (node := _number_node(step)) is not None:
+            scalars = self._lowering.scalars  # for this step alone: what is in reach here need not be elsewhere
+            self._displaced = {value: scalars[value] for value in node.inputs if value in scalars}
+            scalars.update(self._pin_all(node.inputs))
+
+    def after(self, step: Step, tiled: bool = False) -> None:
+        """Emit what comes after a step; one of a tile is not found out about by itself."""
+        if step not in self._tracking.steps:
+            return
+        lowering, builder = self._lowering, self._lowering.builder
+        if (node := _number_node(step)) is not None:
+            lowering.scalars.update(self._displaced)
+            self._pin_all(node.results)
+        raised = lowering.python.emit_flags(builder)
+        met = builder.icmp_signed("!=", raised, ir.Constant(raised.type, 0))
+        with builder.if_then(met, likely=False), lowering.memory.scope():
+            if not any(map(errors_of, nodes_of(step))):
+                lowering.python.emit_clear_flags(builder)  # nobody hears of these, and they must not seem another's
+                return
+            address = self._words(step) if isinstance(step, FusedStep) and not tiled else ir.Constant(I64, 0)
+            backups = [b for b in self._plan.backups.values() if self._is_there(b, step)]
+            ends = step.time >= self._tracking.point_of_no_return
+            restore = None if ends else self._restoring(backups)
+            lowering.python.emit_witness(builder, raised, -1 if tiled else step.time, address, restore)
+
+    def check(self, node: Node) -> None:
+        """Emit the look before an exit."""
+        self._pin_all(node.inputs)
+        self._look_together([value for value in self._plan.backups.values() if value in node.inputs])
+
+    def _look_together(self, backups: list[Value]) -> None:
+        python, builder = self._lowering.python, self._lowering.builder
+        raised = python.emit_flags(builder)
+        met = builder.icmp_signed("!=", raised, ir.Constant(raised.type, 0))
+        with builder.if_then(met, likely=False), self._lowering.memory.scope():
+            python.emit_witness(builder, raised, -1, ir.Constant(I64, 0), self._restoring(backups))
+
+    def _restoring(self, backups: list[Value]) -> Callable[[], None]:
+        """Return what emits putting arrays back."""
+        memory = self._lowering.memory
+
+        def restore() -> None:
+            for index, backup in self._plan.backups.items():
+                if backup in backups:
+                    original = self._plan.graph.inputs[index].value
+                    self._lowering.copy(memory.addresses.of(backup), memory.addresses.of(original))
+
+        return restore
+
+    def _is_there(self, backup: Value, step: Step) -> bool:
+        return self._lowering.placement.defined[backup] <= step.time
+
+    # -- numbers
+
+    def _pin(self, step: Step) -> None:
+        """Have all numbers that can be used at a step computed before it."""
+        liveness = self._lowering.placement.liveness
+        scope = liveness.scopes[step]
+        known = [value for value in self._lowering.scalars if value.node is None or value.node.op != "constant"]
+        self._pin_all([value for value in known if scope.within(liveness.scope_of(value))])
+
+    def _pin_all(self, values: Iterable[Value]) -> dict[Value, Scalar]:
+        """Have numbers computed before what is emitted next; return them as they are known only behind it."""
+        scalars, python = self._lowering.scalars, self._lowering.python
+        known = [value for value in dict.fromkeys(values) if value in scalars]
+        return {value: python.pinned(self._lowering.builder, scalars[value]) for value in known}
+
+    # -- operands
+
+    def _words(self, step: FusedStep) -> ir.Value:
+        """Emit what `janusjit.backend.witness` reads of a step's operands and results; return the address."""
+        memory, builder = self._lowering.memory, self._lowering.builder
+        words: list[ir.Value] = []
+        for value in operands_of(step):
+            if value.type.rank == 0:
+                words.append(_bits(builder, self._lowering.scalars[value].value))
+            else:
+                words += self._array_words(memory.addresses.of(value))
+        for value in step.stores:
+            update = value.node is not None and value.node.op == "update"
+            found = memory.addresses.of_update(value.node) if update and value.node else memory.addresses.of(value)
+            words += self._array_words(found)
+        slot = memory.stack_slot(I64, len(words))
+        for position, word in enumerate(words):
+            builder.store(word, builder.gep(slot, [ir.Constant(I64, position)], source_etype=I64))
+        return builder.ptrtoint(slot, I64)
+
+    def _array_words(self, address: Address) -> list[ir.Value]:
+        array = self._lowering.memory.array_at(address)
+        pointer = self._lowering.builder.ptrtoint(array.pointer, I64)
+        return [pointer, *map(as_i64, (*array.dims, *array.strides))]
+
+
+def _number_node(step: Step) -> Node | None:
+    """Return the node of a step that computes numbers."""
+    if isinstance(step, NodeStep) and any(value.type.rank == 0 for value in step.node.results):
+        return step.node
+    return None
+
+
+def _bits(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Return the bits of a number, from the lowest on."""
+    if isinstance(value.type, ir.DoubleType):
+        return builder.bitcast(value, I64)
+    if isinstance(value.type, ir.FloatType):
+        return builder.zext(builder.bitcast(value, ir.IntType(32)), I64)
+    return value if value.type == I64 else builder.zext(value, I64)
