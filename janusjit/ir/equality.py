@@ -105,7 +105,7 @@ class _Comparison:
             return None if self._shared[id(first)] is second or first == second else f"{first!r} is shared differently"
         self._shared[id(first)] = second
         for field in fields(first):
-            if found := self.data(getattr(first, field.name), getattr(second, field.name)):
+            if field.compare and (found := self.data(getattr(first, field.name), getattr(second, field.name))):
                 return f"{field.name}: {found}"
         return None
 

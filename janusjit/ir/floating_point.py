@@ -36,7 +36,7 @@ class FlagsGuard(InGraphGuard):
     ``namespaces`` are the globals of the functions in each source file, where warnings that were given are remembered.
     """
 
-    namespaces: Mapping[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
+    namespaces: Mapping[str, dict[str, Any]] = field(default_factory=dict, kw_only=True, compare=False)
 
 
 def may_be_backed_up(arrays: Iterable[TensorType]) -> bool:

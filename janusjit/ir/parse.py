@@ -19,6 +19,7 @@ from typing import Any
 from janusjit.ir import places as pl
 from janusjit.ir.builder import GraphBuilder, Infer
 from janusjit.ir.dims import Symbol
+from janusjit.ir.floating_point import FLAGS_CODE, FlagsGuard
 from janusjit.ir.graph import TERMINATORS, Graph, Node, Region, Value
 from janusjit.ir.guards import ArrayLayout, EntryGuard, InGraphGuard, ScalarTypeIs, scalar_type
 from janusjit.ir.parse_recipe import RecipeParser
@@ -346,7 +347,8 @@ class _GraphParser:
         number, fields = parsed
         if number is not None and number in self._guards:
             return self._guards[number]
-        guard = InGraphGuard(span=fields.pop("at", span), **fields)
+        kind = FlagsGuard if fields["code"] == FLAGS_CODE else InGraphGuard
+        guard = kind(span=fields.pop("at", span), **fields)
         if number is not None:
             self._guards[number] = guard
         return guard

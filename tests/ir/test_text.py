@@ -14,6 +14,7 @@ from janusjit.ir import places as pl
 from janusjit.ir.builder import GraphBuilder, clone
 from janusjit.ir.dims import Symbol, symbol
 from janusjit.ir.equality import difference
+from janusjit.ir.floating_point import FLAGS_CODE, FlagsGuard
 from janusjit.ir.graph import Graph, Node
 from janusjit.ir.guards import ArrayLayout, DictKeysAre, InGraphGuard, SameObject, TypeIs, ValueEquals
 from janusjit.ir.parse import GraphSyntaxError, parse_graph
@@ -60,7 +61,8 @@ def training_step() -> Graph:
         DictKeysAre(pl.ConstantPlace({}, "params"), ("a", b"b", 1, (True, None))),
         SameObject(x_place, x_place),
     ]
-    graph.guards.in_graph.append(guard("floating-point flags", "fp.flags", span=span(10)))
+    flags = FlagsGuard(code=FLAGS_CODE, subject="floating-point flags", expected="True", span=span(10))
+    graph.guards.in_graph.append(flags)
     product = builder.emit("matmul", (x, weight), span=span(11, 9), result_types=(TensorType("f32", (n, 2)),)).result
     loss = builder.emit(
         "sum", (product,), {"axes": (0, 1), "keepdims": False}, result_types=(TensorType("f32"),)

@@ -59,7 +59,10 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
 def _items(machine: Machine, iterator: IteratorObject) -> tuple[AbstractValue, ...]:
     (source,) = iterator.sources
     if isinstance(source, Reference):
-        item: ListObject = machine.heap(source)
+        item = machine.heap(source)
+        if isinstance(item, GrownList):
+            raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
+        assert isinstance(item, ListObject)
         if isinstance(iterator.function, Known) and iterator.function.value != item.changes:
             raise machine.python_error(RuntimeError, "deque mutated during iteration")
         return tuple(item.items)
