@@ -1,6 +1,7 @@
 """Loops that append numbers to lists stay loops in the graph, and leave the lists that Python would have made."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -28,7 +29,14 @@ def read_afterwards(x, log, turns):
     for turn in range(turns):
         log.append(float(x.sum()) + turn % 7)
         x = x * 0.99
-    return np.mean(log[-20:]), max(log), min(log), sum(log), log[-1], log[0], len(log), np.array(log).sum(), bool(log)
+    return np.mean(log[-20:]), max(log), min(log), log[-1], log[0], len(log), np.array(log).sum(), bool(log)
+
+
+def summed_afterwards(x, log, turns):
+    for turn in range(turns):
+        log.append(float(x.sum()) + turn % 7)
+        x = x * 0.99
+    return sum(log)
 
 
 def on_one_way_only(x, log, turns):
@@ -121,6 +129,15 @@ def test_they_grow_in_the_graph(function):
     graph = str(step.specializations[0].graph)
     assert "loop" in graph
     assert graph.count("update") <= 8
+
+
+def test_what_is_summed_afterwards():
+    step = jj.jit(summed_afterwards, background=False)
+    for number in range(9):
+        _compared(summed_afterwards, step, [0.5 * at for at in range(3 + number)], 70 + 3 * number, number)
+    assert step.stats.graph_calls >= 6
+    # since Python 3.12, sum() of floats carries a compensation along: of a list of any length, Python computes it
+    assert (step.stats.host_calls == 0) == (sys.version_info < (3, 12))
 
 
 def test_what_is_gone_over_afterwards():

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ def plateau(values, x):
     if len(values) > 6 and values[-1] > values[-6]:
         return x * 0.5
     return x
+
+
+def extremes(values, x):
+    return len(values), max(values), min(values), x.sum()
 
 
 def totals(values, x):
@@ -78,7 +83,7 @@ def _floats(size):
 
 
 _FUNCTIONS = [
-    recent_mean, recent_mean_before, plateau, totals, totals_of_recent, returned, looped, appended_last
+    recent_mean, recent_mean_before, plateau, extremes, totals_of_recent, returned, looped, appended_last
 ]  # fmt: skip
 
 
@@ -89,6 +94,14 @@ def test_one_specialization_for_all_lengths(function):
     assert step.stats.graph_calls == 7
     assert step.stats.specializations <= 3
     assert step.stats.host_calls == 0
+
+
+def test_sums_of_any_length():
+    x = np.arange(3.0)
+    step = _check(totals, [(_floats(size), x + size) for size in (12, 13, 14, 15, 16, 9, 40, 300, 17)])
+    assert step.stats.graph_calls == 7
+    # since Python 3.12, sum() of floats carries a compensation along: of a list of any length, Python computes it
+    assert (step.stats.host_calls == 0) == (sys.version_info < (3, 12))
 
 
 @pytest.mark.parametrize("function", [recent_mean, plateau, totals_of_recent, looped])
