@@ -31,8 +31,9 @@ demo: $(VENV)/.installed ## train the digits network eagerly and under @jit; the
 test: $(VENV)/.installed ## run the tests
 	$(RUN) -m pytest -q -n $(WORKERS) $(SELECT)
 
-bench: $(VENV)/.installed ## time the examples and the micro cases against NumPy
+bench: $(VENV)/.installed ## time the examples and the micro cases against NumPy, gradients against the peers installed
 	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks peers --quick --threads 1 --only "gradient of"
 
 peers: $(VENV)/.installed ## time janusjit beside JAX, PyTorch, Numba and PyTensor, as far as PEERS installs them
 	$(RUN) -m pip install --quiet $(PEERS)

@@ -45,6 +45,11 @@ def test_random_gradients(shard, pytestconfig):
     assert totals["kinks"] <= 0.1 * totals["programs"] + 1
 
 
+@pytest.mark.parametrize("seed", [7332])  # a list that one way through a turn lets go of
+def test_programs_that_failed_once(seed):
+    assert not check(random_program(seed), Counter())
+
+
 def test_a_wrong_gradient_is_found(monkeypatch):
     monkeypatch.setattr(
         "tests.random_gradients.checking.Check.gradient", lambda self, arguments: _scaled(self, arguments)

@@ -57,8 +57,8 @@ def give_buffers(
     """
     growths: dict[int, Growth] = {}
     for index in sorted({index for state in turns for index in state.heap}):
-        if index >= 0 and index not in entry.heap:
-            continue
+        if index >= 0 and not all(index in state.heap for state in (entry, *turns)):
+            continue  # made in the turn, or no longer reached behind one
         before = entry.at(index)
         if not isinstance(before, ListObject | GrownList):
             continue
