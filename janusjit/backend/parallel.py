@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from janusjit.backend import cost
 from janusjit.backend.fused import FusedKernel
+from janusjit.backend.plan import IF_LARGE
 from janusjit.ir.dims import Dim, product
 
 #: how many chunks there are for each thread, where they are long enough: one that is late leaves the rest to others
@@ -102,7 +103,7 @@ class Division:
     def text(self, threads: int) -> str:
         """Return in words how many threads there are, and where it is known what is expected to be saved."""
         if self.work is None:
-            return f"up to {threads} from {self.least_elements} elements on"
+            return f"up to {threads} from {self.least_elements}{IF_LARGE}"
         return f"up to {threads}, about {self.work / 1000:.0f} µs for one"
 
 

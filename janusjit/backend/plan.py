@@ -18,6 +18,8 @@ from janusjit.ops.updates import part_type
 
 UPDATES = frozenset({"update", "update_take", "update_mask"})
 _DIVIDED = ", on threads: "
+#: how the text of a step ends that is divided only if there are elements enough
+IF_LARGE = " elements on"
 VIEW_OPS = frozenset({"view", "transpose", "reshape", "broadcast"})
 
 
@@ -91,8 +93,12 @@ class Plan:
 
 
 def divided_steps(text: str) -> list[str]:
-    """Return the lines of the text of a plan that tell of steps on several threads, without their numbers."""
-    return [line.partition(": ")[2] for line in text.splitlines() if _DIVIDED in line]
+    """Return the lines of the text of a plan that tell of steps on several threads, without their numbers.
+
+    Steps whose size is known at run time only, and may be too small for it, are not among them.
+    """
+    divided = (line for line in text.splitlines() if _DIVIDED in line and not line.endswith(IF_LARGE))
+    return [line.partition(": ")[2] for line in divided]
 
 
 def walk(steps: list[Step]) -> Iterator[Step]:

@@ -128,7 +128,7 @@ class Specialization:
 
     @property
     def divided(self) -> tuple[str, ...]:
-        """The kernels that run on several threads, and the estimate of their work."""
+        """The kernels that run on several threads, whatever the call's sizes, and the estimate of their work."""
         return tuple(divided_steps(self.plan))
 
     @property

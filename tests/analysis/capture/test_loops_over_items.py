@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import janusjit as jj
-from tests.differential import Comparison
+from tests.differential import differences
 
 
 def over_a_list(x):
@@ -77,12 +77,6 @@ PROGRAMS = [
     left_early,
     over_a_list_that_is_written,
 ]
-
-
-def differences(one, other):
-    comparison = Comparison()
-    comparison.compare(one, other, "result")
-    return comparison.finish()
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import janusjit as jj
-from tests.differential import Comparison
+from tests.differential import differences
 
 
 def numbers_known(x):
@@ -80,12 +80,6 @@ PROGRAMS = [
 
 def arguments(first):
     return np.array([first, 1.25, -2.5])
-
-
-def differences(one, other):
-    comparison = Comparison()
-    comparison.compare(one, other, "result")
-    return comparison.finish()
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
