@@ -58,6 +58,37 @@ def test_any_shape_and_layout(dtype: str, machine: Machine, data: st.DataObject)
     assert_as_good_as_numpy(got, a, b)
 
 
+@pytest.mark.parametrize("machine", MACHINES, ids=["avx512", "avx2", "neon"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_long_sums_of_matrices_stored_by_columns_and_wide_rows(
+    dtype: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of inner products, and rows that pass by in streams: every remainder of sizes, blocks and tiles."""
+    monkeypatch.setattr(gemm.Machine, "host", staticmethod(lambda: machine))
+    for rows, depth, columns in ((6, 144, 7), (7, 333, 25), (9, 1024, 9), (16, 1171, 33), (13, 2050, 6)):
+        a, b = random_operands(((rows, depth), (columns, depth)), dtype)
+        assert_as_good_as_numpy(multiply(a, b.T), a, b.T)
+        assert_as_good_as_numpy(multiply(b, a.T), b, a.T)
+        square = multiply(a, a.T)
+        np.testing.assert_array_equal(square, square.T)
+    for depth, columns in ((1, 129), (2, 130), (3, 257), (8, 300), (21, 135)):
+        a, b = random_operands(((1, depth), (depth, columns)), dtype)
+        assert_as_good_as_numpy(multiply(a, b), a, b)
+        assert_as_good_as_numpy(multiply(np.asfortranarray(b.T), a[0]), b.T, a[0])
+
+
+def test_the_plan_tells_of_tiles_of_inner_products() -> None:
+    @jj.jit(background=False)
+    def product(a, b):  # type: ignore[no-untyped-def]
+        return a @ b.T
+
+    a, b = np.ones((16, 1000)), np.ones((20, 1000))
+    for _ in range(4):
+        np.testing.assert_array_equal(product(a, b), a @ b.T)
+    assert product.stats.graph_calls == 2
+    assert "by inner products in tiles" in product.specializations[0].plan
+
+
 def test_nothing_beside_the_result_is_written() -> None:
     """The rows and columns around a part of a larger array stay as they are."""
     for dtype, (rows, columns) in itertools.product(("f32", "f64"), [(1, 5), (5, 1), (7, 13), (3, 33), (13, 2)]):
@@ -91,6 +122,7 @@ def test_infinities_and_nan_spread() -> None:
         ((32, 64), (64, 32), "by register tiles"),
         ((64, 10), (10, 64), "by register tiles"),
         ((1, 64), (64, 64), "by register tiles"),
+        ((1, 60), (60, 300), "by streams of rows"),
         ((64, 64), (64,), "by inner products"),
         ((500,), (500,), "by inner products"),
         ((400, 400), (400, 400), "by BLAS"),

@@ -7,9 +7,12 @@ threads alone, so equal products are computed alike; what is not chosen here is 
 from __future__ import annotations
 
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
+from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long
 from janusjit.backend.llvm.gemm_dots import emit_dots
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
+from janusjit.backend.llvm.gemm_rows import emit_row_product
 from janusjit.backend.llvm.gemm_tiling import (
+    MOST_VECTORS,
     ROWS_WORTH_A_COPY,
     STREAMED_BYTES,
     Machine,
@@ -48,8 +51,13 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
         return _emit_dots(context, a, b, out, machine)
     if not is_worth_it(rows, columns, depth, out.dtype, by_columns, library_threads()):
         return None
+    if by_columns and is_long(a, b, rows, depth):
+        return emit_dot_tiles(context, a, b, out, machine)
     if by_columns:
         b = _copied(context, b, transposed=True)
+    if rows == 1 and columns > MOST_VECTORS * machine.lanes(out.dtype):
+        emit_row_product(context, a, b, out, machine)
+        return "streams of rows"
     tiling = choose(rows, columns, out.dtype, machine, depth, by_columns)
     emit_tiles(context, a, b, out, tiling)
     return str(tiling)

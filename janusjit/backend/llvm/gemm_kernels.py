@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
-from janusjit.backend.llvm.gemm_tiling import Piece, Tiling
+from janusjit.backend.llvm.gemm_tiling import Piece, Tiling, tile_start
 from janusjit.backend.llvm.values import I64, KernelContext, Scalar, item_size, load, offset_pointer
 from janusjit.backend.llvm.vectors import load_piece, multiply_add, splat, store_piece, vector_type, zeros
 
@@ -24,12 +24,12 @@ def emit_tiles(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling
     assert isinstance(out.rows, int) and isinstance(out.columns, int)
     size = item_size(out.dtype)
     with context.loop(tiling.column_tiles) as across:
-        column = _start(context.builder, across, tiling.columns, out.columns)
+        column = tile_start(context.builder, across, tiling.columns, out.columns)
         offset = context.builder.mul(column, ir.Constant(I64, size))
         right, below = _moved(context, b, offset), _moved(context, out, offset)
         with context.loop(tiling.row_tiles) as down:
             builder = context.builder
-            row = _start(builder, down, tiling.rows, out.rows)
+            row = tile_start(builder, down, tiling.rows, out.rows)
             left = _moved(context, a, builder.mul(row, ir.Constant(I64, a.row_stride)))
             target = _moved(context, below, builder.mul(row, ir.Constant(I64, out.row_stride)))
             _emit_tile(context, _Tile(left, right, target, tiling))
@@ -43,15 +43,6 @@ class _Tile:
     b: Matrix
     out: Matrix
     tiling: Tiling
-
-
-def _start(builder: ir.IRBuilder, number: ir.Value, width: int, end: int) -> ir.Value:
-    """Return where tile ``number`` begins: not so late that it would not fit."""
-    start = builder.mul(number, ir.Constant(I64, width))
-    if end % width == 0:
-        return start
-    last = ir.Constant(I64, end - width)
-    return builder.select(builder.icmp_signed("<", start, last), start, last)
 
 
 def _moved(context: KernelContext, matrix: Matrix, offset: ir.Value) -> Matrix:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from llvmlite import ir
+
 from janusjit.backend.llvm import engine
-from janusjit.backend.llvm.values import item_size
+from janusjit.backend.llvm.values import I64, item_size
 
 #: how many products are added in registers before they are added to the result, which keeps long sums as accurate as a
 #: library's: those of a single row, and of operands stored by columns, are added in several sums side by side there
@@ -27,6 +29,8 @@ FEW_THREADS, FEW_ROWS = 4, 32
 #: a copy of a right operand that is stored by columns is quick up to so many bytes, or if its rows are so short that a
 #: panel of them keeps few pages and sets of the cache busy
 COPIED_BYTES, COPIED_ROW_BYTES = 128 * 1024, 1280
+#: how many vectors a row of a tile has at most
+MOST_VECTORS = 8
 #: from this many rows on it pays to copy a right operand that is stored by columns
 ROWS_WORTH_A_COPY = 6
 
@@ -117,6 +121,15 @@ def pieces(count: int, lanes: int, has_masks: bool) -> tuple[Piece, ...]:
     return tuple(found)
 
 
+def tile_start(builder: ir.IRBuilder, number: ir.Value, width: int, end: int) -> ir.Value:
+    """Return where tile ``number`` begins: not so late that it would not fit."""
+    start = builder.mul(number, ir.Constant(I64, width))
+    if end % width == 0:
+        return start
+    last = ir.Constant(I64, end - width)
+    return builder.select(builder.icmp_signed("<", start, last), start, last)
+
+
 def is_worth_it(rows: int, columns: int, depth: int, dtype: str, by_columns: bool = False, threads: int = 1) -> bool:
     """Return whether tiles are expected to beat a library.
 
@@ -178,7 +191,7 @@ def choose(
     lanes = machine.lanes(dtype)
     depth = DEPTH_BLOCK_BY_COLUMNS if by_columns else DEPTH_BLOCK_ROW if rows == 1 else DEPTH_BLOCK
     candidates = []
-    for vectors in range(1, min(8, -(-columns // lanes)) + 1):
+    for vectors in range(1, min(MOST_VECTORS, -(-columns // lanes)) + 1):
         most = max(1, min((machine.registers - vectors - 2) // vectors, 14))
         row_tiles = -(-rows // most)
         far = row_tiles > 1 and vectors * machine.vector_bytes * steps > _FIRST_LEVEL_BYTES
