@@ -101,7 +101,7 @@ class Interpreter:
 
     def _read(self, given: GraphInput) -> Any:
         found = given.place.read(self.arguments)
-        if given.kind == "generator":
+        if given.kind in ("generator", "object"):
             return ObjectAddress.of(found)
         if given.kind == "array" or given.kind.startswith("numpy."):
             return found

@@ -16,6 +16,7 @@ from janusjit.ir import boxes as bx
 from janusjit.ir.graph import Node
 from janusjit.ir.guards import scalar_type
 from janusjit.ops import OPS
+from janusjit.ops.objects import object_at
 from janusjit.ops.registry import View
 
 Replay = Callable[[Node, Any], Any]
@@ -80,7 +81,7 @@ class Exit:
     @_make.register
     def _scalar(self, box: bx.ScalarBox) -> Any:
         operand = self._operands[box.operand]
-        return operand.object if box.kind == "object" else scalar_type(box.kind)(operand)
+        return object_at(operand) if box.kind == "object" else scalar_type(box.kind)(operand)
 
     @_make.register
     def _array(self, box: bx.ArrayBox) -> Any:

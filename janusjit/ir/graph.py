@@ -118,9 +118,9 @@ class Region:
 class GraphInput:
     """A value read from a place at every call.
 
-    ``kind`` is ``"array"``, a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``) or ``"generator"``, a
-    random number generator, as the address of the object. An entry guard on the same place (`ArrayLayout`,
-    `ScalarTypeIs`, `TypeIs`) vouches for it. ``layout`` as in `ArrayLayout`.
+    ``kind`` is ``"array"``, a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``), ``"generator"``, a
+    random number generator, as the address of the object, or ``"object"``, the address of any object. An entry guard
+    on the same place (`ArrayLayout`, `ScalarTypeIs`, `TypeIs`) vouches for it. ``layout`` as in `ArrayLayout`.
     """
 
     place: Place

@@ -173,7 +173,7 @@ class _GraphParser:
         tokens.expect("=")
         place = self._data.place()
         kind = tokens.dotted_name()
-        if kind not in ("array", "generator"):
+        if kind not in ("array", "generator", "object"):
             self._check_kind(kind)
         layout = tokens.take().text if tokens.peek.text in ("C", "F", "any") else "C"
         self._define(name, self._builder.add_input(place, type_, kind, layout, tokens.span()))

@@ -295,7 +295,7 @@ def short_inputs(graph: Graph) -> int:
 
 def _is_implied(guard: EntryGuard, given: GraphInput) -> bool:
     implied: EntryGuard
-    if given.kind == "generator":
+    if given.kind in ("generator", "object"):
         return False
     if given.kind == "array":
         implied = ArrayLayout(given.place, given.value.type.dtype, given.value.type.shape, span=given.span)

@@ -98,14 +98,14 @@ class _Verifier:
         if value.definition is not self._graph.body or value.index != index:
             raise self._fail(f"input {index} ({given.place}) does not know its definition and index")
         self._define(value, None)
-        expected = {"int": INT, "float": FLOAT, "bool": BOOL, "generator": INT}.get(given.kind)
+        expected = {"int": INT, "float": FLOAT, "bool": BOOL, "generator": INT, "object": INT}.get(given.kind)
         if given.kind.startswith("numpy."):
             expected = TensorType(given.kind.removeprefix("numpy."))
         if expected is not None and value.type != expected:
             raise self._fail(f"input {given.place} of kind {given.kind} has type {value.type}")
         if expected is None and given.kind != "array":
             raise self._fail(f"input {given.place} has unknown kind {given.kind!r}")
-        wanted = {"array": ArrayLayout, "generator": TypeIs}.get(given.kind, ScalarTypeIs)
+        wanted = {"array": ArrayLayout, "generator": TypeIs, "object": TypeIs}.get(given.kind, ScalarTypeIs)
         if not any(isinstance(g, wanted) and g.places[0] is given.place for g in self._graph.guards.entry):
             raise self._fail(f"no entry guard vouches for input {given.place} ({given.kind})")
 

@@ -15,6 +15,7 @@ from janusjit.ops import (
     linalg,
     logic,
     numbers,
+    objects,
     random,
     reduce,
     updates,
@@ -39,6 +40,7 @@ FAMILIES = (
     linalg,
     library_functions,
     random,
+    objects,
     identities,
 )
 """The modules that declare ops, in the order of the documentation."""

@@ -115,6 +115,15 @@ class StateCopy(Lowering):
 
 
 @dataclass(frozen=True)
+class ObjectRead(Lowering):
+    """Compiled code reads the Python object whose address is input 0.
+
+    Such a node may be dropped, and the same node that dominates it may stand for it, but it is not moved, repeated or
+    computed beforehand: elsewhere the address may be that of something else, or none.
+    """
+
+
+@dataclass(frozen=True)
 class NotDifferentiable:
     """There is no gradient, and asking for one is an error with this reason."""
 

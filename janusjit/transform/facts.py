@@ -16,11 +16,11 @@ from janusjit.ir.guards import InGraphGuard, WarningFilters
 from janusjit.ir.verify import recipe_parts
 from janusjit.ops import OPS
 from janusjit.ops.floating_point import possible_errors
-from janusjit.ops.registry import Elementwise, View
+from janusjit.ops.registry import Elementwise, ObjectRead, View
 from janusjit.spans import BackwardSpan, NotedSpan
 
 #: families of ops whose floating-point results are made of their inputs without arithmetic
-_WITHOUT_ARITHMETIC = frozenset({"creation", "views", "updates", "gather", "join", "logic"})
+_WITHOUT_ARITHMETIC = frozenset({"creation", "views", "updates", "gather", "join", "logic", "objects"})
 #: elementwise float ops that raise no floating-point flag
 _SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where"})
 
@@ -44,7 +44,12 @@ def is_pure(node: Node) -> bool:
     """Return whether the node can be dropped, merged or moved: it cannot fail and binds no dimension."""
     if not is_operation(node):
         return node.op == "dim"
-    return node.guard is None and "symbol" not in node.attributes and not is_stateful(node)
+    return node.guard is None and "symbol" not in node.attributes and not is_stateful(node) and not reads_object(node)
+
+
+def reads_object(node: Node) -> bool:
+    """Return whether the node reads a Python object, which it can only where it stands."""
+    return is_operation(node) and isinstance(OPS[node.op].lowering, ObjectRead)
 
 
 def is_stateful(node: Node) -> bool:

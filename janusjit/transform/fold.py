@@ -16,7 +16,7 @@ from janusjit.ir.types import DTYPES, TensorType, dtype_name
 from janusjit.ir.verify import falls_through
 from janusjit.ops import OPS
 from janusjit.ops.indexing import FrozenArray
-from janusjit.transform.facts import constant_of, is_operation, is_stateful, pinned_nodes
+from janusjit.transform.facts import constant_of, is_operation, is_stateful, pinned_nodes, reads_object
 
 #: arrays of more elements are computed when the graph runs
 LARGEST_ARRAY = 256
@@ -83,7 +83,7 @@ class _Folder:
         """Return constant nodes for the node's results, or None if it cannot be folded."""
         if node.op == "dim":
             return [_constant(node, np.int64(node.attributes["dim"]))] if type(node.attributes["dim"]) is int else None
-        if is_stateful(node):
+        if is_stateful(node) or reads_object(node):
             return None
         if not is_operation(node) or node.op in _SOURCES or "symbol" in node.attributes or node in self._pinned:
             return None

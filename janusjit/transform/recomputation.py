@@ -18,6 +18,7 @@ from janusjit.ops import OPS
 from janusjit.ops.registry import Elementwise, ObjectCall, View
 from janusjit.spans import BackwardSpan
 from janusjit.transform.autodiff_errors import AutodiffError
+from janusjit.transform.facts import reads_object
 
 #: elementwise functions that take longer than the memory traffic of keeping their result
 _COSTLY = frozenset(
@@ -85,7 +86,7 @@ def _is_repeatable(value: Value, here: set[Node]) -> bool:
     node = value.node
     if node is None or node not in here or node.regions or node.guard is not None or "symbol" in node.attributes:
         return False
-    return node.op == "dim" or (node.op in OPS and not OPS[node.op].stateful)
+    return node.op == "dim" or (node.op in OPS and not OPS[node.op].stateful and not reads_object(node))
 
 
 def _is_cheap(value: Value, here: set[Node]) -> bool:

@@ -162,4 +162,4 @@ def same(got: Any, wanted: Any, ulp: int = 0) -> None:
                 number = ~np.isnan(wanted)
                 np.testing.assert_array_equal(np.signbit(got)[number], np.signbit(wanted)[number])
     else:
-        assert got == wanted or got is wanted
+        assert got is wanted or got == wanted

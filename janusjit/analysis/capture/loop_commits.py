@@ -28,7 +28,7 @@ from janusjit.ir.graph import Node, Region, Value
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import BOOL, INT
 from janusjit.ops import OPS
-from janusjit.ops.registry import Checked, Library, ObjectCall, Reduce, Structured
+from janusjit.ops.registry import Checked, Library, ObjectCall, ObjectRead, Reduce, Structured
 
 #: loops that made at least this many trips are long
 LONG = 64
@@ -143,7 +143,7 @@ def _is_asked_first(node: Node) -> bool:
 def _is_attempted(node: Node) -> bool:
     """Whether a node is done, and asked then whether it could be; not if its count is an operation of its own."""
     lowering = OPS[node.op].lowering
-    return isinstance(lowering, (Library, ObjectCall)) or (
+    return isinstance(lowering, (Library, ObjectCall, ObjectRead)) or (
         isinstance(lowering, Structured) and "symbol" not in node.attributes
     )
 

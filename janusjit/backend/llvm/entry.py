@@ -161,7 +161,7 @@ class EntryEmitter:
 
     def _unbox(self, guards: GuardEmitter, input_: GraphInput, index: int) -> Operand:
         type_ = input_.value.type
-        if input_.kind == "generator":
+        if input_.kind in ("generator", "object"):
             address = self.builder.ptrtoint(self._places.read(input_.place).value, I64)
             return Scalar(type_.dtype, address)
         if input_.kind != "array":
@@ -282,7 +282,7 @@ class EntryEmitter:
 
 
 def _places_of_inputs(graph: Graph) -> Iterator[Place]:
-    return (input_.place for input_ in graph.inputs if input_.kind in ("array", "generator"))
+    return (input_.place for input_ in graph.inputs if input_.kind in ("array", "generator", "object"))
 
 
 def _places_of_exit(node: Node) -> Iterator[Place]:

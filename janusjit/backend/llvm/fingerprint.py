@@ -19,6 +19,7 @@ from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.guards import InGraphGuard, find_on_type
 from janusjit.ir.places import ItemPlace, MembershipPlace, MissingType
 from janusjit.ops.indexing import FrozenArray
+from janusjit.ops.objects import ObjectIdentity
 from janusjit.transform.facts import errors_of, promises_warnings
 
 _PACKAGE = __name__.partition(".")[0] + "."
@@ -117,6 +118,8 @@ class Fingerprint:
         elif isinstance(item, FrozenArray):
             self._positions[id(item.value)] = len(self.objects)
             self.objects.append(item.value)
+        elif isinstance(item, ObjectIdentity):
+            self._item(item.value)
         elif isinstance(item, ModuleType):
             self._positions[id(item.__dict__)] = len(self.objects)
             self.objects.append(item.__dict__)
@@ -158,6 +161,8 @@ def _description(item: Any) -> str:
     if isinstance(item, FrozenArray):
         value = item.value
         return f"{name} {value.dtype.str} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    if isinstance(item, ObjectIdentity):
+        return name
     if isinstance(item, type):
         return f"{name} {' '.join(map(_type_description, item.__mro__))}"
     if isinstance(item, ModuleType):

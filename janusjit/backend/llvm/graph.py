@@ -28,6 +28,7 @@ from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
+from janusjit.backend.llvm.object_reads import ObjectReads
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.tapes import Tapes
@@ -96,7 +97,7 @@ class GraphLowering:
         self.control = ControlFlow(self)
         self._looks = FlagLooks(self, self._plan)
         self._tiles = find_tiles(self._plan, self.placement, count, self._looks.untiled)
-        self._tapes = Tapes(self)
+        self._tapes, self._objects = Tapes(self), ObjectReads(self)
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
         self._kernels = describe(fused, self.memory.addresses, {step: tile.size for step, tile in self._tiles.items()})
         self._fused = FusedFunctions(module, python)
@@ -108,8 +109,8 @@ class GraphLowering:
         self._failures: dict[int, ir.Block] = {}
         self._divided: dict[Step, str] = {}
         self._brought: dict[Value, ir.Value] = {}
-        self._attempts = attempts(self.graph.body)
-        self._held: dict[Node | None, ir.Value] = {}
+        self.attempts = attempts(self.graph.body)
+        self.held: dict[Node | None, ir.Value] = {}
         self._states: dict[Value, list[Callable[[ir.IRBuilder], None]]] = {}
 
     @property
@@ -272,7 +273,7 @@ class GraphLowering:
 
     def _lower_node(self, step: NodeStep) -> None:
         node = step.node
-        if self.control.lower_structural(step) or self._tapes.lower(node):
+        if self.control.lower_structural(step) or self._tapes.lower(node) or self._objects.lower(node):
             return
         if node.op == "constant_array" and node.result.type.rank > 0:
             storage = self.placement.storage(node.result)
@@ -280,7 +281,7 @@ class GraphLowering:
             array = node.attributes["value"].value
             self.memory.set_pointer(storage, self._constant_data(array))
         elif node.op == "succeeded":
-            self.scalars[node.result] = Scalar("bool", self._held.get(node.inputs[0].node, ir.Constant(I1, 1)))
+            self.scalars[node.result] = Scalar("bool", self.held.get(node.inputs[0].node, ir.Constant(I1, 1)))
         elif isinstance(lowering := lowering_of(node), StateCopy):
             self._lower_state_copy(node, lowering.restores)
         elif is_scalar(node):
@@ -342,8 +343,8 @@ class GraphLowering:
         if node.op in _UPDATES_BY_KERNEL and node.result.type.rank > 0:
             inputs[0] = outputs[0]
         held = self._nodes.call(self.builder, node, inputs, outputs)
-        if held is not None and node in self._attempts:
-            held = self._held[node] = self._attempted(node, held, outputs)
+        if held is not None and node in self.attempts:
+            held = self.held[node] = self._attempted(node, held, outputs)
         elif held is not None:
             self.fail_unless(held, node)
         for result, output in zip(node.results, outputs, strict=True):
@@ -400,8 +401,8 @@ class GraphLowering:
         self.extents.bind(symbol, next(extent for dim, extent in found if dim == count_dim(symbol)))
         for dim, extent in found[1:]:
             fits = self.builder.icmp_signed("==", self.extents.value(dim), extent)
-            if node in self._attempts:
-                self._held[node] = self.builder.and_(self._held[node], fits)
+            if node in self.attempts:
+                self.held[node] = self.builder.and_(self.held[node], fits)
             else:
                 self.fail_unless(fits, node)
 

@@ -33,7 +33,7 @@ def _emit_array_layout(emitter: GuardEmitter, guard: kinds.ArrayLayout, number: 
     required = layout.ARRAY_ALIGNED | _LAYOUT_FLAGS[guard.layout]
     if guard.writeable:
         required |= layout.ARRAY_WRITEABLE
-    sizes = _constant_sizes(api.module, guard.shape)
+    sizes = constant_sizes(api.module, guard.shape)
     descriptor = api.object(builder, array_descriptor(guard.dtype))
     rank, flags = ir.Constant(I32, len(guard.shape)), ir.Constant(I32, required)
     emitter.frame.fail_unless(array_matches(api, builder, array, descriptor, rank, flags, sizes), number)
@@ -48,7 +48,7 @@ def _emit_array_layout(emitter: GuardEmitter, guard: kinds.ArrayLayout, number: 
 _ANY_SIZE = -1
 
 
-def _constant_sizes(module: ir.Module, shape: tuple[Dim, ...]) -> ir.Value:
+def constant_sizes(module: ir.Module, shape: tuple[Dim, ...]) -> ir.Value:
     """Return a constant array of the sizes a shape requires, `_ANY_SIZE` where it names a symbol."""
     sizes = [dim if isinstance(dim, int) else _ANY_SIZE for dim in shape]
     name = "sizes_" + "_".join("n" if size == _ANY_SIZE else str(size) for size in sizes)

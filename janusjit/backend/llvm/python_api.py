@@ -50,6 +50,7 @@ _PYTHON_FUNCTIONS: dict[str, tuple[ir.Type, tuple[ir.Type, ...]]] = {
     "PyObject_Size": (I64, (POINTER,)),
     _LOOKUP_ATTRIBUTE: (I32, (POINTER, POINTER, POINTER)),
     "PyObject_SetAttr": (I32, (POINTER, POINTER, POINTER)),
+    "PyObject_GenericGetAttr": (POINTER, (POINTER, POINTER)),
     "PyObject_GenericSetAttr": (I32, (POINTER, POINTER, POINTER)),
     "PyObject_Vectorcall": (POINTER, (POINTER, POINTER, I64, POINTER)),
     "PyObject_SetItem": (I32, (POINTER, POINTER, POINTER)),
