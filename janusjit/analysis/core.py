@@ -407,6 +407,17 @@ class YieldFrom(Instruction):
 
 
 @dataclass(slots=True, eq=False)
+class Several(Instruction):
+    """Instructions that follow each other and that Python runs as one; it stands in no source.
+
+    ``in_time`` tells whether a generator that the last of them gives is dropped where the graph can tell.
+    """
+
+    body: Block
+    in_time: bool
+
+
+@dataclass(slots=True, eq=False)
 class Opaque(Instruction):
     """A statement Core has no form for (``class``, ``import``, ``async for``, …), kept as source.
 

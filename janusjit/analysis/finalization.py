@@ -18,6 +18,7 @@ from janusjit.analysis.core import (
     FunctionCore,
     GetIterator,
     Instruction,
+    LoadAttribute,
     LoadCell,
     LoadGlobal,
     Local,
@@ -81,6 +82,8 @@ def stays_in_frame(core: FunctionCore, call: Call) -> frozenset[str] | None:
                 if len(_loops_over(core, reader)) != 1:
                     return None
                 continue
+            if isinstance(reader, LoadAttribute) and _is_called_only(everything, reader):
+                continue
             function = reader.function if isinstance(reader, Call) else None
             loaded = named.get(function.name, []) if isinstance(function, Local) and function.name != name else []
             if len(loaded) != 1 or loaded[0] not in COMBINING | DRAWING:
@@ -95,6 +98,17 @@ def stays_in_frame(core: FunctionCore, call: Call) -> frozenset[str] | None:
 #: builtins whose results draw from the iterators they are given, and those that only draw from them
 COMBINING = frozenset({"enumerate", "zip", "map", "filter", "iter"})
 DRAWING = frozenset({"next", "list", "tuple", "set", "dict", "sum", "sorted", "min", "max", "any", "all"})
+
+
+#: methods of generators
+METHODS = frozenset({"__next__", "close", "send", "throw"})
+
+
+def _is_called_only(everything: list[Instruction], loaded: LoadAttribute) -> bool:
+    """Whether an attribute is a method of a generator that is only called."""
+    readers = [reader for reader in everything for name in reads_of(reader) if name == loaded.target]
+    called = len(readers) == 1 and isinstance(readers[0], Call) and readers[0].function == Local(loaded.target)
+    return called and loaded.name in METHODS
 
 
 def _loops_over(core: FunctionCore, reader: GetIterator) -> list[For]:

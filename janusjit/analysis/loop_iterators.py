@@ -12,8 +12,10 @@ import gc
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
-from types import GeneratorType, SimpleNamespace
+from types import BuiltinMethodType, FunctionType, GeneratorType, MethodWrapperType, ModuleType, SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 #: iterators that refer to others
 COMBINATIONS = frozenset(
@@ -25,6 +27,10 @@ COMBINATIONS = frozenset(
 )
 #: types of objects that are generators, or may refer to one
 GENERATING = COMBINATIONS | {GeneratorType}
+#: types of methods of generators
+_METHODS = frozenset({BuiltinMethodType, MethodWrapperType})
+#: how many objects are looked at in search of a generator
+SEARCHED = 1000
 #: what a loop draws from now
 _generator = operator.attrgetter("generator")
 
@@ -60,6 +66,11 @@ class Turns(itertools.chain[Any]):
         self.loop.leave()
 
 
+def draws(value: Any) -> bool:
+    """Whether an object is a generator, of a type that may refer to one, or a method of such an object."""
+    return type(value) in GENERATING or (type(value) in _METHODS and type(value.__self__) in GENERATING)
+
+
 def may_hold_generator(value: Any) -> bool:
     """Whether an object is a generator, or of a type that may refer to one."""
     return type(value) in GENERATING
@@ -72,8 +83,29 @@ def holds_generator(value: Any) -> bool:
     return (type(value) in COMBINATIONS or type(value) is tuple) and any(map(holds_generator, gc.get_referents(value)))
 
 
+def reaches_generator(value: Any, otherwise: bool) -> bool:
+    """Whether a generator can be reached from an object; ``otherwise`` is the answer where that takes long to find."""
+    waiting, seen = [value], {id(value)}
+    while waiting:
+        found = waiting.pop()
+        if type(found) is GeneratorType:
+            return True
+        if len(seen) > SEARCHED:
+            return otherwise
+        referred = found.__closure__ or () if isinstance(found, FunctionType) else gc.get_referents(found)
+        for item in referred:
+            if id(item) not in seen and gc.is_tracked(item) and not isinstance(item, type | ModuleType):
+                seen.add(id(item))
+                waiting.append(item)
+    return False
+
+
+#: types of objects that refer to nothing that could be dropped with them
+_PLAIN = frozenset({bool, float, int, str, type(None), np.ndarray, np.float64})
+
+
 class Kept(SimpleNamespace):
-    """A generator on its way to a variable, which is to be the only one that refers to it."""
+    """An object on its way to a variable, which is to be the only one that refers to it: a generator, or a holder."""
 
     generator: Any
 
@@ -84,7 +116,7 @@ class Kept(SimpleNamespace):
 
 def keep(value: Any) -> Any:
     """Return what is to be passed to a resume function for a variable; the function calls `taken`."""
-    return Kept(generator=value) if may_hold_generator(value) else value
+    return value if type(value) in _PLAIN else Kept(generator=value)
 
 
 def taken(value: Any) -> Any:

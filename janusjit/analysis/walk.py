@@ -19,6 +19,7 @@ from janusjit.analysis.core import (
     Instruction,
     Local,
     Opaque,
+    Several,
     Try,
     Unpack,
     While,
@@ -42,7 +43,7 @@ def blocks_of(instruction: Instruction) -> Iterator[Block]:
         yield instruction.orelse
     elif isinstance(instruction, Assert):
         yield instruction.message
-    elif isinstance(instruction, With):
+    elif isinstance(instruction, With | Several):
         yield instruction.body
     elif isinstance(instruction, Try):
         yield instruction.body

@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from janusjit.analysis.continuation import CommitPoint
 from janusjit.analysis.core import Call as CallInstruction
+from janusjit.analysis.core import Several
 from janusjit.analysis.finalization import feeds_loop
-from janusjit.analysis.loop_iterators import GENERATING, LoopIterator, holds_generator, iter_of_loop, leave_loops
-from janusjit.runtime.python_frames import HostFunction, entering
+from janusjit.analysis.loop_iterators import (
+    LoopIterator,
+    draws,
+    holds_generator,
+    iter_of_loop,
+    leave_loops,
+    reaches_generator,
+)
+from janusjit.runtime.python_frames import Deferred, HostFunction, entering
 
 if TYPE_CHECKING:
     from janusjit.runtime.resumption import Resumptions
@@ -29,6 +37,9 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
     first, several = 1 + len(point.operands), len(point.after.outcome) != 1
     protected = point.after.protected
     call = point.instruction
+    untracked = isinstance(call, Several) and not call.in_time
+    if isinstance(call, Several):
+        call = call.body.instructions[-1]
     feeds = isinstance(call, CallInstruction) and feeds_loop(point.core, call)
     kept = {name for name, _ in point.after.frames[-1].variables}
     temporary = [at for at, name in enumerate(point.operands, 1) if name not in kept]
@@ -45,9 +56,11 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             return after.resume_raising(error, state)
         if feeds:
             outcome = iter_of_loop(outcome) if holds_generator(outcome) else outcome
+        if untracked and reaches_generator(outcome, True):
+            return Deferred(after.python, (*outcome, *state) if several else (outcome, *state))
         state = (*outcome, *state) if several and outcome is not None else (outcome, *state)
         for at in temporary:
-            if type(result[at]) in GENERATING:
+            if draws(result[at]):
                 return (let_go, *state)  # what the operands leave to be done is done before anything else
         return after.go_on(state)
 
@@ -61,7 +74,7 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
                 raise
             return after.resume_raising(error, state)
         for at in temporary:
-            if type(result[at]) in GENERATING:
+            if draws(result[at]):
                 return (let_go, *state)
         return after.go_on(state)
 
@@ -162,7 +175,11 @@ def _draw_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             if not protected:
                 raise
             return drawn.resume_raising(error, state)
-        return exhausted.go_on(state) if item is _EXHAUSTED else drawn.go_on((item, *state))
+        if item is not _EXHAUSTED:
+            return drawn.go_on((item, *state))
+        if type(iterator) is LoopIterator:
+            iterator.leave()  # it may draw from others that are not exhausted
+        return exhausted.go_on(state)
 
     return run
 
@@ -185,7 +202,7 @@ def _python_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tu
 
     def run(result: tuple[Any, ...]) -> Any:
         resumptions.host_calls += 1
-        return after.function(*result[1:])
+        return Deferred(after.twin, result[1:])
 
     return run
 

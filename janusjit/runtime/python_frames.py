@@ -115,8 +115,7 @@ def _pending_span(continuation: Continuation, position: int) -> Any:
 def _frame_operation(shape: FrameShape, generated: Generated, arguments: Iterator[Any], pending: Pending) -> Pending:
     """Return the callable that runs one frame, without running it."""
     managers = [assemble(recipe, arguments) for recipe in shape.managers]
-    assembled = [(name, assemble(recipe, arguments)) for name, recipe in shape.variables]
-    variables = [value if name.startswith(".") else keep(value) for name, value in assembled]
+    variables = [keep(assemble(recipe, arguments)) for _, recipe in shape.variables]
     cells = {name: next(arguments) if known is None else known for name, known in shape.cells}
     function = _function(shape.core, shape.namespace, generated, cells)
     operation: Pending = functools.partial(function, pending, *managers, *variables)

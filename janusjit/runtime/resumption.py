@@ -66,17 +66,11 @@ class Resumptions:
 
     def wrap(self, entry: Entry) -> Entry:
         """Return an entry that runs a call whose graph ends at commit points to its end."""
-        deoptimized = self.compiler.deoptimized
         drive = self.drive
-
-        def run(*arguments: Any) -> Any:
-            result = entry(*arguments)
-            return result if result is deoptimized else drive(result)
-
-        return run
+        return lambda *arguments: drive(entry(*arguments))  # nobody else has what the entry returns
 
     def drive(self, result: Any) -> Any:
-        """Go on from commit points until there is a result of the function."""
+        """Go on from commit points until there is a result of the function, or the graph has been given up."""
         while True:
             try:
                 while type(result) is tuple and result and type(result[0]) is CommitPoint:

@@ -386,7 +386,9 @@ def start(
     if core.kind in ("generator", "coroutine"):
         frame = machine.enter(core, namespace, code, bound, cells, None)
         machine.state.frames.pop()
-        maker = machine.blamed() if not is_finalized(core) or is_let_go_in_time(machine) else None
+        maker = machine.blamed()
+        if maker is not None and is_finalized(core) and not is_let_go_in_time(machine):
+            machine.hosts.making[maker] = machine.runs_itself(maker)
         made = machine.state.allocate(GeneratorObject(frame=frame, maker=maker))
         frame.generator = made.index
         return made

@@ -23,6 +23,9 @@ class HostSites:
     ----------
     instructions : dict
         Each instruction that Python runs, and the failure that says why.
+    making : dict
+        The instructions that make a generator which has something to do when it is dropped, and whether it is what they
+        return.
     loops : set
         The loops whose turns are separate regions.
     points : dict
@@ -47,6 +50,7 @@ class HostSites:
     """
 
     instructions: dict[Instruction, CaptureFailure] = field(default_factory=dict)
+    making: dict[Instruction, bool] = field(default_factory=dict)
     loops: set[Instruction] = field(default_factory=set)
     points: dict[Hashable, CommitPoint] = field(default_factory=dict)
     forks: dict[Any, Instruction] = field(default_factory=dict)

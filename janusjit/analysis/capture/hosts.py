@@ -19,6 +19,7 @@ from janusjit.analysis.core import (
     Atom,
     Block,
     Break,
+    Call,
     Constant,
     Continue,
     DeleteCell,
@@ -30,6 +31,7 @@ from janusjit.analysis.core import (
     Operate,
     Raise,
     Return,
+    Several,
     Try,
     While,
     With,
@@ -37,6 +39,7 @@ from janusjit.analysis.core import (
     YieldFrom,
 )
 from janusjit.analysis.jumps import after, contains, jumps_of
+from janusjit.analysis.lifetimes import end_of_use
 from janusjit.errors import CaptureFailure
 
 #: instructions that direct control: Python runs the rest of the call from there
@@ -107,6 +110,8 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
         return _suspend_at_truth(machine, instruction, instruction.condition, failure)
     if isinstance(instruction, Try) and _runs_as_a_whole(instruction):
         return _suspend_as_a_whole(machine, instruction, failure)
+    if isinstance(instruction, Call) and instruction in machine.hosts.making:
+        return _suspend_while_used(machine, instruction, failure)
     if isinstance(instruction, _CONTROL):
         return suspend(machine, "python", instruction, failure.reason, failure.code)
     return suspend(machine, "host", instruction, failure.reason, failure.code)
@@ -124,6 +129,23 @@ def _suspend_as_a_whole(machine: Machine, instruction: Try, failure: CaptureFail
         machine.push(block)
         machine.frame.blocks[-1].index = 1
     return suspend(machine, "host", instruction, failure.reason, failure.code)
+
+
+def _suspend_while_used(machine: Machine, call: Call, failure: CaptureFailure) -> Terminated:
+    """Let Python make a generator, and run what follows as long as temporaries refer to it; or all that follows."""
+    frame = machine.frame
+    entry = frame.blocks[-1]
+    first = entry.index - 1
+    found: tuple[int, bool] | None = entry.index, False
+    if machine.hosts.making[call]:
+        found = end_of_use(frame.core, frame.namespace, entry.block, first)
+    if found is None:
+        return suspend(machine, "python", call, failure.reason, failure.code)
+    entry.index, in_time = found
+    instructions = entry.block.instructions[first : entry.index]
+    made = Several(call.site, call.span, Block(instructions), in_time)
+    together: Several = machine.hosts.made.setdefault((call, "several"), made)
+    return suspend(machine, "host", together, failure.reason, failure.code)
 
 
 def _suspend_at_truth(machine: Machine, instruction: If, condition: Local, failure: CaptureFailure) -> Terminated:

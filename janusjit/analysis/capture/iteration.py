@@ -287,8 +287,8 @@ def draw_all(machine: Machine, value: AbstractValue) -> list[AbstractValue]:
 
 def is_let_go_in_time(machine: Machine) -> bool:
     """Whether what the call being executed makes is dropped where commit points can be: with a loop or a variable."""
-    if machine.nested or machine.outermost is None or len(machine.state.frames) != machine.outermost[0]:
+    instruction = None if machine.outermost is None else machine.outermost[1]
+    if not machine.runs_itself(instruction):
         return False
-    instruction = machine.outermost[1]
     taking = stays_in_frame(machine.frame.core, instruction) if isinstance(instruction, Call) else None
     return taking is not None and taking.isdisjoint(machine.frame.namespace)

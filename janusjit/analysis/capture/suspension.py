@@ -42,10 +42,10 @@ from janusjit.analysis.continuation import (
     TestStep,
     TryStep,
 )
-from janusjit.analysis.core import Block, Call, DeleteLocal, FunctionCore, Instruction, Try, With
+from janusjit.analysis.core import Block, Call, DeleteLocal, FunctionCore, Instruction, Several, Try, With
 from janusjit.analysis.frame_values import Unbound
 from janusjit.analysis.jumps import variables_of
-from janusjit.analysis.walk import bound_by, operands_of, walk, writes_of
+from janusjit.analysis.walk import bound_by, operands_of, reads_of, walk, writes_of
 from janusjit.ir.boxes import ConstantBox, SequenceBox
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.places import ArgumentPlace
@@ -97,6 +97,8 @@ def suspend(
         used = operands_of(instruction)
         if isinstance(instruction, Try):
             used, bound = _of_whole(machine, instruction)
+        elif isinstance(instruction, Several):
+            used, bound = _of_several(machine, instruction)
         operands = tuple(name for name in used if name in machine.frame.locals)
     elif kind == "draw":
         bound = (instruction.target,)  # type: ignore[attr-defined]
@@ -174,6 +176,19 @@ def _of_whole(machine: Machine, instruction: Try) -> tuple[tuple[str, ...], tupl
     )
     used = dict.fromkeys(name for item in inside for name in operands_of(item))
     return tuple(used | bound), (*bound, *variables_of(instruction))
+
+
+def _of_several(machine: Machine, instruction: Several) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the locals that running instructions may read, and those they bind that are read later."""
+    inside = list(walk(instruction.body))
+    live = live_after(machine.frame, False)
+    bound = dict.fromkeys(name for item in inside for name in writes_of(item) if name not in machine.frame.cells)
+    if live is None:
+        done = set(map(id, inside))
+        others = (item for item in walk(machine.frame.core.body) if id(item) not in done)
+        live = frozenset(name for item in others for name in reads_of(item))
+    used = dict.fromkeys(name for item in inside for name in operands_of(item))
+    return tuple(used), tuple(name for name in bound if name in live)
 
 
 def _unbinds(instruction: Instruction) -> list[str]:

@@ -114,7 +114,7 @@ def generate_resumption(shape: FrameShape, bound: tuple[str, ...], span: Span, m
     names = [PENDING, *managers, *(name for name, _ in shape.variables)]
     outer = [*dict.fromkeys([*core.free, *sorted(core.cells)]), RUNTIME]
     declared = _resumed_declarations(core, emitter, names)
-    variables = [name for name, _ in shape.variables if not name.startswith(".")]
+    variables = [name for name, _ in shape.variables]
     taking = [ast.Assign([emitter.target(name)], emitter.runtime("taken", emitter.name(name))) for name in variables]
     definition = _function_definition(emitter, names, [*declared, *map(emitter.at, taking), *body])
     return _compiled(core, emitter, definition, outer, mode)

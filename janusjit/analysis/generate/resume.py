@@ -18,6 +18,7 @@ from janusjit.analysis.core import Block, FunctionCore, Instruction
 from janusjit.analysis.generate import loops, statements
 from janusjit.analysis.generate.emitter import Emitter
 from janusjit.analysis.jumps import RETURNED, TAKEN, jumps_of
+from janusjit.analysis.walk import reads_of, walk, writes_of
 from janusjit.spans import Span
 
 #: the parameter that is called first: it returns or raises what the instruction before the resumption point did
@@ -51,17 +52,26 @@ class _Resumption:
         self.bound = bound
         self.span = span
         self.managers = 0
+        self.temporaries = {name for name, _ in shape.variables if name.startswith(".")} | set(bound)
 
     def go_on(self, steps: Sequence[Step]) -> None:
         """Emit what is left of the block in front and of everything inside it that has begun."""
         step, *inner = steps
         assert isinstance(step, BlockStep)
+        self._take_over(step.block.instructions[: step.index - 1 if inner else step.index])
         if inner:
             self._inside(inner)
         else:
             self._pending(step.block.instructions[step.index - 1] if step.index else None)
         for instruction in step.block.instructions[step.index :]:
             self.emitter.instruction(instruction)
+
+    def _take_over(self, done: Sequence[Instruction]) -> None:
+        """Let the temporaries that instructions of a block have bound be cleared after what is still to read them."""
+        own = {name for item in done for name in writes_of(item) if name in self.temporaries and name.startswith(".")}
+        self.emitter.assigned[-1] |= own
+        reads = (name for item in walk(Block(list(done))) for name in reads_of(item) if name in own)
+        self.emitter.remaining.subtract(Counter(reads))
 
     def _pending(self, instruction: Instruction | None = None) -> None:
         """Let the pending instruction return or raise, on its own line."""
@@ -229,6 +239,7 @@ def _suite(emitter: Emitter, emit: Callable[[], None]) -> list[ast.stmt]:
 def host_body(emitter: Emitter, instruction: Instruction, results: Sequence[str]) -> list[ast.stmt]:
     """Return the statements that run one instruction and return the locals it binds: one as it is, more as a tuple."""
     emitter.uses.update(results)  # they are read by the return
+    emitter.remaining.update(results)
     jumps = jumps_of(instruction) if isinstance(instruction, core.Try) else None
     if isinstance(instruction, core.Try) and jumps:
         found = _suite(emitter, lambda: _with_jumps(emitter, instruction))

@@ -11,13 +11,13 @@ import itertools
 import sys
 import time
 from collections.abc import Callable
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FrameType, FunctionType
 from typing import Any
 
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.frame_values import Unbound, is_private
 from janusjit.analysis.intrinsics import INTRINSICS
-from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, taken
+from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, may_hold_generator, reaches_generator, taken
 from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
 
@@ -109,8 +109,18 @@ class Runtime:
 
     def attach_replacement(self, is_hot: Callable[..., bool], replace: Callable[..., Any]) -> None:
         """Let loops ask ``is_hot(site, trips, began, iterator)``, and ``replace(site, variables, cells)`` take over."""
-        self.is_hot = is_hot
+        self._is_hot = is_hot
         self._replace = replace
+
+    def is_hot(self, site: int, trips: int, began: float, iterator: Any) -> bool:
+        """Whether a loop of the caller's is to be taken over: not where an object would be that holds a generator."""
+        if not self._is_hot(site, trips, began, iterator):
+            return False
+        frame = sys._getframe(1)
+        others = (v for v in frame.f_locals.values() if type(v) is not LoopIterator and not may_hold_generator(v))
+        held = any(reaches_generator(value, False) for value in others)
+        _forget_locals(frame)
+        return not held
 
     def attach_recording(self, storing: Callable[[Any], Any]) -> None:
         """Let ``storing(owner)`` know what is about to be written."""
@@ -121,8 +131,7 @@ class Runtime:
         frame = sys._getframe(1)
         captured = dict(zip(cells.__code__.co_freevars, cells.__closure__ or (), strict=True))
         variables = dict(frame.f_locals)
-        if sys.version_info < (3, 13) and sys.gettrace() is None:
-            frame.f_locals.clear()  # a copy that the frame keeps, also of what its variables let go of
+        _forget_locals(frame)
         return self._replace(site, variables, captured, frame.f_globals)
 
     def make_function(
@@ -157,6 +166,12 @@ class Runtime:
         if function is builtins.vars:
             return _vars
         return _dir if function is builtins.dir else function
+
+
+def _forget_locals(frame: FrameType) -> None:
+    """Empty the copy of its variables that a frame keeps once it is asked for, also of what they let go of."""
+    if sys.version_info < (3, 13) and sys.gettrace() is None:
+        frame.f_locals.clear()
 
 
 def closure_for(code: CodeType, captured: dict[str, CellType], runtime: Runtime | None) -> tuple[CellType, ...]:

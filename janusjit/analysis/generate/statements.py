@@ -314,6 +314,13 @@ def _handler(emitter: Emitter, handler: core.Handler) -> ast.ExceptHandler:
     return node
 
 
+@emits(core.Several)
+def emit_several(emitter: Emitter, instruction: core.Several) -> None:
+    """Emit instructions one after the other."""
+    for part in instruction.body.instructions:
+        emitter.instruction(part)
+
+
 @emits(core.Opaque)
 def emit_opaque(emitter: Emitter, instruction: core.Opaque) -> None:
     """Emit the user's own source."""
