@@ -1,8 +1,8 @@
 """Jumps out of a statement that Python runs as a whole.
 
-Owns what is known of them before they happen, and the variables that say afterwards which one was taken. Invariant: a
-jump that the variables could not tell of makes `jumps_of` say so. That is a ``return`` inside a ``try`` in a
-``finally``: where an exception that is handled there takes its place, what was returned before is returned after all.
+Owns what is known of them before they happen, and the variables that say afterwards which one was taken. Invariant:
+what `RETURNED` names is what the statement returns, if it does: a ``finally`` that ends leaves there what it found, for
+where a ``return`` in it has been overridden by an exception, what was returned before is returned after all.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from janusjit.analysis.walk import blocks_of, walk
 TAKEN: dict[str, str] = {"return": ".returns_{}", "break": ".breaks_{}", "continue": ".continues_{}"}
 #: the variable that holds what is returned
 RETURNED = ".returned_{}"
+#: the variable that holds, in a ``finally`` with a ``return``, what was returned before; by the site of its ``try``
+BEFORE = ".before_{}"
 
 
-def jumps_of(statement: Try) -> frozenset[str] | None:
-    """Return what leaves a statement: ``break``, ``continue``, ``return``; None if that cannot be told."""
-    within = [instruction for instruction in walk(Block([statement])) if isinstance(instruction, Try)]
-    protected = [inner for outer in within for inner in walk(outer.final) if isinstance(inner, Try)]
-    if any(contains(instruction, (Return,)) for instruction in protected):
-        return None
+def jumps_of(statement: Try) -> frozenset[str]:
+    """Return what leaves a statement: ``break``, ``continue``, ``return``."""
     return frozenset(_jumps(Block([statement]), False))
 
 
@@ -49,7 +47,7 @@ def jumps_in(body: Block) -> frozenset[str]:
 
 def variables_of(statement: Try) -> tuple[str, ...]:
     """Return the variables that say which jump was taken."""
-    jumps = jumps_of(statement) or frozenset()
+    jumps = jumps_of(statement)
     names = [name.format(statement.site) for kind, name in TAKEN.items() if kind in jumps]
     return (*names, RETURNED.format(statement.site)) if "return" in jumps else tuple(names)
 
@@ -62,7 +60,7 @@ def after(statement: Try) -> Block:
         "continue": Continue(site, span),
         "return": Return(site, span, Local(RETURNED.format(site))),
     }
-    jumps = jumps_of(statement) or frozenset()
+    jumps = jumps_of(statement)
     asked = [
         If(site, span, Local(name.format(site)), Block([leaving[kind]]), Block())
         for kind, name in TAKEN.items()

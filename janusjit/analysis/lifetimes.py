@@ -1,8 +1,8 @@
 """How far on in a block a generator lives that only temporaries refer to.
 
 Owns `end_of_use`: up to where Python has to run a block for a generator made in it to be dropped when it is in plain
-Python. Invariant: behind that end, no variable or temporary of the function's refers to the generator, unless it is what
-the last of the instructions has bound, which is looked at when it is there.
+Python. Invariant: behind that end, no variable or temporary of the function's refers to the generator, unless it is
+what the last of the instructions has bound, which is looked at when it is there.
 """
 
 from __future__ import annotations

@@ -253,6 +253,55 @@ def bound_after_the_return(x, table, log):
     return y
 
 
+def returns_inside_a_try_in_the_finally(x, table, log):
+    """The second return is overridden by an exception, so that what was returned before is returned after all."""
+    total = 0.0
+    for key in ("a", "b"):
+        try:
+            return (x * 2.0).sum()
+        finally:
+            try:
+                try:
+                    return total
+                finally:
+                    note(log, table["b"])
+            except KeyError:
+                note(log, key)
+    return total
+
+
+def returns_again(x, table, log):
+    """Which of the returns counts depends on what is in the table, and on the turn."""
+    for number, key in enumerate(("b", "a", "c")):
+        y = x * number
+        try:
+            if number != 1:
+                return y.sum()
+            note(log, "passes")
+        finally:
+            for other in ("c", key):
+                try:
+                    try:
+                        return (y + 1.0).sum(), other
+                    finally:
+                        log.append(table[other])
+                        if x[0] > 5.0:
+                            continue
+                except KeyError:
+                    note(log, other)
+                finally:
+                    if number == 0 and x[0] < 3.0:
+                        break
+            else:
+                note(log, "else")
+                if number == 1:
+                    continue
+            if x[0] < 2.0:
+                continue
+        log.append("behind")
+    return x.sum()
+
+
 PROGRAMS = [
     exception_is_read,
     in_a_loop,
@@ -270,6 +319,8 @@ PROGRAMS = [
     returns_out_of_inner_loops,
     overridden,
     bound_after_the_return,
+    returns_inside_a_try_in_the_finally,
+    returns_again,
 ]
 
 
@@ -306,23 +357,6 @@ def raises_in_the_statement(x, table, log):
     return total
 
 
-def returns_inside_a_try_in_the_finally(x, table, log):
-    """Given up, so that what was returned before is returned after all: more than can be told."""
-    total = 0.0
-    for key in ("a", "b"):
-        try:
-            return (x * 2.0).sum()
-        finally:
-            try:
-                try:
-                    return total
-                finally:
-                    note(log, table["b"])
-            except KeyError:
-                note(log, key)
-    return total
-
-
 def test_an_exception_leaves_the_statement_as_it_is():
     step = jj.jit(raises_in_the_statement, background=False)
     logs, lines = ([], []), ([], [])
@@ -338,13 +372,3 @@ def test_an_exception_leaves_the_statement_as_it_is():
                 lines[side].append([frame.lineno for frame in frames if frame.name == "raises_in_the_statement"])
     assert logs[0] == logs[1] and lines[0] == lines[1] and lines[0]
     assert step.reason is None and step.stats.graph_calls == 6
-
-
-def test_what_cannot_be_told_takes_the_rest_of_the_call_along():
-    step, plain, jitted = jj.jit(returns_inside_a_try_in_the_finally, background=False), [], []
-    for number in range(6):
-        x = np.arange(3.0) + number
-        assert step(x, {"a": 2.0}, jitted) == returns_inside_a_try_in_the_finally(x, {"a": 2.0}, plain)
-        assert plain == jitted
-    assert step.stats.graph_calls == 4
-    assert "python" in {point.kind for point in step._lifecycle.prepared.sites.points.values()}

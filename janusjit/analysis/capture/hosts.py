@@ -119,7 +119,7 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
 
 def _runs_as_a_whole(instruction: Instruction) -> bool:
     """Whether Python can run a ``try`` from its begin to its end, and hand back what it binds and how it is left."""
-    return isinstance(instruction, Try) and not contains(instruction, _NOT_WHOLE) and jumps_of(instruction) is not None
+    return isinstance(instruction, Try) and not contains(instruction, _NOT_WHOLE)
 
 
 def _suspend_as_a_whole(machine: Machine, instruction: Try, failure: CaptureFailure) -> Terminated:

@@ -14,6 +14,8 @@ from janusjit.analysis.generate import overloads
 from janusjit.analysis.generate.emitter import Emitter, Pending, emits, reads_inside
 from janusjit.analysis.generate.expressions import BINARY
 from janusjit.analysis.generate.subscripts import index
+from janusjit.analysis.jumps import BEFORE, RETURNED
+from janusjit.analysis.walk import walk
 from janusjit.errors import SourceError
 
 
@@ -296,10 +298,23 @@ def emit_try_around(emitter: Emitter, instruction: core.Try, body: list[ast.stmt
     emitter.protected += 1
     handlers = [_handler(emitter, handler) for handler in instruction.handlers]
     orelse = emitter.suite(instruction.orelse) if instruction.orelse.instructions else []
-    final = emitter.suite(instruction.final) if instruction.final.instructions or not handlers else []
+    final = _final(emitter, instruction) if instruction.final.instructions or not handlers else []
     emitter.span = instruction.span
     emitter.protected -= 1
     emitter.statement(ast.Try(body, handlers, orelse, final))
+
+
+def _final(emitter: Emitter, instruction: core.Try) -> list[ast.stmt]:
+    """Emit a ``finally``; where `RETURNED` is set in it, that becomes what it was before if its end is reached."""
+    final = emitter.suite(instruction.final)
+    if emitter.returning is None or not any(isinstance(inner, core.Return) for inner in walk(instruction.final)):
+        return final
+    emitter.span = instruction.span
+    returned, before = RETURNED.format(emitter.returning), BEFORE.format(instruction.site)
+    keep = ast.Assign([emitter.target(before)], emitter.name(returned))
+    restore = ast.Assign([emitter.target(returned)], emitter.name(before))
+    forget = ast.Assign([emitter.target(before)], emitter.constant(None))
+    return [emitter.at(keep), *final, emitter.at(restore), emitter.at(forget)]
 
 
 def _handler(emitter: Emitter, handler: core.Handler) -> ast.ExceptHandler:
