@@ -21,7 +21,7 @@ from janusjit.analysis.capture.arrays import is_number
 from janusjit.analysis.capture.binding import Keywords, bind, bind_namedtuple
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.externals import is_wrapper
-from janusjit.analysis.capture.iteration import draw_all, is_let_go_in_time
+from janusjit.analysis.capture.iteration import draw_all, maker_of
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
@@ -44,7 +44,6 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import Call, FunctionCore
 from janusjit.analysis.differentiated import Differentiated
-from janusjit.analysis.finalization import is_finalized
 from janusjit.analysis.source import SourceError, load
 from janusjit.ir.guards import find_on_type
 
@@ -386,10 +385,7 @@ def start(
     if core.kind in ("generator", "coroutine"):
         frame = machine.enter(core, namespace, code, bound, cells, None)
         machine.state.frames.pop()
-        maker = machine.blamed()
-        if maker is not None and is_finalized(core) and not is_let_go_in_time(machine):
-            machine.hosts.making[maker] = machine.runs_itself(maker)
-        made = machine.state.allocate(GeneratorObject(frame=frame, maker=maker))
+        made = machine.state.allocate(GeneratorObject(frame=frame, maker=maker_of(machine, core)))
         frame.generator = made.index
         return made
     raise machine.unsupported("python.construct", core.kind, f"{core.name} is an {core.kind}")

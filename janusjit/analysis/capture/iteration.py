@@ -1,7 +1,7 @@
 """Drawing from iterators.
 
-Owns `has_next`, `next_item`, `draw`, `draw_all` and `is_let_go_in_time`. Invariant: an iterator's position is an
-abstract value on the heap, so a loop kept in the graph carries it like any other variable.
+Owns `has_next`, `next_item`, `draw`, `draw_all` and `maker_of`. Invariant: an iterator's position is an abstract value on
+the heap, so a loop kept in the graph carries it like any other variable.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
-from janusjit.analysis.core import Call
-from janusjit.analysis.finalization import stays_in_frame
+from janusjit.analysis.core import Call, FunctionCore, Instruction
+from janusjit.analysis.finalization import is_finalized, stays_in_frame
 from janusjit.ir.graph import Value
 
 DRAW_LIMIT = 20_000
@@ -285,7 +285,18 @@ def draw_all(machine: Machine, value: AbstractValue) -> list[AbstractValue]:
     return items
 
 
-def is_let_go_in_time(machine: Machine) -> bool:
+def maker_of(machine: Machine, core: FunctionCore) -> Instruction | None:
+    """Return the instruction that Python runs if the generator being made has to be an object.
+
+    It is noted where the generator may have something to do when it is dropped, and commit points are not where it is.
+    """
+    maker = machine.blamed()
+    if maker is not None and is_finalized(core) and not _is_let_go_in_time(machine):
+        machine.hosts.making[maker] = machine.runs_itself(maker)
+    return maker
+
+
+def _is_let_go_in_time(machine: Machine) -> bool:
     """Whether what the call being executed makes is dropped where commit points can be: with a loop or a variable."""
     instruction = None if machine.outermost is None else machine.outermost[1]
     if not machine.runs_itself(instruction):
