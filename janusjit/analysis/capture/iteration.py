@@ -1,7 +1,7 @@
 """Drawing from iterators.
 
-Owns `has_next`, `next_item`, `draw`, `draw_all` and `maker_of`. Invariant: an iterator's position is an abstract value on
-the heap, so a loop kept in the graph carries it like any other variable.
+Owns `has_next`, `next_item`, `draw`, `draw_all` and `maker_of`. Invariant: an iterator's position is an abstract value
+on the heap, so a loop kept in the graph carries it like any other variable.
 """
 
 from __future__ import annotations
@@ -292,14 +292,19 @@ def maker_of(machine: Machine, core: FunctionCore) -> Instruction | None:
     """
     maker = machine.blamed()
     if maker is not None and is_finalized(core) and not _is_let_go_in_time(machine):
-        machine.hosts.making[maker] = machine.runs_itself(maker)
+        machine.hosts.making[maker] = _runs_itself(machine, maker)
     return maker
+
+
+def _runs_itself(machine: Machine, instruction: Instruction | None) -> bool:
+    """Whether an instruction is being executed, and no function that it has called is."""
+    return not machine.nested and machine.outermost == (len(machine.state.frames), instruction)
 
 
 def _is_let_go_in_time(machine: Machine) -> bool:
     """Whether what the call being executed makes is dropped where commit points can be: with a loop or a variable."""
     instruction = None if machine.outermost is None else machine.outermost[1]
-    if not machine.runs_itself(instruction):
+    if not _runs_itself(machine, instruction):
         return False
     taking = stays_in_frame(machine.frame.core, instruction) if isinstance(instruction, Call) else None
     return taking is not None and taking.isdisjoint(machine.frame.namespace)

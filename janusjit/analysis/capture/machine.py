@@ -220,10 +220,6 @@ class Machine:
                 return caller.block.instructions[caller.index - 1] if caller.index else None
         return instruction
 
-    def runs_itself(self, instruction: Instruction | None) -> bool:
-        """Whether an instruction is being executed, and no function that it has called is."""
-        return not self.nested and self.outermost == (len(self.state.frames), instruction)
-
     # ------------------------------------------------------------------ values
 
     @property
