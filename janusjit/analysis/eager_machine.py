@@ -30,7 +30,7 @@ from janusjit.ir.types import TensorType, dtype_name
 from janusjit.ops import OPS
 from janusjit.ops.identities import ENDS_OF_RECORDS
 from janusjit.ops.indexing import evaluate_attributes
-from janusjit.ops.registry import ObjectCall, View
+from janusjit.ops.registry import ObjectCall, ObjectRead, View
 from janusjit.profiler.profile import Profile
 from janusjit.spans import UNKNOWN_SPAN
 from janusjit.transform.activity import Activity
@@ -43,7 +43,7 @@ def can_be_done_again(node: Node) -> bool:
     """Whether a node gives the same whenever it is done, and nothing else depends on its having been done."""
     if node.op not in OPS or "symbol" in node.attributes:
         return False
-    return not OPS[node.op].stateful and not isinstance(OPS[node.op].lowering, ObjectCall)
+    return not OPS[node.op].stateful and not isinstance(OPS[node.op].lowering, (ObjectCall, ObjectRead))
 
 
 class GradientError(JanusError):
