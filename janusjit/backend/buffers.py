@@ -254,7 +254,7 @@ class _Assigner:
 def _kind_of(node: Node) -> str:
     """Return the kind of storage that a node's result lives in."""
     if node.op in ("constant_array", "tape_pop"):
-        return "constant" if node.op == "constant_array" else "tape"
+        return "constant" if node.op == "constant_array" else "arena" if node.attributes.get("copied") else "tape"
     return "brought" if brought_arrays(node) else "arena"
 
 

@@ -24,7 +24,8 @@ after what was pushed on it is gone.
 * ``tape_new`` gives the token of an empty tape, which is told from others by the attribute ``tape``, a number, of all
   operations on it. Made again in the next turn of a loop, the tape is empty again.
 * ``tape_push`` takes a token and values, puts the values on top, and gives the new token.
-* ``tape_pop`` takes a token and gives the one before, and the values of the push in between.
+* ``tape_pop`` takes a token and gives the one before, and the values of the push in between. With the attribute
+  ``copied``, other values may be pushed while these are in use.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from janusjit.analysis.capture import (
     numpy_models,
     object_functions,
     operators,
+    recursion,
     set_algebra,
     statements,
     strings,
@@ -81,6 +82,7 @@ RULES = (
     numpy_models,
     object_functions,
     operators,
+    recursion,
     set_algebra,
     statements,
     strings,
@@ -247,6 +249,7 @@ def _followed(machine: Machine, graph: Graph, core: FunctionCore, begin: Callabl
     externals.assume_error_modes(core.span)
     begin(machine)
     try:
+        recursion.keep_from_the_start(machine)
         machine.run((0, 0))
     except Terminated:
         pass

@@ -314,8 +314,8 @@ def _call_function(
     _guard_used_defaults(machine, function, set(map(id, bound.values())), defaults, keyword_defaults)
     cells = function_cells(machine, function)
     machine.externals.guard_code(function)
-    if any(frame.core is core for frame in machine.state.frames):
-        machine.hosts.recursive = True
+    if machine.recursion is None and any(frame.core is core for frame in machine.state.frames):
+        machine.hosts.recursive.add(core)
         if not machine.hosts.outlined and not machine.nested and machine.effort.unfolds_too_far():
             raise machine.unsupported("limit.graph_size", f"{core.name}()", "its recursion is unfolded too far")
         instruction = _outlined_call(machine, core, target)
@@ -325,6 +325,8 @@ def _call_function(
     return start(machine, core, function.__globals__, function.__code__, bound, cells, target)
 
 
+#: set by `janusjit.analysis.capture.recursion`: keep the recursion that a call begins in the graph, and return its result
+RECURSION: list[Callable[..., AbstractValue | None]] = []
 #: set by `janusjit.analysis.capture.hosts`: end the graph at a call of a function that has code of its own
 OUTLINE: list[Callable[..., Exception]] = []
 
@@ -380,8 +382,12 @@ def start(
 ) -> AbstractValue | None:
     """Push the frame of a function whose arguments are bound; a generator function makes its generator instead."""
     if core.kind == "function":
-        machine.enter(core, namespace, code, bound, cells, target)
-        return None
+        if machine.recursion is not None and machine.recursion.enters(core):
+            raise machine.recursion.call(core, namespace, code, bound, cells, target)
+        kept: AbstractValue | None = RECURSION[0](machine, core, namespace, code, bound, cells)
+        if kept is None:
+            machine.enter(core, namespace, code, bound, cells, target)
+        return kept
     if core.kind in ("generator", "coroutine"):
         frame = machine.enter(core, namespace, code, bound, cells, None)
         machine.state.frames.pop()

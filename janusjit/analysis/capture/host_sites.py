@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint
-from janusjit.analysis.core import Instruction
+from janusjit.analysis.core import FunctionCore, Instruction
 from janusjit.errors import CaptureFailure
 
 
@@ -37,8 +37,10 @@ class HostSites:
         By the statement and what they are for, so that a place is one place however often it is captured.
     commits_turns : bool
         Whether a guard that fails in a long loop may leave the turns before real.
-    recursive : bool
-        Whether a function called itself.
+    recursive : set of FunctionCore
+        The functions that called themselves.
+    followed : dict
+        The recursive functions that are not kept in the graph as recursions, and why.
     memory_limit : int or None
         How many bytes of intermediate arrays a graph should need at a time.
     deadline : float
@@ -56,7 +58,8 @@ class HostSites:
     forks: dict[Any, Instruction] = field(default_factory=dict)
     made: dict[tuple[Instruction, str], Any] = field(default_factory=dict)
     commits_turns: bool = False
-    recursive: bool = False
+    recursive: set[FunctionCore] = field(default_factory=set)
+    followed: dict[FunctionCore, str] = field(default_factory=dict)
     outlined: bool = False
     memory_limit: int | None = None
     deadline: float = math.inf

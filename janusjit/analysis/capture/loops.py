@@ -50,11 +50,13 @@ def _finish_loop(machine: Machine, entry: LoopEntry) -> None:
     entry.iterations += 1
     if machine.nested == 0:
         machine.outermost = (len(machine.state.frames), instruction)
-    if instruction not in machine.hosts.loops:
+    recursion = machine.recursion
+    separate = instruction in (machine.hosts.loops if recursion is None else recursion.loops)
+    if not separate:
         check_size(machine, entry)
     if isinstance(instruction, For) and isinstance(machine.get(instruction.iterator), HostValue):
         raise _draw_by_python(machine, instruction)
-    if instruction in machine.hosts.loops:
+    if separate:
         _finish_separate_turn(machine, entry)
         return
     if isinstance(instruction, For) and has_next(machine, machine.get(instruction.iterator)) is None:
@@ -93,6 +95,8 @@ def _finish_separate_turn(machine: Machine, entry: LoopEntry) -> None:
     instruction = entry.instruction
     if machine.nested:
         raise machine.unsupported("python.loop", "loop", "what the loop carries keeps changing kind")
+    if entry.iterations > 1 and machine.recursion is not None:
+        raise machine.recursion.turn(instruction)
     if entry.iterations > 1:
         raise suspend(machine, "commit", instruction, "the loop's turns are regions of their own", "python.loop")
     if isinstance(instruction, While):

@@ -93,6 +93,10 @@ class Machine:
         What is being differentiated by.
     recorded : RecordedOperations
         What capture knows of operations on variables.
+    recursion : Recursion or None
+        The recursion that is being kept in the graph.
+    tapes : int
+        A number above those of the tapes that recursions use.
     """
 
     def __init__(
@@ -119,6 +123,8 @@ class Machine:
         self.samples: dict[Symbol, int] = {}
         self.gradients = GradientsUnderWay(graph)
         self.recorded = RecordedOperations()
+        self.recursion: Any = None
+        self.tapes = 1_000_000
 
     # ------------------------------------------------------------------ emission
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import CellType, CodeType
-from typing import Any
+from typing import Any, Protocol
 
 from janusjit.analysis.capture.blame import blamed_for
 from janusjit.analysis.capture.dropped import check_generators
@@ -365,6 +365,8 @@ class FrameStates:
     def finish(self, point: CommitPoint, operands: Sequence[AbstractValue]) -> Terminated:
         """End the region with the exit."""
         machine = self.machine
+        if machine.recursion is not None:
+            raise machine.unsupported("python.recursion", "call", "Python is needed inside of a recursion")
         if point.guard is None:
             point = machine.hosts.points.setdefault(point.key, point)
         values = [*operands, *self.values]
@@ -382,13 +384,26 @@ def enter_continuation(
     reader = _Arguments(machine, names, arguments)
     outcome = {name: reader.argument() for name in continuation.outcome}
     for shape in continuation.frames:
-        _push_frame(machine, shape, reader)
+        push_frame(machine, shape, reader)
     for name, value in outcome.items():
         if isinstance(value, Known) and value.value is Unbound:
             machine.let_go(name, machine.frame.locals.pop(name, None))
         else:
             machine.set(name, value)
     machine.span = continuation.span if continuation.span is not UNKNOWN_SPAN else machine.span
+
+
+class FrameArguments(Protocol):
+    """The values that frames are put together from, one after the other."""
+
+    def argument(self) -> AbstractValue:
+        """Return the next value."""
+
+    def passed(self) -> AbstractValue:
+        """Return the next value as what is only passed on."""
+
+    def cell(self, name: str) -> Reference:
+        """Return the next value, a cell."""
 
 
 class _Arguments:
@@ -415,7 +430,8 @@ class _Arguments:
         return self.machine.externals.held_cell(ArgumentPlace(position, shown), live, name)
 
 
-def _push_frame(machine: Machine, shape: FrameShape, arguments: _Arguments) -> None:
+def push_frame(machine: Machine, shape: FrameShape, arguments: FrameArguments) -> None:
+    """Push a frame as it stood, its variables read from the arguments that are next."""
     reader = FrameStateReader(machine, arguments.argument, arguments.passed, arguments.cell)
     managers = [reader.put_together(recipe) for recipe in shape.managers]
     variables = {name: reader.put_together(recipe) for name, recipe in shape.variables}

@@ -2,7 +2,8 @@
 
 Owns `Tapes`, which lowers ``tape_new``, ``tape_push`` and ``tape_pop``. A tape is a block of the workspace that the
 entry holds, and a token is how many bytes of it are in use. Invariant: a tape grows by doubling, so pushing costs a
-copy of what is pushed and popping costs nothing: arrays popped lie where they were pushed.
+copy of what is pushed and popping costs nothing: arrays popped lie where they were pushed, but for pops that are marked
+as copied, after which the tape may be pushed on while they are in use.
 """
 
 from __future__ import annotations
@@ -152,7 +153,12 @@ class Tapes:
                 continue
             storage = self._lowering.placement.storage(value)
             assert storage is not None
-            self._lowering.memory.set_pointer(storage, place)
+            if not node.attributes.get("copied"):
+                self._lowering.memory.set_pointer(storage, place)
+                continue
+            source = Storage(contiguous(value.type), "tape")
+            self._lowering.memory.set_pointer(source, place)
+            self._lowering.copy(Address(source, source.layout), self._lowering.memory.addresses.of(value))
         self._lowering.scalars[before] = Scalar("i64", height)
 
     def _offsets(self, types: Sequence[TensorType]) -> tuple[list[Extent], Extent]:

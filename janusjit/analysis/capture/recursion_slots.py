@@ -1,0 +1,220 @@
+"""What the frames of a recursion keep, in terms of graph values.
+
+Owns `Slot`: what is known of one part of a frame at every push, and how it is put on a tape and made again. Invariant:
+slots only widen, from what is the same at every push to what varies, so that finding them comes to an end; an array
+that another frame may refer to comes back as one that must not be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Union
+
+from janusjit.analysis.capture.arrays import constant, read, scalar_value
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.sameness import number_kind, same_constant
+from janusjit.analysis.capture.state import State, Storage, reference_count
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference, Scalar, TupleValue
+from janusjit.errors import CaptureFailure
+from janusjit.ir.graph import Value
+from janusjit.ir.types import TensorType
+
+#: why arrays that were on a tape must not be written
+SHARED = "another frame of the recursion may refer to it"
+OUTSIDE = "it may be an array from outside"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The same at every push; it is on no tape."""
+
+    value: AbstractValue
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number of one kind, as `number_kind` has it."""
+
+    kind: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """An array of one type; ``frozen`` says why it must not be written where it comes off the tape."""
+
+    type: TensorType
+    frozen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A tuple."""
+
+    type_: type
+    items: tuple[Slot, ...]
+
+
+Slot = Union[Fixed, Number, Array, Items]
+
+
+class Slots:
+    """Finds the slots of values, for one recursion.
+
+    Parameters
+    ----------
+    machine : Machine
+        Stopped before the recursion.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._values, self._objects = len(machine.births), State.mark()
+
+    def widened(self, slot: Slot | None, value: AbstractValue, lent: frozenset[int] = frozenset()) -> Slot:
+        """Return what is known of a part at every push, the one of ``value`` among them.
+
+        Parameters
+        ----------
+        slot : Slot, optional
+            What was known before; None at the first push.
+        value : AbstractValue
+            What is pushed.
+        lent : frozenset of int
+            The storages that another frame gets as well.
+        """
+        value = self.machine.resolve(value)
+        if slot is None:
+            return Fixed(value) if self._is_fixed(value) else self._varying(value, lent)
+        if isinstance(slot, Fixed):
+            if _same(slot.value, value):
+                return slot
+            return self._joined(self._varying(slot.value, lent), self._varying(value, lent))
+        return self._joined(slot, self._varying(value, lent))
+
+    def _is_fixed(self, value: Any) -> bool:
+        """Whether a value was there before the recursion."""
+        machine = self.machine
+        if isinstance(value, Value):
+            return not machine.born_since(value, self._values)
+        if isinstance(value, Reference):
+            return value.index < self._objects
+        if isinstance(value, ArrayValue) and (value.storage >= self._objects or self._is_sized_inside(value.type)):
+            return False
+        if isinstance(value, Known):
+            return True
+        if isinstance(value, tuple):
+            return all(map(self._is_fixed, value))
+        if isinstance(value, AbstractValue):
+            return all(self._is_fixed(getattr(value, field.name)) for field in fields(value))
+        return True
+
+    def _is_sized_inside(self, type_: TensorType) -> bool:
+        return self.machine.sized_since(Value(type_), self._values)
+
+    def _varying(self, value: AbstractValue, lent: frozenset[int]) -> Slot:
+        kind = number_kind(value)
+        if kind is not None:
+            return Number(*kind)
+        if isinstance(value, ArrayValue) and not self._is_sized_inside(value.type):
+            return Array(value.type, self._frozen(value, lent))
+        if isinstance(value, TupleValue):
+            items = (self._varying(item, lent) if not isinstance(item, Known) else Fixed(item) for item in value.items)
+            return Items(value.type_, tuple(items))
+        raise self.failure("what its calls are given, return or keep is no number, array of one shape, or tuple of such")
+
+    def _frozen(self, array: ArrayValue, lent: frozenset[int]) -> str:
+        storage: Storage = self.machine.state.at(array.storage)
+        if array.storage < 0 or storage.frozen == OUTSIDE or storage.outside is not None:
+            return OUTSIDE
+        shared = array.storage in lent or array.path or storage.mirrors is not None or not storage.writeable
+        shared = shared or array.storage < self._objects or array.storage in self.machine.aliased
+        if storage.frozen or shared or reference_count(self.machine.state, array.storage) > 1:
+            return SHARED
+        return ""
+
+    def _joined(self, first: Slot, second: Slot) -> Slot:
+        if isinstance(first, Fixed) and isinstance(second, Fixed) and _same(first.value, second.value):
+            return first
+        first, second = (
+            self._varying(slot.value, frozenset()) if isinstance(slot, Fixed) else slot for slot in (first, second)
+        )
+        if first == second:
+            return first
+        if isinstance(first, Array) and isinstance(second, Array) and first.type == second.type:
+            reasons = {first.frozen, second.frozen}
+            return replace(first, frozen=OUTSIDE if OUTSIDE in reasons else SHARED)
+        if isinstance(first, Items) and isinstance(second, Items) and len(first.items) == len(second.items):
+            if first.type_ is second.type_:
+                return Items(first.type_, tuple(map(self._joined, first.items, second.items)))
+        raise self.failure("what its calls are given, return or keep is not of one kind")
+
+    def failure(self, reason: str) -> CaptureFailure:
+        """Return the failure that leaves the recursion to be followed in another way."""
+        return self.machine.unsupported("python.recursion", self.machine.span.text or "call", reason)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values are the same object whatever happens."""
+    if first is second:
+        return True
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, Known):
+        return same_constant(first.value, second.value)
+    if isinstance(first, ArrayValue):
+        parts = ("storage", "path", "operands")
+        return all(getattr(first, name) == getattr(second, name) for name in parts)
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, AbstractValue):
+        compared = [field.name for field in fields(first) if field.name not in ("place", "sample")]
+        return all(_same(getattr(first, name), getattr(second, name)) for name in compared)
+    return bool(first == second)
+
+
+def types_of(slot: Slot) -> list[TensorType]:
+    """Return the types of what a slot has on the tape."""
+    if isinstance(slot, Items):
+        return [type_ for item in slot.items for type_ in types_of(item)]
+    return [] if isinstance(slot, Fixed) else [slot.type]
+
+
+def parts_of(machine: Machine, slot: Slot, value: AbstractValue) -> list[Value]:
+    """Return what a value is on the tape."""
+    value = machine.resolve(value)
+    if isinstance(slot, Fixed):
+        return []
+    if isinstance(slot, Items):
+        assert isinstance(value, TupleValue)
+        pairs = zip(slot.items, value.items, strict=True)
+        return [part for inner, item in pairs for part in parts_of(machine, inner, item)]
+    if isinstance(slot, Array):
+        assert isinstance(value, ArrayValue)
+        return [read(machine, value)]
+    if isinstance(value, Known):
+        return [constant(machine, value.value, slot.type.dtype)]
+    number = scalar_value(machine, value)
+    assert number is not None
+    return [number]
+
+
+def rebuilt(machine: Machine, slot: Slot, parts: Iterator[Value]) -> AbstractValue:
+    """Return a value that comes off the tape."""
+    if isinstance(slot, Fixed):
+        return slot.value
+    if isinstance(slot, Items):
+        return TupleValue(tuple([rebuilt(machine, item, parts) for item in slot.items]), slot.type_)
+    value = next(parts)
+    if isinstance(slot, Number):
+        return Scalar(value, slot.kind)
+    made = machine.state.allocate(Storage(version=value, frozen=slot.frozen))
+    return ArrayValue(made.index, (), value.type)
+
+
+def may_be_outside(slot: Slot) -> bool:
+    """Whether a value may be an array from outside."""
+    if isinstance(slot, Items):
+        return any(map(may_be_outside, slot.items))
+    return isinstance(slot, Array) and slot.frozen == OUTSIDE
