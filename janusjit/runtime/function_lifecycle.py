@@ -71,7 +71,7 @@ class FunctionLifecycle(Lifecycle):
         if self.trial.verdict is None and self.options.policy != "raise" and current().trials:
             compiling, before = self._elsewhere()[0], self._judged
             self._judged = compiling
-            self.trial.ran_graph(seconds, compiling != before, self.tally.eager_seconds)
+            self.trial.ran_graph(seconds, compiling != before, self.tally.clear_eager_seconds)
             if self.trial.verdict is None:
                 self.entries = ()
 

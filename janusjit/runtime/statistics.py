@@ -15,6 +15,8 @@ from janusjit.runtime.events import Event, Evicted, GuardFailed, Profiled, Speci
 from janusjit.runtime.probing import seconds_per_observation
 
 _KEPT_TIMINGS = 64
+#: the part of a profiled call that its probes may take if it is to tell what the call takes without them
+_PROBES_HIDE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,14 @@ class Tally:
             return None
         each = seconds_per_observation()
         return min(max(seconds - observations * each, 0.0) for seconds, observations in self.profiled)
+
+    @property
+    def clear_eager_seconds(self) -> float | None:
+        """`eager_seconds`, or None where it is hidden behind what profiling took."""
+        each = seconds_per_observation() if self.profiled and not self.plain_timings else 0.0
+        if any(count * each > _PROBES_HIDE * seconds for seconds, count in self.profiled if not self.plain_timings):
+            return None
+        return self.eager_seconds
 
     def calls(self, cache: SpecializationCache) -> int:
         """Return how many calls have ended."""

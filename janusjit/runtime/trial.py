@@ -24,6 +24,8 @@ PLAIN_CALLS = 3
 _CLEAR = 0.5
 #: an estimate of less says little: it is of profiled calls, and for the most part of their probes
 _ROUGH = 5e-5
+#: what a single call may be interrupted for, by a garbage collection say, which shows in no other one
+_INTERRUPTION = 0.05
 #: a function's work has changed if a call in plain Python takes so many times what it took in the trial
 _CHANGED = 4.0
 #: calls in plain Python after the trial before it is looked whether the work has changed; doubled each time
@@ -60,7 +62,7 @@ class Trial:
     @property
     def plain_seconds(self) -> float:
         """What a call in plain Python typically takes."""
-        return statistics.median(self._plain)
+        return statistics.median(self._plain) if len(self._plain) == PLAIN_CALLS else min(self._plain)
 
     def ran_graph(self, seconds: float, compiled: bool, estimate: float | None) -> None:
         """Take note of a call with graphs.
@@ -93,7 +95,8 @@ class Trial:
         self._plain.append(seconds)
         self.wants_plain = False
         graph, plain = self.graph_seconds, self.plain_seconds
-        if min(graph, plain) < _CLEAR * max(graph, plain) or len(self._plain) == PLAIN_CALLS:
+        certain = plain if len(self._plain) > 1 else plain - _INTERRUPTION
+        if len(self._plain) == PLAIN_CALLS or plain < _CLEAR * graph or graph < _CLEAR * certain:
             self.verdict = graph < plain
 
     def has_changed(self, seconds: float) -> bool:

@@ -65,11 +65,20 @@ def test_both_ways_alternate_and_medians_decide():
     assert trial.verdict is False and "in plain Python" in trial.text
 
 
-@pytest.mark.parametrize(("plain", "verdict"), [(3 * LONG, True), (LONG / 3, False)])
+@pytest.mark.parametrize(("plain", "verdict"), [(3 * LONG + 0.05, True), (LONG / 3, False)])
 def test_one_call_decides_a_clear_case(plain, verdict):
     trial = after([LONG] * SETTLED_LONG_CALLS)
     trial.ran_plain(plain)
     assert trial.verdict is verdict and not trial.wants_plain
+
+
+def test_one_slow_call_may_have_been_interrupted():
+    trial = after([LONG] * SETTLED_LONG_CALLS)
+    trial.ran_plain(3 * LONG)
+    assert trial.verdict is None
+    trial.ran_graph(LONG, False, None)
+    trial.ran_plain(0.4 * LONG)
+    assert trial.verdict is False
 
 
 # ---------------------------------------------------------------------- of functions

@@ -7,8 +7,6 @@ capture models itself are found by identity in `MODELS`, wherever the program go
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import functools
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,7 +16,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import is_number
-from janusjit.analysis.capture.binding import Keywords, bind, bind_namedtuple
+from janusjit.analysis.capture.binding import Keywords, bind
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all, maker_of
@@ -28,7 +26,7 @@ from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import INVOKE, python_type, rejected, special_method
 from janusjit.analysis.capture.python_builtins import PURE, WRITTEN
 from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
-from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance
+from janusjit.analysis.capture.state import DictObject, GeneratorObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
     BuiltinMethod,
@@ -38,14 +36,12 @@ from janusjit.analysis.capture.values import (
     MethodValue,
     ModelledCallable,
     Reference,
-    TupleValue,
     concrete,
     known,
 )
 from janusjit.analysis.core import Call, FunctionCore
 from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.source import SourceError, load
-from janusjit.ir.guards import find_on_type
 
 #: set by `janusjit.analysis.capture.gradients`: call a gradient function
 DIFFERENTIATE: list[Callable[[Machine, Differentiated, list[AbstractValue], Keywords], AbstractValue]] = []
@@ -172,10 +168,11 @@ def _host_callee(machine: Machine, function: HostValue) -> Exception:
             "random numbers come from a state that calls outside the graph change too",
             hint="draw them outside the jitted function and pass them in",
         )
-    return _unknown_callee(machine, str(function.place))
+    return unknown_callee(machine, str(function.place))
 
 
-def _unknown_callee(machine: Machine, name: str) -> Exception:
+def unknown_callee(machine: Machine, name: str) -> Exception:
+    """Return the failure of a call of what capture knows nothing of."""
     return machine.unsupported(
         "python.callee",
         f"{name}()",
@@ -195,7 +192,7 @@ def call_known(
         return model(machine, arguments, dict(keywords))
     equivalent: types.FunctionType | type | None = _find(EQUIVALENTS, value)
     if isinstance(equivalent, type):
-        return instantiate(machine, equivalent, arguments, keywords, target)
+        return INSTANTIATE[0](machine, equivalent, arguments, keywords, target)
     if equivalent is not None:
         return _call_function(machine, equivalent, arguments, keywords, target)
     if str(getattr(value, "__module__", "")).startswith("autograd."):
@@ -209,7 +206,7 @@ def call_known(
     if isinstance(value, functools.partial):
         return _call_partial(machine, value, arguments, keywords, target)
     if isinstance(value, types.MethodType):
-        owner = _constant_object(machine, value.__self__, f"{value.__qualname__}.__self__")
+        owner = constant_object(machine, value.__self__, f"{value.__qualname__}.__self__")
         return call(machine, Known(value.__func__), [owner, *arguments], keywords, target)
     if is_wrapper(value):
         return _call_function(machine, value.__wrapped__, arguments, keywords, target)
@@ -219,7 +216,7 @@ def call_known(
     if written is not None:
         return _call_function(machine, written, arguments, keywords, target)
     if isinstance(value, type):
-        return instantiate(machine, value, arguments, keywords, target)
+        return INSTANTIATE[0](machine, value, arguments, keywords, target)
     return _call_builtin(machine, value, arguments, dict(keywords))
 
 
@@ -262,7 +259,7 @@ def _call_builtin(
         named = {name: concrete(v) for name, v in keywords.items()}
         return from_python(machine, fold(machine, lambda: value(*plain, **named)))
     module = getattr(value, "__module__", None) or type(value).__module__
-    raise _unknown_callee(machine, f"{module}.{getattr(value, '__qualname__', type(value).__name__)}")
+    raise unknown_callee(machine, f"{module}.{getattr(value, '__qualname__', type(value).__name__)}")
 
 
 def _call_partial(
@@ -293,6 +290,7 @@ def _call_made(
     target: str | None,
 ) -> AbstractValue | None:
     bound = bind(machine, function.core, arguments, keywords, function.defaults, dict(function.keyword_defaults))
+    _calls_itself(machine, function.core)
     return start(machine, function.core, function.namespace, function.code, bound, dict(function.cells), target)
 
 
@@ -314,10 +312,7 @@ def _call_function(
     _guard_used_defaults(machine, function, set(map(id, bound.values())), defaults, keyword_defaults)
     cells = function_cells(machine, function)
     machine.externals.guard_code(function)
-    if machine.recursion is None and any(frame.core is core for frame in machine.state.frames):
-        machine.hosts.recursive.add(core)
-        if not machine.hosts.outlined and not machine.nested and machine.effort.unfolds_too_far():
-            raise machine.unsupported("limit.graph_size", f"{core.name}()", "its recursion is unfolded too far")
+    if _calls_itself(machine, core):
         instruction = _outlined_call(machine, core, target)
         live = {name: machine.heap(cell).live for name, cell in cells.items() if isinstance(cell, Reference)}
         if instruction is not None and None not in live.values():
@@ -325,8 +320,20 @@ def _call_function(
     return start(machine, core, function.__globals__, function.__code__, bound, cells, target)
 
 
-#: set by `janusjit.analysis.capture.recursion`: keep the recursion that a call begins in the graph, and return its result
+def _calls_itself(machine: Machine, core: FunctionCore) -> bool:
+    """Whether a call is one of a recursion that is unfolded; one that goes too far ends the attempt."""
+    if machine.recursion is not None or all(frame.core is not core for frame in machine.state.frames):
+        return False
+    machine.hosts.recursive.add(core)
+    if not machine.hosts.outlined and not machine.nested and machine.effort.unfolds_too_far():
+        raise machine.unsupported("limit.graph_size", f"{core.name}()", "its recursion is unfolded too far")
+    return True
+
+
+#: set by `janusjit.analysis.capture.recursion`: keep the recursion that a call begins in the graph
 RECURSION: list[Callable[..., AbstractValue | None]] = []
+#: set by `janusjit.analysis.capture.construction`: call a class
+INSTANTIATE: list[Callable[..., AbstractValue | None]] = []
 #: set by `janusjit.analysis.capture.hosts`: end the graph at a call of a function that has code of its own
 OUTLINE: list[Callable[..., Exception]] = []
 
@@ -346,11 +353,11 @@ def function_defaults(
 ) -> tuple[tuple[AbstractValue, ...], dict[str, AbstractValue]]:
     """Return a function's default values."""
     positional = tuple(
-        _constant_object(machine, value, f"{function.__qualname__}.__defaults__[{i}]")
+        constant_object(machine, value, f"{function.__qualname__}.__defaults__[{i}]")
         for i, value in enumerate(function.__defaults__ or ())
     )
     named = {
-        name: _constant_object(machine, value, f"{function.__qualname__}.__kwdefaults__[{name!r}]")
+        name: constant_object(machine, value, f"{function.__qualname__}.__kwdefaults__[{name!r}]")
         for name, value in (function.__kwdefaults__ or {}).items()
     }
     return positional, named
@@ -397,105 +404,11 @@ def start(
     raise machine.unsupported("python.construct", core.kind, f"{core.name} is an {core.kind}")
 
 
-# ---------------------------------------------------------------------- classes
-
-
-def instantiate(
-    machine: Machine, type_: type, arguments: list[AbstractValue], keywords: Keywords, target: str | None
-) -> AbstractValue | None:
-    """Call a class."""
-    if issubclass(type_, BaseException):
-        return _make_exception(machine, type_, arguments)
-    if issubclass(type_, enum.Enum) and type(type_) is enum.EnumMeta and list(type_) and not keywords:
-        return Known(fold(machine, type_, *(machine.constant(part, "a member") for part in arguments)))
-    if issubclass(type_, tuple) and hasattr(type_, "_fields"):
-        return _make_namedtuple(machine, type_, arguments, dict(keywords))
-    plain = type_.__flags__ & (1 << 9) and type(type_).__call__ is type.__call__
-    if not plain or find_on_type(type_, "__new__") is not object.__dict__["__new__"]:
-        raise _unknown_callee(machine, type_.__qualname__)
-    if any(base is not object and not base.__flags__ & (1 << 9) for base in type_.__mro__):
-        raise machine.unsupported(
-            "python.class", type_.__qualname__, "the class derives from a built-in type, so its instances are special"
-        )
-    made = machine.state.allocate(Instance(type_=type_))
-    initializer = find_on_type(type_, "__init__")
-    if initializer is object.__dict__["__init__"]:
-        if arguments or keywords:
-            raise machine.python_error(TypeError, f"{type_.__name__}() takes no arguments")
-        return made
-    if _generated_initializer(type_, initializer):
-        return _initialize_dataclass(machine, type_, made, arguments, keywords)
-    pushed = call(machine, Known(initializer), [made, *arguments], keywords, target)
-    if pushed is None:
-        machine.frame.result, machine.frame.instance = "instance", made
-        return None
-    return made
-
-
-def _generated_initializer(type_: type, initializer: Any) -> bool:
-    """Whether ``__init__`` is the one that ``dataclasses`` wrote, which has no source."""
-    return (
-        dataclasses.is_dataclass(type_)
-        and isinstance(initializer, types.FunctionType)
-        and initializer.__code__.co_filename == "<string>"
-    )
-
-
-def _initialize_dataclass(
-    machine: Machine, type_: Any, made: Reference, arguments: list[AbstractValue], keywords: Keywords
-) -> AbstractValue:
-    fields = [field for field in dataclasses.fields(type_) if field.init]
-    if any(field._field_type is not dataclasses._FIELD for field in type_.__dataclass_fields__.values()):  # type: ignore[attr-defined]
-        raise machine.unsupported("python.class", type_.__qualname__, "the dataclass has InitVar or ClassVar fields")
-    positional = [field.name for field in fields if not field.kw_only]
-    bound = dict(zip(positional, arguments, strict=False)) | dict(keywords)
-    names = {field.name for field in fields}
-    if len(arguments) > len(positional) or set(bound) - names:
-        raise machine.python_error(TypeError, f"{type_.__name__}.__init__() got unexpected arguments")
-    item: Instance = machine.heap(made)
-    for field in dataclasses.fields(type_):
-        if field.name in bound:
-            value = bound[field.name]
-        elif field.default is not dataclasses.MISSING:
-            value = _constant_object(machine, field.default, f"{type_.__name__}.{field.name}")
-        elif field.default_factory is not dataclasses.MISSING:
-            value = invoke(machine, Known(field.default_factory), (), ())
-            item = machine.heap(made)
-        elif field.init:
-            raise machine.python_error(TypeError, f"{type_.__name__}.__init__() missing argument: '{field.name}'")
-        else:
-            continue
-        item.attributes[field.name] = value
-    if hasattr(type_, "__post_init__"):
-        invoke(machine, Known(type_.__post_init__), (made,), ())
-    return made
-
-
-def _constant_object(machine: Machine, value: Any, name: str) -> AbstractValue:
+def constant_object(machine: Machine, value: Any, name: str) -> AbstractValue:
     """Return an object kept by code: a number or string as it is, anything mutable as an outside object."""
     if isinstance(value, bool | int | float | str | bytes):
         return Known(value)
     return machine.externals.read(machine.externals.constant_place(value, name), value)
-
-
-def _make_exception(machine: Machine, type_: type, arguments: list[AbstractValue]) -> AbstractValue:
-    made = machine.state.allocate(Instance(type_=type_))
-    item: Instance = machine.heap(made)
-    item.attributes["args"] = TupleValue(tuple(arguments))
-    initializer = find_on_type(type_, "__init__")
-    if isinstance(initializer, types.FunctionType):
-        invoke(machine, Known(initializer), [made, *arguments], ())
-    return made
-
-
-def _make_namedtuple(
-    machine: Machine, type_: type, arguments: list[AbstractValue], keywords: dict[str, AbstractValue]
-) -> AbstractValue:
-    if not isinstance(type_.__new__, types.FunctionType) or type_.__new__.__qualname__ != f"{type_.__name__}.__new__":
-        raw = type_.__new__.__module__
-        if raw != f"namedtuple_{type_.__name__}":
-            raise _unknown_callee(machine, type_.__qualname__)
-    return bind_namedtuple(machine, type_, arguments, keywords)
 
 
 def function_cells(machine: Machine, function: types.FunctionType) -> dict[str, AbstractValue]:

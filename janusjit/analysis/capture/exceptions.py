@@ -10,7 +10,7 @@ from typing import Any
 
 from janusjit.analysis.capture.attributes import get_attribute
 from janusjit.analysis.capture.blame import blamed_for
-from janusjit.analysis.capture.calls import instantiate
+from janusjit.analysis.capture.construction import instantiate
 from janusjit.analysis.capture.machine import FINISH, UNWIND_TRY, Machine, executes
 from janusjit.analysis.capture.managers import suspend_to_leave
 from janusjit.analysis.capture.protocols import invoke, truth

@@ -93,10 +93,8 @@ class Machine:
         What is being differentiated by.
     recorded : RecordedOperations
         What capture knows of operations on variables.
-    recursion : Recursion or None
-        The recursion that is being kept in the graph.
-    tapes : int
-        A number above those of the tapes that recursions use.
+    recursion, recursions : Recursion or None, int
+        The recursion that is being kept in the graph, and how many were tried.
     """
 
     def __init__(
@@ -116,15 +114,12 @@ class Machine:
         self.births: dict[Value, int] = {}
         self.symbol_births: dict[Symbol, int] = {}
         self.effort = Effort(hosts.deadline)
-        self.nested = self.held = self.forks = self.symbol_count = 0
+        self.nested = self.held = self.forks = self.symbol_count = self.recursions = 0
         self.dropping = False
-        self.written: set[int] = set()
-        self.aliased: set[int] = set()
+        self.written, self.aliased = set[int](), set[int]()
         self.samples: dict[Symbol, int] = {}
-        self.gradients = GradientsUnderWay(graph)
-        self.recorded = RecordedOperations()
+        self.gradients, self.recorded = GradientsUnderWay(graph), RecordedOperations()
         self.recursion: Any = None
-        self.tapes = 1_000_000
 
     # ------------------------------------------------------------------ emission
 

@@ -9,6 +9,7 @@ what lives outside the recursion; a recursion that finds none is followed in ano
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ from janusjit.ir.types import INT
 _FIXED_POINT_LIMIT = 16
 #: places at which the function may go on
 _SITE_LIMIT = 24
+#: tapes of recursions are told by numbers from here on; gradients take those after what there is
+_FIRST_TAPE = 1_000_000
 #: the variables of the frame below the recursion: where to go on, how many calls are open, what the last one returned
 _SITE, _DEPTH, _RETURNED, _FIXED = ".site", ".depth", ".returned", ".fixed"
 
@@ -286,10 +289,8 @@ class Recursion:
             push_frame(machine, shape, arguments)
         if site.outcome is not None:
             machine.set(site.outcome, outcome[0])
-        try:
+        with contextlib.suppress(Terminated):
             machine.run((0, 0))
-        except Terminated:
-            pass
 
     def header_of(self, entry: Site, arguments: Sequence[AbstractValue]) -> None:
         """Make the variables of the loop as they are before it."""
@@ -456,8 +457,8 @@ def _key_of(machine: Machine) -> Any:
 
 def _unused_tape(machine: Machine) -> int:
     """Return the number of a tape that no other recursion of the graph has."""
-    machine.tapes += 1000
-    return machine.tapes
+    machine.recursions += 1
+    return _FIRST_TAPE + machine.recursions * 2 * _SITE_LIMIT
 
 
 def _driver(core: FunctionCore, recursion: Recursion) -> Frame:

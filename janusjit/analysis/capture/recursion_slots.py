@@ -55,6 +55,10 @@ class Items:
     type_: type
     items: tuple[Slot, ...]
 
+    def alike(self, other: Items) -> bool:
+        """Whether another tuple has the same type and length."""
+        return self.type_ is other.type_ and len(self.items) == len(other.items)
+
 
 Slot = Union[Fixed, Number, Array, Items]
 
@@ -122,7 +126,7 @@ class Slots:
         if isinstance(value, TupleValue):
             items = (self._varying(item, lent) if not isinstance(item, Known) else Fixed(item) for item in value.items)
             return Items(value.type_, tuple(items))
-        raise self.failure("what its calls are given, return or keep is no number, array of one shape, or tuple of such")
+        raise self.failure("it passes or keeps what is no number, array of one shape, or tuple of such")
 
     def _frozen(self, array: ArrayValue, lent: frozenset[int]) -> str:
         storage: Storage = self.machine.state.at(array.storage)
@@ -145,10 +149,9 @@ class Slots:
         if isinstance(first, Array) and isinstance(second, Array) and first.type == second.type:
             reasons = {first.frozen, second.frozen}
             return replace(first, frozen=OUTSIDE if OUTSIDE in reasons else SHARED)
-        if isinstance(first, Items) and isinstance(second, Items) and len(first.items) == len(second.items):
-            if first.type_ is second.type_:
-                return Items(first.type_, tuple(map(self._joined, first.items, second.items)))
-        raise self.failure("what its calls are given, return or keep is not of one kind")
+        if isinstance(first, Items) and isinstance(second, Items) and first.alike(second):
+            return Items(first.type_, tuple(map(self._joined, first.items, second.items)))
+        raise self.failure("what it passes or keeps is not of one kind")
 
     def failure(self, reason: str) -> CaptureFailure:
         """Return the failure that leaves the recursion to be followed in another way."""

@@ -1,0 +1,114 @@
+"""Calling classes.
+
+Owns `instantiate`. Invariant: an instance is made as ``type.__call__`` makes it: by the class's ``__new__``, where that
+is ``object``'s or one that capture knows, then by its ``__init__``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+from typing import Any
+
+from janusjit.analysis.capture.binding import Keywords, bind_namedtuple
+from janusjit.analysis.capture.calls import INSTANTIATE, call, constant_object, invoke, unknown_callee
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numbers import fold
+from janusjit.analysis.capture.state import Instance
+from janusjit.analysis.capture.values import AbstractValue, Known, Reference, TupleValue
+from janusjit.ir.guards import find_on_type
+
+
+def instantiate(
+    machine: Machine, type_: type, arguments: list[AbstractValue], keywords: Keywords, target: str | None
+) -> AbstractValue | None:
+    """Call a class."""
+    if issubclass(type_, BaseException):
+        return _make_exception(machine, type_, arguments)
+    if issubclass(type_, enum.Enum) and type(type_) is enum.EnumMeta and list(type_) and not keywords:
+        return Known(fold(machine, type_, *(machine.constant(part, "a member") for part in arguments)))
+    if issubclass(type_, tuple) and hasattr(type_, "_fields"):
+        return _make_namedtuple(machine, type_, arguments, dict(keywords))
+    plain = type_.__flags__ & (1 << 9) and type(type_).__call__ is type.__call__
+    if not plain or find_on_type(type_, "__new__") is not object.__dict__["__new__"]:
+        raise unknown_callee(machine, type_.__qualname__)
+    if any(base is not object and not base.__flags__ & (1 << 9) for base in type_.__mro__):
+        raise machine.unsupported(
+            "python.class", type_.__qualname__, "the class derives from a built-in type, so its instances are special"
+        )
+    made = machine.state.allocate(Instance(type_=type_))
+    initializer = find_on_type(type_, "__init__")
+    if initializer is object.__dict__["__init__"]:
+        if arguments or keywords:
+            raise machine.python_error(TypeError, f"{type_.__name__}() takes no arguments")
+        return made
+    if _generated_initializer(type_, initializer):
+        return _initialize_dataclass(machine, type_, made, arguments, keywords)
+    pushed = call(machine, Known(initializer), [made, *arguments], keywords, target)
+    if pushed is None:
+        machine.frame.result, machine.frame.instance = "instance", made
+        return None
+    return made
+
+
+def _generated_initializer(type_: type, initializer: Any) -> bool:
+    """Whether ``__init__`` is the one that ``dataclasses`` wrote, which has no source."""
+    return (
+        dataclasses.is_dataclass(type_)
+        and isinstance(initializer, types.FunctionType)
+        and initializer.__code__.co_filename == "<string>"
+    )
+
+
+def _initialize_dataclass(
+    machine: Machine, type_: Any, made: Reference, arguments: list[AbstractValue], keywords: Keywords
+) -> AbstractValue:
+    fields = [field for field in dataclasses.fields(type_) if field.init]
+    if any(field._field_type is not dataclasses._FIELD for field in type_.__dataclass_fields__.values()):  # type: ignore[attr-defined]
+        raise machine.unsupported("python.class", type_.__qualname__, "the dataclass has InitVar or ClassVar fields")
+    positional = [field.name for field in fields if not field.kw_only]
+    bound = dict(zip(positional, arguments, strict=False)) | dict(keywords)
+    names = {field.name for field in fields}
+    if len(arguments) > len(positional) or set(bound) - names:
+        raise machine.python_error(TypeError, f"{type_.__name__}.__init__() got unexpected arguments")
+    item: Instance = machine.heap(made)
+    for field in dataclasses.fields(type_):
+        if field.name in bound:
+            value = bound[field.name]
+        elif field.default is not dataclasses.MISSING:
+            value = constant_object(machine, field.default, f"{type_.__name__}.{field.name}")
+        elif field.default_factory is not dataclasses.MISSING:
+            value = invoke(machine, Known(field.default_factory), (), ())
+            item = machine.heap(made)
+        elif field.init:
+            raise machine.python_error(TypeError, f"{type_.__name__}.__init__() missing argument: '{field.name}'")
+        else:
+            continue
+        item.attributes[field.name] = value
+    if hasattr(type_, "__post_init__"):
+        invoke(machine, Known(type_.__post_init__), (made,), ())
+    return made
+
+
+def _make_exception(machine: Machine, type_: type, arguments: list[AbstractValue]) -> AbstractValue:
+    made = machine.state.allocate(Instance(type_=type_))
+    item: Instance = machine.heap(made)
+    item.attributes["args"] = TupleValue(tuple(arguments))
+    initializer = find_on_type(type_, "__init__")
+    if isinstance(initializer, types.FunctionType):
+        invoke(machine, Known(initializer), [made, *arguments], ())
+    return made
+
+
+def _make_namedtuple(
+    machine: Machine, type_: type, arguments: list[AbstractValue], keywords: dict[str, AbstractValue]
+) -> AbstractValue:
+    if not isinstance(type_.__new__, types.FunctionType) or type_.__new__.__qualname__ != f"{type_.__name__}.__new__":
+        raw = type_.__new__.__module__
+        if raw != f"namedtuple_{type_.__name__}":
+            raise unknown_callee(machine, type_.__qualname__)
+    return bind_namedtuple(machine, type_, arguments, keywords)
+
+
+INSTANTIATE.append(instantiate)
