@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from janusjit.api import jit
-from janusjit.backend.llvm import engine_cache
+from janusjit.backend.calibration import ImplausibleError
+from janusjit.backend.llvm import calibrating, engine_cache
+from janusjit.backend.llvm.measurement import DisturbedError
 from janusjit.compare import compare
 from janusjit.demo import run_demo
 from janusjit.doctor import cache_finding, examine
@@ -74,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     cache = commands.add_parser("cache", help="say what is in the cache of compiled code, or remove it")
     cache.add_argument("action", nargs="?", choices=("show", "clear"), default="show")
     cache.set_defaults(command=_cache)
+
+    calibration = commands.add_parser("calibrate", help="measure this machine now, for processes that start later")
+    calibration.set_defaults(command=_calibrate)
     return parser
 
 
@@ -85,6 +90,16 @@ def _cache(options: argparse.Namespace) -> int:
     finding = cache_finding()
     print(finding.text)
     return 0 if finding.good else 1
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    try:
+        made = calibrating.measure_again()
+    except (DisturbedError, ImplausibleError) as error:
+        print(f"janusjit: not measured: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(made.lines()))
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

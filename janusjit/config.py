@@ -13,6 +13,7 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_EVENTS`` | a file to append every event to, as JSON Lines |
 | ``JANUSJIT_CACHE`` | ``0``: keep no compiled code on disk |
 | ``JANUSJIT_CACHE_DIR`` | where compiled code is kept; the user's cache directory when not given |
+| ``JANUSJIT_CALIBRATION`` | ``0``: the cost model goes by built-in figures instead of this machine's |
 | ``JANUSJIT_ALLOWANCE`` | seconds that calls of a function wait for its compilation before their own time counts; 2 |
 | ``JANUSJIT_KEPT_MEMORY`` | how many bytes of work memory are kept between calls at most; 268435456 when not given |
 | ``JANUSJIT_NUM_THREADS`` | how many threads kernels may run on; else ``OMP_NUM_THREADS`` or all processors |
@@ -38,7 +39,7 @@ TOPICS = frozenset({"profile", "capture", "pass", "guard", "deopt", "compile"})
 _KNOWN = frozenset(
     {
         *("DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"),
-        *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE", "NUM_THREADS"),
+        *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE", "NUM_THREADS", "CALIBRATION"),
     }
 )
 
@@ -75,6 +76,8 @@ class Config:
         Time functions that Python interrupts against plain Python, and leave those that do not gain to it.
     cache : Path or None
         Directory in which compiled code outlives the process; None: nowhere.
+    calibration : bool
+        Choices go by what has been measured on this machine, once for all processes that share a cache.
     kept_memory : int
         How many bytes of work memory are kept between calls, at most.
     allowance : float
@@ -96,6 +99,7 @@ class Config:
     fail_guard: int | None = None
     trials: bool = True
     cache: Path | None = None
+    calibration: bool = True
     kept_memory: int = 1 << 28
     allowance: float = 2.0
     threads: int | None = None
@@ -125,6 +129,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         trials=_flag(given, "TRIALS", True),
         fail_guard=_number(given, "FAIL_GUARD"),
         cache=_cache(given, environment),
+        calibration=_flag(given, "CALIBRATION", True),
         allowance=2.0 if (allowance := _number(given, "ALLOWANCE")) is None else float(allowance),
         kept_memory=1 << 28 if (kept := _number(given, "KEPT_MEMORY")) is None else kept,
         threads=_threads(given, environment),

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 
 from janusjit.api import jit
-from janusjit.backend.llvm import engine_cache, threads
+from janusjit.backend.llvm import calibrating, engine_cache, threads
 from janusjit.config import available_threads, current
 from janusjit.report.text import duration
 from janusjit.runtime.events import environment
@@ -51,6 +51,7 @@ def examine() -> list[Finding]:
         threads_finding(),
         Finding("active", "yes" if active is None else f"no: {active.text}", active is None),
         _trial(),
+        Finding("cost model", calibrating.explanation()),
     ]
 
 

@@ -7,6 +7,7 @@ os.environ.setdefault("JANUSJIT_VERIFY", "1")
 os.environ.setdefault("JANUSJIT_QUIET", "1")
 os.environ.setdefault("JANUSJIT_BACKGROUND", "0")  # which calls run where must not depend on timing
 os.environ["JANUSJIT_CACHE"] = "0"  # nor on what was compiled before, and never touch the user's directory
+os.environ["JANUSJIT_CALIBRATION"] = "0"  # nor on what the machine is good at
 os.environ.setdefault("JANUSJIT_TRIALS", "0")  # nor on which way is faster for a toy
 
 from collections.abc import Iterator

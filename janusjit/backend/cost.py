@@ -1,7 +1,8 @@
 """What operations cost: the numbers that decide what is fused, what is computed twice and what is stored.
 
-Owns the cost of an element of every operation, in units of one addition. Invariant: costs steer choices only; whatever
-they are, the program computed is the same.
+Owns the cost of an element of every operation, in units of one addition; what such a unit takes on this machine is
+`janusjit.backend.calibration`'s. Invariant: costs steer choices only; whatever they are, the program computed is the
+same.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ _COSTS: dict[str, int] = {
     **dict.fromkeys(("arcsinh", "arccosh", "arctanh", "hypot", "cbrt", "erf", "logaddexp"), 20),
 }
 
-#: an expression of up to this cost is computed again rather than stored and loaded
-RECOMPUTE_LIMIT = 4
+#: from this cost on an operation is a function of many instructions
+FUNCTION = 15
 
 #: a kernel with more operations or more arrays than this is split: registers run out, and compiling it takes long
 KERNEL_OPERATIONS = 64
@@ -40,13 +41,8 @@ TILE_BYTES = 1 << 14
 TILE_ROW_BYTES = 1 << 18
 TILE_GAIN = 1.25
 
-#: what one addition takes for each byte of an element, in vectors, and what the transfer of a byte of an array takes:
-#: rough figures of one core of a server, in nanoseconds
-NANOSECONDS_OF_ADDITION, NANOSECONDS_OF_TRANSFER = 0.003, 0.01
-
-#: a kernel that takes less than the first is left to one thread, though dividing it costs less than 1 µs while workers
-#: wait for it: they might not; and chunks that take less than the second are not worth the handing out
-PARALLEL_NANOSECONDS, CHUNK_NANOSECONDS = 40_000, 4_000
+#: chunks that take less than this are not worth the handing out
+CHUNK_NANOSECONDS = 4_000
 #: for each of so many nanoseconds there is one thread at most: where there are many, a short kernel needs a few of them
 THREAD_NANOSECONDS = 10_000
 #: chunks are no longer than this where rows are short enough: who is done first waits for what others have begun

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from janusjit.backend import cost
+from janusjit.backend import calibration, cost
 from janusjit.backend.fused import FusedKernel
 from janusjit.backend.plan import IF_LARGE
 from janusjit.ir.dims import Dim, product
@@ -58,7 +58,7 @@ class Division:
     @property
     def least_elements(self) -> int:
         """From how many elements on it pays to divide the kernel."""
-        least = int(cost.PARALLEL_NANOSECONDS / self.nanoseconds) + 1
+        least = int(calibration.current().parallel_nanoseconds / self.nanoseconds) + 1
         return least if self.axis is not None else max(least, PARTS * _PART)
 
     @property
@@ -155,15 +155,20 @@ def together(kernels: Sequence[FusedKernel], threads: int) -> Division | None:
 
 def kernel_nanoseconds(kernel: FusedKernel) -> float:
     """Return an estimate of what one element of a kernel takes one thread."""
+    machine = calibration.current()
     moved = sum(
         address.layout.item_size
         for address, strides in zip(kernel.arrays, kernel.strides, strict=True)
         if strides and strides[-1] != 0
     )
     width = max((address.layout.item_size for address in kernel.arrays), default=8)
-    additions = sum(cost.operation_cost(instruction.op) for instruction in kernel.instructions)
-    computing = (additions + len(kernel.reductions)) * width * cost.NANOSECONDS_OF_ADDITION
-    return max(computing, moved * cost.NANOSECONDS_OF_TRANSFER, 0.01)
+    costs = [cost.operation_cost(instruction.op) for instruction in kernel.instructions]
+    functions = sum(units for units in costs if units >= cost.FUNCTION)
+    additions = sum(costs) - functions + len(kernel.reductions)
+    elements = product(kernel.dims)
+    transfer = machine.transfer(elements * moved if isinstance(elements, int) else None)
+    computing = (additions * machine.addition + functions * machine.function) * width
+    return max(computing, moved * transfer, 0.01)
 
 
 def _is_apart(kernel: FusedKernel, axis: int, written: Iterable[int]) -> bool:

@@ -6,7 +6,7 @@ never past an update that would overwrite what it reads.
 
 from __future__ import annotations
 
-from janusjit.backend import cost
+from janusjit.backend import calibration, cost
 from janusjit.backend.plan import FusedStep, element_inputs, is_splat
 from janusjit.backend.scheduled import Scheduled, only_overwrites, reads_elements_only
 from janusjit.ir.graph import Node, Value
@@ -79,7 +79,7 @@ def _cheap_tree(scheduled: Scheduled, node: Node, step: FusedStep) -> list[Node]
     """Return ``node`` and what of its step it is computed from, if that is worth repeating; else None."""
     taken: set[Node] = set()
     arrays: set[Value] = set()
-    pending, total = [node], 0
+    pending, total, limit = [node], 0, calibration.current().recompute_limit
     while pending:
         one = pending.pop()
         if one in taken:
@@ -92,7 +92,7 @@ def _cheap_tree(scheduled: Scheduled, node: Node, step: FusedStep) -> list[Node]
                 pending.append(value.node)
             elif value.type.shape == step.shape:
                 arrays.add(value)
-        if total > cost.RECOMPUTE_LIMIT or len(arrays) > 1 or one.op == "update":
+        if total > limit or len(arrays) > 1 or one.op == "update":
             return None
     return [candidate for candidate in step.nodes if candidate in taken]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import janusjit as jj
-from janusjit.backend import cost, parallel
+from janusjit.backend import calibration, cost, parallel
 from janusjit.backend.llvm import thread_pool_state, threads
 from tests.backend.lowering import check, same
 from tests.backend.random_graphs import random_control_flow
@@ -28,8 +28,9 @@ pytestmark = pytest.mark.skipif(not threads.are_supported(), reason="this system
 @pytest.fixture
 def eager_to_divide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Divide kernels however small they are, into chunks of a row or two."""
-    for name in ("PARALLEL_NANOSECONDS", "CHUNK_NANOSECONDS"):
-        monkeypatch.setattr(cost, name, 0)
+    monkeypatch.setattr(calibration, "_LEAST_PARALLEL", 0)
+    monkeypatch.setattr(calibration, "_DISPATCHES", 0)
+    monkeypatch.setattr(cost, "CHUNK_NANOSECONDS", 0)
     for name, value in (("_UNIT", 3), ("_SHORTEST", 3), ("_PART", 140)):
         monkeypatch.setattr(parallel, name, value)
     for name, value in (("CACHE_BYTES", 0), ("SHARED_CACHE_BYTES", 0), ("TILE_BYTES", 200), ("TILE_GAIN", 0.0)):

@@ -68,6 +68,22 @@ def thread_count_function() -> int | None:
     return _address(("scipy_openblas_get_num_threads64_", "scipy_openblas_get_num_threads"))
 
 
+def thread_count() -> int:
+    """Return how many threads NumPy's products may use now; 0 if that is not known."""
+    address = thread_count_function()
+    return 0 if address is None else int(ctypes.CFUNCTYPE(ctypes.c_int)(address)())
+
+
+@functools.cache
+def library_text() -> str:
+    """Return what the OpenBLAS of NumPy's wheels says of itself; empty if NumPy has another library."""
+    address = _address(("scipy_openblas_get_config64_", "scipy_openblas_get_config"))
+    if address is None:
+        return ""
+    text: bytes = ctypes.CFUNCTYPE(ctypes.c_char_p)(address)() or b""
+    return text.decode(errors="replace")
+
+
 def _symbol(routine: str, dtype: str) -> str:
     return f"janus.blas.{_PREFIX[dtype]}{routine}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.calibrating import calibrate
 from janusjit.backend.llvm.compile_cache import compile_cached
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import ENTRY, Compiled, link
@@ -35,6 +36,7 @@ def compile_graph(graph: Graph, exact: bool = True) -> Compiled:
         know; with a code that begins with ``backend.`` if the graph holds something there is no native form for.
     """
     require_supported()
+    calibrate()
     return compile_cached(graph, exact, lambda: _compile(graph), lambda: str(_emit(graph)[0].api.module))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from janusjit.backend import calibration
 from janusjit.backend.llvm import engine, engine_cache, process_code
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.blas_library import register_blas
@@ -56,7 +57,7 @@ class Filing:
     def __init__(self, graph: Graph, exact: bool) -> None:
         self._graph = graph
         self._fingerprint = Fingerprint(graph)
-        machine = (*engine.host_target(), str(library_threads()))
+        machine = (*engine.host_target(), str(library_threads()), calibration.current().to_json())
         parts = (*_compiler(), *machine, str(exact), self._fingerprint.text)
         self._name = engine_cache.digest(("graph", *parts))
 

@@ -124,8 +124,11 @@ def _read_private(directory: Path, path: Path) -> bytes | None:
     return content
 
 
-def write(name: str, code: bytes) -> None:
-    """File content under ``name``, unless the directory cannot be written to."""
+def write(name: str, code: bytes, first: bool = False) -> None:
+    """File content under ``name``, unless the directory cannot be written to.
+
+    Of several processes that file something as the ``first``, one does.
+    """
     directory = current().cache
     if directory is None:
         return
@@ -135,7 +138,7 @@ def write(name: str, code: bytes) -> None:
         if refusal:
             _problem(refusal)
             return
-        _write_whole(directory, directory / (name + _SUFFIX), _seal(name, code) + code)
+        _write_whole(directory, directory / (name + _SUFFIX), _seal(name, code) + code, first)
         _count(writes=1)
         if next(_writes) % _WRITES_BETWEEN_PRUNINGS == 0:
             _prune(directory)
@@ -143,15 +146,29 @@ def write(name: str, code: bytes) -> None:
         _problem(f"{directory} cannot be written to: {error.strerror}")
 
 
-def _write_whole(directory: Path, path: Path, content: bytes) -> None:
+def _write_whole(directory: Path, path: Path, content: bytes, first: bool) -> None:
     handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=directory)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(temporary).replace(path)  # atomic: another process reads all of it or nothing
+        if first:
+            _link(temporary, path)
+        else:
+            Path(temporary).replace(path)  # atomic: another process reads all of it or nothing
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _link(temporary: str, path: Path) -> None:
+    """Give a file its name unless another has it; as atomic as a renaming."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        Path(temporary).replace(path)
+    Path(temporary).unlink(missing_ok=True)
 
 
 def _seal(name: str, code: bytes) -> bytes:
@@ -184,6 +201,15 @@ def refusal() -> str:
         return ""
     except OSError as error:
         return f"{directory} cannot be looked at: {error.strerror}"
+
+
+def is_writable() -> bool:
+    """Return whether something can be filed at present, as far as can be told without doing it."""
+    directory = current().cache
+    if directory is None or refusal():
+        return False
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def contents() -> list[tuple[Path, os.stat_result]]:

@@ -1,7 +1,7 @@
 """Which way a matrix product of known sizes is computed.
 
-Owns `emit_known_product`. Invariant: the choice depends on sizes, strides, element type, machine and the library's
-threads alone, so equal products are computed alike; what is not chosen here is left to the library.
+Owns `emit_known_product`. Invariant: the choice depends on sizes, strides, element type, machine, its calibration and
+the library's threads alone, so equal products are computed alike; what is not chosen here is left to the library.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
 from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long
 from janusjit.backend.llvm.gemm_dots import emit_dots
+from janusjit.backend.llvm.gemm_estimates import beats_library
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
 from janusjit.backend.llvm.gemm_rows import emit_row_product
 from janusjit.backend.llvm.gemm_tiling import (
@@ -17,8 +18,6 @@ from janusjit.backend.llvm.gemm_tiling import (
     STREAMED_BYTES,
     Machine,
     choose,
-    is_worth_it,
-    library_threads,
 )
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
 from janusjit.backend.llvm.values import KernelContext, item_size
@@ -49,7 +48,7 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
             return _emit_dots(context, a, b, out, machine)
     elif columns == 1:
         return _emit_dots(context, a, b, out, machine)
-    if not is_worth_it(rows, columns, depth, out.dtype, by_columns, library_threads()):
+    if not beats_library(rows, columns, depth, out.dtype, by_columns):
         return None
     if by_columns and is_long(a, b, rows, depth):
         return emit_dot_tiles(context, a, b, out, machine)

@@ -19,21 +19,13 @@ from llvmlite import ir
 from janusjit.backend.llvm import engine, process_code
 from janusjit.backend.llvm import thread_pool_code as code
 from janusjit.backend.llvm import thread_pool_state as state
-from janusjit.backend.llvm.blas_library import thread_count_function
+from janusjit.backend.llvm.blas_library import thread_count, thread_count_function
 from janusjit.backend.llvm.values import declare
 
 _SYMBOLS = (state.PARALLEL_FOR, state.STOP, state.FORGET)
 
-
-
-
-def _blas_threads() -> int:
-    count = thread_count_function()
-    return 0 if count is None else int(ctypes.CFUNCTYPE(ctypes.c_int)(count)())
-
-
 #: how many threads NumPy's products may use when nobody has lowered it yet, as far as can be told
-_BLAS_MOST = _blas_threads()
+_BLAS_MOST = thread_count()
 
 
 @dataclass(frozen=True, slots=True)
