@@ -218,7 +218,8 @@ def test_the_plan_follows_the_figures(library: tuple[LibraryTime, ...], how: str
     assert product.stats.graph_calls == 3 and how in product.specializations[0].plan
 
 
-def test_kernels_do_what_is_timed() -> None:
+def test_kernels_do_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement, "PATIENCE", float("inf"))
     bench = measurement._Bench(1)
     found = {**bench.elements(), **bench.tiles()}
     Calibration(**found).check()  # type: ignore[arg-type]
