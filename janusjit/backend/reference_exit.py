@@ -75,6 +75,10 @@ class Exit:
         return box.objects[int(self._operands[box.operand])]
 
     @_make.register
+    def _either(self, box: bx.EitherBox) -> Any:
+        return self.make(dict(box.options)[int(self._operands[box.operand])])
+
+    @_make.register
     def _place(self, box: bx.PlaceBox) -> Any:
         return box.place.read(self._arguments)
 

@@ -36,6 +36,14 @@ class ChoiceBox(Box):
 
 
 @dataclass(frozen=True, eq=False)
+class EitherBox(Box):
+    """What one of several recipes makes: the one whose number an integer operand has. Only that one is made."""
+
+    operand: int
+    options: tuple[tuple[int, Box], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class PlaceBox(Box):
     """The very object found at a place at entry: a returned argument is that argument."""
 

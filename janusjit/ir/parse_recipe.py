@@ -93,6 +93,10 @@ class RecipeParser:
             operand = self._operand()
             tokens.expect(",")
             return bx.ChoiceBox(operand, tuple(tokens.comma_separated(")", self._data.data)))
+        if kind == "either":
+            operand = self._operand()
+            tokens.expect(",")
+            return bx.EitherBox(operand, tuple(tokens.comma_separated(")", self._option)))
         box = self._of_operand(kind)
         tokens.expect(")")
         return box
@@ -132,6 +136,11 @@ class RecipeParser:
         key = self.box()
         self._tokens.expect(":")
         return key, self.box()
+
+    def _option(self) -> tuple[int, bx.Box]:
+        number = self._tokens.integer()
+        self._tokens.expect(":")
+        return number, self.box()
 
     def _named(self) -> tuple[str, bx.Box]:
         name = self._tokens.expect_kind("name")

@@ -90,6 +90,9 @@ class RecipePrinter:
         if isinstance(box, bx.ChoiceBox):
             objects = [self._data.data(item) for item in box.objects]
             return f"choice({', '.join([self.operand(box.operand), *objects])})"
+        if isinstance(box, bx.EitherBox):
+            options = [f"{number}: {self.box(option)}" for number, option in box.options]
+            return f"either({', '.join([self.operand(box.operand), *options])})"
         if isinstance(box, bx.ScalarBox):
             plain = box.kind in SCALAR_KINDS or box.kind.startswith("numpy.")
             operand = self.operand(box.operand)

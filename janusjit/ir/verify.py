@@ -15,7 +15,17 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from janusjit.errors import JanusError
-from janusjit.ir.boxes import ArrayBox, Box, ExitRecipe, PlaceBox, ScalarBox, ViewBox, WriteArray
+from janusjit.ir.boxes import (
+    ArrayBox,
+    Box,
+    ConstantBox,
+    EitherBox,
+    ExitRecipe,
+    PlaceBox,
+    ScalarBox,
+    ViewBox,
+    WriteArray,
+)
 from janusjit.ir.builder import Infer
 from janusjit.ir.dims import DimExpr, Symbol, symbols_of
 from janusjit.ir.graph import TAPE_OPERATIONS, TERMINATORS, Graph, GraphInput, Node, Region, Value
@@ -268,8 +278,16 @@ class _Verifier:
                 raise self._fail(f"a scalar is made of {node.inputs[part.operand].type}", node)
             if isinstance(part, ViewBox) and not isinstance(part.base, (ArrayBox, PlaceBox)):
                 raise self._fail(f"a view's base is a {type(part.base).__name__}", node)
+            if isinstance(part, EitherBox):
+                self._either(part, node)
             if isinstance(part, WriteArray):
                 self._write(part, node)
+
+    def _either(self, box: EitherBox, node: Node) -> None:
+        which = node.inputs[box.operand].type
+        self._check_types("which option an either box makes", (which,), (INT,), node)
+        if not box.options or not all(isinstance(option, (ConstantBox, ScalarBox)) for _, option in box.options):
+            raise self._fail("an option of an either box is neither a constant nor a scalar", node)
 
     def _write(self, effect: WriteArray, node: Node) -> None:
         types = [g.value.type for g in self._graph.inputs if g.place is effect.place]

@@ -20,6 +20,7 @@ from janusjit.ir.boxes import (
     CallBox,
     ConstantBox,
     DictBox,
+    EitherBox,
     ObjectBox,
     PlaceBox,
     ScalarBox,
@@ -79,6 +80,23 @@ def test_a_scalar_may_change_its_kind() -> None:
     assert boxed(ScalarBox(0, "int"), (ScalarTypeIs(place=A, kind="numpy.i8"),), np.int8(-3)) == -3
     assert boxed(ScalarBox(0, "int"), (ScalarTypeIs(place=A, kind="numpy.u8"),), np.uint8(253)) == 253
     assert boxed(ScalarBox(0, "float"), (ScalarTypeIs(place=A, kind="numpy.f32"),), np.float32(0.1)) == np.float32(0.1)
+
+
+def test_one_of_several_kinds_is_made() -> None:
+    guards = (ScalarTypeIs(place=A, kind="int"), ScalarTypeIs(place=B, kind="float"))
+    constant = object()
+    options = (
+        *((0, ConstantBox(constant)), (3, ScalarBox(1, "float")), (-1, ScalarBox(1, "numpy.f64"))),
+        *((4, ScalarBox(2, "bool")), (5, ScalarBox(0, "int"))),
+    )
+    result = SequenceBox(tuple, (ScalarBox(1, "float"), EitherBox(0, options), SequenceBox(list, ())))
+    before = sys.getrefcount(constant)
+    expected = {0: constant, 3: 2.5, -1: np.float64(2.5), 4: True, 5: 5}
+    for which, item in expected.items():
+        made = boxed(result, (*guards, ScalarTypeIs(place=C, kind="bool")), which, 2.5, True)
+        assert made == (2.5, item, []) and type(made[1]) is type(item)
+        del made
+    assert sys.getrefcount(constant) - before < 60  # what holds the compiled entries' constants, not one for each call
 
 
 def test_constants_and_places_are_the_very_objects() -> None:

@@ -103,6 +103,10 @@ def training_step() -> Graph:
                 ),
                 bx.DeleteItem(bx.PlaceBox(self_place), bx.ConstantBox(None)),
                 bx.DeleteItem(bx.PlaceBox(self_place), bx.ChoiceBox(4, (1, "two"))),
+                bx.DeleteItem(
+                    bx.PlaceBox(self_place),
+                    bx.EitherBox(4, ((0, bx.ConstantBox(None)), (-2, bx.ScalarBox(2, "float")))),
+                ),
                 bx.ListAppend(bx.PlaceBox(self_place), bx.ViewBox(0, array, key=7)),
                 bx.ReplaceContents(
                     bx.PlaceBox(self_place), (bx.ConstantBox(1.5), bx.DictBox(((bx.ConstantBox("a"), array),)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from janusjit.ir.boxes import ArrayBox, EitherBox, ExitRecipe
 from janusjit.ir.builder import GraphBuilder
 from janusjit.ir.dims import Symbol, symbol
 from janusjit.ir.graph import Graph, Node, Region
@@ -93,6 +94,14 @@ def _operand_out_of_range(graph: Graph) -> None:
     graph.body.nodes[-1].inputs = ()
 
 
+def _either_of_arrays(graph: Graph) -> None:
+    leaving = graph.body.nodes[-1]
+    leaving.inputs = (*leaving.inputs, Node("dim", (), (INT,), {"dim": 1}).result)
+    graph.body.nodes.insert(-1, leaving.inputs[-1].node)
+    box = EitherBox(len(leaving.inputs) - 1, ((0, ArrayBox(0)),))
+    leaving.attributes["recipe"] = ExitRecipe(box)
+
+
 def _missing_guard(graph: Graph) -> None:
     node(graph, "guard").guard = None
 
@@ -172,6 +181,7 @@ def _fail_without_guard(graph: Graph) -> None:
         (_bound_twice, "dimension n is bound twice"),
         (_wrong_symbol_binding, "symbol n is not axis 1 of input 0"),
         (_operand_out_of_range, "ArrayBox refers to operand 0 of 0"),
+        (_either_of_arrays, "neither a constant nor a scalar"),
         (_missing_guard, "guard without a guard"),
         (_unlisted_guard, "not listed"),
         (_fallible_without_guard, "checked_add can fail and has no guard"),

@@ -109,6 +109,7 @@ class Statements:
             lambda: self._for_items(depth),
             lambda: self._while(depth),
             lambda: self._try(depth),
+            self._accumulate,
         ]
 
     def _bind_vector(self) -> list[str]:
@@ -248,6 +249,19 @@ class Statements:
         lines = [header, *self._loop_body(depth)]
         for held in (scope.numbers, scope.vectors):
             held[:] = [name for name in held if name not in bound]
+        return lines
+
+    def _accumulate(self) -> list[str]:
+        """Draw a loop that takes in some items of an array: the number is Python's or NumPy's, as the items decide."""
+        scope = self._expressions
+        name, item = self._fresh("s"), self._fresh("e")
+        start = scope.choose(["0.0", "0", "-1e9", "True", "np.float32(1)", self._number()])
+        condition = scope.choose([f"{item} > {name}", f"{item} > {scope.number(0)}", f"{item} != 0 and {name} < 3"])
+        taken = [f"{name} += {item}", f"{name} = {item}", f"{name} = max({name}, {item})", f"{name} = {item} - {name}"]
+        left = ["pass", f"{name} *= 2", f"{name} = {scope.number(0)}", f"state.scale = {name}", "continue"]
+        lines = [f"{name} = {start}", f"for {item} in {self._vector()}:", f"    if {condition}:"]
+        lines += [f"        {scope.choose(taken)}", "    else:", f"        {scope.choose(left)}"]
+        scope.numbers.append(name)
         return lines
 
     def _while(self, depth: int) -> list[str]:

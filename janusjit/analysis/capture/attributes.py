@@ -48,13 +48,14 @@ from janusjit.ir.places import MISSING
 @executes(LoadAttribute)
 def execute_load(machine: Machine, instruction: LoadAttribute) -> None:
     """``target = owner.name``."""
-    machine.set(instruction.target, get_attribute(machine, machine.get(instruction.owner), instruction.name))
+    found = _attribute(machine, machine.get(instruction.owner), instruction.name)
+    machine.set(instruction.target, machine.settle(found))
 
 
 @executes(StoreAttribute)
 def execute_store(machine: Machine, instruction: StoreAttribute) -> None:
     """``owner.name = value``."""
-    set_attribute(machine, machine.get(instruction.owner), instruction.name, machine.get(instruction.value))
+    set_attribute(machine, machine.get(instruction.owner), instruction.name, machine.hand_on(instruction.value))
 
 
 @executes(RemoveAttribute)
@@ -68,12 +69,16 @@ def execute_remove(machine: Machine, instruction: RemoveAttribute) -> None:
 
 def get_attribute(machine: Machine, owner: AbstractValue, name: str) -> AbstractValue:
     """Return ``owner.name``; raise `PythonRaise` (AttributeError) where eager would."""
+    return machine.resolve(_attribute(machine, owner, name))
+
+
+def _attribute(machine: Machine, owner: AbstractValue, name: str) -> AbstractValue:
     found = find_attribute(machine, owner, name)
     if found is None:
         type_ = python_type(machine, owner)
         label = type_.__name__ if type_ is not None else "object"
         raise machine.python_error(AttributeError, f"'{label}' object has no attribute '{name}'")
-    return machine.resolve(found)
+    return found
 
 
 def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> AbstractValue | None:

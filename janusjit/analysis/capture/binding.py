@@ -1,10 +1,12 @@
 """Binding arguments to parameters.
 
-Owns `bind` and `bind_namedtuple`. Invariant: what binds, and what is a TypeError, is what Python says of the same call.
+Owns `bind`, `bind_namedtuple` and `only_binds`. Invariant: what binds, and what is a TypeError, is what Python says of
+the same call.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +14,15 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import DictObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
+    FunctionValue,
+    Known,
+    MethodValue,
+    Reference,
     TupleValue,
     lift,
 )
 from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.twin import is_user_code
 
 Keywords = Sequence[tuple[str, AbstractValue]]
 
@@ -73,3 +80,23 @@ def bind_namedtuple(
     if missing or len(arguments) > len(fields) or set(bound) - set(fields):
         raise machine.python_error(TypeError, f"wrong arguments for {type_.__name__}")
     return TupleValue(tuple(bound[name] if name in bound else lift(defaults[name]) for name in fields), type_)
+
+
+def unpacked_keywords(machine: Machine, value: AbstractValue) -> list[tuple[str, AbstractValue]]:
+    """Return the keywords that ``**value`` gives."""
+    if isinstance(value, Reference) and isinstance(machine.heap(value), DictObject):
+        view = machine.heap(value)
+        if view.place is not None:
+            machine.externals.guard_keys(view.place, tuple(view.original))
+        return [(key, machine.resolve(item)) for key, item in view.items.items()]
+    raise machine.unsupported("python.call", "**", "keywords are unpacked from something that is not a plain dict")
+
+
+def only_binds(function: AbstractValue) -> bool:
+    """Whether a call of a function binds the arguments to variables, without looking into them."""
+    if isinstance(function, MethodValue):
+        return only_binds(function.function)
+    if isinstance(function, Known):
+        value = function.value
+        return value is print or (isinstance(value, types.FunctionType) and is_user_code(value.__code__))
+    return isinstance(function, FunctionValue)

@@ -37,6 +37,7 @@ from janusjit.analysis.capture.values import (
     BuiltinMethod,
     Deferred,
     DictView,
+    EitherValue,
     FlatValue,
     FunctionValue,
     GeneratorValue,
@@ -58,6 +59,7 @@ from janusjit.ir.boxes import (
     CallBox,
     ConstantBox,
     DictBox,
+    EitherBox,
     ObjectBox,
     PlaceBox,
     ScalarBox,
@@ -107,9 +109,12 @@ class Boxer:
         """Return the recipe for a value."""
         if isinstance(value, Unread):
             return PlaceBox(value.place)
-        value = self.machine.resolve(value)
+        value = self.machine.settle(value)
         if isinstance(value, Known):
             return ConstantBox(value.value)
+        if isinstance(value, EitherValue):
+            options = tuple((number, self.box(option)) for number, option in value.options)
+            return EitherBox(self.operand(value.which), options)
         if isinstance(value, Scalar):
             return ScalarBox(self.operand(value.value), value.kind)
         if isinstance(value, ArrayValue):

@@ -16,7 +16,7 @@ import numpy as np
 
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import is_number
-from janusjit.analysis.capture.binding import Keywords, bind
+from janusjit.analysis.capture.binding import Keywords, bind, only_binds, unpacked_keywords
 from janusjit.analysis.capture.containers import from_python
 from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all, maker_of
@@ -26,7 +26,7 @@ from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import INVOKE, python_type, rejected, special_method
 from janusjit.analysis.capture.python_builtins import PURE, WRITTEN
 from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
-from janusjit.analysis.capture.state import DictObject, GeneratorObject
+from janusjit.analysis.capture.state import GeneratorObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
     BuiltinMethod,
@@ -90,30 +90,26 @@ def execute_call(machine: Machine, instruction: Call) -> None:
     """``target = function(*positional, **keywords)``."""
     positional: list[AbstractValue] = []
     for atom, starred in zip(instruction.positional, instruction.starred, strict=True):
-        value = machine.get(atom)
-        positional.extend(draw_all(machine, value) if starred else [value])
+        positional.extend(draw_all(machine, machine.get(atom)) if starred else [machine.hand_on(atom)])
     keywords: list[tuple[str, AbstractValue]] = []
     for name, atom in instruction.keywords:
-        value = machine.get(atom)
-        keywords.extend([(name, value)] if name is not None else _unpacked_keywords(machine, value))
+        if name is None:
+            keywords.extend(unpacked_keywords(machine, machine.get(atom)))
+        else:
+            keywords.append((name, machine.hand_on(atom)))
     result = call(machine, machine.get(instruction.function), positional, keywords, instruction.target)
     if result is not None:
         machine.set(instruction.target, result)
 
 
-def _unpacked_keywords(machine: Machine, value: AbstractValue) -> list[tuple[str, AbstractValue]]:
-    if isinstance(value, Reference) and isinstance(machine.heap(value), DictObject):
-        view = machine.heap(value)
-        if view.place is not None:
-            machine.externals.guard_keys(view.place, tuple(view.original))
-        return [(key, machine.resolve(item)) for key, item in view.items.items()]
-    raise machine.unsupported("python.call", "**", "keywords are unpacked from something that is not a plain dict")
-
-
 def invoke(
-    machine: Machine, function: AbstractValue, arguments: Sequence[AbstractValue], keywords: Keywords
+    machine: Machine,
+    function: AbstractValue,
+    arguments: Sequence[AbstractValue],
+    keywords: Keywords,
+    of_any_kind: bool = False,
 ) -> AbstractValue:
-    """Call and run to the return, now."""
+    """Call and run to the return, now; ``of_any_kind``: what it returns may be a number of one of several kinds."""
     stop = machine.state.depth
     result = call(machine, function, arguments, keywords, None)
     if result is not None:
@@ -122,7 +118,8 @@ def invoke(
     constructing = frame.instance if frame.result == "instance" else None
     frame.result = "invoked"
     machine.run_nested(stop)
-    return constructing if constructing is not None else machine.resolve(machine.state.returned)
+    returned = machine.state.returned if constructing is None else constructing
+    return machine.settle(returned) if of_any_kind else machine.resolve(returned)
 
 
 INVOKE.append(invoke)
@@ -137,7 +134,9 @@ def call(
 ) -> AbstractValue | None:
     """Call an abstract callable: return its result, or None after pushing a frame that will set ``target``."""
     function = machine.resolve(function)
-    arguments = [machine.resolve(argument) for argument in arguments]
+    look = machine.settle if only_binds(function) else machine.resolve
+    arguments = [look(argument) for argument in arguments]
+    keywords = [(name, look(value)) for name, value in keywords]
     if isinstance(function, FunctionValue):
         return _call_made(machine, function, arguments, keywords, target)
     if isinstance(function, MethodValue):

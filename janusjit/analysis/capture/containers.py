@@ -90,8 +90,7 @@ def execute_build(machine: Machine, instruction: Build) -> None:
     """A tuple, list or set display."""
     items: list[AbstractValue] = []
     for atom, starred in zip(instruction.items, instruction.starred, strict=True):
-        value = machine.get(atom)
-        items.extend(draw_all(machine, value) if starred else [value])
+        items.extend(draw_all(machine, machine.get(atom)) if starred else [machine.hand_on(atom)])
     kind = "display" if instruction.kind == "set" else instruction.kind
     machine.set(instruction.target, build(machine, kind, items))
 
@@ -127,7 +126,7 @@ def execute_build_dict(machine: Machine, instruction: BuildDict) -> None:
         if key is None:
             update_dict(machine, table, machine.get(value))
         else:
-            item.items[hash_key(machine, machine.get(key))] = machine.get(value)
+            item.items[hash_key(machine, machine.get(key))] = machine.hand_on(value)
     machine.set(instruction.target, table)
 
 
@@ -202,7 +201,10 @@ def execute_load_item(machine: Machine, instruction: LoadItem) -> None:
 @executes(StoreItem)
 def execute_store_item(machine: Machine, instruction: StoreItem) -> None:
     """``owner[index] = value``."""
-    set_item(machine, machine.get(instruction.owner), machine.get(instruction.index), machine.get(instruction.value))
+    owner, index = machine.get(instruction.owner), machine.get(instruction.index)
+    kept = isinstance(owner, Reference)  # an array takes a number by its kind
+    value = machine.hand_on(instruction.value) if kept else machine.get(instruction.value)
+    set_item(machine, owner, index, value)
 
 
 @executes(RemoveItem)

@@ -32,7 +32,7 @@ def site_key(machine: Machine, kind: str) -> tuple[str, str, str, int, int]:
 @executes(If)
 def execute_if(machine: Machine, instruction: If) -> None:
     """Follow one arm when the condition is known or speculated on, else both."""
-    value = machine.get(instruction.condition)
+    value = machine.hand_on(instruction.condition)
     condition = truth(machine, value)
     if isinstance(condition, bool):
         machine.push(instruction.then if condition else instruction.orelse)
@@ -58,7 +58,7 @@ def _recursing(machine: Machine) -> bool:
 @executes(Assert)
 def execute_assert(machine: Machine, instruction: Assert) -> None:
     """A failed assertion deoptimizes: Python evaluates the message and raises."""
-    condition = truth(machine, machine.get(instruction.condition))
+    condition = truth(machine, machine.hand_on(instruction.condition))
     if condition is True:
         return
     if condition is False:

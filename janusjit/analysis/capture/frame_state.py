@@ -79,7 +79,7 @@ class FrameStateWriter:
         """Return the recipe of a value and the values it is made of."""
         if isinstance(value, Unread):  # nobody has looked at it: passed on as it is
             return PLAIN, [value]
-        value = self.machine.resolve(value)
+        value = self.machine.settle(value)
         for kind, taker in _TAKERS.items():
             if isinstance(value, kind):
                 found = taker(self, value)

@@ -20,6 +20,7 @@ from janusjit.analysis.capture.structures import changed, float_kind
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
+    EitherValue,
     Known,
     ModelledCallable,
     Reference,
@@ -73,7 +74,7 @@ def _differentiated_call(
     keywords: dict[str, AbstractValue],
 ) -> AbstractValue:
     def run(given: list[AbstractValue], named: dict[str, AbstractValue]) -> AbstractValue:
-        return invoke(machine, target, given, [*named.items()])
+        return invoke(machine, target, given, [*named.items()], of_any_kind=True)
 
     return differentiate(machine, function, list(arguments), keywords, run)
 
@@ -216,7 +217,7 @@ def _differentiate(
         machine.gradients.sources.difference_update(copies.values)
     _note_recorded(region.nodes[begin:] if machine.region is region else machine.region.nodes, copies.values)
     if finish is not None:
-        return finish(returned, copies)
+        return finish(machine.resolve(returned), copies)
     result, aux = _parts(machine, function, returned)
     found = iter(_backward(machine, result, seed, copies.values))
     parts = [copies.gradient(value, found) for value in wanted]
@@ -229,10 +230,16 @@ def _differentiate(
 
 def _returned(machine: Machine, value: AbstractValue) -> AbstractValue:
     """Return what a function returned, with the data of variables in their places."""
-    value = machine.resolve(value)
-    if not holds_variable(machine, value):
+    value = _settled(machine, value)
+    if isinstance(value, EitherValue) or not holds_variable(machine, value):
         return value
     return changed(machine, value, lambda part: without_variables(machine, part))
+
+
+def _settled(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return a result, which may be of one of several kinds if it is one graph value."""
+    value = machine.settle(value)
+    return value if isinstance(value, EitherValue) and value.shared is not None else machine.resolve(value)
 
 
 def _note_recorded(nodes: Sequence[Node], sources: Sequence[Value]) -> None:
@@ -252,14 +259,14 @@ def _parts(
         return returned, None
     if not isinstance(returned, TupleValue) or len(returned.items) != 2:
         raise machine.python_error(TypeError, "has_aux: the function has to return a pair (result, aux)")
-    return machine.resolve(returned.items[0]), returned.items[1]
+    return _settled(machine, returned.items[0]), returned.items[1]
 
 
 def _backward(
     machine: Machine, result: AbstractValue, seed: AbstractValue | None, wrt: list[Value]
 ) -> list[Value | None]:
     """Append the backward pass of one result; return a cotangent for each value."""
-    output = as_array(machine, result)
+    output = result.shared if isinstance(result, EitherValue) else as_array(machine, result)
     if output is None or not output.type.is_float:
         raise machine.python_error(TypeError, "only a function that returns floats has a gradient")
     if seed is None:

@@ -128,7 +128,7 @@ def _finish_test(machine: Machine, entry: TestEntry) -> None:
     assert isinstance(instruction, While)
     machine.frame.blocks.pop()
     machine.span, machine.site = instruction.span, instruction.site
-    _turn_or_leave(machine, instruction, truth(machine, machine.get(instruction.condition)))
+    _turn_or_leave(machine, instruction, truth(machine, machine.hand_on(instruction.condition)))
 
 
 FINISH[TestEntry] = _finish_test
@@ -154,7 +154,7 @@ def test(machine: Machine, instruction: Instruction) -> bool | Value:
     if isinstance(instruction, While):
         machine.run_block(instruction.test)
         machine.span, machine.site = instruction.span, instruction.site
-        return truth(machine, machine.get(instruction.condition))
+        return truth(machine, machine.hand_on(instruction.condition))
     assert isinstance(instruction, For)
     answer = has_next(machine, machine.get(instruction.iterator))
     if answer is None:
@@ -273,7 +273,7 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
     region, size, state = machine.region, len(machine.region.nodes), machine.state.fork()
     instruction = entry.instruction
     try:
-        _fixed_point(machine, instruction)
+        _fixed_point(machine, instruction, peels=entry.attempts < PEEL_LIMIT - 1)
     except (CaptureFailure, PoisonUsed, Unmergeable) as failure:
         if isinstance(failure, PoisonUsed) and failure.fork[0] == "branch":
             raise
@@ -317,8 +317,8 @@ def _loop_failure(machine: Machine, instruction: Instruction, failure: Exception
     return raised
 
 
-def _fixed_point(machine: Machine, instruction: Instruction) -> None:
-    """Find what the loop carries, emit it, and continue after it."""
+def _fixed_point(machine: Machine, instruction: Instruction, peels: bool) -> None:
+    """Find what the loop carries, emit it, and continue after it; ``peels``: a turn may still be peeled off."""
     outer = machine.region
     entry_state = machine.state
     mark = len(machine.births)
@@ -337,10 +337,10 @@ def _fixed_point(machine: Machine, instruction: Instruction) -> None:
         if give_buffers(machine, instruction, entry_state, turns, outer, mark):
             mark, header, parameters, shape = len(machine.births), entry_state, (), None
             continue
-        merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction))
+        merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction), peels=peels)
         merged = merger.merge()
         found: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
-        found += merger.poisoned
+        found += merger.poisoned + merger.kinds
         if found == (shape or []):
             commit_turns(machine, instruction, region, header)
             _emit(machine, instruction, region, loop, merger, mark)

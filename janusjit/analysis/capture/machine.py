@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 from itertools import starmap
 from typing import Any, TypeVar
 
+from janusjit.analysis.capture.blame import blamed_by
 from janusjit.analysis.capture.effort import Effort
 from janusjit.analysis.capture.externals import Externals, Unread
 from janusjit.analysis.capture.gradients_under_way import GradientsUnderWay
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.recorded_operations import RecordedOperations
-from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unwinding
+from janusjit.analysis.capture.signals import EitherUsed, PoisonUsed, PythonRaise, Terminated, Unwinding
 from janusjit.analysis.capture.state import (
     Cell,
     ControlEntry,
@@ -30,6 +31,7 @@ from janusjit.analysis.capture.state import (
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
+    EitherValue,
     HostValue,
     Known,
     Poison,
@@ -41,7 +43,6 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction
 from janusjit.analysis.frame_readers import frame_reader
-from janusjit.analysis.twin import is_user_code
 from janusjit.errors import CaptureFailure, Category
 from janusjit.ir.dims import DimExpr, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Graph, Node, Region, Value
@@ -83,6 +84,8 @@ class Machine:
         next is not on the stack: paths are joined before they go on, and what they may hold outlives the joins.
     dropping : bool
         Whether a variable has just let go of a generator of Python's.
+    several_kinds : bool
+        Whether a join of paths has left a number of one of several kinds.
     effort : Effort
         What the capture has taken so far.
     hosts : HostSites
@@ -115,7 +118,7 @@ class Machine:
         self.symbol_births: dict[Symbol, int] = {}
         self.effort = Effort(hosts.deadline)
         self.nested = self.held = self.forks = self.symbol_count = self.recursions = 0
-        self.dropping = False
+        self.dropping = self.several_kinds = False
         self.written, self.aliased = set[int](), set[int]()
         self.samples: dict[Symbol, int] = {}
         self.gradients, self.recorded = GradientsUnderWay(graph), RecordedOperations()
@@ -201,25 +204,8 @@ class Machine:
         return failure
 
     def blamed(self) -> Instruction | None:
-        """Return the instruction that Python would have to run if the present one cannot be captured.
-
-        That is the innermost one in user code whose frames are all on the stack; inside a generator it is the one that
-        made the generator, which is then run by Python.
-        """
-        if self.outermost is None:
-            return None
-        count, instruction = self.outermost
-        running = next((frame for frame in self.state.frames[count:] if frame.generator is not None), None)
-        if running is not None and running.generator is not None:
-            maker: Instruction | None = self.state.at(running.generator).maker
-            if maker is not None and maker not in self.hosts.instructions:
-                return maker
-        frames = self.state.frames[:count]
-        for position, frame in enumerate(frames[1:]):
-            if frame.code is not None and not is_user_code(frame.code):
-                caller = frames[position].blocks[-1]
-                return caller.block.instructions[caller.index - 1] if caller.index else None
-        return instruction
+        """Return the instruction that Python would have to run if the present one cannot be captured."""
+        return blamed_by(self)
 
     # ------------------------------------------------------------------ values
 
@@ -237,19 +223,32 @@ class Machine:
         """Return the value of an atom in the top frame."""
         if isinstance(atom, Constant):
             return lift(atom.value)
-        frame = self.frame
-        value = frame.locals.get(atom.name)
+        return self.resolve(self._bound(atom.name))
+
+    def hand_on(self, atom: Atom) -> AbstractValue:
+        """Return the value of an atom for a rule that does not look into it: it may be of one of several kinds."""
+        return lift(atom.value) if isinstance(atom, Constant) else self.settle(self._bound(atom.name))
+
+    def _bound(self, name: str) -> AbstractValue:
+        value = self.frame.locals.get(name)
         if value is None:
-            raise self.python_error(UnboundLocalError, f"cannot access local variable '{atom.name}'")
-        return self.resolve(value)
+            raise self.python_error(UnboundLocalError, f"cannot access local variable '{name}'")
+        return value
 
     def resolve(self, value: AbstractValue) -> AbstractValue:
-        """Read an outside item on first use; refuse what a join could not merge."""
+        """Read an outside item on first use; refuse what a join could not merge, or left of one of several kinds."""
+        value = self.settle(value)
+        if isinstance(value, EitherValue):
+            raise EitherUsed(value)
+        return value
+
+    def settle(self, value: AbstractValue) -> AbstractValue:
+        """Return what `resolve` does, or a value that is of one of several kinds."""
         if isinstance(value, Unread):
             return self.externals.force(value)
         if isinstance(value, Poison):
             raise PoisonUsed(value.fork, value.reason)
-        return value
+        return self.state.refined.get(value.identity, value) if isinstance(value, EitherValue) else value
 
     def set(self, name: str, value: AbstractValue) -> None:
         """Bind a local of the top frame."""
@@ -352,7 +351,7 @@ class Machine:
         """Run until control is no deeper than ``stop``; raise `Terminated` if the path ends before."""
         while self.state.depth > stop:
             try:
-                self.step()
+                STEP_BY_KIND[0](self) if self.several_kinds else self.step()
             except PythonRaise as raised:
                 self.unwind(Unwinding("raise", raised))
 
@@ -484,7 +483,8 @@ class Machine:
             self.let_go(name, local)
 
 
-#: set by `janusjit.analysis.capture.exceptions`, `.exits` and `.hosts`, which build on the machine
+#: set by `janusjit.analysis.capture.exceptions`, `.exits`, `.hosts` and `.kinds`, which build on the machine
+STEP_BY_KIND: list[Callable[[Machine], None]] = []
 DROP: list[Callable[[Machine, ControlEntry], Terminated]] = []
 SUSPEND: list[Callable[[Machine, Instruction], Terminated]] = []
 UNWIND_TRY: list[Callable[[Machine, TryEntry, Unwinding], bool]] = []

@@ -14,7 +14,8 @@ from typing import Any
 from janusjit.analysis.capture.dropped import check_generators
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.sameness import number_kind, same_constant, same_function
+from janusjit.analysis.capture.merge_numbers import merge_numbers
+from janusjit.analysis.capture.sameness import same_constant, same_function
 from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import (
     Cell,
@@ -38,6 +39,7 @@ from janusjit.analysis.capture.values import (
     ArrayValue,
     BuiltinMethod,
     DictView,
+    EitherValue,
     FunctionValue,
     GeneratorValue,
     Known,
@@ -56,7 +58,8 @@ from janusjit.ir.types import BOOL, INT, TensorType
 
 #: what may hold a graph value, or refer to what does, that was made on the paths
 _WITH_RUN_TIME_PARTS = (
-    *(Scalar, ArrayValue, NumbersValue, GeneratorValue, TupleValue, RangeValue, SliceValue, MethodValue, Reference),
+    *(Scalar, EitherValue, ArrayValue, NumbersValue, GeneratorValue, TupleValue, RangeValue, SliceValue, MethodValue),
+    Reference,
 )
 
 
@@ -82,13 +85,16 @@ class Merger:
     """Merges the states of ``arms``; ``fork`` names the branch in the poison left where values cannot be merged.
 
     ``mark`` is the number of values there were before the paths began, where values made since then are invisible after
-    the join even if all paths agree on them (out of a loop); None after a branch.
+    the join even if all paths agree on them (out of a loop); None after a branch. ``peels``: the first path enters a
+    loop, and a turn of it may be peeled off. ``kinds``: what values the paths leave in one of several kinds.
     """
 
     machine: Machine
     arms: Sequence[Arm]
     fork: Any
     mark: int | None = None
+    peels: bool = False
+    kinds: list[Any] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     poisoned: list[tuple[Any, ...]] = field(default_factory=list)
     _objects: dict[tuple[int, ...], AbstractValue] = field(default_factory=dict)
@@ -120,6 +126,8 @@ class Merger:
         self._result.effects = list(first.effects)
         for state in states:
             self._result.missed.update(state.missed)
+        known = first.refined.items()
+        self._result.refined = {k: v for k, v in known if all(s.refined.get(k) is v for s in states)}
         self._result.dims = {value: dim for value, dim in first.dims.items() if self._bound_before(value, dim)}
         for index in sorted({index for state in states for index in state.heap if index < 0}):
             self._keep(index)
@@ -248,7 +256,7 @@ class Merger:
         return merged
 
     def _token(self, arm: Arm, order: RandomOrder) -> Value:
-        return order.token if order.token is not None else self._constant(arm, 0, INT)
+        return order.token if order.token is not None else self.constant(arm, 0, INT)
 
     @staticmethod
     def _same(what: str, things: list[Any]) -> None:
@@ -315,7 +323,7 @@ class Merger:
         first = values[0]
         if self.mark is not None and any(self.machine.sized_since(value, self.mark) for value in values):
             raise Unmergeable("an array's size is known inside a loop only")
-        if all(value is first for value in values) and not self._hidden(first):
+        if all(value is first for value in values) and not self.hides(first):
             return first
         known_slot = self._by_values.get(tuple(values))
         if known_slot is not None:
@@ -343,26 +351,10 @@ class Merger:
             isinstance(v, Known) and same_constant(first.value, v.value) for v in values
         ):
             return first
-        merged = self._numbers(where, values)
+        merged = merge_numbers(self, where, values)
         if merged is None and all(type(value) is type(first) for value in values):
             merged = self._same_kind(where, values)
         return merged if merged is not None else self._poison(where, "the paths leave different kinds of values")
-
-    def _numbers(self, where: tuple[Any, ...], values: list[Any]) -> AbstractValue | None:
-        kinds = {number_kind(value) for value in values}
-        if len(kinds) != 1 or None in kinds:
-            return None
-        (kind,) = kinds
-        assert kind is not None
-        if all(isinstance(v, Scalar) and v.value is values[0].value for v in values) and not self._hidden(
-            values[0].value
-        ):
-            return values[0]  # type: ignore[no-any-return]
-        graph_values = [
-            value.value if isinstance(value, Scalar) else self._constant(arm, value.value, kind[1])
-            for arm, value in zip(self.arms, values, strict=True)
-        ]
-        return Scalar(self.graph_value(where, graph_values), kind[0])
 
     def _sized_inside(self, values: Sequence[Any]) -> bool:
         """Whether an array's size is known only where the paths come from."""
@@ -374,10 +366,12 @@ class Merger:
         self.poisoned.append(where)
         return Poison(self.fork, reason)
 
-    def _hidden(self, value: Value) -> bool:
+    def hides(self, value: Value) -> bool:
+        """Whether a value cannot be seen behind the join."""
         return self.mark is not None and self.machine.born_since(value, self.mark)
 
-    def _constant(self, arm: Arm, value: Any, type_: TensorType) -> Value:
+    def constant(self, arm: Arm, value: Any, type_: TensorType) -> Value:
+        """Emit a constant at the end of a path."""
         outer, self.machine.region = self.machine.region, arm.region
         made = self.machine.emit("constant", value=value, dtype=type_.dtype)
         self.machine.region = outer
@@ -390,7 +384,7 @@ class Merger:
         if isinstance(first, Reference):
             return self._references(where, values)
         if isinstance(first, NumbersValue):
-            return first if all(v is first for v in values) and not self._hidden(first.value) else None
+            return first if all(v is first for v in values) and not self.hides(first.value) else None
         if isinstance(first, TupleValue):
             if any(len(v.items) != len(first.items) or v.type_ is not first.type_ for v in values):
                 return None
@@ -476,7 +470,7 @@ class Merger:
         if outside:
             (origin,) = outside
             flags = [
-                storage.outside[1] if storage.outside else self._constant(arm, source < 0, BOOL)
+                storage.outside[1] if storage.outside else self.constant(arm, source < 0, BOOL)
                 for arm, source, storage in zip(self.arms, sources, storages, strict=True)
             ]
             merged.outside = (origin, self.graph_value((*where, "outside"), flags))

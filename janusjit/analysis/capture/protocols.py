@@ -40,6 +40,7 @@ from janusjit.analysis.capture.values import (
     BuiltinMethod,
     Deferred,
     DictView,
+    EitherValue,
     FlatValue,
     FunctionValue,
     GeneratorValue,
@@ -123,11 +124,13 @@ def rejected(machine: Machine, what: str, message: str, *attempts: tuple[Abstrac
 
 def truth(machine: Machine, value: AbstractValue) -> bool | Value:
     """Return ``bool(value)``: a bool where known, else a ``bool[]`` graph value."""
-    value = machine.resolve(value)
+    value = machine.settle(value)
     if isinstance(value, Known):
         return bool(value.value)
     if isinstance(value, Scalar):
         return machine.decide(_nonzero(machine, value.value))
+    if isinstance(value, EitherValue):
+        return _truth_of_kind(machine, value)
     if isinstance(value, ArrayValue):
         return _array_truth(machine, value)
     if isinstance(value, TupleValue):
@@ -161,6 +164,20 @@ def _nonzero(machine: Machine, value: Value) -> Value:
     if value.type.dtype == "bool":
         return value
     return machine.emit("not_equal", value, constant(machine, 0, value.type.dtype))
+
+
+def _truth_of_kind(machine: Machine, value: EitherValue) -> bool | Value:
+    """Return whether a number of one of several kinds is not 0: options of one dtype are one graph value."""
+    *others, (_, last) = value.options
+    answer = truth(machine, last)
+    for number, option in reversed(others):
+        own = truth(machine, option)
+        if own is answer or (isinstance(option, Scalar) and isinstance(last, Scalar) and option.value is last.value):
+            continue
+        is_own = machine.emit("equal", value.which, constant(machine, number, "i64"))
+        either = [one if isinstance(one, Value) else constant(machine, one, "bool") for one in (own, answer)]
+        answer = machine.emit("where", is_own, *either)
+    return answer
 
 
 def _array_truth(machine: Machine, array: ArrayValue) -> bool | Value:

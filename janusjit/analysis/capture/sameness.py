@@ -1,15 +1,26 @@
 """Sameness of what several control paths have.
 
-Owns `number_kind`, `same_constant` and `same_function`. Invariant: what is told to be the same behaves the same
-wherever it is used.
+Owns `number_kind`, `kind_number`, `same_constant` and `same_function`. Invariant: what is told to be the same behaves
+the same wherever it is used.
 """
 
 from __future__ import annotations
 
 from janusjit.analysis.capture.values import AbstractValue, Known, Scalar
-from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
+from janusjit.ir.types import BOOL, DTYPES, FLOAT, INT, TensorType, dtype_name
 
 _PYTHON_NUMBERS = {int: ("int", INT), float: ("float", FLOAT), bool: ("bool", BOOL)}
+
+#: what a value may be that is of one of several kinds
+_KINDS = ("None", *(kind for kind, _ in _PYTHON_NUMBERS.values()), *(f"numpy.{name}" for name in DTYPES))
+
+
+def kind_number(value: AbstractValue) -> int | None:
+    """Return the number of the kind of a number or None; None for anything else."""
+    if isinstance(value, Known) and value.value is None:
+        return 0
+    kind = number_kind(value)
+    return _KINDS.index(kind[0]) if kind is not None else None
 
 
 def number_kind(value: AbstractValue) -> tuple[str, TensorType] | None:

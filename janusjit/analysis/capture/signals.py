@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from janusjit.analysis.capture.values import AbstractValue
+from janusjit.analysis.capture.values import AbstractValue, EitherValue
 
 
 class Terminated(Exception):
@@ -37,6 +37,14 @@ class PoisonUsed(Exception):
         super().__init__(reason)
         self.fork = fork
         self.reason = reason
+
+
+class EitherUsed(PoisonUsed):
+    """A rule needed a value that is of one of several kinds: it has to be applied for each kind by itself."""
+
+    def __init__(self, value: EitherValue) -> None:
+        super().__init__(value.fork, "a number is of one of several kinds")
+        self.value = value
 
 
 class Unmergeable(Exception):

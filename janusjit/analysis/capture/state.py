@@ -321,10 +321,11 @@ class State:
 
     ``dims`` says of run-time ints which dimension they are: a symbol is only bound on the paths behind its binding.
     ``freed`` is what was recorded of variables and has been gone back through. ``missed`` are the objects that joins of
-    paths could not keep, and the joins.
+    paths could not keep, and the joins. ``refined`` says of values that are of one of several kinds, by their identity,
+    what they are on this path.
     """
 
-    __slots__ = ("dims", "effects", "frames", "freed", "heap", "missed", "returned", "templates")
+    __slots__ = ("dims", "effects", "frames", "freed", "heap", "missed", "refined", "returned", "templates")
 
     _indices = itertools.count()
 
@@ -337,6 +338,7 @@ class State:
         self.dims: dict[Value, DimExpr] = {}
         self.freed: frozenset[Value] = frozenset()
         self.missed: dict[int, Any] = {}
+        self.refined: dict[int, AbstractValue] = {}
 
     def fork(self) -> State:
         """Return an independent copy."""
@@ -346,13 +348,14 @@ class State:
         other.effects = list(self.effects)
         other.returned = self.returned
         other.dims, other.freed, other.missed = dict(self.dims), self.freed, dict(self.missed)
+        other.refined = dict(self.refined)
         return other
 
     def become(self, other: State) -> None:
         """Take over another state's contents."""
         self.frames, self.heap, self.effects = other.frames, other.heap, other.effects
         self.returned, self.dims = other.returned, other.dims
-        self.freed, self.missed = other.freed, other.missed
+        self.freed, self.missed, self.refined = other.freed, other.missed, other.refined
 
     def noted(self, span: Span) -> Span:
         """Return the source of an instruction, with the floating-point errors that are ignored there."""

@@ -32,7 +32,7 @@ from janusjit.ir.places import MISSING
 @executes(Move)
 def execute_move(machine: Machine, instruction: Move) -> None:
     """``target = value``."""
-    machine.set(instruction.target, machine.get(instruction.value))
+    machine.set(instruction.target, machine.hand_on(instruction.value))
 
 
 @executes(DeleteLocal)
@@ -59,13 +59,13 @@ def read_global(machine: Machine, name: str) -> AbstractValue:
         value = machine.externals.read_global(machine.frame.namespace, name)
     if value is None:
         raise machine.python_error(NameError, f"name '{name}' is not defined")
-    return machine.resolve(value)
+    return machine.settle(value)
 
 
 @executes(StoreGlobal)
 def execute_store_global(machine: Machine, instruction: StoreGlobal) -> None:
     """Write a global."""
-    _write_global(machine, instruction.name, machine.get(instruction.value))
+    _write_global(machine, instruction.name, machine.hand_on(instruction.value))
 
 
 @executes(DeleteGlobalName)
@@ -100,14 +100,14 @@ def execute_load_cell(machine: Machine, instruction: LoadCell) -> None:
         value = machine.externals.read_cell(cell)
     if value is None or (isinstance(value, Known) and value.value is MISSING):
         raise machine.python_error(NameError, f"cannot access free variable '{instruction.name}'")
-    machine.set(instruction.target, machine.resolve(value))
+    machine.set(instruction.target, machine.settle(value))
 
 
 @executes(StoreCell)
 def execute_store_cell(machine: Machine, instruction: StoreCell) -> None:
     """Write a closure variable."""
     cell = cell_of(machine, instruction.name)
-    cell.value = machine.get(instruction.value)
+    cell.value = machine.hand_on(instruction.value)
     cell.written = True
 
 
@@ -149,7 +149,7 @@ def execute_continue(machine: Machine, instruction: Continue) -> None:
 @executes(Return)
 def execute_return(machine: Machine, instruction: Return) -> None:
     """``return value``."""
-    _leave(machine, instruction, Unwinding("return", machine.get(instruction.value)))
+    _leave(machine, instruction, Unwinding("return", machine.hand_on(instruction.value)))
 
 
 def _leave(machine: Machine, instruction: Break | Return, unwinding: Unwinding) -> None:

@@ -22,6 +22,7 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
     Deferred,
+    EitherValue,
     Known,
     Reference,
     Scalar,
@@ -31,10 +32,12 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import BuildString, Format
 
+_FORMATTED = (Deferred, Scalar, EitherValue, ArrayValue, TupleValue, Known, Reference)
+
 
 def snapshot(machine: Machine, value: AbstractValue) -> AbstractValue:
     """Return a value that later writes do not change."""
-    value = machine.resolve(value)
+    value = machine.settle(value)
     if isinstance(value, ArrayValue):
         return new_array(machine, machine.emit("copy", read(machine, value)))
     if isinstance(value, TupleValue):
@@ -54,9 +57,7 @@ def defer(machine: Machine, function: Callable[..., Any], arguments: Sequence[Ab
     """Return ``function(*arguments)`` of a pure function: now if all is known, else at the exit."""
     if all(map(known, arguments)):
         return from_python(machine, fold(machine, function, *map(concrete, arguments)))
-    if any(
-        isinstance(argument, Deferred | Scalar | ArrayValue | TupleValue | Known | Reference) for argument in arguments
-    ):
+    if any(isinstance(argument, _FORMATTED) for argument in arguments):
         return Deferred(function, tuple(snapshot(machine, argument) for argument in arguments))
     raise machine.unsupported("python.format", "format", "a value of this kind is formatted")
 
@@ -74,7 +75,7 @@ def _format(value: Any, conversion: str, specification: str) -> str:
 def execute_format(machine: Machine, instruction: Format) -> None:
     """One replacement field of an f-string."""
     arguments = (
-        machine.get(instruction.value),
+        machine.hand_on(instruction.value),
         Known(instruction.conversion),
         machine.get(instruction.specification),
     )

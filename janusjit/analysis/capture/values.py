@@ -58,6 +58,27 @@ class Scalar(AbstractValue):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class EitherValue(AbstractValue):
+    """A number, or None, of one of several kinds, which run time tells; a join of paths has made it.
+
+    ``which`` is the number of its kind (`janusjit.analysis.capture.sameness.kind_number`), an ``i64[]``. ``options``
+    are pairs of a kind's number and what the value is if it is of that kind: a `Scalar` or `Known`. Options of one
+    dtype are one graph value. ``fork`` is the join.
+    """
+
+    which: Value
+    options: tuple[tuple[int, AbstractValue], ...]
+    fork: Any
+    identity: int = field(default_factory=lambda: next(_identities))
+
+    @property
+    def shared(self) -> Value | None:
+        """The graph value that it is of whatever kind it is; None if that differs from kind to kind."""
+        values = {option.value if isinstance(option, Scalar) else None for _, option in self.options}
+        return values.pop() if len(values) == 1 else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ArrayValue(AbstractValue):
     """An ndarray object: a view, reached by ``path``, of a storage on the heap.
 

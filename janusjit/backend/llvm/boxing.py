@@ -116,6 +116,34 @@ def _choice(exit_: Exit, box: kinds.ChoiceBox) -> ir.Value:
     return builder.load(builder.gep(entries, [operand.value], source_etype=POINTER), typ=POINTER)
 
 
+def _either(exit_: Exit, box: kinds.EitherBox) -> ir.Value:
+    """Each way makes one object, and holds it in the same slot."""
+    frame, builder = exit_.frame, exit_.builder
+    which = as_scalar(builder, exit_.operands[box.operand]).value
+    held, joined = frame.boxed, builder.append_basic_block()
+    made: list[tuple[ir.Value, ir.Block]] = []
+    for position, (number, option) in enumerate(box.options):
+        following = builder.append_basic_block() if position + 1 < len(box.options) else None
+        if following is not None:
+            own = builder.append_basic_block()
+            builder.cbranch(builder.icmp_signed("==", which, ir.Constant(which.type, number)), own, following)
+            builder.position_at_end(own)
+        frame.boxed = held
+        reference = exit_.box(option)
+        if frame.boxed == held:  # it is borrowed, as constants are
+            frame.api.incref(builder, reference)
+            exit_.take(reference)
+        made.append((reference, builder.block))
+        builder.branch(joined)
+        if following is not None:
+            builder.position_at_end(following)
+    builder.position_at_end(joined)
+    result = builder.phi(POINTER)
+    for reference, block in made:
+        result.add_incoming(reference, block)
+    return result
+
+
 def _place(exit_: Exit, box: kinds.PlaceBox) -> ir.Value:
     return exit_.places.read(box.place).value
 
@@ -233,6 +261,7 @@ def _call(exit_: Exit, box: kinds.CallBox) -> ir.Value:
 _EMITTERS: Mapping[type[kinds.Box], Callable[[Exit, Any], ir.Value]] = {
     kinds.ConstantBox: _constant,
     kinds.ChoiceBox: _choice,
+    kinds.EitherBox: _either,
     kinds.PlaceBox: _place,
     kinds.ScalarBox: _scalar,
     kinds.ArrayBox: _array,

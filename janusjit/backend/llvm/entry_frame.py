@@ -75,7 +75,7 @@ class EntryFrame:
         self._slot_storage = self.builder.alloca(ir.ArrayType(POINTER, 0), name="held")
         self._box_storage = self.builder.alloca(ir.ArrayType(POINTER, 0), name="boxes")
         self._slots, self._boxes = opaque(self._slot_storage), opaque(self._box_storage)
-        self._used, self._boxed, self._most_boxed = 0, 0, 0
+        self._used, self.boxed, self._most_boxed = 0, 0, 0
         self._in_body = False
         self._final_count = ir.Constant(I64, 0)
         self._body_failures: list[ir.Constant] = []
@@ -122,13 +122,13 @@ class EntryFrame:
 
     def begin_exit(self) -> None:
         """Begin an exit: no box is held yet."""
-        self._boxed = 0
+        self.boxed = 0
 
     def hold_box(self, reference: ir.Value) -> None:
         """Take over a new reference in an exit: every later way out of this exit releases it."""
-        self.builder.store(reference, self.api.address(self.builder, self._boxes, 8 * self._boxed))
-        self._boxed += 1
-        self._most_boxed = max(self._most_boxed, self._boxed)
+        self.builder.store(reference, self.api.address(self.builder, self._boxes, 8 * self.boxed))
+        self.boxed += 1
+        self._most_boxed = max(self._most_boxed, self.boxed)
 
     def fail(self, number: int) -> None:
         """Emit a jump to the deoptimizing way out, and end the block."""
@@ -153,7 +153,7 @@ class EntryFrame:
 
     def _note_failure(self, number: int) -> None:
         """One word says it all: 32 bits reason, 16 bits how many slots are held, 16 bits how many boxes."""
-        failure = ir.Constant(I64, (number & 0xFFFFFFFF) | self._boxed << _BOXED_SHIFT)
+        failure = ir.Constant(I64, (number & 0xFFFFFFFF) | self.boxed << _BOXED_SHIFT)
         if self._in_body:
             self._body_failures.append(failure)  # how many are held is known in the end only
         else:
@@ -166,7 +166,7 @@ class EntryFrame:
 
     def return_result(self, result: ir.Value) -> None:
         """Emit the successful way out with a new reference."""
-        self._release(self.builder, self._final_count, ir.Constant(I64, self._boxed))
+        self._release(self.builder, self._final_count, ir.Constant(I64, self.boxed))
         hits = self.api.address(self.builder, self._status, 0)
         self.builder.store(self.builder.add(self.builder.load(hits, typ=I64), ir.Constant(I64, 1)), hits)
         self.builder.store(ir.Constant(I64, NOT_FAILED), self.api.address(self.builder, self._status, 8))
