@@ -415,7 +415,7 @@ def _kept(
         merger = Merger(machine, [Arm(outer, entered), *back], key)
         merged = merger.merge()
         found: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
-        found += merger.poisoned
+        found += merger.poisoned + merger.kinds
         if shape is not None and found == shape:
             return _emitted(recursion, region, merger, key, mark)
         header, parameters, shape = merged, tuple(slot.result for slot in merger.slots), found
