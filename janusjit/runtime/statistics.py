@@ -15,6 +15,9 @@ from janusjit.runtime.events import Event, Evicted, GuardFailed, Profiled, Speci
 from janusjit.runtime.probing import seconds_per_observation
 
 _KEPT_TIMINGS = 64
+#: a profiled call that has taken less may have waited for other programs, or for what is made in a first call, for most
+#: of its time
+_TELLING_SECONDS = 0.5
 #: the part of a profiled call that its probes may take if it is to tell what the call takes without them
 _PROBES_HIDE = 0.25
 
@@ -109,11 +112,13 @@ class Tally:
 
     @property
     def clear_eager_seconds(self) -> float | None:
-        """`eager_seconds`, or None where it is hidden behind what profiling took."""
-        each = seconds_per_observation() if self.profiled and not self.plain_timings else 0.0
-        if any(count * each > _PROBES_HIDE * seconds for seconds, count in self.profiled if not self.plain_timings):
-            return None
-        return self.eager_seconds
+        """`eager_seconds`, or None where only profiled calls tell, and these are short or hidden behind their probes."""
+        if self.plain_timings or not self.profiled:
+            return self.eager_seconds
+        each = seconds_per_observation()
+        hidden = any(count * each > _PROBES_HIDE * seconds for seconds, count in self.profiled)
+        found = self.eager_seconds
+        return None if hidden or found is None or found < _TELLING_SECONDS else found
 
     def calls(self, cache: SpecializationCache) -> int:
         """Return how many calls have ended."""

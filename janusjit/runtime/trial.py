@@ -1,9 +1,9 @@
 """Whether a function's graphs pay.
 
 Owns `Trial`, which times a function's calls with graphs against calls in plain Python. Invariants: calls in plain
-Python are asked for only where nothing else tells that the graphs are faster, at most `PLAIN_CALLS` of them, each
-followed by a call with graphs, so that both ways see the same mixture of arguments; what compilation took counts for
-neither, unless there is something to compile again and again.
+Python are asked for only where nothing else tells that the graphs are faster, at most `PLAIN_CALLS` long ones or
+`PLAIN_SHORT_CALLS` short ones, with calls with graphs in between, so that both ways see the same mixture of arguments;
+what compilation took counts for neither, unless there is something to compile again and again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ SETTLED_CALLS = 8
 SETTLED_LONG_CALLS = 2
 #: calls after which the graphs are judged though there is something to compile again and again
 UNSETTLED_CALLS = 8
-#: calls that are timed in plain Python
+#: calls that are timed in plain Python: long ones, and short ones
 PLAIN_CALLS = 3
+PLAIN_SHORT_CALLS = 8
+#: short calls in plain Python before a clear difference counts: there may be short and shorter ones
+_SOME = 4
+#: which calls are in plain Python: as many, and with as many on each side, in every pair, so that arguments that take
+#: turns do not all go one way
+_TURNS = (True, False, False, True, False, True, True, False)
+#: graphs have lost at once where plain Python takes less than this part
+_HOPELESS = 0.1
 #: no trial, and no further call in plain Python, where one way takes less than this part of the other
 _CLEAR = 0.5
-#: an estimate of less says little: it is of profiled calls, and for the most part of their probes
+#: an estimate of less says little: what there is to measure it by takes as long
 _ROUGH = 5e-5
 #: what a single call may be interrupted for, by a garbage collection say, which shows in no other one
 _INTERRUPTION = 0.05
@@ -47,6 +55,7 @@ class Trial:
         self.wants_plain = False
         self.verdict: bool | None = None
         self._running = False
+        self._turn = 0
         self._settled: deque[float] = deque(maxlen=SETTLED_CALLS)
         self._unsettled: deque[float] = deque(maxlen=UNSETTLED_CALLS)
         self._plain: list[float] = []
@@ -62,7 +71,8 @@ class Trial:
     @property
     def plain_seconds(self) -> float:
         """What a call in plain Python typically takes."""
-        return statistics.median(self._plain) if len(self._plain) == PLAIN_CALLS else min(self._plain)
+        few = len(self._plain) < PLAIN_CALLS
+        return min(self._plain) if few else statistics.median(self._plain)
 
     def ran_graph(self, seconds: float, compiled: bool, estimate: float | None) -> None:
         """Take note of a call with graphs.
@@ -74,7 +84,7 @@ class Trial:
         compiled : bool
             Whether something was compiled in it.
         estimate : float or None
-            What a call in plain Python takes, as far as is known.
+            What a call in plain Python takes, if that is certain.
         """
         (self._unsettled if compiled else self._settled).append(seconds)
         if not self._running and self._is_settled():
@@ -82,7 +92,10 @@ class Trial:
                 self.verdict = True
                 return
             self._running = True
-        self.wants_plain = self._running
+            self._turn = -1
+        if self._running:
+            self._turn += 1
+            self.wants_plain = self._is_turn_of_plain()
 
     def _is_settled(self) -> bool:
         settled = len(self._settled)
@@ -90,14 +103,24 @@ class Trial:
             return True
         return settled >= SETTLED_CALLS or len(self._unsettled) >= UNSETTLED_CALLS
 
+    def _is_turn_of_plain(self) -> bool:
+        """Whether the next call is to be run in plain Python: each other one of long calls, a pattern of short ones."""
+        if self.graph_seconds >= LONG_SECONDS:
+            return self._turn % 2 == 0
+        shift = self._turn // len(_TURNS) % 2 == 1  # the pattern, then its opposite
+        return _TURNS[self._turn % len(_TURNS)] != shift
+
     def ran_plain(self, seconds: float) -> None:
         """Take note of a call in plain Python."""
         self._plain.append(seconds)
-        self.wants_plain = False
-        graph, plain = self.graph_seconds, self.plain_seconds
-        certain = plain if len(self._plain) > 1 else plain - _INTERRUPTION
-        if len(self._plain) == PLAIN_CALLS or plain < _CLEAR * graph or graph < _CLEAR * certain:
+        self._turn += 1
+        graph, plain, calls = self.graph_seconds, self.plain_seconds, len(self._plain)
+        long = min(graph, plain) >= LONG_SECONDS
+        certain = plain if calls > 1 else plain - _INTERRUPTION
+        clear = (plain < _CLEAR * graph or graph < _CLEAR * certain) and calls >= (1 if long else _SOME)
+        if clear or plain < _HOPELESS * graph or calls >= (PLAIN_CALLS if long else PLAIN_SHORT_CALLS):
             self.verdict = graph < plain
+        self.wants_plain = self.verdict is None and self._is_turn_of_plain()
 
     def has_changed(self, seconds: float) -> bool:
         """Whether a call in plain Python is so much longer than those of the trial that another one is due."""

@@ -1,11 +1,14 @@
 """Whether graphs pay is found out by timing both ways; what the clock says is given here: nothing depends on it."""
 
+import time
+
 import numpy as np
 import pytest
 
 import janusjit as jj
 from janusjit import config
 from janusjit.runtime import replacement
+from janusjit.runtime.statistics import Tally
 from janusjit.runtime.trial import (
     FIRST_REVIEW,
     LONG_SECONDS,
@@ -81,7 +84,30 @@ def test_one_slow_call_may_have_been_interrupted():
     assert trial.verdict is False
 
 
+@pytest.mark.parametrize(
+    ("profiled", "plain", "certain"), [(0.4, [], None), (0.6, [], 0.6), (0.4, [0.1, 0.2, 9.0], 0.2)]
+)
+def test_short_profiled_calls_tell_nothing_for_certain(profiled, plain, certain):
+    tally = Tally(profiled=[(profiled, 0)], plain_timings=plain)
+    assert tally.clear_eager_seconds == certain
+
+
 # ---------------------------------------------------------------------- of functions
+
+
+def test_a_slow_first_call_does_not_speak_for_the_graphs():
+    """What a profiled call takes may be other programs' time: here it is a wait in the warm-up."""
+    waits = [0.1] * 4
+
+    def program(x):
+        if waits:
+            time.sleep(waits.pop())
+        return np.exp(-x * 2.0) + x
+
+    with config.override(trials=True):
+        step = jj.jit(background=False)(program)
+        run(step, program, 30)
+    assert step.stats.eager_calls > step.stats.profiled_calls
 
 
 @pytest.fixture
