@@ -112,7 +112,7 @@ class Tally:
 
     @property
     def clear_eager_seconds(self) -> float | None:
-        """`eager_seconds`, or None where only profiled calls tell, and these are short or hidden behind their probes."""
+        """`eager_seconds`, or None where only profiled calls tell, which are short or hidden by probes."""
         if self.plain_timings or not self.profiled:
             return self.eager_seconds
         each = seconds_per_observation()
