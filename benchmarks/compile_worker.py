@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 import janusjit
+from benchmarks.peers.contestants import CONTESTANTS
+from benchmarks.peers.rows import ROWS
 from janusjit.analysis import twin
 from janusjit.backend.llvm import engine
 from janusjit.runtime import pipeline
@@ -145,11 +147,37 @@ def measure_torch(size: int) -> dict[str, float]:
         return time_calls(lambda: jitted(x, y), lambda: True, Stages())
 
 
+def measure_step(argument: str) -> dict[str, float]:
+    """Time a contestant's step, from before it is decorated to the end of the first call that ran compiled.
+
+    Importing the libraries, and what they do once in a process before they can compute at all, is not counted.
+    """
+    contestant, row_name, dtype = argument.split("|")
+    row = next(row for row in ROWS if row.name == row_name)
+    if contestant == "jax.jit":
+        jax = importlib.import_module("jax")
+        jax.block_until_ready(jax.device_put(np.zeros(2)))
+    if contestant == "torch.compile":
+        importlib.import_module("torch._inductor.compile_fx")
+    arguments = row.arguments(dtype)
+    clock, processor = time.perf_counter(), time.process_time()
+    step = CONTESTANTS[contestant](row, arguments)
+    for _ in range(50):
+        step.run(1)
+        if step.counts is None or step.counts():
+            break
+    else:
+        raise RuntimeError("the program is not compiled")
+    return {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
+
+
 def main() -> None:
     """Run from the command line: what to measure, and which or how large."""
     kind, argument = sys.argv[1:]
     if kind == "example":
         found = measure_example(argument)
+    elif kind == "step":
+        found = measure_step(argument)
     else:
         found = {"line": measure_line, "jax": measure_jax, "torch": measure_torch}[kind](int(argument))
     sys.stdout.write(json.dumps(found) + "\n")

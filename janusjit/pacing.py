@@ -64,6 +64,11 @@ def paced() -> Iterator[None]:
         _pace.thread = 0
 
 
+def is_paced() -> bool:
+    """Return whether this thread works beside the program, which is not to notice."""
+    return _pace.thread != 0 and _pace.thread == threading.get_ident()
+
+
 def pause() -> None:
     """Leave the interpreter to the program if it is time to; the compiler calls this every few microseconds."""
     if _pace.thread and _pace.thread == threading.get_ident():

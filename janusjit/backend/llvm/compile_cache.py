@@ -74,7 +74,7 @@ class Filing:
         if content is None:
             return None
         told = json.loads(content)  # its digest is right: it is what `file` has written
-        load_shared()
+        load_shared(told["externals"])
         for part in told["libraries"]:
             code = process_code.Filed(tuple(part[0]), part[1], tuple(part[2]), part[3])
             if not (_known(code.externals) and process_code.load_filed(code)):

@@ -1,22 +1,24 @@
 """The LLVM engine: from a module to machine code in this process.
 
-Owns everything that talks to llvmlite's binding layer: target machine, optimisation pipeline, symbol registration and
-the lifetime of code. Invariant: a `LoadedModule` owns its machine code; the code is unmapped when the last reference to
-the `LoadedModule` goes, so whoever hands out an address keeps a reference beside it.
+Owns the target machine, the registration of symbols and the lifetime of code. Invariant: a `LoadedModule` owns its
+machine code; the code is unmapped when the last reference to the `LoadedModule` goes, so whoever hands out an address
+keeps a reference beside it.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine_cache
+from janusjit.backend.llvm.machine_code import CompileTimes, PartCompiler, object_codes, packed, unpacked
+from janusjit.backend.llvm.module_parts import parts_of
 from janusjit.errors import CompileError
 from janusjit.pacing import pause
 
@@ -72,7 +74,7 @@ def has_vector_scaling() -> bool:
     return vector_bytes() == 64 and llvm.llvm_version_info[0] >= 22
 
 
-def create_target_machine(level: int = 3) -> llvm.TargetMachine:
+def create_target_machine(level: int = 2) -> llvm.TargetMachine:
     """Return a new target machine for this host; an execution engine takes ownership of the one it is given."""
     triple, cpu, features = host_target()
     target = llvm.Target.from_triple(triple)
@@ -121,20 +123,6 @@ def is_defined(name: str) -> bool:
     return bool(llvm.address_of_symbol(name))
 
 
-@dataclass(frozen=True)
-class CompileTimes:
-    """Seconds spent parsing, optimising and generating machine code; all zero if that was on disk."""
-
-    parse: float
-    optimize: float
-    generate: float
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.parse + self.optimize + self.generate
-
-
 @dataclass
 class LoadedModule:
     """Machine code in memory, and the text it was made from.
@@ -180,16 +168,21 @@ class LoadedModule:
     def llvm_ir(self) -> str:
         """The optimised IR. Made on demand, from the source and the same pipeline."""
         if "ir" not in self._texts:
-            self._texts["ir"] = str(_optimized(self.source, self.level)[0])
+            self._texts["ir"] = self._of_optimized(lambda compiler: str(compiler.module))
         return self._texts["ir"]
 
     @property
     def assembly(self) -> str:
         """The machine code as assembly text. Made on demand."""
         if "assembly" not in self._texts:
-            module, machine, _ = _optimized(self.source, self.level)
-            self._texts["assembly"] = machine.emit_assembly(module)
+            self._texts["assembly"] = self._of_optimized(PartCompiler.assembly)
         return self._texts["assembly"]
+
+    def _of_optimized(self, describe: Callable[[PartCompiler], str]) -> str:
+        with _compilers(self.source, self.level) as compilers:
+            for compiler in compilers:
+                compiler.optimize()
+            return "\n".join(map(describe, compilers))
 
 
 def text_of(module: ir.Module) -> str:
@@ -212,7 +205,7 @@ def text_of(module: ir.Module) -> str:
     return "".join(pieces)
 
 
-def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
+def load(source: ir.Module | str, level: int = 2) -> LoadedModule:
     """Compile a module to machine code, unless that is on disk already, and load it.
 
     Parameters
@@ -231,13 +224,12 @@ def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
     text = source if isinstance(source, str) else text_of(source)
     name = engine_cache.key(text, host_target(), level)
     code = engine_cache.read(name)
-    times = CompileTimes(0.0, 0.0, 0.0)
+    times = CompileTimes()
     if code is None:
-        module, machine, times = _optimized(text, level)
-        _require_symbols(module)
-        started = time.perf_counter()
-        code = machine.emit_object(module)
-        times = replace(times, generate=time.perf_counter() - started)
+        with _compilers(text, level) as compilers:
+            _require_symbols([compiler.module for compiler in compilers])
+            code = packed(object_codes(compilers))
+            times = CompileTimes(*(sum(parts) for parts in zip(*(astuple(c.times) for c in compilers), strict=True)))
         engine_cache.write(name, code)
     externals: tuple[str, ...] = ()
     if isinstance(source, ir.Module):
@@ -245,7 +237,7 @@ def load(source: ir.Module | str, level: int = 3) -> LoadedModule:
     return LoadedModule(name, externals, level, times, lambda: text, _engine_of(code))
 
 
-def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], level: int = 3) -> LoadedModule | None:
+def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], level: int = 2) -> LoadedModule | None:
     """Load object code that another process has filed; None if it is no longer there, or calls what is not here.
 
     Parameters
@@ -265,38 +257,36 @@ def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], l
     code = engine_cache.read(name)
     if code is None:
         return None
-    return LoadedModule(name, tuple(externals), level, CompileTimes(0.0, 0.0, 0.0), source, _engine_of(code))
+    return LoadedModule(name, tuple(externals), level, CompileTimes(), source, _engine_of(code))
 
 
 def _engine_of(code: bytes) -> llvm.ExecutionEngine:
     """Return an engine that has loaded object code."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), create_target_machine())
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    for part in unpacked(code):
+        engine.add_object_file(llvm.ObjectFileRef.from_data(part))
     engine.finalize_object()
     return engine
 
 
-def _require_symbols(module: llvm.ModuleRef) -> None:
-    """Raise for a symbol nobody defines: the execution engine would end the process."""
-    for function in module.functions:
-        external = function.is_declaration and not function.name.startswith("llvm.")
-        if external and not llvm.address_of_symbol(function.name):
-            raise CompileError("backend.symbol", f"a module calls {function.name}, which is not defined anywhere")
-
-
-def _optimized(text: str, level: int) -> tuple[llvm.ModuleRef, llvm.TargetMachine, CompileTimes]:
+@contextmanager
+def _compilers(text: str, level: int) -> Iterator[list[PartCompiler]]:
+    """Hand out what compiles the parts of a module, in order, for a ``with`` block."""
     _initialize()
-    started = time.perf_counter()
+    compilers: list[PartCompiler] = []
     try:
-        module = llvm.parse_assembly(text)
-        module.verify()
-    except RuntimeError as error:
-        raise CompileError("backend.llvm", f"LLVM refuses a module: {error}") from error
-    parsed = time.perf_counter()
-    machine = create_target_machine(level)
-    options = llvm.create_pipeline_tuning_options(speed_level=level)
-    options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = level >= 2
-    options.loop_unrolling = level >= 1
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
-    return module, machine, CompileTimes(parsed - started, time.perf_counter() - parsed, 0.0)
+        for part in parts_of(text):
+            compilers.append(PartCompiler(part, level, create_target_machine))
+        yield compilers
+    finally:
+        for compiler in compilers:
+            compiler.close()
+
+
+def _require_symbols(modules: Sequence[llvm.ModuleRef]) -> None:
+    """Raise for a symbol nobody defines: the execution engine would end the process."""
+    functions = [function for module in modules for function in module.functions]
+    defined = {function.name for function in functions if not function.is_declaration}
+    for name in {function.name for function in functions} - defined:
+        if not name.startswith("llvm.") and not llvm.address_of_symbol(name):
+            raise CompileError("backend.symbol", f"a module calls {name}, which is not defined anywhere")

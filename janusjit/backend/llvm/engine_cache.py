@@ -26,7 +26,7 @@ import llvmlite.binding as llvm
 
 from janusjit.config import current
 
-_FORMAT = "janusjit 2"
+_FORMAT = "janusjit 3"
 _DIGEST_BYTES = 32
 _SUFFIX = ".code"
 _TEMPORARY = ".writing-"

@@ -113,8 +113,9 @@ def link(emitter: EntryEmitter, plan: str, started: float) -> Compiled:
     started : float
         ``time.perf_counter()`` when compilation began.
     """
-    load_shared()
-    loaded = engine.load(emitter.api.module)
+    module = emitter.api.module
+    load_shared(module.globals)
+    loaded = engine.load(module)
     return link_loaded(emitter.graph.name, loaded, emitter.api.objects, plan, started)
 
 

@@ -60,7 +60,7 @@ def constant_sizes(module: ir.Module, shape: tuple[Dim, ...]) -> ir.Value:
     return module.globals[name]
 
 
-@shared(I1, POINTER, POINTER, I32, I32, POINTER)
+@shared(I1, POINTER, POINTER, I32, I32, POINTER, is_hot=True)
 def array_matches(api: PythonApi, function: ir.Function) -> None:
     """Takes object, descriptor, rank, required flags, and the sizes with `_ANY_SIZE` where any will do.
 

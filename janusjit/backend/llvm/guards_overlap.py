@@ -106,7 +106,7 @@ def _bounds(emitter: GuardEmitter, place: Place) -> _Bounds | None:
     return _Bounds(low, builder.add(high, ir.Constant(I64, item_size(facts.dtype))), empty)
 
 
-@shared(I1, POINTER, POINTER, I64, I64)
+@shared(I1, POINTER, POINTER, I64, I64, is_hot=True)
 def any_overlap(api: PythonApi, function: ir.Function) -> None:
     """Whether one of the first intervals ``[lows[i], highs[i])`` meets one behind it; an empty one is ``[-1, …)``.
 

@@ -85,7 +85,7 @@ def _over_items(function: ir.Function, turn: Callable[[ir.IRBuilder, ir.Value, i
     builder.cbranch(builder.icmp_signed("<", following, count), body, done)
 
 
-@shared(I1, POINTER, I64, POINTER)
+@shared(I1, POINTER, I64, POINTER, is_hot=True)
 def are_all_of(api: PythonApi, function: ir.Function) -> None:
     """Whether there are objects, and all are of exactly one type."""
     wanted = function.args[2]
@@ -96,7 +96,7 @@ def are_all_of(api: PythonApi, function: ir.Function) -> None:
     _over_items(function, turn)
 
 
-@shared(I1, POINTER, I64, POINTER)
+@shared(I1, POINTER, I64, POINTER, is_hot=True)
 def copy_floats(api: PythonApi, function: ir.Function) -> None:
     """Copy the values of objects that are Python or NumPy floats of 64 bits, which hold them at one place."""
     target = function.args[2]
@@ -110,7 +110,7 @@ def copy_floats(api: PythonApi, function: ir.Function) -> None:
     _over_items(function, turn)
 
 
-@shared(I1, POINTER, I64, POINTER)
+@shared(I1, POINTER, I64, POINTER, is_hot=True)
 def copy_ints(api: PythonApi, function: ir.Function) -> None:
     """Copy the values of Python ints; false where one does not fit."""
     target = function.args[2]

@@ -18,7 +18,7 @@ _LOADED: dict[str, engine.LoadedModule] = {}
 _SYMBOLS: dict[str, tuple[str, ...]] = {}
 
 
-def load_once(symbols: Sequence[str], emit: Callable[[ir.Module], None], level: int = 3) -> None:
+def load_once(symbols: Sequence[str], emit: Callable[[ir.Module], None], level: int = 2) -> None:
     """Make functions callable by their symbols, in modules loaded from now on.
 
     Parameters

@@ -1,13 +1,14 @@
 """Functions that all compiled code in the process shares.
 
-Owns `SharedFunction` and the library they are compiled into. Invariant: the library is compiled once in a process, when
-the first code that may call it is loaded, and never unloaded; so a specialization compiles only what is its own.
+Owns `SharedFunction` and the libraries they are compiled into: one for all that are not hot, and one for each that is.
+Invariant: a library is compiled once in a process, before the first code that may call it is loaded, and never
+unloaded; so a specialization compiles only what is its own.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from janusjit.backend.llvm.python_api import OBJECT_TABLE, PythonApi, fill_table
 Emit = Callable[[PythonApi, ir.Function], None]
 
 _LOCK = threading.Lock()
+_ALL: dict[str, SharedFunction] = {}
 _PENDING: list[SharedFunction] = []
 _LOADED: list[tuple[engine.LoadedModule, list[Any]]] = []  # code, and the Python objects it refers to
 
@@ -38,11 +40,15 @@ class SharedFunction:
         Its prototype.
     emit : callable
         Emits its body into an empty function.
+    is_hot : bool
+        Whether it goes over data, or is called so often that it is worth optimising; such a function is compiled when
+        the first code calls it, and has copies of the shared functions it calls, which must have no variables.
     """
 
     name: str
     type_: ir.FunctionType
     emit: Emit
+    is_hot: bool = False
 
     @property
     def symbol(self) -> str:
@@ -62,34 +68,65 @@ class SharedFunction:
         return known
 
 
-def shared(result: ir.Type, *parameters: ir.Type) -> Callable[[Emit], SharedFunction]:
+def shared(result: ir.Type, *parameters: ir.Type, is_hot: bool = False) -> Callable[[Emit], SharedFunction]:
     """Declare the decorated emitter as the body of a shared function of that prototype, named after it."""
 
     def declare(emit: Emit) -> SharedFunction:
-        function = SharedFunction(emit.__name__.strip("_"), ir.FunctionType(result, parameters), emit)
+        type_ = ir.FunctionType(result, parameters)
+        function = SharedFunction(emit.__name__.strip("_"), type_, emit, is_hot)
         _PENDING.append(function)
+        _ALL[function.symbol] = function
         return function
 
     return declare
 
 
-def load_shared() -> None:
-    """Compile the shared functions declared so far, unless that has been done. To be called before code is loaded."""
+def load_shared(symbols: Collection[str] | None = None) -> None:
+    """Compile the shared functions that code may call, as far as that has not been done: before the code is loaded.
+
+    Parameters
+    ----------
+    symbols : collection of str, optional
+        What the code calls; all there are when not given.
+    """
     with _LOCK:
-        if not _PENDING:
-            return
-        module = engine.create_module("janusjit_shared")
-        api = PythonApi(module)
-        for function in _PENDING:
-            function.emit(api, function.declare(module))
-        api.finish_table()
-        loaded = engine.load(module)
-        for function in _PENDING:
-            engine.register_symbol(function.symbol, loaded.function_address(function.symbol))
-            _HOMES[function.symbol] = loaded
-        fill_table(loaded.global_address(OBJECT_TABLE), api.objects)
-        _LOADED.append((loaded, api.objects))
-        _PENDING.clear()
+        wanted = [f for f in _PENDING if not f.is_hot or symbols is None or f.symbol in symbols]
+        for function in [function for function in wanted if function.is_hot]:
+            _load(function.symbol, [function])
+        _load("janusjit_shared", [f for f in wanted if not f.is_hot])
+
+
+def _load(name: str, functions: list[SharedFunction]) -> None:
+    """Compile functions, together."""
+    if not functions:
+        return
+    module = engine.create_module(name)
+    api = PythonApi(module)
+    for function in functions:
+        declared = function.declare(module)
+        if not function.is_hot:
+            declared.attributes.add("noinline")
+            declared.attributes.add("optnone")
+        function.emit(api, declared)
+    if functions[0].is_hot:
+        _emit_callees(api)
+    api.finish_table()
+    loaded = engine.load(module)
+    for function in functions:
+        engine.register_symbol(function.symbol, loaded.function_address(function.symbol))
+        _HOMES[function.symbol] = loaded
+        _PENDING.remove(function)
+    fill_table(loaded.global_address(OBJECT_TABLE), api.objects)
+    _LOADED.append((loaded, api.objects))
+
+
+def _emit_callees(api: PythonApi) -> None:
+    """Emit copies of the shared functions that a module calls, for LLVM to inline."""
+    called = [symbol for symbol, value in api.module.globals.items() if symbol in _ALL and value.is_declaration]
+    for symbol in called:
+        copy = api.module.globals[symbol]
+        copy.linkage = "internal"
+        _ALL[symbol].emit(api, copy)
 
 
 def shared_address(function: SharedFunction, variable: str | None = None) -> int:

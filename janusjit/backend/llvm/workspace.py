@@ -207,7 +207,7 @@ def block_release(api: PythonApi, function: ir.Function) -> None:
 
 
 def _state() -> ctypes.Array[ctypes.c_int64]:
-    load_shared()
+    load_shared(())
     return (ctypes.c_int64 * 3).from_address(shared_address(block_take, _STATE))
 
 

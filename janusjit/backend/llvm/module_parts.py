@@ -1,0 +1,198 @@
+"""Modules cut into parts that LLVM compiles one by one.
+
+Owns `parts_of`. Invariants: the parts, linked, are the module; how it is cut depends on its text alone, so the code is
+the same on every machine of a kind, however many threads compile it; functions that refer to each other stay together,
+so LLVM sees of a kernel what it would see of it in one module. Why: parts can be compiled side by side, and each as
+carefully as it is worth. The entry function, which is long and mostly calls kernels, is not worth much.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from janusjit.pacing import pause
+
+#: from how many lines on a further part pays for itself, and how many parts there are at most
+LINES_A_PART = 500
+MOST_PARTS = 8
+
+_NAME = re.compile(r"@(?:\"([^\"]*)\"|([\w.$-]+))")
+_INTERNAL = re.compile(r"^define (?:internal|private) ")
+_LINKAGE = re.compile(r"^define (?:internal |private )?")
+_CONSTANT = re.compile(r"^@\S+ = (?:\w+ )*constant ")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module that defines some of the functions of another.
+
+    Attributes
+    ----------
+    text : str
+        Its textual LLVM IR.
+    is_cold : bool
+        Whether it is to be translated quickly, not optimised.
+    """
+
+    text: str
+    is_cold: bool = False
+
+
+@dataclass
+class _Function:
+    """A function of the module: its text, and what it refers to."""
+
+    name: str
+    lines: list[str]
+    references: set[str] = field(default_factory=set)
+
+    @property
+    def heading(self) -> str:
+        return self.lines[0]
+
+    @property
+    def is_cold(self) -> bool:
+        return " optnone" in self.heading
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether each part has a function of its own of this kind."""
+        return " alwaysinline" in self.heading
+
+    @property
+    def declaration(self) -> str:
+        return _LINKAGE.sub("declare ", self.heading).removesuffix("{").replace(" optnone", "")
+
+    @property
+    def exported(self) -> list[str]:
+        """The function's text, such that other parts can call it."""
+        return [_INTERNAL.sub("define ", self.heading), *self.lines[1:]]
+
+
+class _Module:
+    """The text of a module, taken apart."""
+
+    def __init__(self, text: str) -> None:
+        self.functions: dict[str, _Function] = {}
+        self.variables: dict[str, str] = {}
+        self.declarations: dict[str, str] = {}
+        self.begin: list[str] = []  #: target, types
+        self.end: list[str] = []  #: metadata
+        self._read(text)
+
+    def _read(self, text: str) -> None:
+        current: _Function | None = None
+        for line in text.split("\n"):
+            pause()
+            if current is not None:
+                current.lines.append(line)
+                if "@" in line:
+                    current.references.update(map(_name, _NAME.finditer(line)))
+                if line == "}":
+                    current = None
+            elif line.startswith("define "):
+                current = _Function(_name(_NAME.search(line)), [line])
+                self.functions[current.name] = current
+            elif line.startswith("@"):
+                self.variables[_name(_NAME.match(line))] = line
+            elif line.startswith("declare "):
+                self.declarations[_name(_NAME.search(line))] = line
+            elif line:
+                (self.end if line.startswith("!") else self.begin).append(line)
+
+    def groups(self) -> list[list[_Function]]:
+        """Return the functions that are neither cold nor copied, those together that refer to each other."""
+        leaders = {name: name for name, function in self.functions.items() if not self._stands_apart(function)}
+
+        def leader(name: str) -> str:
+            while leaders[name] != name:
+                leaders[name] = name = leaders[leaders[name]]
+            return name
+
+        for name in leaders:
+            for reference in self._reached(self.functions[name].references):
+                if reference in leaders:
+                    leaders[leader(reference)] = leader(name)
+        found: dict[str, list[_Function]] = {}
+        for name in leaders:
+            found.setdefault(leader(name), []).append(self.functions[name])
+        return list(found.values())
+
+    @staticmethod
+    def _stands_apart(function: _Function) -> bool:
+        return function.is_cold or function.is_copied
+
+    def _reached(self, names: Iterable[str]) -> set[str]:
+        """Return the names, and those that functions with copies and variables among them refer to."""
+        found: set[str] = set()
+        pending = list(names)
+        while pending:
+            name = pending.pop()
+            if name in found:
+                continue
+            found.add(name)
+            if name in self.variables:
+                pending.extend(map(_name, _NAME.finditer(self.variables[name])))
+            elif name in self.functions and self.functions[name].is_copied:
+                pending.extend(self.functions[name].references)
+        return found
+
+    def part(self, own: Sequence[_Function], is_first: bool) -> str:
+        """Return the text of a module that defines some functions, and the variables if it is the first one."""
+        lines = list(self.begin)
+        needed = self._reached(reference for function in own for reference in function.references)
+        needed -= {function.name for function in own}
+        if is_first:
+            needed |= self._reached(self.variables)
+        for name in sorted(needed):
+            if name in self.variables:
+                line = self.variables[name]
+                lines.append(line if is_first or _CONSTANT.match(line) else f'@"{name}" = external global i8')
+            elif name in self.functions:
+                function = self.functions[name]
+                lines.extend(function.lines if function.is_copied else [function.declaration])
+            elif name in self.declarations:
+                lines.append(self.declarations[name])
+        for function in own:
+            lines.extend(function.exported)
+        return "\n".join([*lines, *self.end, ""])
+
+
+def _name(match: re.Match[str] | None) -> str:
+    assert match is not None
+    return match[1] or match[2]
+
+
+def parts_of(text: str) -> list[Part]:
+    """Cut a module, as `janusjit.backend.llvm.engine.text_of` writes it, into parts.
+
+    Parameters
+    ----------
+    text : str
+        Its textual LLVM IR.
+    """
+    if text.count("\n") < LINES_A_PART and " optnone" not in text:
+        return [Part(text)]
+    module = _Module(text)
+    cold = [function for function in module.functions.values() if function.is_cold]
+    shares = _shares(module.groups())
+    if len(shares) == 1 and not cold:
+        return [Part(text)]
+    contents = [(cold, True)] if cold else []
+    contents += [(share, False) for share in shares]
+    return [Part(module.part(own, is_first=number == 0), is_cold) for number, (own, is_cold) in enumerate(contents)]
+
+
+def _shares(groups: list[list[_Function]]) -> list[list[_Function]]:
+    """Divide groups of functions into shares of about the same length."""
+    lengths = {id(group): sum(len(function.lines) for function in group) for group in groups}
+    count = max(1, min(MOST_PARTS, len(groups), sum(lengths.values()) // LINES_A_PART))
+    shares: list[list[_Function]] = [[] for _ in range(count)]
+    totals = [0] * count
+    for group in sorted(groups, key=lambda group: -lengths[id(group)]):
+        least = totals.index(min(totals))
+        shares[least].extend(group)
+        totals[least] += lengths[id(group)]
+    return [share for share in shares if share]
