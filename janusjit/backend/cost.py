@@ -41,6 +41,9 @@ TILE_BYTES = 1 << 14
 TILE_ROW_BYTES = 1 << 18
 TILE_GAIN = 1.25
 
+#: a product whose elements are worked on goes on in blocks of rows of about so many bytes
+PRODUCT_BLOCK_BYTES = 1 << 13
+
 #: chunks that take less than this are not worth the handing out
 CHUNK_NANOSECONDS = 4_000
 #: for each of so many nanoseconds there is one thread at most: where there are many, a short kernel needs a few of them

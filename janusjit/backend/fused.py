@@ -16,6 +16,15 @@ from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Value
 from janusjit.pacing import pause
 
+#: operations that meet no floating-point error on zeros
+_TOTAL = frozenset(
+    {
+        *("add", "subtract", "multiply", "square", "negative", "positive", "absolute", "maximum", "minimum", "where"),
+        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "exp", "sqrt", "sigmoid", "tanh"),
+        *("logical_and", "logical_or", "logical_not", "isnan", "isinf", "isfinite", "sign", "clip", "cast"),
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Element:
@@ -153,6 +162,11 @@ class FusedKernel:
         kept = [axis for axis, reduced in enumerate(self.reduced) if not reduced]
         return len(self.dims) - (kept[-1] + 1 if kept else 0)
 
+    @property
+    def is_total(self) -> bool:
+        """Whether all operations are defined for zeros, and raise no flags for them."""
+        return all(instruction.op in _TOTAL for instruction in self.instructions)
+
     def written(self) -> set[int]:
         """Return the numbers of the arrays that are written to."""
         return {number for _, number in self.stores} | {reduction.target for reduction in self.reductions}
@@ -191,7 +205,7 @@ def describe(
     for kernel in elementwise:
         variants.setdefault(replace(kernel, open=True).key(), set()).add(kernel.key())
     for kernel in elementwise:
-        kernel.open = len(variants[replace(kernel, open=True).key()]) > 1
+        kernel.open = kernel.is_total and len(variants[replace(kernel, open=True).key()]) > 1
     return kernels
 
 

@@ -17,7 +17,7 @@ from janusjit.backend import cost
 from janusjit.backend.address import Address, Addresses
 from janusjit.backend.fused import FusedKernel, undivided
 from janusjit.backend.parallel import Division, together
-from janusjit.backend.plan import FusedStep, Plan, RegionStep, Step
+from janusjit.backend.plan import FusedStep, NodeStep, Plan, RegionStep, Step
 from janusjit.backend.storage import Placement, Storage
 from janusjit.ir.dims import Dim, symbol
 
@@ -29,39 +29,58 @@ _PRIVATE = frozenset({"arena", "object", "own"})
 class Tile:
     """Consecutive ``steps``, done for ``block`` of their ``rows`` at a time; ``size`` stands for the rows in a turn.
 
-    ``division`` says how the rows are divided among threads, if they are.
+    ``division`` says how the rows are divided among threads, if they are; ``product`` is the matrix product whose rows
+    come first, if there is one (`janusjit.backend.epilogues`).
     """
 
     steps: tuple[FusedStep, ...]
     rows: int
     block: int
     division: Division | None = None
+    product: NodeStep | None = None
 
     @property
     def size(self) -> Dim:
         """The symbol of how many rows there are in a turn: fewer in the last."""
         return symbol(f"rows{self.steps[0].time}")
 
+    @property
+    def first(self) -> Step:
+        """The step that is done first."""
+        return self.steps[0] if self.product is None else self.product
+
 
 def find_tiles(
     plan: Plan, placement: Placement, threads: int = 1, untiled: Collection[Step] = ()
-) -> dict[FusedStep, Tile]:
+) -> dict[Step, Tile]:
     """Return the tile of each step that is in one, and have the arrays in use there stay where they are meanwhile.
 
     Each of ``threads`` threads gets a block of rows of its own; the steps ``untiled`` stay by themselves.
     """
     finder = _Finder(Addresses(placement), placement, threads, untiled)
     finder.visit(plan.steps)
-    tiles = {step: tile for tile in finder.tiles for step in tile.steps}
+    tiles: dict[Step, Tile] = {step: tile for tile in finder.tiles for step in tile.steps}
     for tile in finder.tiles:
-        first, last = tile.steps[0].time, tile.steps[-1].time
-        for storage in placement.storages:
-            within = _is_within(storage, tile.steps[0], tile.steps[-1])
-            if within and storage.layout.shape[0] == tile.rows:
-                storage.kept_rows = min(tile.block, tile.rows) * (1 if tile.division is None else threads)
-            if storage.birth <= last and storage.death >= first:
-                storage.birth, storage.death = min(storage.birth, first), max(storage.death, last)
+        settle_storages(placement, tile, threads)
     return tiles
+
+
+def settle_storages(placement: Placement, tile: Tile, threads: int = 1) -> None:
+    """Have the arrays in use in a tile stay where they are meanwhile, and keep those for it alone by blocks of rows."""
+    first, last = tile.first.time, tile.steps[-1].time
+    for storage in placement.storages:
+        within = _is_within(storage, tile.first, tile.steps[-1])
+        if within and storage.layout.shape[0] == tile.rows:
+            storage.kept_rows = min(tile.block, tile.rows) * (1 if tile.division is None else threads)
+        if storage.birth <= last and storage.death >= first:
+            storage.birth, storage.death = min(storage.birth, first), max(storage.death, last)
+
+
+def is_by_rows(step: FusedStep, placement: Placement) -> bool:
+    """Return whether a step goes over a known number of rows, none of whose results are wanted by others."""
+    known = all(isinstance(dim, int) for dim in step.shape) and len(step.shape) > 0 and step.shape[0] not in (0, 1)
+    copies = any(value in placement.copied for value in step.stores)
+    return known and not copies and 0 not in (step.axes or ())
 
 
 class _Finder:
@@ -79,7 +98,7 @@ class _Finder:
             if isinstance(step, RegionStep):
                 for body in step.bodies:
                     self.visit(body)
-            if not isinstance(step, FusedStep) or step in self._untiled or not self._is_by_rows(step):
+            if not isinstance(step, FusedStep) or step in self._untiled or not is_by_rows(step, self._placement):
                 self._close(run)
                 run = []
                 continue
@@ -89,12 +108,6 @@ class _Finder:
                 run = []
             run.append((step, kernel))
         self._close(run)
-
-    def _is_by_rows(self, step: FusedStep) -> bool:
-        """Return whether a step goes over a known number of rows, none of whose results are wanted by others."""
-        known = all(isinstance(dim, int) for dim in step.shape) and len(step.shape) > 0 and step.shape[0] not in (0, 1)
-        copies = any(value in self._placement.copied for value in step.stores)
-        return known and not copies and 0 not in (step.axes or ())
 
     def _close(self, run: list[tuple[FusedStep, FusedKernel]]) -> None:
         """Make a tile of a run of steps, if it pays."""
@@ -119,7 +132,7 @@ class _Finder:
             self.tiles.append(Tile(tuple(step for step, _ in run), rows, block, division))
 
 
-def _is_within(storage: Storage, first: FusedStep, last: FusedStep) -> bool:
+def _is_within(storage: Storage, first: Step, last: Step) -> bool:
     """Return whether nothing before ``first`` or after ``last`` uses a storage, and no user sees it."""
     return storage.kind == "arena" and first.time <= storage.birth and storage.death <= last.time
 
@@ -133,12 +146,12 @@ def _keeps_to_rows(kernels: list[FusedKernel]) -> bool:
             storage = address.storage
             if storage in written:
                 pitch = pitches.setdefault(storage, address.layout.strides[0])
-                if storage.kind not in _PRIVATE or pitch != address.layout.strides[0] or not _is_inside_row(address):
+                if storage.kind not in _PRIVATE or pitch != address.layout.strides[0] or not is_inside_row(address):
                     return False
     return True
 
 
-def _is_inside_row(address: Address) -> bool:
+def is_inside_row(address: Address) -> bool:
     """Return whether row ``r`` of an array lies between ``r`` and ``r + 1`` times the stride of its rows."""
     pitch, *strides = address.layout.strides
     end: Dim = address.layout.item_size

@@ -1,6 +1,7 @@
 """Matrix products.
 
-Owns `emit_matmul`: NumPy's ``matmul`` for operands of every rank, layout and element type. Invariant: which way a
+Owns `emit_matmul`: NumPy's ``matmul`` for operands of every rank, layout and element type, and the same by blocks of
+rows, with what follows each block. Invariant: which way a
 product is computed (BLAS or loops) is decided here, from the element type and the sizes known at compile time.
 """
 
@@ -8,9 +9,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from llvmlite import ir
+
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy, emit_loop_product
 from janusjit.backend.llvm.blas_routines import emit_product
-from janusjit.backend.llvm.gemm import emit_known_product
+from janusjit.backend.llvm.gemm import (
+    After,
+    choose_kernel,
+    emit_blocks,
+    emit_known_product,
+    emit_tiles_in_blocks,
+)
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
 
 #: products of up to this many multiplications are faster as inline loops than as calls of BLAS
@@ -40,7 +49,7 @@ def emit_matmul(
     if b_is_vector:
         b = replace(b, dims=(*b.dims, 1), strides=(*b.strides, item_size(b.dtype)))
         out = _insert_axis(out, out.rank)
-    a, out = _merge_batch_into_rows(context, a, b, out)
+    a, out = _merge_batch_into_rows(context.builder, a, b, out)
     return _emit_batches(context, a, b, out, accumulate)
 
 
@@ -51,12 +60,76 @@ def _insert_axis(array: ArrayValue, position: int) -> ArrayValue:
     return replace(array, dims=tuple(dims), strides=tuple(strides))
 
 
+def rows_at_a_time(a: ArrayValue, b: ArrayValue, out: ArrayValue) -> int | None:
+    """Return how many rows of ``out = a @ b`` tiles do at least; None if it is not computed in tiles, row after row.
+
+    Rows are along the first axis; all are of rank 2 or more. Addresses do not matter.
+    """
+    first, rank = out.dims[0], out.rank
+    merged, below = _merge_batch_into_rows(None, a, b, out)
+    if below.rank > 2 and b.rank == 2:
+        return None
+    parts = (_matrix(replace(one, dims=one.dims[-2:], strides=one.strides[-2:])) for one in (merged, b, below))
+    choice = choose_kernel(*parts)
+    if choice is None or choice.tiling is None or choice.is_turned or first == 0:
+        return None
+    return choice.tiling.rows if rank == 2 else 1
+
+
+def emit_matmul_in_blocks(
+    context: KernelContext,
+    operands: tuple[ArrayValue, ArrayValue, ArrayValue],
+    block: int,
+    is_kept: bool,
+    after: After,
+) -> str:
+    """Emit ``out = a @ b`` for operands that `rows_at_a_time` has been asked about, block by block of rows.
+
+    Parameters
+    ----------
+    context : KernelContext
+        The function to emit into.
+    operands : tuple of ArrayValue
+        ``a``, ``b`` and ``out``.
+    block : int
+        How many rows a block has.
+    is_kept : bool
+        Whether there is room for one block of the result only.
+    after : callable
+        Emits what follows each block, given its first row and their number.
+    """
+    a, b, out = operands
+    rows = out.dims[0]
+    merged, below = _merge_batch_into_rows(context.builder, a, b, out)
+    assert isinstance(rows, int)
+    if below.rank == 2:
+        matrices = _matrix(merged), _matrix(b), _matrix(below)
+        return emit_tiles_in_blocks(context, matrices, (rows, block), is_kept, after)
+    chosen = ""
+
+    def emit_block(start: ir.Value, count: int) -> None:
+        nonlocal chosen
+        right = b if b.dims[0] == 1 else _part(context, b, start, count)
+        parts = _part(context, a, start, count), right, _part(context, out, 0 if is_kept else start, count)
+        chosen = _emit_batches(context, *parts, accumulate=False)
+        after(start, count)
+
+    emit_blocks(context, rows, block, emit_block)
+    return chosen
+
+
+def _part(context: KernelContext, array: ArrayValue, start: Extent, count: int) -> ArrayValue:
+    """Return ``count`` rows along the first axis."""
+    pointer = offset_pointer(context.builder, array.pointer, multiply(context.builder, start, array.strides[0]))
+    return replace(array, pointer=pointer, dims=(count, *array.dims[1:]))
+
+
 def _merge_batch_into_rows(
-    context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue
+    builder: ir.IRBuilder, a: ArrayValue, b: ArrayValue, out: ArrayValue
 ) -> tuple[ArrayValue, ArrayValue]:
     """Make one product of a batch that multiplies a single matrix from the left, where its rows follow each other."""
     while b.rank == 2 and a.rank > 2 and _rows_follow(a) and _rows_follow(out):
-        a, out = _merged(context, a), _merged(context, out)
+        a, out = _merged(builder, a), _merged(builder, out)
     return a, out
 
 
@@ -65,8 +138,8 @@ def _rows_follow(array: ArrayValue) -> bool:
     return all(isinstance(extent, int) for extent in (outer, inner, rows)) and outer == inner * rows
 
 
-def _merged(context: KernelContext, array: ArrayValue) -> ArrayValue:
-    rows = multiply(context.builder, array.dims[-3], array.dims[-2])
+def _merged(builder: ir.IRBuilder, array: ArrayValue) -> ArrayValue:
+    rows = multiply(builder, array.dims[-3], array.dims[-2])
     dims, strides = (*array.dims[:-3], rows, array.dims[-1]), (*array.strides[:-3], *array.strides[-2:])
     return replace(array, dims=dims, strides=strides)
 

@@ -48,6 +48,11 @@ class FlagLooks:
         end = self._tracking.point_of_no_return
         return {step for step in self._tracking.steps if self._tracking.apart or step.time >= end}
 
+    @property
+    def apart(self) -> set[Step]:
+        """The steps that are looked at one by one, and those before which all others are looked at."""
+        return self._tracking.steps | self._tracking.before
+
     def before(self, step: Step) -> None:
         """Emit what comes before a step."""
         if step in self._tracking.before:

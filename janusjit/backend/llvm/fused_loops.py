@@ -56,6 +56,7 @@ class FusedFunctions:
         function.attributes.add("nounwind")
         function.attributes.add("noinline")  # one copy for all calls, and less for LLVM to do
         context = KernelContext(function, self._python)
+        context.computes_elements_only = not kernel.is_total
         dims = [axis for axis, _ in enumerate(kernel.dims)]
         _Nest(ElementCode.of(kernel, context, dims)).emit()
         context.finish()

@@ -87,7 +87,7 @@ class ParallelKernels:
             self._call_total(kernel, division)
             return
         part = Part.along(kernel, division.axis)
-        arguments = self._arguments(part, ROWS)
+        arguments = self.arguments(part, ROWS)
         (size,) = symbols_of((ROWS,))
         if division.pays(self.count):
             self._dispatch([part], [arguments], size, division, None)
@@ -104,7 +104,7 @@ class ParallelKernels:
 
     def _call_total(self, kernel: FusedKernel, division: Division) -> None:
         part = Part(kernel, [0] * len(kernel.arrays), [0] * len(kernel.arrays))
-        arguments = self._arguments(part, ROWS)
+        arguments = self.arguments(part, ROWS)
         whole = self._functions.function(kernel)
         elements = self._extents.value(division.elements)
         dtypes = [kernel.dtypes[reduction.target] for reduction in kernel.reductions]
@@ -130,12 +130,12 @@ class ParallelKernels:
     def call_blocks(self, parts: Sequence[Part], size: Dim, division: Division, block: int) -> None:
         """Emit calls of kernels one after the other for each ``block`` of rows, on several threads."""
         (rows,) = symbols_of((size,))
-        self._dispatch(parts, [self._arguments(part, size) for part in parts], rows, division, block)
+        self._dispatch(parts, [self.arguments(part, size) for part in parts], rows, division, block)
 
-    def _arguments(self, part: Part, size: Dim) -> _Arguments:
+    def arguments(self, part: Part, size: Dim) -> Arguments:
         kernel = part.kernel
         (rows,) = symbols_of((size,))
-        return _Arguments(
+        return Arguments(
             [self._memory.pointer(address) for address in kernel.arrays],
             [self._scalars[value].value for value in kernel.scalars],
             [
@@ -148,7 +148,7 @@ class ParallelKernels:
     def _dispatch(
         self,
         parts: Sequence[Part],
-        arguments: Sequence[_Arguments],
+        arguments: Sequence[Arguments],
         size: Symbol,
         division: Division,
         block: int | None,
@@ -202,7 +202,7 @@ class ParallelKernels:
     # -- the task
 
     def _task(
-        self, parts: Sequence[Part], arguments: Sequence[_Arguments], size: Symbol, block: int | None
+        self, parts: Sequence[Part], arguments: Sequence[Arguments], size: Symbol, block: int | None
     ) -> ir.Function:
         keys = tuple(
             (part.kernel.key(), tuple(p if isinstance(p, int) else None for p in part.pitches), tuple(part.private))
@@ -215,7 +215,7 @@ class ParallelKernels:
         return known
 
     def _emit_task(
-        self, parts: Sequence[Part], arguments: Sequence[_Arguments], size: Symbol, block: int | None
+        self, parts: Sequence[Part], arguments: Sequence[Arguments], size: Symbol, block: int | None
     ) -> ir.Function:
         function = ir.Function(self._builder.module, TASK_TYPE, f"task.{len(self._tasks)}")
         function.linkage = "internal"
@@ -230,7 +230,7 @@ class ParallelKernels:
                 for pointer, private in zip(one.pointers, part.private, strict=True)
             ]
         if block is None:
-            self._emit_rows(context.builder, parts, found, size, start, end)
+            self.emit_rows(context.builder, parts, found, size, start, end)
         else:
             step = ir.Constant(I64, block)
             count = context.builder.sub(end, start)
@@ -240,15 +240,15 @@ class ParallelKernels:
                 first = builder.add(start, builder.mul(index, step))
                 after = builder.add(first, step)
                 after = builder.select(builder.icmp_signed("<", after, end), after, end)
-                self._emit_rows(builder, parts, found, size, first, after)
+                self.emit_rows(builder, parts, found, size, first, after)
         context.finish()
         return function
 
-    def _emit_rows(
+    def emit_rows(
         self,
         builder: ir.IRBuilder,
         parts: Sequence[Part],
-        arguments: Sequence[_Arguments],
+        arguments: Sequence[Arguments],
         size: Symbol,
         start: ir.Value,
         end: ir.Value,
@@ -266,7 +266,7 @@ class ParallelKernels:
 
 
 @dataclass
-class _Arguments:
+class Arguments:
     """What a kernel is called with; an extent that depends on the number of rows is None."""
 
     pointers: list[ir.Value]
@@ -285,7 +285,7 @@ class _Arguments:
 
 
 class Loaded:
-    """Loads what `_Arguments.in_context` has stored, in its order."""
+    """Loads what `Arguments.in_context` has stored, in its order."""
 
     def __init__(self, builder: ir.IRBuilder, memory: ir.Value) -> None:
         self._builder, self._memory, self._next = builder, memory, 0
@@ -295,8 +295,8 @@ class Loaded:
         self._next += 1
         return self._builder.load(place, typ=like.type)
 
-    def arguments(self, like: _Arguments) -> _Arguments:
-        return _Arguments(
+    def arguments(self, like: Arguments) -> Arguments:
+        return Arguments(
             [self._value(one) for one in like.pointers],
             [self._value(one) for one in like.scalars],
             [None if one is None else self._value(one) for one in like.extents],

@@ -1,10 +1,16 @@
 """Which way a matrix product of known sizes is computed.
 
-Owns `emit_known_product`. Invariant: the choice depends on sizes, strides, element type, machine, its calibration and
-the library's threads alone, so equal products are computed alike; what is not chosen here is left to the library.
+Owns `Choice`, `choose_kernel` and `emit_known_product`. Invariant: the choice depends on sizes, strides, element type,
+machine, its calibration and the library's threads alone, so equal products are computed alike; what is not chosen here
+is left to the library.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
 from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long
@@ -17,10 +23,62 @@ from janusjit.backend.llvm.gemm_tiling import (
     ROWS_WORTH_A_COPY,
     STREAMED_BYTES,
     Machine,
+    Tiling,
     choose,
 )
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
-from janusjit.backend.llvm.values import KernelContext, item_size
+from janusjit.backend.llvm.values import I64, Extent, KernelContext, item_size, multiply, offset_pointer
+
+#: called with the first row and the number of rows of a block of the result that is there
+After = Callable[[ir.Value, int], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to compute a product.
+
+    Attributes
+    ----------
+    kind : {"dots", "dot tiles", "rows", "tiles"}
+        The kernel.
+    is_turned : bool
+        Whether it computes the transpose of the result.
+    by_columns : bool
+        Whether the right operand is stored by columns.
+    tiling : Tiling or None
+        How tiles are cut, where they are.
+    """
+
+    kind: str
+    is_turned: bool
+    by_columns: bool
+    tiling: Tiling | None = None
+
+
+def choose_kernel(a: Matrix, b: Matrix, out: Matrix) -> Choice | None:
+    """Return how ``out = a @ b`` is computed, whose addresses do not matter; None if by the library."""
+    if out.dtype not in ("f32", "f64") or not all(_is_known(matrix) for matrix in (a, b, out)):
+        return None
+    rows, columns, depth = out.rows, out.columns, a.columns
+    assert isinstance(rows, int) and isinstance(columns, int) and isinstance(depth, int)
+    if 0 in (rows, columns, depth):
+        return None
+    is_turned = not _fits(out) or (columns == 1 and rows > 1)
+    if is_turned:
+        if not _fits(out.transposed) or (rows == 1 and columns > 1):
+            return None
+        a, b, out, rows, columns = b.transposed, a.transposed, out.transposed, columns, rows
+    by_columns = not b.has_contiguous_rows and columns != 1
+    if columns == 1 or (by_columns and rows < ROWS_WORTH_A_COPY):
+        return Choice("dots", is_turned, by_columns) if _streams(b) else None
+    if not beats_library(rows, columns, depth, out.dtype, by_columns):
+        return None
+    if by_columns and is_long(a, b, rows, depth):
+        return Choice("dot tiles", is_turned, by_columns)
+    machine = Machine.host()
+    if rows == 1 and columns > MOST_VECTORS * machine.lanes(out.dtype):
+        return Choice("rows", is_turned, by_columns)
+    return Choice("tiles", is_turned, by_columns, choose(rows, columns, out.dtype, machine, depth, by_columns))
 
 
 def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix) -> str | None:
@@ -31,52 +89,83 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
     str or None
         What was chosen, in words; None if nothing was emitted.
     """
-    if out.dtype not in ("f32", "f64") or not all(_is_known(matrix) for matrix in (a, b, out)):
+    choice = choose_kernel(a, b, out)
+    if choice is None:
         return None
-    rows, columns, depth = out.rows, out.columns, a.columns
-    assert isinstance(rows, int) and isinstance(columns, int) and isinstance(depth, int)
-    if 0 in (rows, columns, depth):
-        return None
-    if not _fits(out) or (columns == 1 and rows > 1):
-        if not _fits(out.transposed) or (rows == 1 and columns > 1):
-            return None
-        a, b, out, rows, columns = b.transposed, a.transposed, out.transposed, columns, rows
+    if choice.is_turned:
+        a, b, out = b.transposed, a.transposed, out.transposed
     machine = Machine.host()
-    by_columns = not b.has_contiguous_rows and columns != 1
-    if by_columns:
-        if rows < ROWS_WORTH_A_COPY:
-            return _emit_dots(context, a, b, out, machine)
-    elif columns == 1:
-        return _emit_dots(context, a, b, out, machine)
-    if not beats_library(rows, columns, depth, out.dtype, by_columns):
-        return None
-    if by_columns and is_long(a, b, rows, depth):
+    if choice.kind == "dots":
+        if not a.has_contiguous_rows and a.columns != 1:
+            a = _copied(context, a, transposed=False)
+        emit_dots(context, a, b, out, machine)
+        return "inner products"
+    if choice.kind == "dot tiles":
         return emit_dot_tiles(context, a, b, out, machine)
-    if by_columns:
+    if choice.by_columns:
         b = _copied(context, b, transposed=True)
-    if rows == 1 and columns > MOST_VECTORS * machine.lanes(out.dtype):
+    if choice.tiling is None:
         emit_row_product(context, a, b, out, machine)
         return "streams of rows"
-    tiling = choose(rows, columns, out.dtype, machine, depth, by_columns)
-    emit_tiles(context, a, b, out, tiling)
+    emit_tiles(context, a, b, out, choice.tiling)
+    return str(choice.tiling)
+
+
+def emit_tiles_in_blocks(
+    context: KernelContext,
+    operands: tuple[Matrix, Matrix, Matrix],
+    extent: tuple[int, int],
+    is_kept: bool,
+    after: After,
+) -> str:
+    """Emit ``out = a @ b``, block by block of rows, each followed by what ``after`` emits for it.
+
+    The product is one for which tiles are chosen, and has the same bits as without blocks. Its rows are counted in
+    ``extent``, the number of all of them and of those of a block, by the caller: each may stand for several. Where it
+    ``is_kept``, there is room for a block only.
+    """
+    a, b, out = operands
+    choice = choose_kernel(a, b, out)
+    assert choice is not None and choice.tiling is not None and not choice.is_turned
+    assert isinstance(out.rows, int)
+    unit, tiling = out.rows // extent[0], choice.tiling
+    right = _copied(context, b, transposed=True) if choice.by_columns else b
+
+    def emit_block(start: ir.Value, count: int) -> None:
+        first = context.builder.mul(start, ir.Constant(I64, unit))
+        left = _rows(context, a, first, count * unit)
+        below = _rows(context, out, 0 if is_kept else first, count * unit)
+        emit_tiles(context, left, right, below, tiling.for_rows(count * unit))
+        after(start, count)
+
+    emit_blocks(context, *extent, emit_block)
     return str(tiling)
 
 
-def _emit_dots(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, machine: Machine) -> str | None:
-    assert isinstance(b.rows, int) and isinstance(b.columns, int)
-    if not b.transposed.has_contiguous_rows and b.rows > 1:
-        return None
-    if b.rows * b.columns * item_size(b.dtype) > STREAMED_BYTES:
-        return None
-    if not a.has_contiguous_rows and a.columns != 1:
-        a = _copied(context, a, transposed=False)
-    emit_dots(context, a, b, out, machine)
-    return "inner products"
+def emit_blocks(context: KernelContext, rows: int, block: int, emit: After) -> None:
+    """Emit the loop over blocks of rows around what ``emit`` emits, and once more for the rest."""
+    blocks, rest = divmod(rows, block)
+    with context.loop(blocks) as number:
+        emit(context.builder.mul(number, ir.Constant(I64, block)), block)
+    if rest:
+        emit(ir.Constant(I64, blocks * block), rest)
+
+
+def _rows(context: KernelContext, matrix: Matrix, start: Extent, count: int) -> Matrix:
+    pointer = offset_pointer(context.builder, matrix.pointer, multiply(context.builder, start, matrix.row_stride))
+    return replace(matrix, pointer=pointer, rows=count)
 
 
 def _is_known(matrix: Matrix) -> bool:
     extents = (matrix.rows, matrix.columns, matrix.row_stride, matrix.column_stride)
     return all(isinstance(extent, int) for extent in extents)
+
+
+def _streams(b: Matrix) -> bool:
+    """Return whether columns can be read along memory, and are not more than a library would divide among threads."""
+    assert isinstance(b.rows, int) and isinstance(b.columns, int)
+    contiguous = b.transposed.has_contiguous_rows or b.rows <= 1
+    return contiguous and b.rows * b.columns * item_size(b.dtype) <= STREAMED_BYTES
 
 
 def _fits(out: Matrix) -> bool:

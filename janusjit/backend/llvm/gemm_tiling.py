@@ -8,7 +8,7 @@ choices only.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -102,6 +102,11 @@ class Tiling:
     def columns(self) -> int:
         """Columns of a tile."""
         return sum(piece.used for piece in self.pieces)
+
+    def for_rows(self, count: int) -> Tiling:
+        """Return the tiling of so many rows of the result: every element is summed as it is in the whole."""
+        row_tiles = -(-count // self.rows)
+        return replace(self, rows=-(-count // row_tiles), row_tiles=row_tiles)
 
     def __str__(self) -> str:
         return f"register tiles {self.rows}×{self.columns}"

@@ -17,6 +17,7 @@ from llvmlite import ir
 
 from janusjit.backend.address import Address, part_of, view_of
 from janusjit.backend.buffers import planned
+from janusjit.backend.epilogues import find_epilogues
 from janusjit.backend.fused import FusedKernel, copying, describe
 from janusjit.backend.layout import stride_symbols
 from janusjit.backend.llvm import threads
@@ -29,6 +30,7 @@ from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
 from janusjit.backend.llvm.object_reads import ObjectReads
+from janusjit.backend.llvm.product_blocks import ProductBlocks, rows_of
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.tapes import Tapes
@@ -96,14 +98,18 @@ class GraphLowering:
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
         self._looks = FlagLooks(self, self._plan)
-        self._tiles = find_tiles(self._plan, self.placement, count, self._looks.untiled)
+        epilogues = find_epilogues(self._plan, self.placement, rows_of, count, self._looks.apart)
+        tiles = find_tiles(self._plan, self.placement, count, {*self._looks.untiled, *epilogues})
+        self._tiles: dict[Step, Tile] = {**epilogues, **tiles}
         self._tapes, self._objects = Tapes(self), ObjectReads(self)
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
-        self._kernels = describe(fused, self.memory.addresses, {step: tile.size for step, tile in self._tiles.items()})
+        rows = {step: self._tiles[step].size for step in fused if step in self._tiles}
+        self._kernels = describe(fused, self.memory.addresses, rows)
         self._fused = FusedFunctions(module, python)
         self._parallel = ParallelKernels(
             builder, self.memory, self.extents, self.scalars, self._fused, python, count
         )
+        self._products = ProductBlocks(module, self._parallel, python)
         self._nodes = NodeFunctions(module, python)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
@@ -146,7 +152,7 @@ class GraphLowering:
         for step in steps:
             pause()
             self._looks.before(step)
-            if isinstance(step, FusedStep) and step in self._tiles:
+            if step in self._tiles:
                 self._lower_tile(step, self._tiles[step])
             elif isinstance(step, FusedStep):
                 self._lower_fused(step)
@@ -183,14 +189,17 @@ class GraphLowering:
             pointer = self.memory.pointer_to(storage)
             self.scalars[value] = load(self.builder, storage.layout.dtype, pointer)
 
-    def _lower_tile(self, step: FusedStep, tile: Tile) -> None:
+    def _lower_tile(self, step: Step, tile: Tile) -> None:
         """Emit all steps of a tile, at the first of them: a loop over blocks of rows."""
-        if step is not tile.steps[0]:
+        if step is not tile.first:
             return
         for one in tile.steps:
             for value in (*one.stores, *(reduction.result for reduction in one.reductions)):
                 self.prepare(value)
             self._check_not_empty(one)
+        if tile.product is not None:
+            self._lower_product(tile, tile.product.node)
+            return
         if tile.division is not None:
             self._divided.update(dict.fromkeys(tile.steps, tile.division.text(self._parallel.count)))
             self._parallel.call_blocks(
@@ -213,6 +222,15 @@ class GraphLowering:
         start.add_incoming(following, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, tile.rows)), body, after)
         builder.position_at_end(after)
+
+    def _lower_product(self, tile: Tile, node: Node) -> None:
+        """Emit a product and the steps that work on its rows."""
+        self.prepare(node.result)
+        a, b, out = (self.memory.array(value) for value in (*node.inputs, node.result))
+        storage = self.placement.storage(node.result)
+        parts = [_part_of_tile(self._kernels[one], tile) for one in tile.steps]
+        is_kept = storage is not None and storage.kept_rows is not None
+        self._nodes.chosen[node] = self._products.call(self.builder, tile, (a, b, out), parts, is_kept)
 
     def _call_fused(self, kernel: FusedKernel, row: ir.Value | None = None) -> Division | None:
         """Emit the call of a kernel; from ``row`` on, if it is given. Return how it is divided among threads."""

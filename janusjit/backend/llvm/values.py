@@ -7,7 +7,7 @@ same in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, Union
@@ -222,6 +222,11 @@ class PythonEmitter(Protocol):
         """Emit the deoptimization for a failed allocation; ends the current block."""
 
 
+#: LLVM does loops of fewer turns in vectors of which lanes are masked (``vectorizer-min-trip-count``), and may unroll
+#: those of fewer turns than the second, and do what that gives in vectors of odd lengths, which are filled up
+SHORTEST_VECTOR_LOOP, UNROLLED = 16, 256
+
+
 class KernelContext:
     """An LLVM function under construction in which one operation, or the whole graph, is computed.
 
@@ -235,7 +240,8 @@ class KernelContext:
     Notes
     -----
     `scratch` memory lives until the function returns; `require` makes a kernel return ``false``. Code goes in at
-    ``builder``, which helpers may leave in a different block than they found it.
+    ``builder``, which helpers may leave in a different block than they found it. Where it `computes_elements_only`, no
+    vector has lanes that are computed for nothing: operations on what is there may raise flags.
     """
 
     def __init__(self, function: ir.Function, python: PythonEmitter) -> None:
@@ -244,6 +250,7 @@ class KernelContext:
         self.python = python
         self.entry_block: ir.Block = function.append_basic_block("entry")
         self.builder = ir.IRBuilder(function.append_basic_block("body"))
+        self.computes_elements_only = False
         self._heap_slots: list[ir.Value] = []
         self._failure: ir.Block | None = None
 
@@ -316,8 +323,13 @@ class KernelContext:
         yield index
         index.add_incoming(builder.add(index, ir.Constant(I64, 1), flags=("nsw",)), builder.block)
         back = builder.branch(head)
-        if interleaved:
-            back.set_metadata("llvm.loop", _interleaved(self.module))
+        wishes = {"interleave.count": ir.Constant(I32, 2)} if interleaved else {}
+        if self.computes_elements_only and _is_below(count, UNROLLED):
+            wishes = {"unroll.disable": None}
+            if _is_below(count, SHORTEST_VECTOR_LOOP):
+                wishes["vectorize.enable"] = ir.Constant(I1, 0)
+        if wishes:
+            back.set_metadata("llvm.loop", _marked(self.module, wishes))
         builder.position_at_end(after)
 
     def finish(self) -> None:
@@ -345,11 +357,20 @@ class KernelContext:
             self.builder.ret(flag)
 
 
-def _interleaved(module: ir.Module) -> ir.MDValue:
-    """Return the metadata of one loop that asks for two vectors in a turn."""
-    wish = module.add_metadata(["llvm.loop.interleave.count", ir.Constant(I32, 2)])
-    loop = ir.MDValue(module, [wish], name=str(len(module.metadata)))
-    loop.operands = (loop, wish)  # by referring to itself it is this loop's alone
+def _is_below(count: Extent, limit: int) -> bool:
+    """Return whether a loop is known to make fewer turns than a limit."""
+    known = count.constant if isinstance(count, ir.Constant) else count
+    return isinstance(known, int) and known < limit
+
+
+def _marked(module: ir.Module, wishes: Mapping[str, ir.Constant | None]) -> ir.MDValue:
+    """Return the metadata of one loop that asks for something."""
+    nodes = [
+        module.add_metadata([f"llvm.loop.{wish}", *([] if value is None else [value])])
+        for wish, value in wishes.items()
+    ]
+    loop = ir.MDValue(module, nodes, name=str(len(module.metadata)))
+    loop.operands = (loop, *nodes)  # by referring to itself it is this loop's alone
     return loop
 
 

@@ -1,0 +1,125 @@
+"""Elementwise work on a matrix product, done while rows of the product are still in the cache.
+
+Owns `find_epilogues`. A product that our own tiles compute, and the fused steps behind it that read it, are one `Tile`:
+they take turns over blocks of rows, and the product as a whole is there only if somebody else wants it. Invariants: no
+step of the tile touches, in one row, memory that another writes in a different row, so the order of the rows cannot be
+told from the results; the right operand, which every row needs, is not written; storages in use anywhere in the tile
+are in use in all of it; and steps that are looked at one by one for floating-point errors are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from janusjit.backend import cost
+from janusjit.backend.address import Address, Addresses
+from janusjit.backend.fused import FusedKernel, undivided
+from janusjit.backend.parallel import together
+from janusjit.backend.plan import FusedStep, NodeStep, Plan, RegionStep, Step
+from janusjit.backend.storage import Placement, Storage
+from janusjit.backend.tiles import Tile, is_by_rows, is_inside_row, settle_storages
+from janusjit.ir.graph import Node
+
+#: returns how many rows of a product are the least that our own tiles do at a time; None if it is not computed by rows
+RowsOf = Callable[[Address, Address, Address], "int | None"]
+
+
+def find_epilogues(
+    plan: Plan, placement: Placement, rows_of: RowsOf, threads: int = 1, apart: Collection[Step] = ()
+) -> dict[Step, Tile]:
+    """Return the tile of each product that has such work, and of the steps that do it.
+
+    Storages stay where they are meanwhile. The steps ``apart`` stay by themselves, and so do those that ``threads``
+    threads do faster than one that finds the product in its cache.
+    """
+    finder = _Finder(Addresses(placement), placement, rows_of, threads, apart)
+    finder.visit(plan.steps)
+    for tile in finder.tiles:
+        settle_storages(placement, tile)
+    return {step: tile for tile in finder.tiles for step in (tile.product, *tile.steps) if step is not None}
+
+
+class _Finder:
+    def __init__(
+        self, addresses: Addresses, placement: Placement, rows_of: RowsOf, threads: int, apart: Collection[Step]
+    ) -> None:
+        self.tiles: list[Tile] = []
+        self._addresses, self._placement, self._rows_of = addresses, placement, rows_of
+        self._threads, self._apart = threads, apart
+
+    def visit(self, steps: list[Step]) -> None:
+        """Find tiles among the steps of a region, and those nested in it."""
+        for position, step in enumerate(steps):
+            if isinstance(step, RegionStep):
+                for body in step.bodies:
+                    self.visit(body)
+            elif isinstance(step, NodeStep) and step.node.op == "matmul" and step not in self._apart:
+                self._try(step, steps, position + 1)
+
+    def _try(self, product: NodeStep, steps: list[Step], following: int) -> None:
+        kernel = self._product_kernel(product.node)
+        if kernel is None:
+            return
+        rows = kernel.dims[0]
+        found: list[FusedStep] = []
+        kernels = [kernel]
+        produced = {kernel.arrays[0].storage}
+        for step in steps[following:]:
+            if not isinstance(step, FusedStep) or step in self._apart or not is_by_rows(step, self._placement):
+                break
+            described = undivided(step, self._addresses)
+            reads = any(address.storage in produced for address in described.arrays)
+            if step.shape[0] != rows or not reads or not _keep_to_rows([*kernels, described]):
+                break
+            found.append(step)
+            kernels.append(described)
+            produced |= {described.arrays[number].storage for number in described.written()}
+        if found and together(kernels[1:], self._threads) is None:
+            self._add(product, found, kernel)
+
+    def _add(self, product: NodeStep, found: list[FusedStep], kernel: FusedKernel) -> None:
+        out = kernel.arrays[0]
+        least = self._rows_of(*map(self._addresses.of, (*product.node.inputs, product.node.result)))
+        rows = out.layout.shape[0]
+        assert isinstance(rows, int) and isinstance(out.layout.strides[0], int)
+        if least is None:
+            return
+        block = max(1, cost.PRODUCT_BLOCK_BYTES // (least * out.layout.strides[0])) * least
+        if block < rows:
+            self.tiles.append(Tile(tuple(found), rows, block, product=product))
+
+    def _product_kernel(self, node: Node) -> FusedKernel | None:
+        """Return the arrays of a product, the result first, as a kernel over its rows; None if they are not known."""
+        a, b = node.inputs
+        shape = node.result.type.shape
+        if len(shape) < 2 or a.type.rank != len(shape) or not all(isinstance(dim, int) for dim in shape):
+            return None
+        if shape[0] in (0, 1) or a.type.shape[0] != shape[0]:
+            return None
+        out, left, right = (self._addresses.of(value) for value in (node.result, a, b))
+        if b.type.rank < len(shape) or len(shape) == 2 or b.type.shape[0] != shape[0]:
+            right = right.broadcast((shape[0], *right.layout.shape))  # every row is for all rows of the result
+        arrays = [out, left, right]
+        dims = list(shape)
+        kernel = FusedKernel(dims, [False] * len(dims), arrays, [list(one.layout.strides) for one in arrays])
+        kernel.stores.append((None, 0))  # type: ignore[arg-type]
+        return kernel
+
+
+def _keep_to_rows(kernels: list[FusedKernel]) -> bool:
+    """Return whether kernels touch, in one row, nothing that another of them writes in another.
+
+    What one kernel does for its own elements may be done in any order.
+    """
+    written = {kernel.arrays[number].storage for kernel in kernels for number in kernel.written()}
+    return all(_keeps_to_rows(storage, kernels) for storage in written)
+
+
+def _keeps_to_rows(storage: Storage, kernels: list[FusedKernel]) -> bool:
+    found = [[address for address in kernel.arrays if address.storage is storage] for kernel in kernels]
+    if sum(map(bool, found)) == 1 and storage.kind == "input":
+        return True
+    addresses = [address for some in found for address in some]
+    pitches = {address.layout.strides[0] for address in addresses}
+    private = storage.kind in ("arena", "object", "own")
+    return private and len(pitches) == 1 and all(map(is_inside_row, addresses))

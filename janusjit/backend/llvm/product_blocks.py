@@ -1,0 +1,104 @@
+"""Products and the work on their elements, block by block of rows, as functions.
+
+Owns `ProductBlocks`, which emits a function for every different tile that begins with a product and calls it.
+Invariant: the function calls the same kernels as the steps would one after the other, each for the rows of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from llvmlite import ir
+
+from janusjit.backend.address import Address
+from janusjit.backend.llvm.blas import emit_matmul_in_blocks, rows_at_a_time
+from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Part
+from janusjit.backend.llvm.values import I64, VOID, ArrayValue, KernelContext, PythonEmitter
+from janusjit.backend.tiles import Tile
+from janusjit.ir.dims import symbols_of
+
+
+def rows_of(a: Address, b: Address, out: Address) -> int | None:
+    """Return how many rows of a product the tiles for it do at a time; None if it is computed in another way."""
+    operands = []
+    for address in (a, b, out):
+        extents = (*address.layout.shape, *address.layout.strides)
+        if address.layout.dtype not in ("f32", "f64") or not all(isinstance(extent, int) for extent in extents):
+            return None
+        shape, strides = extents[: len(address.layout.shape)], extents[len(address.layout.shape) :]
+        operands.append(ArrayValue(address.layout.dtype, None, shape, strides))
+    return rows_at_a_time(*operands)
+
+
+class ProductBlocks:
+    """The functions of a module's tiles that begin with a product.
+
+    Parameters
+    ----------
+    module : llvmlite.ir.Module
+        Where they go.
+    kernels : ParallelKernels
+        Gives the arguments of the fused kernels, and calls them for some rows.
+    python : PythonEmitter
+        Keeps objects alive.
+    """
+
+    def __init__(self, module: ir.Module, kernels: ParallelKernels, python: PythonEmitter) -> None:
+        self._module, self._kernels, self._python = module, kernels, python
+        self._count = 0
+
+    def call(
+        self,
+        builder: ir.IRBuilder,
+        tile: Tile,
+        operands: tuple[ArrayValue, ArrayValue, ArrayValue],
+        parts: Sequence[Part],
+        is_kept: bool,
+    ) -> str:
+        """Emit the call of the function of a tile, whose product is that of known sizes of ``operands``.
+
+        Returns
+        -------
+        str
+            How the product is computed, in words.
+        """
+        arguments = [self._kernels.arguments(part, tile.size) for part in parts]
+        values = [operand.pointer for operand in operands]
+        values += [value for one in arguments for value in one.in_context()]
+        name = f"product.{self._count}"
+        self._count += 1
+        function = ir.Function(self._module, ir.FunctionType(VOID, [value.type for value in values]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        context = KernelContext(function, self._python)
+        given = iter(function.args)
+        a, b, out = (ArrayValue(one.dtype, next(given), one.dims, one.strides) for one in operands)
+        found = [_given(one, given) for one in arguments]
+        (size,) = symbols_of((tile.size,))
+
+        def after(start: ir.Value, count: int) -> None:
+            end = context.builder.add(start, _hidden(context.builder, count))
+            self._kernels.emit_rows(context.builder, parts, found, size, start, end)
+
+        chosen = emit_matmul_in_blocks(context, (a, b, out), tile.block, is_kept, after)
+        context.finish()
+        builder.call(function, values)
+        last = tile.steps[-1].time
+        behind = f"step {last}" if len(tile.steps) == 1 else f"steps {tile.steps[0].time} to {last}"
+        return f"{chosen}, {tile.block} rows at a time with {behind}"
+
+
+def _hidden(builder: ir.IRBuilder, count: int) -> ir.Value:
+    """Return a number that LLVM does not know: it would make code for so few rows, with lanes that are masked."""
+    nothing = ir.InlineAsm(ir.FunctionType(I64, [I64]), "", "=r,0", side_effect=False)
+    return builder.call(nothing, [ir.Constant(I64, count)])
+
+
+def _given(like: Arguments, values: Iterator[ir.Value]) -> Arguments:
+    """Return the arguments that the next values are."""
+    return Arguments(
+        [next(values) for _ in like.pointers],
+        [next(values) for _ in like.scalars],
+        [None if one is None else next(values) for one in like.extents],
+        [one if isinstance(one, int) else next(values) for one in like.pitches],
+    )
