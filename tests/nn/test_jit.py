@@ -7,6 +7,7 @@ import pytest
 
 import janusjit as jj
 from janusjit import nn
+from janusjit.nn import windows
 from tests.nn.cases import CASES, Case
 
 # sums of some hundred terms in another order
@@ -177,3 +178,22 @@ def test_a_class_out_of_bounds_is_an_error() -> None:
     assert jitted.stats.graph_calls == 3
     with pytest.raises(IndexError):
         jitted(logits, np.array([0, 1, 3]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_greatest_of_a_window_with_nan_ties_and_infinities(dtype: type) -> None:
+    """The first of equals and the first NaN count, in windows within the array and over its border."""
+    rng = np.random.default_rng(4)
+    x = rng.choice([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 1.0, 2.0], (2, 3, 9, 18)).astype(dtype)
+    for kernel, stride, padding, output in (((2, 2), 2, 0, (4, 9)), ((3, 2), 1, 0, (7, 17)), ((2, 2), 2, 1, (5, 10))):
+
+        def greatest(x):  # type: ignore[no-untyped-def]
+            return windows.window_max(x, output, kernel, (stride,) * 2, (padding,) * 2, (1, 1))  # noqa: B023
+
+        step = jj.jit(greatest, background=False)
+        for _ in range(4):
+            got = step(x)
+        for one, eager in zip(got, greatest(x), strict=True):
+            np.testing.assert_array_equal(one, eager)
+            assert one.dtype == eager.dtype
+        assert step.stats.graph_calls == 2

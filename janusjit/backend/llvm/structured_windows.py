@@ -1,11 +1,13 @@
 """Kernels of sliding windows: ``unfold``, ``fold``, ``window_max``.
 
 Invariant: for each element of the kernel, the windows in which it lies within the array are a range along each axis; so
-all loops run over ranges, without a condition inside.
+all loops run over ranges, without a condition inside. Small windows within the array are compared in registers.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +32,9 @@ from janusjit.backend.llvm.values import (
 from janusjit.ir.graph import Node
 
 Arrays = Sequence[ArrayValue]
+
+#: the elements of a window of so many at most are compared in registers
+WINDOW_IN_REGISTERS = 16
 
 
 def emit_unfold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
@@ -126,21 +131,25 @@ def _valid(
     builder = context.builder
     zero = ir.Constant(I64, 0)
 
-    def at_least_zero(value: ir.Value) -> ir.Value:
+    def withinleast_zero(value: ir.Value) -> ir.Value:
         return builder.select(builder.icmp_signed("<", value, zero), zero, value)
 
     def divided_up(value: ir.Value) -> ir.Value:
         return builder.sdiv(builder.add(value, as_i64(stride - 1)), as_i64(stride)) if stride != 1 else value
 
-    first = divided_up(at_least_zero(builder.neg(shift)))
-    end = divided_up(at_least_zero(builder.sub(as_i64(size), shift)))
+    first = divided_up(withinleast_zero(builder.neg(shift)))
+    end = divided_up(withinleast_zero(builder.sub(as_i64(size), shift)))
     end = builder.select(builder.icmp_signed("<", end, as_i64(output)), end, as_i64(output))
-    return first, at_least_zero(builder.sub(end, first))
+    return first, withinleast_zero(builder.sub(end, first))
 
 
 def emit_window_max(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
-    """Emit ``window_max``: a pass over the windows for each element of the kernel, along memory."""
+    """Emit ``window_max``: small windows within the array one by one, else a pass for each element of the kernel."""
     (x,), (values, indices) = inputs, outputs
+    is_small = math.prod(node.attributes["kernel"]) <= WINDOW_IN_REGISTERS
+    if is_small and not _may_reach_over(node, x.dims[2:], values.dims[2:]):
+        _emit_inner_max(context, node, x, values, indices)
+        return
     emitter = LLVMScalarEmitter(context.builder)
     least = context.as_array(emitter.constant(float("-inf"), x.dtype))
     nowhere = context.as_array(Scalar("i64", ir.Constant(I64, -1)))
@@ -150,6 +159,37 @@ def emit_window_max(context: KernelContext, node: Node, inputs: Arrays, outputs:
         copy_elements(context, nowhere, where)
         with nest(context, node.attributes["kernel"]) as place:
             _take_greater(context, node, image, best, where, place)
+
+
+def _emit_inner_max(
+    context: KernelContext, node: Node, x: ArrayValue, values: ArrayValue, indices: ArrayValue
+) -> None:
+    """Emit the comparison of the elements of each window, which all lie within the array, in registers."""
+    kernel, stride, dilation = (node.attributes[name] for name in ("kernel", "stride", "dilation"))
+    with nest(context, values.dims) as index:
+        builder = context.builder
+        starts = [builder.mul(i, as_i64(s)) for i, s in zip(index[2:], stride, strict=True)]
+        best: Scalar | None = None
+        where: ir.Value = ir.Constant(I64, 0)
+        for place in itertools.product(*map(range, kernel)):
+            within = [builder.add(i, as_i64(k * d)) for i, k, d in zip(starts, place, dilation, strict=True)]
+            new = load(builder, x.dtype, element_pointer(builder, x, (*index[:2], *within)))
+            position = _flattened(builder, within, x.dims[2:])
+            if best is None:
+                best, where = new, position
+                continue
+            greater = _is_taken(builder, new, best)
+            best = Scalar(new.dtype, builder.select(greater, new.value, best.value))
+            where = builder.select(greater, position, where)
+        assert best is not None
+        store(builder, best, element_pointer(builder, values, index))
+        store(builder, Scalar("i64", where), element_pointer(builder, indices, index))
+
+
+def _is_taken(builder: ir.IRBuilder, new: Scalar, old: Scalar) -> ir.Value:
+    """Return whether an element takes the place of the greatest before it: it is greater, or NaN; a NaN stays."""
+    emitter = LLVMScalarEmitter(builder)
+    return builder.and_(builder.not_(emitter.le(new, old).value), builder.not_(emitter.isnan(old).value))
 
 
 def _take_greater(
@@ -166,25 +206,26 @@ def _take_greater(
     best, where = (_positions(context, array, ranges) for array in (best, where))
     with nest(context, [one.count for one in ranges]) as index:
         builder = context.builder
-        emitter = LLVMScalarEmitter(builder)
         new = load(builder, image.dtype, element_pointer(builder, elements, index))
         target, target_index = (element_pointer(builder, array, index) for array in (best, where))
         old, old_index = load(builder, best.dtype, target), load(builder, "i64", target_index).value
         unset = builder.icmp_signed("<", old_index, ir.Constant(I64, 0))
-        # not (new <= old): greater, or NaN; a NaN that is there stays
-        greater = builder.and_(builder.not_(emitter.le(new, old).value), builder.not_(emitter.isnan(old).value))
-        chosen = builder.or_(unset, greater)
-        position = _flat_position(builder, ranges, image.dims, index)
+        chosen = builder.or_(unset, _is_taken(builder, new, old))
+        position = _flwithinposition(builder, ranges, image.dims, index)
         store(builder, Scalar(new.dtype, builder.select(chosen, new.value, old.value)), target)
         store(builder, Scalar("i64", builder.select(chosen, position, old_index)), target_index)
 
 
-def _flat_position(
+def _flwithinposition(
     builder: ir.IRBuilder, ranges: Sequence[_Range], size: Sequence[Extent], index: Sequence[ir.Value]
 ) -> ir.Value:
     """Return the index into the flattened image."""
+    along = [builder.add(one.start, builder.mul(i, as_i64(one.stride))) for one, i in zip(ranges, index, strict=True)]
+    return _flattened(builder, along, size)
+
+
+def _flattened(builder: ir.IRBuilder, index: Sequence[ir.Value], size: Sequence[Extent]) -> ir.Value:
     position: ir.Value = ir.Constant(I64, 0)
-    for one, n, i in zip(ranges, size, index, strict=True):
-        along = builder.add(one.start, builder.mul(i, as_i64(one.stride)))
-        position = builder.add(builder.mul(position, as_i64(n)), along)
+    for i, n in zip(index, size, strict=True):
+        position = builder.add(builder.mul(position, as_i64(n)), i)
     return position
