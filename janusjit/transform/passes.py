@@ -17,6 +17,7 @@ from janusjit.ir.builder import clone
 from janusjit.ir.graph import Graph
 from janusjit.ir.text import format_graph
 from janusjit.ir.verify import VerificationError
+from janusjit.transform.alike_arms import join_alike_arms
 from janusjit.transform.common_subexpressions import merge_common_subexpressions
 from janusjit.transform.dead_code import remove_dead_code
 from janusjit.transform.fold import fold_constants
@@ -71,6 +72,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("marks", remove_marks),
         Pass("fold", fold_constants),
         Pass("common_subexpressions", merge_common_subexpressions),  # so that rules see one value as one
+        Pass("alike_arms", join_alike_arms),
         Pass("rewrite", lambda graph: rewrite(graph, rules)),
         Pass("fold_rewritten", fold_constants),
         Pass("loop_invariants", hoist_loop_invariants),

@@ -13,6 +13,7 @@ from janusjit.ir.equality import difference
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.text import format_graph
+from janusjit.transform.alike_arms import join_alike_arms
 from janusjit.transform.common_subexpressions import merge_common_subexpressions
 from janusjit.transform.dead_code import remove_dead_code
 from janusjit.transform.fold import fold_constants
@@ -112,6 +113,54 @@ def test_a_fallible_node_and_a_guard_are_done_once() -> None:
     assert [guard.subject for guard in result.guards.in_graph] == ["c", "a + a"]
     assert interpret(result, (3, True)) == (6, 6)
     assert len(graph.guards.in_graph) == 4, "the graph given is not changed"
+
+
+# ---- branches whose arms are alike
+
+
+BRANCH = """graph f(c: bool, x: f64[3], a: f64[], b: f64[], k: i64[]) {{
+  %0: f64[3], %1: f64[], %2: i64[] = if(c) {{
+    %3 = constant(value=1.5, dtype="f64")  %4 = constant(value=2, dtype="i64")  {}
+  }} else {{
+    %5 = constant(value=1.5, dtype="f64")  %6 = constant(value=3, dtype="i64")  {}
+  }}
+  exit(%0, %1, %2) {{ return tuple(array(%0), float(%1), int(%2)) }}
+}}"""
+
+
+def test_arms_that_do_the_same_are_done_once_on_what_the_condition_selects() -> None:
+    assert_becomes(
+        join_alike_arms,
+        BRANCH.format(
+            "%7 = multiply(x, a)  %8 = add(a, %3)  yield(%7, %8, %4)",
+            "%9 = multiply(x, b)  %10 = add(b, %5)  yield(%9, %10, %6)",
+        ),
+        """graph f(c: bool, x: f64[3], a: f64[], b: f64[], k: i64[]) {
+          %3 = constant(value=1.5, dtype="f64")  %4 = constant(value=2, dtype="i64")
+          %5 = constant(value=1.5, dtype="f64")  %6 = constant(value=3, dtype="i64")
+          %11 = where(c, a, b)  %7 = multiply(x, %11)  %8 = add(%11, %3)  %12 = where(c, %4, %6)
+          exit(%7, %8, %12) { return tuple(array(%7), float(%8), int(%12)) }
+        }""",
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("%7 = multiply(x, a)  yield(%7, a, %4)", "%9 = add(x, b)  yield(%9, b, %6)"),
+        ("%7 = multiply(x, a) @f.py:1:1  yield(%7, a, %4)", "%9 = multiply(x, b) @f.py:2:1  yield(%9, b, %6)"),
+        ("%7 = multiply(x, a)  yield(%7, a, %4)", "%9 = multiply(x, b)  yield(x, b, %6)"),
+        ("%7 = multiply(x, a)  yield(%7, a, %4)", "yield(x, b, %6)"),
+        ("yield(x, a, %4)", "yield(x, b, %6)"),
+        (
+            '%7 = checked_add(k, k) else python.exception("k", "k")  yield(x, a, %7)',
+            '%9 = checked_add(k, k) else python.exception("k", "k")  yield(x, a, %9)',
+        ),
+    ],
+    ids=["operations", "places", "arrays", "lengths", "nothing done", "guards"],
+)
+def test_arms_that_differ_stay(first: str, second: str) -> None:
+    assert_unchanged(join_alike_arms, BRANCH.format(first, second))
 
 
 # ---- dead code
