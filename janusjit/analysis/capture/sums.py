@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from janusjit.analysis.capture import numbers, operators
-from janusjit.analysis.capture.arrays import constant, is_python_number, scalar_value
+from janusjit.analysis.capture.arrays import constant, is_python_number, scalar_value, wrap
 from janusjit.analysis.capture.calls import models
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.packed import Packed, packed
+from janusjit.analysis.capture.protocols import invoke
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Scalar, concrete, known
+from janusjit.ir.floating_point import ERRORS
+from janusjit.ir.graph import Value
+from janusjit.spans import NotedSpan
 
 Arguments = Sequence[AbstractValue]
 Named = dict[str, AbstractValue]
@@ -44,11 +51,26 @@ def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 
 def _sum_of_many(machine: Machine, numbers_: Packed) -> AbstractValue | None:
     """Return the sum of a list of as many floats as it has at run time: added one by one, from 0."""
-    if numbers_.kind != "numpy.f64" and (numbers_.kind != "float" or sys.version_info >= (3, 12)):
+    if numbers_.kind not in ("float", "numpy.f64"):
         return None
-    totals = machine.emit("cumsum", numbers_.value, axis=0)
-    last = Packed(totals, numbers_.kind).item(machine, Known(-1))
-    return Scalar(machine.emit("add", last.value, constant(machine, 0.0, "f64")), numbers_.kind)  # 0 + -0.0 is 0.0
+    if numbers_.kind == "float":
+        machine.span = NotedSpan.of(machine.span, frozenset(ERRORS))  # Python's own numbers: NumPy does not see them
+    totals = Packed(machine.emit("cumsum", numbers_.value, axis=0), numbers_.kind)
+    last = totals.item(machine, Known(-1))
+    total = machine.emit("add", last.value, constant(machine, 0.0, "f64"))  # 0 + -0.0 is 0.0
+    if numbers_.kind == "float" and sys.version_info >= (3, 12):
+        lost = invoke(machine, Known(lost_of_many), wrap(machine, numbers_.value), wrap(machine, totals.value))
+        assert isinstance(lost, Scalar)
+        total = _compensated(machine, total, lost.value)
+    return Scalar(total, numbers_.kind)
+
+
+def lost_of_many(values: Any, totals: Any) -> Any:
+    """Return what `_compensated_sum` finds lost in adding up an array of floats to the ``totals``."""
+    before = np.concatenate((np.zeros(1), totals[:-1]))
+    larger = np.abs(before) >= np.abs(values)
+    with np.errstate(all="ignore"):  # Python's own numbers
+        return np.cumsum(np.where(larger, (before - totals) + values, (values - totals) + before))[-1]
 
 
 def _sum_floats(machine: Machine, total: AbstractValue, items: list[AbstractValue]) -> AbstractValue:
@@ -78,6 +100,11 @@ def _compensated_sum(machine: Machine, total: AbstractValue, items: list[Abstrac
         lost = machine.emit("add", lost, machine.emit("add", machine.emit("subtract", great, following), small))
         result = following
     assert result is not None
+    return Scalar(_compensated(machine, result, lost), "float")
+
+
+def _compensated(machine: Machine, result: Value, lost: Value) -> Value:
+    """Add what was lost to a sum, unless that is infinite or not a number."""
     counts = machine.emit("not_equal", lost, constant(machine, 0.0, "f64"))
     counts = machine.emit("logical_and", counts, machine.emit("isfinite", lost))
-    return Scalar(machine.emit("where", counts, machine.emit("add", result, lost), result), "float")
+    return machine.emit("where", counts, machine.emit("add", result, lost), result)
