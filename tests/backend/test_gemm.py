@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import janusjit as jj
-from janusjit.backend.llvm import gemm, gemm_tiling
+from janusjit.backend.llvm import gemm, gemm_packed, gemm_tiling
 from janusjit.backend.llvm.blas import emit_matmul
+from janusjit.backend.llvm.blas_loops import Matrix
+from janusjit.backend.llvm.gemm_packed import emit_packed
 from janusjit.backend.llvm.gemm_tiling import MULTIPLICATIONS, Machine, choose, is_worth_it, pieces
+from janusjit.backend.llvm.values import ArrayValue, KernelContext
 from janusjit.ir.types import DTYPES
 from tests.backend.kernel_harness import ArrayKernel
 from tests.backend.test_blas import assert_as_good_as_numpy, laid_out, multiply, random_operands
@@ -89,6 +92,53 @@ def test_the_plan_tells_of_tiles_of_inner_products() -> None:
     assert "by inner products in tiles" in product.specializations[0].plan
 
 
+@pytest.mark.parametrize("machine", MACHINES, ids=["avx512", "avx2", "neon"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_packed_products_of_any_size_and_layout(dtype: str, machine: Machine) -> None:
+    """Every remainder of tiles, panels and blocks; what is around the result stays as it is."""
+
+    def emit(context: KernelContext, *arrays: ArrayValue) -> None:
+        a, b, out = (Matrix(one.dtype, one.pointer, *one.dims, *one.strides) for one in arrays)
+        emit_packed(context, a, b, out, machine)
+
+    layouts = ["contiguous", "transposed", "stepped", "backwards"]
+    shapes = [(1, 1, 1), (32, 40, 64), (14, 256, 32), (45, 300, 70), (400, 515, 33), (9, 33, 1100)]
+    for number, (rows, depth, columns) in enumerate(shapes):
+        a, b = random_operands(((rows, depth), (depth, columns)), dtype)
+        a = laid_out(a, layouts[number % 4]).astype(DTYPES[dtype], order="K")
+        b = laid_out(b, layouts[number // 2 % 4]).astype(DTYPES[dtype], order="K")
+        around = np.full((rows + 2, columns + 2), 7, DTYPES[dtype])
+        out = around[1:-1, 1:-1]
+        assert ArrayKernel(emit, (a, b, out))(a, b, out)
+        assert_as_good_as_numpy(out.copy(), a, b)
+        around[1:-1, 1:-1] = 7
+        assert (around == 7).all()
+    (a,) = random_operands(((70, 300),), dtype)  # type: ignore[arg-type]
+    square = np.empty((70, 70), DTYPES[dtype])
+    assert ArrayKernel(emit, (a, a.T, square))(a, a.T, square)
+    np.testing.assert_array_equal(square, square.T)
+
+
+@pytest.mark.parametrize(("threads", "how"), [("1", "by packed tiles"), ("2", "by BLAS")])
+def test_large_products_are_packed_where_the_library_has_one_thread(
+    threads: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+    monkeypatch.setenv("JANUSJIT_CACHE", "0")
+    monkeypatch.setattr(gemm_tiling, "processors", lambda: 64)
+    monkeypatch.setattr(gemm.Machine, "host", staticmethod(lambda: MACHINES[0]))
+
+    @jj.jit(background=False)
+    def product(a, b):  # type: ignore[no-untyped-def]
+        return a @ b.T + 1.0
+
+    a, b = (np.arange(400.0 * 330).reshape(330, 400) % 7 - 3 for _ in range(2))
+    for _ in range(4):
+        np.testing.assert_array_equal(product(a, b), a @ b.T + 1.0)
+    assert product.stats.graph_calls == 2
+    assert how in product.specializations[0].plan
+
+
 def test_nothing_beside_the_result_is_written() -> None:
     """The rows and columns around a part of a larger array stay as they are."""
     for dtype, (rows, columns) in itertools.product(("f32", "f64"), [(1, 5), (5, 1), (7, 13), (3, 33), (13, 2)]):
@@ -128,7 +178,11 @@ def test_infinities_and_nan_spread() -> None:
         ((400, 400), (400, 400), "by BLAS"),
     ],
 )
-def test_the_plan_says_how(left: tuple[int, ...], right: tuple[int, ...], how: str) -> None:
+def test_the_plan_says_how(
+    left: tuple[int, ...], right: tuple[int, ...], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gemm_packed, "library_threads", lambda: 2)
+
     @jj.jit(background=False)
     def product(a, b):  # type: ignore[no-untyped-def]
         return a @ b

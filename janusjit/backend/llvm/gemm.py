@@ -17,6 +17,7 @@ from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long
 from janusjit.backend.llvm.gemm_dots import emit_dots
 from janusjit.backend.llvm.gemm_estimates import beats_library
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
+from janusjit.backend.llvm.gemm_packed import emit_packed, is_worth_packing
 from janusjit.backend.llvm.gemm_rows import emit_row_product
 from janusjit.backend.llvm.gemm_tiling import (
     MOST_VECTORS,
@@ -39,7 +40,7 @@ class Choice:
 
     Attributes
     ----------
-    kind : {"dots", "dot tiles", "rows", "tiles"}
+    kind : {"dots", "dot tiles", "packed", "rows", "tiles"}
         The kernel.
     is_turned : bool
         Whether it computes the transpose of the result.
@@ -72,7 +73,7 @@ def choose_kernel(a: Matrix, b: Matrix, out: Matrix) -> Choice | None:
     if columns == 1 or (by_columns and rows < ROWS_WORTH_A_COPY):
         return Choice("dots", is_turned, by_columns) if _streams(b) else None
     if not beats_library(rows, columns, depth, out.dtype, by_columns):
-        return None
+        return Choice("packed", is_turned, by_columns) if is_worth_packing(rows, columns, depth) else None
     if by_columns and is_long(a, b, rows, depth):
         return Choice("dot tiles", is_turned, by_columns)
     machine = Machine.host()
@@ -102,6 +103,9 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
         return "inner products"
     if choice.kind == "dot tiles":
         return emit_dot_tiles(context, a, b, out, machine)
+    if choice.kind == "packed":
+        emit_packed(context, a, b, out, machine)
+        return "packed tiles"
     if choice.by_columns:
         b = _copied(context, b, transposed=True)
     if choice.tiling is None:

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()  # what is emitted may call other such functions
 _LOADED: dict[str, engine.LoadedModule] = {}
 _SYMBOLS: dict[str, tuple[str, ...]] = {}
 
