@@ -162,6 +162,23 @@ _declare("object.is_type", _eager_is_type, BOOL, _TYPES, {"type": _is_type}, fal
 _declare("object.is", _eager_is, BOOL, _OBJECTS, {"object": _is_object}, fallible=False)
 _declare("object.is_text", _eager_is_text, BOOL, _TEXTS, {"text": _is_text}, fallible=False)
 
+
+
+def _eager_has_method(address: Any, name: str, function: Any) -> np.bool_:
+    found = object.__getattribute__(object_at(address), name)
+    return np.bool_(type(found) is types.MethodType and found.__func__ is identified(function))
+
+
+class _Exemplar:
+    def method(self) -> None:
+        """Nothing."""
+
+
+_METHODS = (_of(_Exemplar(), name="method", function=ObjectIdentity(_Exemplar.method)),)
+_declare(
+    "object.has_method", _eager_has_method, BOOL, _METHODS, {"name": _is_text, "function": _is_object}, fallible=False
+)
+
 # ---------------------------------------------------------------------- what it holds
 
 

@@ -47,6 +47,7 @@ from janusjit.analysis.capture.effort import too_large
 from janusjit.analysis.capture.externals import Externals
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.run_time_objects import check_writes
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
 from janusjit.analysis.capture.suspension import enter_continuation
 from janusjit.analysis.continuation import Continuation
@@ -270,6 +271,7 @@ def _followed(machine: Machine, graph: Graph, core: FunctionCore, begin: Callabl
     last = graph.body.terminator
     if last.op == "fail":
         raise CaptureFailure("python.exception", "user", last.span, last.guard.subject, "the call always raises")
+    check_writes(machine)
     externals.close(sorted(machine.written), core.span)
     _prune_guards(graph)
     return graph

@@ -48,8 +48,28 @@ from janusjit.ir.places import MISSING
 @executes(LoadAttribute)
 def execute_load(machine: Machine, instruction: LoadAttribute) -> None:
     """``target = owner.name``."""
-    found = _attribute(machine, machine.get(instruction.owner), instruction.name)
-    machine.set(instruction.target, machine.settle(found))
+    owner, name = machine.get(instruction.owner), instruction.name
+    if isinstance(owner, Reference) and _is_read_at_run_time(machine, machine.heap(owner), name):
+        LOAD[0](machine, instruction, owner)
+    else:
+        machine.set(instruction.target, machine.settle(_attribute(machine, owner, name)))
+
+
+def _is_read_at_run_time(machine: Machine, item: Any, name: str) -> bool:
+    """Whether an attribute has to be read of an object that is known at run time only."""
+    if not isinstance(item, Instance) or item.address is None or name in item.attributes or name[:2] == "__":
+        return False
+    on_class = _on_class(machine, item, name)
+    if on_class is MISSING or isinstance(on_class, types.MemberDescriptorType):
+        return True
+    return not hasattr(type(on_class), "__get__") and len(machine.pool.kinds(item.type_, name)) > 1
+
+
+#: set by `janusjit.analysis.capture.run_time_objects`: read an instance's own attribute at run time, as an instruction
+#: or for a rule; and guard that it does not hide what its class has
+LOAD: list[Any] = []
+RUN_TIME_ATTRIBUTE: list[Any] = []
+UNSHADOWED: list[Any] = []
 
 
 @executes(StoreAttribute)
@@ -251,6 +271,8 @@ def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name
     own = item.attributes.get(name)
     if own is None and item.live is not None and (is_data or name in _instance_names(item.live)):
         own = item.attributes[name] = machine.externals.read_attribute(item, owner.index, name)
+    if own is None and _is_read_at_run_time(machine, item, name):
+        own = RUN_TIME_ATTRIBUTE[0](machine, owner, name)
     if own is not None and not (isinstance(own, Known) and own.value is MISSING):
         return own
     if item.live is not None and own is None and on_class is MISSING:
@@ -263,6 +285,8 @@ def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name
         return _fallback_attribute(machine, owner, item, name)
     if item.live is not None and own is None:
         _guard_not_shadowed(machine, item, name, on_class)
+    if item.address is not None:
+        UNSHADOWED[0](machine, item, name, on_class)
     return _bind(machine, owner, item, name, on_class)
 
 
@@ -278,9 +302,7 @@ def _instance_names(live: Any) -> Any:
 
 
 def _on_class(machine: Machine, item: Instance, name: str) -> Any:
-    if item.place is not None:
-        return machine.externals.guard_class_attribute(item.place, item.live, name)
-    return find_on_type(item.type_, name)
+    return machine.externals.on_class(item, name)
 
 
 def _bind(machine: Machine, owner: Reference, item: Instance, name: str, found: Any) -> AbstractValue | None:
@@ -391,6 +413,8 @@ def _frozen_dataclass(type_: type) -> bool:
 def write_instance(machine: Machine, owner: Reference, name: str, value: AbstractValue) -> None:
     """Write an instance attribute past descriptors (``object.__setattr__``)."""
     item: Instance = machine.heap(owner)
+    if item.address is not None:
+        raise machine.unsupported("python.object", f".{name} =", "an object that is found at run time is written")
     item.attributes[name] = value
     item.changed[name] = None
     item.written = True

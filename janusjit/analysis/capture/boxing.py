@@ -260,6 +260,8 @@ class Boxer:
             return self._once(key, lambda: SequenceBox(set, tuple(map(self.box, item.items.values())), key))
         if isinstance(item, DictObject):
             return self._once(key, lambda: self._dict(item, value.index, key))
+        if isinstance(item, Instance) and item.address is not None:
+            return ScalarBox(self.operand(item.address), "object")
         if isinstance(item, Instance):
             return self._once(key, lambda: self._instance(item, value.index, key))
         if isinstance(item, Cell):

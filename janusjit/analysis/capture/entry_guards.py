@@ -73,6 +73,7 @@ class EntryGuards:
         self.span = span
         self._places: dict[Any, Place] = {}
         self._guarded: set[Any] = set()
+        self._exemplars: dict[type, Any] = {}
         self.error_mode_setters: list[Any] = []
         self.namespaces: dict[str, dict[str, Any]] = {}
 
@@ -153,6 +154,15 @@ class EntryGuards:
         found = find_on_type(type(live), name)
         self.guard((id(place), "class", name), TypeAttributeIs(place, name, found, span=self.span()))
         return found
+
+    def on_class(self, item: Any, name: str) -> Any:
+        """Return what the class of an instance on the heap holds under a name, which stays if it is from outside."""
+        if item.place is not None:
+            return self.guard_class_attribute(item.place, item.live, name)
+        if item.address is not None:
+            exemplar = self._exemplars.setdefault(item.type_, object.__new__(item.type_))
+            return self.guard_class_attribute(self.constant_place(exemplar, item.type_.__qualname__), exemplar, name)
+        return find_on_type(item.type_, name)
 
     def guard_code(self, function: types.FunctionType) -> None:
         """Assume that a function keeps its code object."""

@@ -371,6 +371,13 @@ class Externals(EntryGuards):
             self.bit_generators[found] = None if bits is None else type(bits)
         return found
 
+    def object_address(self, place: Place) -> Value:
+        """Return the address of an instance from outside, of whose type there is a guard."""
+        key = (id(place), "object")
+        if key not in self._addresses:
+            self._addresses[key] = self._input(place, INT, "object", "C")
+        return self._addresses[key]
+
     # ------------------------------------------------------------------ arrays
 
     def _read_array(self, place: Place, live: np.ndarray) -> AbstractValue:

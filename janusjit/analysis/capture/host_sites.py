@@ -41,6 +41,8 @@ class HostSites:
         The functions that called themselves.
     followed : dict
         The recursive functions that are not kept in the graph as recursions, and why.
+    met : dict
+        The kinds of what objects hold that are met at run time, by class and attribute.
     memory_limit : int or None
         How many bytes of intermediate arrays a graph should need at a time.
     deadline : float
@@ -60,6 +62,7 @@ class HostSites:
     commits_turns: bool = False
     recursive: set[FunctionCore] = field(default_factory=set)
     followed: dict[FunctionCore, str] = field(default_factory=dict)
+    met: dict[tuple[type, str], set[Any]] = field(default_factory=dict)
     outlined: bool = False
     memory_limit: int | None = None
     deadline: float = math.inf

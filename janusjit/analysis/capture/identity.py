@@ -8,6 +8,7 @@ from __future__ import annotations
 import types
 
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.state import Instance
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -18,7 +19,14 @@ from janusjit.analysis.capture.values import (
     Reference,
     TupleValue,
 )
+from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
+
+
+def address_at(machine: Machine, reference: Reference) -> Value | None:
+    """Return the address of an instance that is known at run time only; None for any other object."""
+    item = machine.heap(reference)
+    return item.address if isinstance(item, Instance) else None
 
 
 def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bool:
@@ -36,6 +44,8 @@ def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bo
             raise machine.unsupported("python.identity", "is", "an object from outside is compared by identity")
         return False
     if isinstance(left, Reference) and isinstance(right, Reference):
+        if left.index != right.index and any(address_at(machine, one) is not None for one in (left, right)):
+            raise machine.unsupported("python.identity", "is", "which objects they are is known at run time only")
         if left.index != right.index:
             _guard_distinct(machine, machine.heap(left).place, machine.heap(right).place)
         return left.index == right.index

@@ -98,6 +98,8 @@ class Machine:
         What capture knows of operations on variables.
     recursion, recursions : Recursion or None, int
         The recursion that is being kept in the graph, and how many were tried.
+    pool : ObjectPool or None
+        The objects that may be met at run time.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Machine:
         self.written, self.aliased = set[int](), set[int]()
         self.samples: dict[Symbol, int] = {}
         self.gradients, self.recorded = GradientsUnderWay(graph), RecordedOperations()
-        self.recursion: Any = None
+        self.recursion = self.pool = None  # type: Any
 
     # ------------------------------------------------------------------ emission
 

@@ -265,6 +265,8 @@ class Merger:
 
     def _instance(self, where: tuple[Any, ...], merged: Instance, items: list[Instance]) -> None:
         names: dict[str, None] = {}
+        if merged.address is not None:
+            merged.address = self.graph_value((*where, "address"), [item.address for item in items])  # type: ignore[misc]
         for item in items:
             names.update(dict.fromkeys(item.attributes))
             merged.changed.update(item.changed)
@@ -277,7 +279,11 @@ class Merger:
                     for value in values
                 ]
             if any(value is None for value in values):
-                merged.attributes[name] = self._poison((*where, name), f"attribute '{name}' is set on one path only")
+                if merged.address is None:
+                    reason = f"attribute '{name}' is set on one path only"
+                    merged.attributes[name] = self._poison((*where, name), reason)
+                else:  # it can be read again
+                    merged.attributes.pop(name, None)
             else:
                 merged.attributes[name] = self.value((*where, name), values)  # type: ignore[arg-type]
 
@@ -427,7 +433,7 @@ class Merger:
             items = [state.at(index) for state, index in zip(self.states, indices, strict=True)]
             if len({type(item) for item in items}) != 1:
                 return None
-            if isinstance(items[0], Instance) and len({item.type_ for item in items}) != 1:
+            if isinstance(items[0], Instance) and len({(item.type_, item.address is None) for item in items}) != 1:
                 return None
             found = self._objects[indices] = self._result.allocate(HeapObject())
             assert isinstance(found, Reference)

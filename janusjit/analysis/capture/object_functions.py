@@ -80,8 +80,10 @@ def _model_type(machine: Machine, arguments: Arguments, keywords: Named) -> Abst
 @models(id)
 def _model_id(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value = machine.resolve(arguments[0])
-    if not isinstance(value, Reference) or isinstance(machine.heap(value), IteratorObject | GeneratorObject):
+    item = machine.heap(value) if isinstance(value, Reference) else None
+    if item is None or isinstance(item, IteratorObject | GeneratorObject) or getattr(item, "address", None) is not None:
         raise machine.unsupported("python.builtin", "id", "the address of an object of this kind")
+    assert isinstance(value, Reference)
     return AddressValue(value)
 
 
@@ -204,7 +206,7 @@ def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractV
     elif isinstance(item, SetObject):
         guard_structure(machine, item)
         target.items, target.unordered = dict(item.items), True
-    elif isinstance(item, Instance) and item.live is None:
+    elif isinstance(item, Instance) and item.live is item.address is None:
         target.type_ = item.type_
         target.attributes = {name: inner(value) for name, value in item.attributes.items()}
     else:

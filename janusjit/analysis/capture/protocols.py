@@ -93,10 +93,7 @@ def special_method(machine: Machine, value: AbstractValue, name: str) -> Abstrac
     item = machine.heap(value)
     if not isinstance(item, Instance):
         return None
-    if item.place is not None:
-        found = machine.externals.guard_class_attribute(item.place, item.live, name)
-    else:
-        found = find_on_type(item.type_, name)
+    found = machine.externals.on_class(item, name)
     if found is MISSING or found is getattr(object, name, MISSING):
         return None
     return MethodValue(value, Known(found)) if found is not None else None
@@ -279,6 +276,8 @@ def hash_key(machine: Machine, value: AbstractValue) -> Any:
     value = machine.resolve(value)
     if isinstance(value, Reference):
         item = machine.heap(value)
+        if isinstance(item, Instance) and item.address is not None:
+            raise machine.unsupported("python.hash", "key", "which object the key is is known at run time only")
         if isinstance(item, Instance) and find_on_type(item.type_, "__eq__") is object.__eq__:
             return ObjectKey(value.index)
         if isinstance(item, ListObject | DictObject | SetObject | GrownList):

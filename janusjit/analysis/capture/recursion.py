@@ -22,7 +22,17 @@ from janusjit.analysis.capture.control import bind_results, site_key
 from janusjit.analysis.capture.loops import Arrival
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.merge import Arm, Merger
-from janusjit.analysis.capture.recursion_slots import Slot, Slots, may_be_outside, parts_of, rebuilt, types_of
+from janusjit.analysis.capture.recursion_slots import (
+    Slot,
+    Slots,
+    is_settled,
+    may_be_outside,
+    parts_of,
+    rebuilt,
+    settle,
+    types_of,
+)
+from janusjit.analysis.capture.run_time_objects import pool_of
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import Frame, GraphLoopEntry, State
 from janusjit.analysis.capture.suspension import FrameStates, push_frame
@@ -252,7 +262,7 @@ class Recursion:
     def _bound_depth(self, core: FunctionCore, frames: int) -> None:
         """Guard that Python would not run out of stack."""
         machine, limit = self.machine, sys.getrecursionlimit() // (2 * frames)
-        guard = machine.guard("recursion.depth", f"{core.name}()", f"at most {limit} calls within each other")
+        guard = machine.guard("python.recursion_depth", f"{core.name}()", f"at most {limit} calls within each other")
         machine.require(machine.emit("less", self._number(_DEPTH), constant(machine, limit, "i64")), guard)
 
     # ------------------------------------------------------------------ the loop
@@ -284,12 +294,16 @@ class Recursion:
             self.changed = True
             return
         outcome = self._pop(self.results) if site.outcome is not None else []
-        arguments = _Kept(machine, self._pop(site.stack))
-        for shape in site.frames:
-            push_frame(machine, shape, arguments)
-        if site.outcome is not None:
-            machine.set(site.outcome, outcome[0])
+
+        def push(values: list[AbstractValue]) -> None:
+            arguments = _Kept(machine, values[len(outcome) :])
+            for shape in site.frames:
+                push_frame(machine, shape, arguments)
+            if site.outcome is not None:
+                machine.set(site.outcome, values[0])
+
         with contextlib.suppress(Terminated):
+            settle(machine, [*outcome, *self._pop(site.stack)], push)
             machine.run((0, 0))
 
     def header_of(self, entry: Site, arguments: Sequence[AbstractValue]) -> None:
@@ -349,8 +363,12 @@ def keep_recursion(
     code: CodeType | None,
     bound: dict[str, AbstractValue],
     cells: dict[str, AbstractValue],
+    settled: bool = True,
 ) -> AbstractValue | None:
-    """Keep the recursion that a call begins in the graph, and return its result; None if that is not done."""
+    """Keep the recursion that a call begins in the graph, and return its result; None if that is not done.
+
+    With ``settled``, the result has to be of one kind.
+    """
     hosts = machine.hosts
     wanted = hosts.outlined and core in hosts.recursive and core not in hosts.followed
     plain = core.kind == "function" and not core.cells and core.name != "__init__"
@@ -359,7 +377,10 @@ def keep_recursion(
     region, size, state = machine.region, len(machine.region.nodes), machine.state.fork()
     span, site = machine.span, machine.site
     try:
-        return _kept(machine, core, namespace, code, bound, cells)
+        result = _kept(machine, core, namespace, code, bound, cells)
+        if settled and not is_settled([result]):
+            raise machine.unsupported("python.recursion", f"{core.name}()", "it returns objects of several kinds")
+        return result
     except (CaptureFailure, PoisonUsed, Unmergeable) as failure:
         if isinstance(failure, PoisonUsed) and failure.fork[0] == "branch":
             raise
@@ -394,6 +415,7 @@ def _kept(
         del outer.nodes[size:]
         machine.region, machine.state = outer, begin.fork()
         recursion.changed = False
+        version = pool_of(machine).version
         try:
             entry = recursion._entry(core, namespace, code, list(bound), _cells(cells))
             recursion.header_of(entry, arguments)
@@ -407,7 +429,7 @@ def _kept(
         except _Again:
             header, parameters, shape = None, (), None
             continue
-        if recursion.changed:
+        if recursion.changed or pool_of(machine).version != version:
             header, parameters, shape = None, (), None
             continue
         machine.region = outer
@@ -475,10 +497,11 @@ def keep_from_the_start(machine: Machine) -> None:
     if len(frames) != 1 or frames[0].blocks[-1].index or frames[0].core not in machine.hosts.recursive:
         return
     frame = frames.pop()
-    result = keep_recursion(machine, frame.core, frame.namespace, frame.code, dict(frame.locals), frame.cells)
+    bound = dict(frame.locals)
+    result = keep_recursion(machine, frame.core, frame.namespace, frame.code, bound, frame.cells, settled=False)
     machine.state.frames.append(frame)
     if result is not None:
-        machine.finish_frame(result)
+        settle(machine, [result], lambda values: machine.finish_frame(values[0]))
 
 
 RECURSION.append(keep_recursion)

@@ -7,29 +7,36 @@ that another frame may refer to comes back as one that must not be written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Union
 
 from janusjit.analysis.capture.arrays import constant, read, scalar_value
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.run_time_objects import Kind, address_of, each_kind
 from janusjit.analysis.capture.sameness import number_kind, same_constant
-from janusjit.analysis.capture.state import State, Storage, reference_count
+from janusjit.analysis.capture.state import Instance, State, Storage, reference_count
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference, Scalar, TupleValue
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Value
-from janusjit.ir.types import TensorType
+from janusjit.ir.types import INT, TensorType
 
 #: why arrays that were on a tape must not be written
 SHARED = "another frame of the recursion may refer to it"
 OUTSIDE = "it may be an array from outside"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Fixed:
     """The same at every push; it is on no tape."""
 
     value: AbstractValue
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fixed) and _same(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(type(self.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,22 @@ class Items:
         return self.type_ is other.type_ and len(self.items) == len(other.items)
 
 
-Slot = Union[Fixed, Number, Array, Items]
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An instance of one of some classes, as its address, or None, as 0."""
+
+    kinds: frozenset[Kind]
+
+
+Slot = Union[Fixed, Number, Array, Items, Object]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unsettled(AbstractValue):
+    """What comes off a tape as an `Object` of several kinds: which it is is to be asked."""
+
+    address: Value
+    kinds: frozenset[Kind]
 
 
 class Slots:
@@ -123,6 +145,12 @@ class Slots:
             return Number(*kind)
         if isinstance(value, ArrayValue) and not self._is_sized_inside(value.type):
             return Array(value.type, self._frozen(value, lent))
+        if isinstance(value, Known) and value.value is None:
+            return Object(frozenset({Kind("none")}))
+        item = self.machine.heap(value) if isinstance(value, Reference) else None
+        if isinstance(item, Instance):
+            address_of(self.machine, item)
+            return Object(frozenset({Kind("instance", item.type_)}))
         if isinstance(value, TupleValue):
             items = (self._varying(item, lent) if not isinstance(item, Known) else Fixed(item) for item in value.items)
             return Items(value.type_, tuple(items))
@@ -149,6 +177,8 @@ class Slots:
         if isinstance(first, Array) and isinstance(second, Array) and first.type == second.type:
             reasons = {first.frozen, second.frozen}
             return replace(first, frozen=OUTSIDE if OUTSIDE in reasons else SHARED)
+        if isinstance(first, Object) and isinstance(second, Object):
+            return Object(first.kinds | second.kinds)
         if isinstance(first, Items) and isinstance(second, Items) and first.alike(second):
             return Items(first.type_, tuple(map(self._joined, first.items, second.items)))
         raise self.failure("what it passes or keeps is not of one kind")
@@ -181,6 +211,8 @@ def types_of(slot: Slot) -> list[TensorType]:
     """Return the types of what a slot has on the tape."""
     if isinstance(slot, Items):
         return [type_ for item in slot.items for type_ in types_of(item)]
+    if isinstance(slot, Object):
+        return [INT]
     return [] if isinstance(slot, Fixed) else [slot.type]
 
 
@@ -196,6 +228,8 @@ def parts_of(machine: Machine, slot: Slot, value: AbstractValue) -> list[Value]:
     if isinstance(slot, Array):
         assert isinstance(value, ArrayValue)
         return [read(machine, value)]
+    if isinstance(slot, Object):
+        return [address_of(machine, machine.heap(value)) if isinstance(value, Reference) else constant(machine, 0, "i64")]
     if isinstance(value, Known):
         return [constant(machine, value.value, slot.type.dtype)]
     number = scalar_value(machine, value)
@@ -210,6 +244,8 @@ def rebuilt(machine: Machine, slot: Slot, parts: Iterator[Value]) -> AbstractVal
     if isinstance(slot, Items):
         return TupleValue(tuple([rebuilt(machine, item, parts) for item in slot.items]), slot.type_)
     value = next(parts)
+    if isinstance(slot, Object):
+        return Unsettled(value, slot.kinds)
     if isinstance(slot, Number):
         return Scalar(value, slot.kind)
     made = machine.state.allocate(Storage(version=value, frozen=slot.frozen))
@@ -221,3 +257,36 @@ def may_be_outside(slot: Slot) -> bool:
     if isinstance(slot, Items):
         return any(map(may_be_outside, slot.items))
     return isinstance(slot, Array) and slot.frozen == OUTSIDE
+
+
+def settle(machine: Machine, values: list[AbstractValue], then: Callable[[list[AbstractValue]], None]) -> None:
+    """Go on with values that came off a tape, on a path of its own for each kind that one of them may be of."""
+    unsettled = next(_unsettled(values), None)
+    if unsettled is None:
+        then(values)
+        return
+    kinds = sorted(unsettled.kinds, key=lambda kind: kind.order)
+
+    def go_on(found: AbstractValue) -> None:
+        settle(machine, [_replaced(value, unsettled, found) for value in values], then)
+
+    each_kind(machine, unsettled.address, kinds, go_on, trusted=True)
+
+
+def is_settled(values: Sequence[AbstractValue]) -> bool:
+    """Whether all of some values are of known kinds."""
+    return next(_unsettled(values), None) is None
+
+
+def _unsettled(values: Sequence[AbstractValue]) -> Iterator[Unsettled]:
+    for value in values:
+        if isinstance(value, Unsettled):
+            yield value
+        elif isinstance(value, TupleValue):
+            yield from _unsettled(value.items)
+
+
+def _replaced(value: AbstractValue, old: Unsettled, new: AbstractValue) -> AbstractValue:
+    if isinstance(value, TupleValue):
+        return replace(value, items=tuple([_replaced(item, old, new) for item in value.items]))
+    return new if value is old else value

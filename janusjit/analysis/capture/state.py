@@ -136,16 +136,19 @@ class Instance(HeapObject):
     """An instance of a Python class: the attributes read or written so far.
 
     ``live`` is the object itself when it is from outside; an attribute not in ``attributes`` is then read from it.
-    ``changed`` are the names written since entry, in order of first write.
+    ``changed`` are the names written since entry, in order of first write. ``address`` is set when it is known at run
+    time only which object it is: an attribute not in ``attributes`` is then read at run time.
     """
 
     type_: type = object
     attributes: dict[str, AbstractValue] = field(default_factory=dict)
     live: Any = None
     changed: dict[str, None] = field(default_factory=dict)
+    address: Value | None = None
 
     def copy(self) -> Instance:
-        return Instance(self.place, self.written, self.type_, dict(self.attributes), self.live, dict(self.changed))
+        own = (self.type_, dict(self.attributes), self.live, dict(self.changed), self.address)
+        return Instance(self.place, self.written, *own)
 
 
 @dataclass(slots=True)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _identities = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AbstractValue:
-    """Base of the kinds."""
+    """Base of the kinds. Compared by identity."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

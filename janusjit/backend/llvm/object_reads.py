@@ -8,6 +8,7 @@ exception is left behind; and what is read by a reference of its own is taken on
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Callable
 from typing import Protocol
 
@@ -142,6 +143,13 @@ def _is_text(read: _Read) -> Scalar:
     return Scalar("bool", is_equal_text(read.api, read.builder, read.object, read.api.object(read.builder, text)))
 
 
+def _has_method(read: _Read) -> Scalar:
+    api, builder = read.api, read.builder
+    name = api.object(builder, sys.intern(read.node.attributes["name"]))
+    function = api.object(builder, identified(read.node.attributes["function"]))
+    return Scalar("bool", is_bound_method(api, builder, read.object, name, function))
+
+
 def _attribute(read: _Read) -> Scalar:
     name = read.api.object(read.builder, sys.intern(read.node.attributes["name"]))
     found = kept_attribute(read.api, read.builder, read.object, name)
@@ -214,6 +222,7 @@ _READS: dict[str, Callable[[_Read], Scalar | None]] = {
     "object.is_type": _is_type,
     "object.is": _is,
     "object.is_text": _is_text,
+    "object.has_method": _has_method,
     "object.attribute": _attribute,
     "object.length": _length,
     "object.item": _item,
@@ -234,6 +243,22 @@ def kept_attribute(api: PythonApi, function: ir.Function) -> None:
     alone = builder.icmp_signed("==", references, ir.Constant(I32, 1))
     api.decref(builder, found)
     builder.ret(builder.select(alone, NULL, found))
+
+
+@shared(I1, POINTER, POINTER, POINTER)
+def is_bound_method(api: PythonApi, function: ir.Function) -> None:
+    """Whether ``object.__getattribute__(owner, name)`` is a method of the owner made of a function."""
+    builder = ir.IRBuilder(function.append_basic_block())
+    owner, name, expected = function.args
+    found = api.call(builder, "PyObject_GenericGetAttr", owner, name)
+    with builder.if_then(api.is_null(builder, found), likely=False):
+        api.call(builder, "PyErr_Clear")
+        builder.ret(ir.Constant(I1, 0))
+    is_method = api.has_type(builder, found, types.MethodType)
+    held = builder.load(api.address(builder, found, layout.METHOD_FUNCTION), typ=POINTER)  # any object has a word there
+    same = builder.and_(is_method, builder.icmp_unsigned("==", held, expected))
+    api.decref(builder, found)
+    builder.ret(same)
 
 
 @shared(I1, POINTER, POINTER)

@@ -37,6 +37,7 @@ SET_USED = 24
 DICT_VERSION = 24 if sys.version_info < (3, 14) else None
 CELL_CONTENTS = 16
 FLOAT_VALUE = 16
+METHOD_FUNCTION = 16
 NUMPY_SCALAR_VALUE = 16
 
 #: 3.11: signed digit count; 3.12 on: digit count << 3 with the sign in the low two bits (0: +, 1: zero, 2: -)

@@ -1,0 +1,161 @@
+"""Recursions over Python objects walk through them in compiled code, whatever their shape."""
+
+import random
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from tests.differential import differences
+
+
+class Node:
+    def __init__(self, left=None, right=None, value=None):
+        self.left, self.right, self.value = left, right, value
+
+
+class Split:
+    __slots__ = ("above", "below", "column", "label", "threshold")
+
+    def __init__(self, column=None, threshold=None, below=None, above=None, label=None):
+        self.column, self.threshold, self.below, self.above, self.label = column, threshold, below, above, label
+
+
+class Leaf:
+    is_leaf = True
+
+    def __init__(self, number):
+        self.number = number
+
+    def evaluate(self, x):
+        return self.number * x
+
+    def size(self):
+        return 1
+
+
+class Operation:
+    is_leaf = False
+    weight = 0.5
+
+    def __init__(self, name, one, other):
+        self.name, self.one, self.other = name, one, other
+
+    def evaluate(self, x):
+        a, b = self.one.evaluate(x), self.other.evaluate(x)
+        if self.name == "+":
+            return a + b
+        if self.name == "-":
+            return a - b
+        return np.tanh(a * b) * self.weight
+
+    def size(self):
+        return 1 + self.one.size() + self.other.size()
+
+
+def encode(tree, weights, bias):
+    if tree.left is None:
+        return np.tanh(tree.value)
+    left = encode(tree.left, weights, bias)
+    right = encode(tree.right, weights, bias)
+    return np.tanh(weights @ np.concatenate([left, right]) + bias)
+
+
+def depth(tree):
+    return 0 if tree is None else 1 + max(depth(tree.left), depth(tree.right))
+
+
+def predict(tree, row):
+    if tree.label is not None:
+        return tree.label
+    return predict(tree.below if row[tree.column] <= tree.threshold else tree.above, row)
+
+
+def predict_all(tree, rows):
+    found = np.zeros(len(rows))
+    for i in range(len(rows)):
+        found[i] = predict(tree, rows[i])
+    return found
+
+
+def evaluate(tree, x):
+    return tree.evaluate(x)
+
+
+def count_leaves(tree):
+    return 1 if isinstance(tree, Leaf) else count_leaves(tree.one) + count_leaves(tree.other)
+
+
+def size_and_leaves(tree):
+    if tree.is_leaf:
+        return 1, 1
+    size, leaves = size_and_leaves(tree.one)
+    more, others = size_and_leaves(tree.other)
+    return size + more + 1, leaves + others
+
+
+def find(tree, wanted):
+    """Return the node whose sum of values is the one wanted, or None."""
+    if tree is None or (tree.left is None and tree.value[0] > wanted):
+        return tree
+    if tree.left is None:
+        return None
+    found = find(tree.left, wanted)
+    return found if found is not None else find(tree.right, wanted)
+
+
+def make_tree(source, levels):
+    if levels == 0 or source.random() < 0.2:
+        return Node(value=np.array([source.gauss(0, 1) for _ in range(3)]))
+    return Node(make_tree(source, levels - 1), make_tree(source, levels - 1))
+
+
+def make_split(source, levels):
+    if levels == 0 or source.random() < 0.2:
+        return Split(label=float(source.randrange(3)))
+    return Split(source.randrange(4), source.random(), make_split(source, levels - 1), make_split(source, levels - 1))
+
+
+def make_expression(source, levels):
+    if levels == 0 or source.random() < 0.2:
+        return Leaf(source.random())
+    parts = make_expression(source, levels - 1), make_expression(source, levels - 1)
+    return Operation(source.choice("+-*"), *parts)
+
+
+def make_operation(source, levels):
+    return Operation("+", make_expression(source, levels), make_expression(source, levels))
+
+
+RNG = np.random.default_rng(3)
+WEIGHTS, BIAS, ROWS, X = RNG.standard_normal((3, 6)), RNG.standard_normal(3), RNG.random((9, 4)), RNG.random(5)
+CASES = {
+    "encode": (encode, make_tree, (WEIGHTS, BIAS)),
+    "depth": (depth, make_tree, ()),
+    "predict": (predict, make_split, (ROWS[0],)),
+    "predict_all": (predict_all, make_split, (ROWS,)),
+    "evaluate": (evaluate, make_expression, (X,)),
+    "size": (Operation.size, make_operation, ()),
+    "count_leaves": (count_leaves, make_expression, ()),
+    "size_and_leaves": (size_and_leaves, make_expression, ()),
+    "find": (find, make_tree, (1.5,)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_recursion_over_objects_is_a_loop_in_the_graph(name):
+    function, make, others = CASES[name]
+    source = random.Random(7)
+    step = jj.jit(function, background=False)
+    settled = None
+    for number in range(40):
+        tree = make(source, 5)
+        if number == 34:
+            settled = step.stats
+        expected, found = function(tree, *others), step(tree, *others)
+        assert not differences(expected, found, tolerance=1e-13)
+        assert not isinstance(expected, Node) or found is expected
+    stats = step.stats
+    assert stats.graph_calls - settled.graph_calls == 6, stats
+    assert (stats.deopts, stats.host_calls) == (settled.deopts, 0)
+    assert any("object.attribute" in one.graph for one in step.specializations)
