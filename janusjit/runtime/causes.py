@@ -25,7 +25,10 @@ from janusjit.spans import UNKNOWN_SPAN
 
 #: codes of in-graph guards whose failure means that eager may raise: Python runs the call, whatever the policy
 EXCEPTIONAL = frozenset(
-    {"index.bounds", "int.overflow", "python.exception", "numpy.exception", "fp.flags", "assert", "python.recursion_depth"}
+    {
+        *("index.bounds", "int.overflow", "python.exception", "numpy.exception", "fp.flags", "assert"),
+        "python.recursion_depth",
+    }
 )
 
 #: floating-point errors in calls before code is compiled that finds out which operation meets them

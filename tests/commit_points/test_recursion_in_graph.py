@@ -121,7 +121,7 @@ CASES = {
     "ackermann": (ackermann, lambda: _numbers((1, 2, 2, 2), range(1, 9))),
     "is_even": (is_even, lambda: _numbers(range(30, 53))),
     "bisect": (bisect, lambda: _numbers((1.0, 1.1, 1.2), (2.0, 3.0), range(20, 31))),
-    "simpson": (simpson, lambda: [(np.float64(0), b, 1e-4, np.float64(0), np.sin(b) * b) for b in ENDS]),
+    "simpson": (simpson, lambda: [(0.0, b, 1e-4, 0.0, np.sin(b) * b) for b in ENDS]),
     "hanoi": (hanoi, lambda: [(n % 8, 0, 1, 2, np.zeros((3, 3), int)) for n in range(3, 27)]),
     "mixed": (mixed, lambda: [(RNG.standard_normal(4), WEIGHTS, 2 + i % 7) for i in range(24)]),
     "paths": (paths, lambda: [(RNG.random((5, 6)) < 0.2, 0, 0, np.zeros((5, 6), int)) for _ in range(24)]),

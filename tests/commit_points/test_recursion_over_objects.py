@@ -159,3 +159,77 @@ def test_recursion_over_objects_is_a_loop_in_the_graph(name):
     assert stats.graph_calls - settled.graph_calls == 6, stats
     assert (stats.deopts, stats.host_calls) == (settled.deopts, 0)
     assert any("object.attribute" in one.graph for one in step.specializations)
+
+
+def settled_step(function, make, *others):
+    source = random.Random(5)
+    step = jj.jit(function, background=False)
+    for _ in range(24):
+        tree = make(source, 4)
+        assert not differences(function(tree, *others), step(tree, *others), tolerance=1e-13)
+    assert any("object.attribute" in one.graph for one in step.specializations)
+    return step
+
+
+def test_an_attribute_that_hides_a_method_is_found():
+    step = settled_step(Operation.size, make_operation)
+    tree = make_operation(random.Random(1), 4)
+    tree.one.size = lambda: 100
+    assert step(tree) == 101 + tree.other.size()
+    in_graph = step.stats.graph_calls
+    for seed in range(4):
+        assert step(make_operation(random.Random(seed), 4)) == make_operation(random.Random(seed), 4).size()
+    assert step.stats.graph_calls == in_graph + 4
+
+
+def test_a_class_that_changes_is_found():
+    step = settled_step(evaluate, make_expression, X)
+    tree, kept = make_expression(random.Random(2), 4), Leaf.evaluate
+    try:
+        Leaf.evaluate = lambda self, x: self.number + x
+        np.testing.assert_allclose(step(tree, X), evaluate(tree, X))
+    finally:
+        Leaf.evaluate = kept
+    np.testing.assert_allclose(step(tree, X), evaluate(tree, X))
+
+
+def test_what_has_not_been_seen_is_python_s():
+    step = settled_step(encode, make_tree, WEIGHTS, BIAS)
+    tree, before = make_tree(random.Random(3), 4), step.stats
+    inner = tree
+    while inner.left is not None:
+        inner = inner.left
+    inner.value = None
+    with pytest.raises(TypeError):
+        step(tree, WEIGHTS, BIAS)
+    inner.value = np.arange(6.0)[::2]  # not in one piece
+    np.testing.assert_allclose(step(tree, WEIGHTS, BIAS), encode(tree, WEIGHTS, BIAS))
+    inner.left, inner.right = inner, inner  # without end
+    with pytest.raises(RecursionError):
+        step(tree, WEIGHTS, BIAS)
+    assert step.stats.deopts == before.deopts + 3
+    for seed in range(4):
+        tree = make_tree(random.Random(seed), 4)
+        np.testing.assert_allclose(step(tree, WEIGHTS, BIAS), encode(tree, WEIGHTS, BIAS))
+    assert (step.stats.deopts, step.stats.host_calls) == (before.deopts + 3, 0)
+
+
+def test_what_is_gone_through_may_be_written_by_the_function():
+    def scaled(tree, factor):
+        """Multiply the values by a factor, in place; return their sum."""
+        if tree.left is None:
+            tree.value *= factor
+            return tree.value.sum()
+        return scaled(tree.left, factor) + scaled(tree.right, factor)
+
+    def numbered(tree, start):
+        tree.number = start
+        return start + 1 if tree.left is None else numbered(tree.right, numbered(tree.left, start + 1))
+
+    for function, argument in ((scaled, 0.5), (numbered, 1)):
+        step = jj.jit(function, background=False)
+        for seed in range(24):
+            plain, jitted = make_tree(random.Random(seed), 4), make_tree(random.Random(seed), 4)
+            for _ in range(2):
+                assert not differences(function(plain, argument), step(jitted, argument), tolerance=1e-13)
+                assert not differences(plain, jitted, tolerance=1e-13)

@@ -34,7 +34,7 @@ from janusjit.analysis.capture import (
     numpy_models,
     object_functions,
     operators,
-    recursion,
+    recursion_loop,
     set_algebra,
     statements,
     strings,
@@ -87,7 +87,7 @@ RULES = (
     numpy_models,
     object_functions,
     operators,
-    recursion,
+    recursion_loop,
     set_algebra,
     statements,
     strings,
@@ -254,7 +254,7 @@ def _followed(machine: Machine, graph: Graph, core: FunctionCore, begin: Callabl
     externals.assume_error_modes(core.span)
     begin(machine)
     try:
-        recursion.keep_from_the_start(machine)
+        recursion_loop.keep_from_the_start(machine)
         machine.run((0, 0))
     except Terminated:
         pass

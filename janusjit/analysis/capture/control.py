@@ -7,6 +7,7 @@ rule of `If`. Invariant: after a fork the machine continues exactly one path; th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from janusjit.analysis.capture.machine import Machine, executes
@@ -99,8 +100,13 @@ def fork(
     key: Any,
     counts: tuple[int, int],
     split: bool,
+    relaxable: bool = True,
 ) -> None:
-    """Follow both paths in the two regions of an ``if`` node, then join them or let them end separately."""
+    """Follow both paths in the two regions of an ``if`` node, then join them or let them end separately.
+
+    A path that was never taken, by ``counts``, and cannot be captured is one that Python takes: until it has been taken,
+    or for ever if that is not ``relaxable``.
+    """
     if split and machine.nested:
         raise PoisonUsed(key, "a rule of capture goes on after the join")
     machine.forks += 1
@@ -112,15 +118,22 @@ def fork(
         arms.append(arm)
         machine.state, machine.region, machine.span, machine.site = arm.state, arm.region, span, site  # type: ignore[assignment]
         unseen = ("unseen", *key[1:], start is then)
-        needed = count > 0 or unseen in machine.relaxations
-        _start(machine, arm, start, (0, 0) if split else stop, None if needed else unseen)
+        needed = count > 0 or (relaxable and unseen in machine.relaxations)
+        _start(machine, arm, start, (0, 0) if split else stop, None if needed else _Unseen(unseen if relaxable else None))
     _settle(machine, arms, key)
     machine.region, machine.span, machine.site = outer, span, site
     _join(machine, outer, condition, arms, key, span)
 
 
-def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], unseen: Any) -> None:
-    """Run one arm; one that never ran and cannot be captured becomes a deoptimization, with ``unseen`` as its key.
+@dataclass(frozen=True, slots=True)
+class _Unseen:
+    """A path that was never taken; ``relaxation`` is the key by which it is known that it has been."""
+
+    relaxation: Any
+
+
+def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], unseen: _Unseen | None) -> None:
+    """Run one arm; one that is ``unseen`` and cannot be captured becomes a deoptimization.
 
     A failure of a loop around the branch is none of the arm.
     """
@@ -140,7 +153,7 @@ def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int
         machine.span, machine.site = span, site
         arm.region.nodes.clear()
         machine.region, arm.state = arm.region, None
-        machine.fail("branch", span.text or "condition", f"the branch not seen before ({failure.reason})", unseen)
+        machine.fail("branch", span.text or "condition", f"the branch not seen before ({failure.reason})", unseen.relaxation)
 
 
 def _raise_in_arm(machine: Machine, arm: Arm, raised: PythonRaise) -> None:

@@ -96,10 +96,8 @@ class Machine:
         What is being differentiated by.
     recorded : RecordedOperations
         What capture knows of operations on variables.
-    recursion, recursions : Recursion or None, int
-        The recursion that is being kept in the graph, and how many were tried.
-    pool : ObjectPool or None
-        The objects that may be met at run time.
+    recursion, recursions, pool : Recursion or None, int, ObjectPool or None
+        The recursion that is being kept in the graph, how many were tried, and the objects that may be met at run time.
     """
 
     def __init__(

@@ -14,9 +14,18 @@ from typing import Any, Union
 from janusjit.analysis.capture.arrays import constant, read, scalar_value
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.run_time_objects import Kind, address_of, each_kind
-from janusjit.analysis.capture.sameness import number_kind, same_constant
+from janusjit.analysis.capture.sameness import kind_number, number_kind, number_of_kind, same_constant
 from janusjit.analysis.capture.state import Instance, State, Storage, reference_count
-from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Reference, Scalar, TupleValue
+from janusjit.analysis.capture.values import (
+    NONE,
+    AbstractValue,
+    ArrayValue,
+    EitherValue,
+    Known,
+    Reference,
+    Scalar,
+    TupleValue,
+)
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Value
 from janusjit.ir.types import INT, TensorType
@@ -74,7 +83,22 @@ class Object:
     kinds: frozenset[Kind]
 
 
-Slot = Union[Fixed, Number, Array, Items, Object]
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A number, or None, of one of several kinds: the kind's number, and a number of each type there is.
+
+    ``kinds`` has for each kind its number and what `number_kind` says of it.
+    """
+
+    kinds: frozenset[tuple[int, tuple[str, TensorType] | None]]
+
+    @property
+    def types(self) -> list[TensorType]:
+        """The types of the numbers."""
+        return sorted({kind[1] for _, kind in self.kinds if kind is not None}, key=str)
+
+
+Slot = Union[Fixed, Number, Array, Items, Object, Several]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,6 +203,9 @@ class Slots:
             return replace(first, frozen=OUTSIDE if OUTSIDE in reasons else SHARED)
         if isinstance(first, Object) and isinstance(second, Object):
             return Object(first.kinds | second.kinds)
+        one, other = _kinds_of(first), _kinds_of(second)
+        if one and other:
+            return Several(one | other)
         if isinstance(first, Items) and isinstance(second, Items) and first.alike(second):
             return Items(first.type_, tuple(map(self._joined, first.items, second.items)))
         raise self.failure("what it passes or keeps is not of one kind")
@@ -207,12 +234,24 @@ def _same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
+def _kinds_of(slot: Slot) -> frozenset[tuple[int, tuple[str, TensorType] | None]]:
+    """Return the kinds of numbers, None among them, that a slot may have; none if it may be anything else."""
+    if isinstance(slot, Number):
+        kind = slot.kind, slot.type
+        return frozenset({(number_of_kind(slot.kind), kind)})
+    if isinstance(slot, Object) and slot.kinds == {Kind("none")}:
+        return frozenset({(number_of_kind("None"), None)})
+    return slot.kinds if isinstance(slot, Several) else frozenset()
+
+
 def types_of(slot: Slot) -> list[TensorType]:
     """Return the types of what a slot has on the tape."""
     if isinstance(slot, Items):
         return [type_ for item in slot.items for type_ in types_of(item)]
     if isinstance(slot, Object):
         return [INT]
+    if isinstance(slot, Several):
+        return [INT, *slot.types]
     return [] if isinstance(slot, Fixed) else [slot.type]
 
 
@@ -229,12 +268,21 @@ def parts_of(machine: Machine, slot: Slot, value: AbstractValue) -> list[Value]:
         assert isinstance(value, ArrayValue)
         return [read(machine, value)]
     if isinstance(slot, Object):
-        return [address_of(machine, machine.heap(value)) if isinstance(value, Reference) else constant(machine, 0, "i64")]
+        is_none = not isinstance(value, Reference)
+        return [constant(machine, 0, "i64") if is_none else address_of(machine, machine.heap(value))]  # type: ignore[arg-type]
+    if isinstance(slot, Several):
+        own, number = number_kind(value), kind_number(value)
+        parts = [_number_of(machine, value if own and own[1] == type_ else Known(0), type_) for type_ in slot.types]
+        return [constant(machine, number, "i64"), *parts]
+    return [_number_of(machine, value, slot.type)]
+
+
+def _number_of(machine: Machine, value: AbstractValue, type_: TensorType) -> Value:
     if isinstance(value, Known):
-        return [constant(machine, value.value, slot.type.dtype)]
+        return constant(machine, value.value, type_.dtype)
     number = scalar_value(machine, value)
     assert number is not None
-    return [number]
+    return number
 
 
 def rebuilt(machine: Machine, slot: Slot, parts: Iterator[Value]) -> AbstractValue:
@@ -244,6 +292,11 @@ def rebuilt(machine: Machine, slot: Slot, parts: Iterator[Value]) -> AbstractVal
     if isinstance(slot, Items):
         return TupleValue(tuple([rebuilt(machine, item, parts) for item in slot.items]), slot.type_)
     value = next(parts)
+    if isinstance(slot, Several):
+        numbers = {type_: next(parts) for type_ in slot.types}
+        options = [(n, NONE if kind is None else Scalar(numbers[kind[1]], kind[0])) for n, kind in slot.kinds]
+        machine.several_kinds = True
+        return EitherValue(value, tuple(sorted(options, key=lambda option: option[0])), ("recursion", machine.span))
     if isinstance(slot, Object):
         return Unsettled(value, slot.kinds)
     if isinstance(slot, Number):

@@ -41,8 +41,8 @@ _NUMBERS = {int: "int", float: "float", bool: "bool"}
 class Kind:
     """What an attribute may hold: ``none``, an instance of a class, a ``number``, a ``text``, an ``array``.
 
-    ``detail`` is the class, the number's kind, the string, or the dtype and shape of the array. Of anything ``else``, it
-    is the class, and of what is ``missing`` there is none: nothing is done with those.
+    ``detail`` is the class, the number's kind, the string, or the dtype and shape of the array. Of anything ``else``
+    it is the class, and of what is ``missing`` there is none: nothing is done with those.
     """
 
     name: str
@@ -238,7 +238,11 @@ def each_kind(
 
     key = (*site_key(machine, "branch"), first)
     condition = _is_kind(machine, address, first) if first.name != "none" or not trusted else _is_zero(machine, address)
-    fork(machine, condition, lambda: then(_as_kind(machine, address, first, False, None)), rest, key, (0, 0), True)
+
+    def this() -> None:
+        then(_as_kind(machine, address, first, False, None))
+
+    fork(machine, condition, this, rest, key, (0, 0), split=True, relaxable=False)
 
 
 def _is_kind(machine: Machine, address: Value, kind: Kind) -> Value:
@@ -310,9 +314,9 @@ def _load_of(machine: Machine, item: Instance, name: str) -> tuple[Value, list[K
     texts = sum(kind.name == "text" for kind in kinds)
     if not kinds or texts > _TEXTS:
         raise machine.unsupported("python.object", f".{name}", "what it holds is one of too many things, or unknown")
-    key = ("kinds", item.type_.__qualname__, name, len(kinds))
+    key: Any = ("kinds", item.type_.__qualname__, name, len(kinds))
     if key in machine.relaxations:
-        raise machine.unsupported("python.object", f".{name}", "it holds something else each time")
+        key = None  # what it was has not been learnt: Python sees to the calls in which it is that
     guard = machine.guard("python.attribute", f"{item.type_.__name__}.{name}", "an attribute of its own", key)
     return machine.emit("object.attribute", item.address, guard=guard, name=name), kinds, key
 

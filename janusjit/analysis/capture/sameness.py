@@ -23,6 +23,11 @@ def kind_number(value: AbstractValue) -> int | None:
     return _KINDS.index(kind[0]) if kind is not None else None
 
 
+def number_of_kind(kind: str) -> int:
+    """Return the number of a kind of numbers, or of ``"None"``."""
+    return _KINDS.index(kind)
+
+
 def number_kind(value: AbstractValue) -> tuple[str, TensorType] | None:
     """Return the kind and the type that a number, known or not, has at run time; None for anything else."""
     if isinstance(value, Scalar):

@@ -145,6 +145,11 @@ def _probe_cells() -> bool:
     return _word(id(cell) + CELL_CONTENTS) == id(content)
 
 
+def _probe_methods() -> bool:
+    method = types.MethodType(read_compact_int, object())
+    return _word(id(method) + METHOD_FUNCTION) == id(read_compact_int)
+
+
 def _probe_floats() -> bool:
     value = float.fromhex("-0x1.23456789abcdep+5")
     return ctypes.c_double.from_address(id(value) + FLOAT_VALUE).value == value
@@ -231,6 +236,7 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "dicts and sets": _probe_hashed,
     "closure cells": _probe_cells,
     "floats": _probe_floats,
+    "methods": _probe_methods,
     "ints": _probe_ints,
     "NumPy arrays": _probe_arrays,
     "NumPy descriptors": _probe_descriptors,
