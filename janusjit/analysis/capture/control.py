@@ -104,8 +104,8 @@ def fork(
 ) -> None:
     """Follow both paths in the two regions of an ``if`` node, then join them or let them end separately.
 
-    A path that was never taken, by ``counts``, and cannot be captured is one that Python takes: until it has been taken,
-    or for ever if that is not ``relaxable``.
+    A path that was never taken, by ``counts``, and cannot be captured is one that Python takes: until it has been
+    taken, or for ever if that is not ``relaxable``.
     """
     if split and machine.nested:
         raise PoisonUsed(key, "a rule of capture goes on after the join")
@@ -119,7 +119,8 @@ def fork(
         machine.state, machine.region, machine.span, machine.site = arm.state, arm.region, span, site  # type: ignore[assignment]
         unseen = ("unseen", *key[1:], start is then)
         needed = count > 0 or (relaxable and unseen in machine.relaxations)
-        _start(machine, arm, start, (0, 0) if split else stop, None if needed else _Unseen(unseen if relaxable else None))
+        optional = None if needed else _Unseen(unseen if relaxable else None)
+        _start(machine, arm, start, (0, 0) if split else stop, optional)
     _settle(machine, arms, key)
     machine.region, machine.span, machine.site = outer, span, site
     _join(machine, outer, condition, arms, key, span)
@@ -153,7 +154,8 @@ def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int
         machine.span, machine.site = span, site
         arm.region.nodes.clear()
         machine.region, arm.state = arm.region, None
-        machine.fail("branch", span.text or "condition", f"the branch not seen before ({failure.reason})", unseen.relaxation)
+        expected = f"the branch not seen before ({failure.reason})"
+        machine.fail("branch", span.text or "condition", expected, unseen.relaxation)
 
 
 def _raise_in_arm(machine: Machine, arm: Arm, raised: PythonRaise) -> None:
