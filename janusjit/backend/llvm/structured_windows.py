@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.gemm_tiling import Machine
 from janusjit.backend.llvm.indexing import at, copy_elements, nest, part
+from janusjit.backend.llvm.structured_fold import emit_fold_by_rows
 from janusjit.backend.llvm.structured_update import add_elements
 from janusjit.backend.llvm.values import (
     I64,
@@ -51,8 +53,10 @@ def emit_unfold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arr
 
 
 def emit_fold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
-    """Emit ``fold``: zeros, and one addition for each channel and element of the kernel."""
+    """Emit ``fold``: rows in registers, or zeros and one addition for each channel and element of the kernel."""
     (y,), (out,), kernel = inputs, outputs, node.attributes["kernel"]
+    if emit_fold_by_rows(context, node, y, out, Machine.host()):
+        return
     copy_elements(context, _zero(context, y.dtype), out)
     with nest(context, (y.dims[0], *kernel)) as (channel, *place):
         source, target = at(context, y, (channel, *place)), _channel(context, out, channel)
@@ -220,7 +224,8 @@ def _flwithinposition(
     builder: ir.IRBuilder, ranges: Sequence[_Range], size: Sequence[Extent], index: Sequence[ir.Value]
 ) -> ir.Value:
     """Return the index into the flattened image."""
-    along = [builder.add(one.start, builder.mul(i, as_i64(one.stride))) for one, i in zip(ranges, index, strict=True)]
+    pairs = zip(ranges, index, strict=True)
+    along = [builder.add(one.start, builder.mul(i, as_i64(one.stride))) for one, i in pairs]
     return _flattened(builder, along, size)
 
 
