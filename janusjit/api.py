@@ -55,6 +55,7 @@ def jit(
     exact: bool = ...,
     memory_limit: int | None = ...,
     threads: int | None = ...,
+    measure: bool | None = ...,
 ) -> Callable[[Callable[Parameters, Result]], Jitted[Parameters, Result]]: ...
 
 
@@ -69,6 +70,7 @@ def jit(
     exact: bool = True,
     memory_limit: int | None = None,
     threads: int | None = None,
+    measure: bool | None = None,
 ) -> Any:
     """Run a function from compiled code wherever what it did so far tells what it will do.
 
@@ -101,6 +103,9 @@ def jit(
     threads : int, optional
         Threads that kernels with enough work may run on, with the same bits; ``JANUSJIT_NUM_THREADS``,
         ``OMP_NUM_THREADS`` or all processors when not given; fewer while threadpoolctl limits NumPy's BLAS to fewer.
+    measure : bool, optional
+        Have compiled code time its kernels, which costs some 50 ns a kernel: the report then says what each took beside
+        what it was expected to take. Results are the same bits. False unless ``JANUSJIT_MEASURE=1``.
 
     Returns
     -------
@@ -125,7 +130,7 @@ def jit(
     >>> for _ in range(4):
     ...     step(weights, np.ones(3))
     """
-    options = _options(warmup, policy, background, static, exact, memory_limit, threads)
+    options = _options(warmup, policy, background, static, exact, memory_limit, threads, measure)
 
     def decorate(target: Callable[..., Any]) -> Any:
         if isinstance(target, classmethod | staticmethod):
@@ -147,6 +152,7 @@ def _options(
     exact: bool,
     memory_limit: int | None,
     threads: int | None,
+    measure: bool | None,
 ) -> Options:
     """Return what `jit` was asked for, once it has a meaning."""
     if warmup < 1:
@@ -160,7 +166,8 @@ def _options(
     names = frozenset([static] if isinstance(static, str) else static)
     beside = current().background if background is None else background
     count = available_threads() if threads is None else threads
-    return Options(warmup, policy, beside and policy != "raise", names, exact, memory_limit, count)
+    measured = current().measure if measure is None else measure
+    return Options(warmup, policy, beside and policy != "raise", names, exact, memory_limit, count, measured)
 
 
 def _calling(gradient: Differentiated) -> Callable[..., Any]:
@@ -235,6 +242,7 @@ def counted(function: JitFunction[..., Any]) -> Counted:
         function=function._lifecycle.publisher.identity,
         cause=Cause("environment.counters", "environment", "the counters"),
         call=stats.calls,
+        kernels=tuple(kernel for item in function.specializations for kernel in item.kernels),
         **{name: getattr(stats, name) for name in type(stats).__slots__},
     )
 

@@ -14,6 +14,7 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_CACHE`` | ``0``: keep no compiled code on disk |
 | ``JANUSJIT_CACHE_DIR`` | where compiled code is kept; the user's cache directory when not given |
 | ``JANUSJIT_CALIBRATION`` | ``0``: the cost model goes by built-in figures instead of this machine's |
+| ``JANUSJIT_MEASURE`` | ``1``: compiled code times its kernels, for the report |
 | ``JANUSJIT_ALLOWANCE`` | seconds that calls of a function wait for its compilation before their own time counts; 2 |
 | ``JANUSJIT_KEPT_MEMORY`` | how many bytes of work memory are kept between calls at most; 268435456 when not given |
 | ``JANUSJIT_NUM_THREADS`` | how many threads kernels may run on; else ``OMP_NUM_THREADS`` or all processors |
@@ -39,7 +40,7 @@ TOPICS = frozenset({"profile", "capture", "pass", "guard", "deopt", "compile"})
 _KNOWN = frozenset(
     {
         *("DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"),
-        *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE", "NUM_THREADS", "CALIBRATION"),
+        *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE", "NUM_THREADS", "CALIBRATION", "MEASURE"),
     }
 )
 
@@ -78,6 +79,8 @@ class Config:
         Directory in which compiled code outlives the process; None: nowhere.
     calibration : bool
         Choices go by what has been measured on this machine, once for all processes that share a cache.
+    measure : bool
+        Compiled code times its kernels, unless `janusjit.jit` is told otherwise.
     kept_memory : int
         How many bytes of work memory are kept between calls, at most.
     allowance : float
@@ -100,6 +103,7 @@ class Config:
     trials: bool = True
     cache: Path | None = None
     calibration: bool = True
+    measure: bool = False
     kept_memory: int = 1 << 28
     allowance: float = 2.0
     threads: int | None = None
@@ -130,6 +134,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         fail_guard=_number(given, "FAIL_GUARD"),
         cache=_cache(given, environment),
         calibration=_flag(given, "CALIBRATION", True),
+        measure=_flag(given, "MEASURE"),
         allowance=2.0 if (allowance := _number(given, "ALLOWANCE")) is None else float(allowance),
         kept_memory=1 << 28 if (kept := _number(given, "KEPT_MEMORY")) is None else kept,
         threads=_threads(given, environment),

@@ -228,16 +228,23 @@ def _lines(
     steps: list[Step], indent: str, chosen: Mapping[Node, str], divided: Mapping[Step, str]
 ) -> Iterator[str]:
     for step in steps:
-        if isinstance(step, FusedStep):
-            shape = ",".join(map(str, step.shape))
-            work = ", ".join(node.op for node in [*step.nodes, *step.reductions])
-            threads = _DIVIDED + divided[step] if step in divided else ""
-            yield f"{indent}{step.time}: fused [{shape}] {work} -> {len(step.stores)} stored{threads}"
-        elif isinstance(step, RegionStep):
-            yield f"{indent}{step.time}: {step.node.op}"
+        yield f"{indent}{step.time}: {line_of(step, chosen, divided)}"
+        if isinstance(step, RegionStep):
             for body in step.bodies:
                 yield f"{indent}  region"
                 yield from _lines(body, indent + "    ", chosen, divided)
-        elif isinstance(step, NodeStep):
-            how = f" by {chosen[step.node]}" if step.node in chosen else ""
-            yield f"{indent}{step.time}: {step.node.op}{how}"
+
+
+def with_threads(text: str, divided: str | None) -> str:
+    """Return the text of a step with how it is divided among threads, if it is."""
+    return text if divided is None else text + _DIVIDED + divided
+
+
+def line_of(step: Step, chosen: Mapping[Node, str], divided: Mapping[Step, str]) -> str:
+    """Return a step as text, without its number and the steps inside; see `Plan.text`."""
+    if isinstance(step, FusedStep):
+        shape = ",".join(map(str, step.shape))
+        work = ", ".join(node.op for node in nodes_of(step))
+        return with_threads(f"fused [{shape}] {work} -> {len(step.stores)} stored", divided.get(step))
+    (node,) = nodes_of(step)
+    return node.op + (f" by {chosen[node]}" if node in chosen else "")

@@ -212,6 +212,7 @@ def clone(graph: Graph) -> Graph:
         span=graph.span,
         memory_limit=graph.memory_limit,
         threads=graph.threads,
+        measured=graph.measured,
     )
     values: dict[Value, Value] = {}
     for found in graph.inputs:

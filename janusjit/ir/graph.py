@@ -137,7 +137,8 @@ class Graph:
 
     ``symbols`` says which input dimension binds each symbol: (index of the input, axis). Symbols bound by ``bind_dim``
     nodes are not in it. ``memory_limit`` is how many bytes of intermediate arrays should be alive at a time; None: as
-    many as is fastest. ``threads`` is how many threads its kernels may run on.
+    many as is fastest. ``threads`` is how many threads its kernels may run on, and ``measured`` whether it times
+    them.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Graph:
     span: Span = UNKNOWN_SPAN
     memory_limit: int | None = None
     threads: int = 1
+    measured: bool = False
 
     def walk(self) -> Iterator[Node]:
         """Yield every node, outer before inner, in program order."""

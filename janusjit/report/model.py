@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TextIO
 
 from janusjit.report.tables import available, print_tables
@@ -27,6 +27,7 @@ from janusjit.runtime.events import (
     GuardFailed,
     Hint,
     Interrupted,
+    KernelTime,
     Profiled,
     Raised,
     Reconsidered,
@@ -104,6 +105,7 @@ class FunctionReport:
     plain: FellBack | None = None
     kept: tuple[str, ...] = ()
     divided: tuple[str, ...] = ()
+    kernels: tuple[KernelTime, ...] = ()
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -222,7 +224,7 @@ class _Builder:
         elif isinstance(event, Suspended | Raised):
             self._add_reason(event, "", UNKNOWN_SPAN, None)
         elif isinstance(event, Counted):
-            report.counted = event
+            report.counted, report.kernels = replace(event, kernels=()), event.kernels
 
     def _row(self, difference: Difference) -> Row:
         key = (difference.expression, difference.code, difference.assumption)

@@ -17,6 +17,7 @@ from janusjit.report.text import (
     file_text,
     head_line,
     hint_text,
+    kernel_lines,
     summary_text,
 )
 
@@ -50,6 +51,8 @@ def print_tables(report: Report, file: TextIO, style: Style) -> None:
         console.print(str(function.function), style="bold", end="  ")
         console.print(f"{file_text(function.function.file)}:{function.function.line}", style="dim")
         console.print(summary_text(function))
+        for line in kernel_lines(function, style):
+            console.print(line)
         if function.rows:
             console.print(_table(function))
 

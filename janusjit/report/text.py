@@ -11,17 +11,21 @@ import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from janusjit.backend.plan import divided_steps
 from janusjit.spans import UNKNOWN_SPAN
 
 if TYPE_CHECKING:
     from janusjit.report.model import FunctionReport, Report, Row
+    from janusjit.runtime.events import KernelTime
 
 _DEFAULT_WIDTH = 100
 _MINIMUM_WIDTH = 40
+#: kernels that are listed at most, and seconds from which on one is where there was no choice
+_KERNELS, _LONG = 12, 10e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def _function(function: FunctionReport, style: Style) -> Iterator[str]:
     yield style.bold(str(identity)) + style.dim(f"  {file_text(identity.file)}:{identity.line}")
     yield from style.wrap(summary_text(function), "  ")
     yield from _listed("kept for the backward pass", "array", function.kept, style)
-    yield from _listed("on several threads", "kernel", function.divided, style)
+    yield from kernel_lines(function, style)
     if not function.rows:
         yield "  every guard held"
         return
@@ -99,6 +103,57 @@ def _listed(title: str, word: str, lines: tuple[str, ...], style: Style) -> Iter
         yield style.dim(f"  {title}: {len(lines)} {word}{'s' if len(lines) != 1 else ''}")
     for line, count in Counter(lines).items():
         yield from style.wrap(line + (f"  ({count} times)" if count > 1 else ""), "      ", "    ")
+
+
+def kernel_lines(function: FunctionReport, style: Style) -> Iterator[str]:
+    """Yield the kernels of a function, those that take longest first: what was expected of each, and what it took.
+
+    Where none was timed, only those for whose operator there was a choice, and long ones.
+    """
+    timed = any(kernel.runs for kernel in function.kernels)
+    alike: dict[tuple[str, str], KernelTime] = {}
+    for kernel in function.kernels:
+        if timed or _is_notable(kernel):
+            before = alike.get((kernel.where, kernel.text))
+            alike[kernel.where, kernel.text] = kernel if before is None else _together(before, kernel)
+    kernels = sorted(alike.values(), key=lambda kernel: -_seconds(kernel))
+    if not kernels:
+        return
+    count = len(function.kernels)
+    yield style.dim(f"  {count} kernel{'s' if count != 1 else ''} and library calls")
+    measured = f"  {'measured':>9}  {'at best':>9}  {'runs':>6}" if timed else ""
+    yield style.dim(f"    {'expected':>9}{measured}  where, what, how")
+    shown = _KERNELS if timed else _KERNELS // 2
+    for kernel in kernels[:shown]:
+        cells = [_cell(kernel.expected)]
+        if timed:
+            cells += [_cell(kernel.measured), _cell(kernel.least), f"{kernel.runs:>6}"]
+        head = f"    {'  '.join(cells)}  "
+        yield from style.wrap(f"{kernel.where}  {kernel.text}", " " * len(head), head)
+    if len(kernels) > shown:
+        yield style.dim(f"    and {len(kernels) - shown} more")
+
+
+def _together(one: KernelTime, other: KernelTime) -> KernelTime:
+    """Return what two kernels that are the same took together: in two specializations, or on two ways through one."""
+    runs = one.runs + other.runs
+    least = [kernel.least for kernel in (one, other) if kernel.least is not None]
+    total = sum(kernel.measured * kernel.runs for kernel in (one, other) if kernel.measured is not None)
+    return replace(one, runs=runs, measured=total / runs if runs else None, least=min(least, default=None))
+
+
+def _is_notable(kernel: KernelTime) -> bool:
+    chosen = " by " in kernel.text or divided_steps(f"{kernel.step}: {kernel.text}")
+    return bool(chosen) or (kernel.expected or 0.0) >= _LONG
+
+
+def _seconds(kernel: KernelTime) -> float:
+    """Return what a kernel has taken in all; where that was not measured, what one run is expected to."""
+    return (kernel.expected or 0.0) if kernel.measured is None else kernel.measured * kernel.runs
+
+
+def _cell(seconds: float | None) -> str:
+    return f"{'?' if seconds is None else duration(seconds):>9}"
 
 
 def file_text(file: str) -> str:

@@ -25,6 +25,7 @@ class Options:
     exact: bool = True
     memory_limit: int | None = None
     threads: int = 1
+    measured: bool = False
 
 
 @dataclass(slots=True)

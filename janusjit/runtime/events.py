@@ -106,6 +106,36 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelTime:
+    """A kernel of compiled code, or a library call: what was expected of it, and what it took where it was timed.
+
+    Attributes
+    ----------
+    specialization, step : int
+        Which specialization it is of, and which step of its plan.
+    text : str
+        What it computes and how: the physical operator that the cost model has chosen.
+    where : str
+        The line of source of its last operation.
+    expected : float or None
+        Seconds that the cost model expects; None where sizes are known at run time only, or nothing is known of it.
+    runs : int
+        How often it was timed.
+    measured, least : float or None
+        Seconds on average, and of the quickest run; None if it was not timed.
+    """
+
+    specialization: int
+    step: int
+    text: str
+    where: str
+    expected: float | None = None
+    runs: int = 0
+    measured: float | None = None
+    least: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Seconds an event took, by what they went into.
 
@@ -275,7 +305,10 @@ class Raised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted(Event):
-    """A function's counters at this moment, for readers who have only the events; see `Statistics`."""
+    """A function's counters at this moment, for readers who have only the events; see `Statistics`.
+
+    ``kernels`` are those of the specializations alive.
+    """
 
     kind: ClassVar[str] = "counted"
     outcome: ClassVar[str] = "counted"
@@ -289,6 +322,7 @@ class Counted(Event):
     specializations: int
     compile_seconds: float
     saved_seconds: float
+    kernels: tuple[KernelTime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

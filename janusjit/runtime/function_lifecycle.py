@@ -190,6 +190,7 @@ class FunctionLifecycle(Lifecycle):
         if isinstance(prepared, Prepared) and prepared.sites is not None:
             prepared.sites.memory_limit = self.options.memory_limit
             prepared.sites.threads = self.options.threads
+            prepared.sites.measured = self.options.measured
             prepared.sites.commits_turns = self.options.policy != "raise"  # nothing of a refused call may be real
         return prepared
 

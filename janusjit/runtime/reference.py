@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from janusjit.backend.kernels import Kernel, KernelTimes
 from janusjit.backend.llvm.entry_builtin import Compiled
 from janusjit.backend.reference import DeoptimizationSignal, interpret
 from janusjit.ir.graph import Graph
@@ -32,6 +33,8 @@ class ReferenceCompiled:
     llvm_ir: str = "; the reference interpreter has no LLVM IR\n"
     asm: str = "# the reference interpreter has no assembly\n"
     plan: str = "the reference interpreter runs the nodes in order\n"
+    kernels: tuple[Kernel, ...] = ()
+    times: tuple[KernelTimes, ...] = ()
 
     def entry(self, *arguments: Any) -> Any:
         """Run the graph; return its result, or the deoptimization sentinel where a guard failed."""

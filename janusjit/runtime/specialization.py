@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from janusjit.backend.kernels import Kernel, KernelTimes
 from janusjit.backend.plan import divided_steps
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.text import format_graph
+from janusjit.runtime.events import KernelTime
 from janusjit.spans import Span
 from janusjit.transform.kept import Kept, kept_values
 
@@ -50,6 +52,14 @@ class Compiled(Protocol):
     @property
     def plan(self) -> str:
         """Kernels, library calls and buffers, in words."""
+
+    @property
+    def kernels(self) -> Sequence[Kernel]:
+        """The kernels and library calls of the plan."""
+
+    @property
+    def times(self) -> Sequence[KernelTimes]:
+        """What the kernels took so far, in their order; empty unless they are timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +140,24 @@ class Specialization:
     def divided(self) -> tuple[str, ...]:
         """The kernels that run on several threads, whatever the call's sizes, and the estimate of their work."""
         return tuple(divided_steps(self.plan))
+
+    @property
+    def kernels(self) -> tuple[KernelTime, ...]:
+        """The kernels and library calls: how they are done, what was expected of them, and what was measured."""
+        times = self.compiled.times or [KernelTimes(0, 0, 0)] * len(self.compiled.kernels)
+        return tuple(
+            KernelTime(
+                self.number,
+                kernel.step,
+                kernel.text,
+                kernel.where,
+                None if kernel.nanoseconds is None else kernel.nanoseconds / 1e9,
+                taken.count,
+                taken.total / taken.count / 1e9 if taken.count else None,
+                taken.least / 1e9 if taken.count else None,
+            )
+            for kernel, taken in zip(self.compiled.kernels, times, strict=True)
+        )
 
     @property
     def kept(self) -> tuple[Kept, ...]:

@@ -41,6 +41,8 @@ class TinyCompiled:
     llvm_ir: str = "; no LLVM"
     asm: str = "# no assembly"
     plan: str = "call it"
+    kernels: tuple[Any, ...] = ()
+    times: tuple[Any, ...] = ()
 
     def entry(self, *arguments: Any) -> Any:
         failed = self.graph.guards.failures(arguments)

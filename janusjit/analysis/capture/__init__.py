@@ -237,7 +237,12 @@ def _attempt(
     sites: HostSites,
 ) -> Graph:
     graph = Graph(
-        core.qualified_name, names, span=core.span, memory_limit=sites.memory_limit, threads=sites.threads
+        core.qualified_name,
+        names,
+        span=core.span,
+        memory_limit=sites.memory_limit,
+        threads=sites.threads,
+        measured=sites.measured,
     )
     machine = Machine.__new__(Machine)
     externals = Externals(graph, relaxations, relaxations.static, lambda: machine.span)

@@ -49,6 +49,8 @@ class HostSites:
         When capture has to stop, as `time.perf_counter` tells time.
     threads : int
         How many threads a graph may run on.
+    measured : bool
+        Whether a graph times its kernels.
     outlined : bool
         Whether recursive calls run in code of their own, rather than being unfolded for the data at hand.
     """
@@ -67,3 +69,4 @@ class HostSites:
     memory_limit: int | None = None
     deadline: float = math.inf
     threads: int = 1
+    measured: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from janusjit.backend.kernels import PlanNotes
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.calibrating import calibrate
 from janusjit.backend.llvm.compile_cache import compile_cached
@@ -46,15 +47,15 @@ def _compile(graph: Graph) -> Compiled:
     return link(emitter, plan, started)
 
 
-def _emit(graph: Graph) -> tuple[EntryEmitter, str]:
-    """Emit the LLVM module of a graph; return its emitter and the plan."""
+def _emit(graph: Graph) -> tuple[EntryEmitter, PlanNotes]:
+    """Emit the LLVM module of a graph; return its emitter and what there is to say of the plan."""
     module = engine.create_module(graph.name)
     emitter = EntryEmitter(module, graph, Compiled.DEOPTIMIZED, ENTRY)
     emitter.emit_prologue()
     lowering = GraphLowering(module, emitter.builder, graph, emitter)
     lowering.lower()
     emitter.finish(optimized=_has_scalar_loop(graph))
-    return emitter, lowering.plan
+    return emitter, lowering.notes
 
 
 def _has_scalar_loop(graph: Graph) -> bool:

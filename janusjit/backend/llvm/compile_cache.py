@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import scipy
 
 from janusjit.backend import calibration
+from janusjit.backend.kernels import Kernel, PlanNotes
 from janusjit.backend.llvm import engine, engine_cache, process_code
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.blas_library import register_blas
@@ -89,7 +91,8 @@ class Filing:
         loaded = engine.load_filed(told["object"], told["externals"], source)
         if loaded is None:
             return None
-        return link_loaded(self._graph.name, loaded, objects, told["plan"], started)
+        plan = PlanNotes(told["plan"], tuple(Kernel(*kernel) for kernel in told["kernels"]))
+        return link_loaded(self._graph, loaded, objects, plan, started)
 
     def file(self, compiled: Compiled) -> None:
         """Let other processes have the code of the graph.
@@ -106,6 +109,7 @@ class Filing:
             "libraries": [[part.symbols, part.name, part.externals, part.level] for part in _libraries(code.externals)],
             "objects": [tell(item, self._fingerprint, _SPECIAL) for item in compiled.objects],
             "plan": compiled.plan,
+            "kernels": [astuple(kernel) for kernel in compiled.kernels],
         }
         engine_cache.write(self._name, json.dumps(told).encode())
 

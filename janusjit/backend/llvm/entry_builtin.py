@@ -12,13 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from janusjit.backend.llvm import engine, threads
+from janusjit.backend.kernels import Kernel, KernelTimes, PlanNotes
+from janusjit.backend.llvm import clock, engine, threads
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
 from janusjit.backend.llvm.python_api_shared import load_shared
+from janusjit.backend.llvm.stopwatch import TIMES, read
 from janusjit.backend.llvm.workspace import limit_kept
 from janusjit.config import current
+from janusjit.ir.graph import Graph
 
 ENTRY = "entry"
 _METH_FASTCALL = 0x80
@@ -68,6 +71,8 @@ class Compiled:
         Counters in the memory the code writes. Valid as long as this object or ``entry`` lives.
     plan : str
         How the graph was cut into kernels and library calls, in words.
+    kernels : tuple of Kernel
+        The kernels and library calls, and what they are expected to take.
     compile_seconds : float
         Time from the graph to the callable.
     """
@@ -77,8 +82,15 @@ class Compiled:
     entry: Callable[..., Any]
     status: Status
     plan: str
+    kernels: tuple[Kernel, ...]
     compile_seconds: float
     _payload: _Payload
+    _times: int | None = None
+
+    @property
+    def times(self) -> list[KernelTimes]:
+        """What the kernels took so far, in their order; empty unless the code measures them."""
+        return [] if self._times is None else read(self._times, [kernel.step for kernel in self.kernels])
 
     @property
     def code(self) -> engine.LoadedModule:
@@ -101,35 +113,36 @@ class Compiled:
         return self._payload.module.assembly
 
 
-def link(emitter: EntryEmitter, plan: str, started: float) -> Compiled:
+def link(emitter: EntryEmitter, plan: PlanNotes, started: float) -> Compiled:
     """Compile the module of a finished entry function and make its callable.
 
     Parameters
     ----------
     emitter : EntryEmitter
         The emitter, after `EntryEmitter.finish`.
-    plan : str
-        Text for `Compiled.plan`.
+    plan : PlanNotes
+        What there is to say of the plan.
     started : float
         ``time.perf_counter()`` when compilation began.
     """
     module = emitter.api.module
     load_shared(module.globals)
     loaded = engine.load(module)
-    return link_loaded(emitter.graph.name, loaded, emitter.api.objects, plan, started)
+    return link_loaded(emitter.graph, loaded, emitter.api.objects, plan, started)
 
 
 def link_loaded(
-    name: str, loaded: engine.LoadedModule, objects: list[Any], plan: str, started: float
+    graph: Graph, loaded: engine.LoadedModule, objects: list[Any], plan: PlanNotes, started: float
 ) -> Compiled:
     """Make the callable of an entry function's loaded module, whose object table is to hold ``objects``."""
     limit_kept(current().kept_memory)
     threads.prepare(tuple(loaded.externals))
     payload = _Payload(loaded, objects)
     fill_table(loaded.global_address(OBJECT_TABLE), objects)
-    entry = _make_builtin(name, payload)
+    entry = _make_builtin(graph.name, payload)
     status = Status.from_address(loaded.global_address(STATUS_BLOCK))
-    return Compiled(entry, status, plan, time.perf_counter() - started, payload)
+    times = loaded.global_address(TIMES) if graph.measured and clock.is_there() else None
+    return Compiled(entry, status, plan.text, plan.kernels, time.perf_counter() - started, payload, times)
 
 
 def _make_builtin(name: str, payload: _Payload) -> Callable[..., Any]:

@@ -62,7 +62,7 @@ class Fingerprint:
         return self._positions.get(id(item))
 
     def _graph(self, graph: Graph) -> None:
-        self._parts.append(f"graph {graph.name!r} {graph.parameters!r} {graph.threads}")
+        self._parts.append(f"graph {graph.name!r} {graph.parameters!r} {graph.threads} {graph.measured}")
         for given in graph.inputs:
             self._parts.append(f"input {given.kind} {given.layout} {self._define(given.value)}")
             self._item(given.place)

@@ -19,11 +19,13 @@ from janusjit.backend.address import Address, part_of, view_of
 from janusjit.backend.buffers import planned
 from janusjit.backend.epilogues import find_epilogues
 from janusjit.backend.fused import FusedKernel, copying, describe
+from janusjit.backend.kernels import PlanNotes
 from janusjit.backend.layout import stride_symbols
 from janusjit.backend.llvm import threads
 from janusjit.backend.llvm.call_results import ANY_EXTENT
 from janusjit.backend.llvm.control import ControlFlow
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.estimates import is_work, notes_of
 from janusjit.backend.llvm.flag_looks import FlagLooks
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
@@ -33,6 +35,7 @@ from janusjit.backend.llvm.object_reads import ObjectReads
 from janusjit.backend.llvm.product_blocks import ProductBlocks, rows_of
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
+from janusjit.backend.llvm.stopwatch import Stopwatch
 from janusjit.backend.llvm.tapes import Tapes
 from janusjit.backend.llvm.thread_pool_state import MOST
 from janusjit.backend.llvm.values import (
@@ -113,16 +116,18 @@ class GraphLowering:
         self._nodes = NodeFunctions(module, python)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
-        self._divided: dict[Step, str] = {}
+        self._divided: dict[Step, Division] = {}
+        self._stopwatch = Stopwatch(builder, self._plan)
         self._brought: dict[Value, ir.Value] = {}
         self.attempts = attempts(self.graph.body)
         self.held: dict[Node | None, ir.Value] = {}
         self._states: dict[Value, list[Callable[[ir.IRBuilder], None]]] = {}
 
     @property
-    def plan(self) -> str:
-        """The steps as text, once they have been lowered, with the choices made for them."""
-        return self._plan.text(self._nodes.chosen, self._divided)
+    def notes(self) -> PlanNotes:
+        """What there is to say of the steps, once they have been lowered."""
+        choices = (self._nodes.chosen, self._divided, self._parallel.count)
+        return notes_of(self._plan, self._kernels, self._tiles, *choices)
 
     def lower(self) -> None:
         """Emit the body."""
@@ -152,15 +157,19 @@ class GraphLowering:
         for step in steps:
             pause()
             self._looks.before(step)
-            if step in self._tiles:
-                self._lower_tile(step, self._tiles[step])
-            elif isinstance(step, FusedStep):
-                self._lower_fused(step)
-            elif isinstance(step, RegionStep):
-                self.control.lower(step)
-            elif isinstance(step, NodeStep):
-                self._lower_node(step)
+            with self._stopwatch.timing(step, is_work(step, self._tiles)):
+                self._lower_step(step)
             self._looks.after(step, step in self._tiles)
+
+    def _lower_step(self, step: Step) -> None:
+        if step in self._tiles:
+            self._lower_tile(step, self._tiles[step])
+        elif isinstance(step, FusedStep):
+            self._lower_fused(step)
+        elif isinstance(step, RegionStep):
+            self.control.lower(step)
+        elif isinstance(step, NodeStep):
+            self._lower_node(step)
 
     def copy(self, source: Address, target: Address) -> None:
         """Emit the copy of one array to another."""
@@ -184,7 +193,7 @@ class GraphLowering:
             self.memory.set_pointer(storage, self.memory.stack_slot(memory_type(storage.layout.dtype)))
         division = self._call_fused(kernel)
         if division is not None:
-            self._divided[step] = division.text(self._parallel.count)
+            self._divided[step] = division
         for storage, value in registers:
             pointer = self.memory.pointer_to(storage)
             self.scalars[value] = load(self.builder, storage.layout.dtype, pointer)
@@ -201,7 +210,7 @@ class GraphLowering:
             self._lower_product(tile, tile.product.node)
             return
         if tile.division is not None:
-            self._divided.update(dict.fromkeys(tile.steps, tile.division.text(self._parallel.count)))
+            self._divided.update(dict.fromkeys(tile.steps, tile.division))
             self._parallel.call_blocks(
                 [_part_of_tile(self._kernels[one], tile) for one in tile.steps], tile.size, tile.division, tile.block
             )

@@ -1,0 +1,126 @@
+"""The kernels of a plan that has been lowered, and what they are expected to take.
+
+Owns `notes_of`. Invariant: every step that does work is one kernel, in the plan's order; steps done block by block of
+rows are one together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from janusjit.backend import calibration
+from janusjit.backend.fused import FusedKernel
+from janusjit.backend.kernels import Kernel, PlanNotes
+from janusjit.backend.llvm.gemm_estimates import product_nanoseconds
+from janusjit.backend.parallel import Division, kernel_nanoseconds
+from janusjit.backend.plan import FusedStep, NodeStep, Plan, Step, line_of, lowering_of, nodes_of, with_threads
+from janusjit.backend.tiles import Tile
+from janusjit.ir.dims import Dim
+from janusjit.ir.graph import Node
+from janusjit.ops.registry import Contract, Library, ObjectCall, Reduce, Structured
+
+_WORK = (Contract, Library, ObjectCall, Structured)
+
+
+def is_work(step: Step, tiles: Mapping[Step, Tile]) -> bool:
+    """Return whether a step is a kernel, or the first of those that are one together."""
+    if step in tiles:
+        return tiles[step].first is step
+    if not isinstance(step, NodeStep):
+        return isinstance(step, FusedStep)
+    lowering = lowering_of(step.node)
+    arrays = any(value.type.rank for value in (*step.node.inputs, *step.node.results))
+    return isinstance(lowering, _WORK) or (isinstance(lowering, Reduce) and arrays)
+
+
+def notes_of(
+    plan: Plan,
+    fused: Mapping[FusedStep, FusedKernel],
+    tiles: Mapping[Step, Tile],
+    chosen: Mapping[Node, str],
+    divided: Mapping[Step, Division],
+    threads: int,
+) -> PlanNotes:
+    """Return a plan as text, and its kernels.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    fused : mapping
+        The description of each fused step.
+    tiles : mapping
+        Which steps are done block by block of rows.
+    chosen : mapping
+        How nodes are computed, in words, where there was a choice.
+    divided : mapping
+        How steps are divided among threads.
+    threads : int
+        How many threads there are at most.
+    """
+    words = {step: division.text(threads) for step, division in divided.items()}
+
+    def expected(step: Step) -> float | None:
+        if isinstance(step, FusedStep):
+            return _fused_nanoseconds(step, fused[step])
+        assert isinstance(step, NodeStep)
+        return _node_nanoseconds(step.node, chosen.get(step.node))
+
+    def kernel(step: Step) -> Kernel:
+        steps = _together(step, tiles)
+        text = "; ".join(line_of(one, chosen, {}) for one in steps)
+        if len(steps) > 1 and isinstance(step, FusedStep):
+            text = f"blocks of {tiles[step].block} rows: {text}"
+        nanoseconds = _on_threads(_sum(map(expected, steps)), divided.get(step), threads)
+        return Kernel(step.time, with_threads(text, words.get(step)), str(nodes_of(steps[-1])[-1].span), nanoseconds)
+
+    kernels = tuple(kernel(step) for step in plan.walk() if is_work(step, tiles))
+    return PlanNotes(plan.text(chosen, words), kernels)
+
+
+def _together(step: Step, tiles: Mapping[Step, Tile]) -> list[Step]:
+    """Return a step and those that are one kernel with it."""
+    if step not in tiles:
+        return [step]
+    tile = tiles[step]
+    return [*tile.steps] if tile.product is None else [tile.product, *tile.steps]
+
+
+def _sum(parts: Iterable[float | None]) -> float | None:
+    known = list(parts)
+    return None if None in known else sum(part for part in known if part is not None)
+
+
+def _elements(shape: tuple[Dim, ...]) -> int | None:
+    sizes = [size for size in shape if isinstance(size, int)]
+    return math.prod(sizes) if len(sizes) == len(shape) else None
+
+
+def _fused_nanoseconds(step: FusedStep, kernel: FusedKernel) -> float | None:
+    elements = _elements(step.shape)
+    return None if elements is None else elements * kernel_nanoseconds(kernel)
+
+
+def _on_threads(alone: float | None, division: Division | None, threads: int) -> float | None:
+    """Return what a kernel takes on the threads it is divided among, which do equal parts at best."""
+    if alone is None or division is None or division.work is None:
+        return alone
+    return alone / division.limit(threads) + calibration.current().dispatch
+
+
+def _node_nanoseconds(node: Node, how: str | None) -> float | None:
+    """Return what a product is expected to take; of other nodes nothing is known."""
+    if how is None or not isinstance(lowering_of(node), Contract):
+        return None
+    a, b = (value.type.shape for value in node.inputs)
+    rows, depth = (1, a[-1]) if len(a) == 1 else (a[-2], a[-1])
+    columns = 1 if len(b) == 1 else b[-1]
+    batch = _elements(node.result.type.shape[: max(len(a), len(b)) - 2] if max(len(a), len(b)) > 2 else ())
+    if not isinstance(rows, int) or not isinstance(columns, int) or not isinstance(depth, int) or batch is None:
+        return None
+    if len(b) == 2 and len(a) > 2:  # one product of all rows
+        rows, batch = rows * batch, 1
+    if 0 in (rows, columns, depth, batch):
+        return 0.0
+    return batch * product_nanoseconds(how, rows, columns, depth, node.result.type.dtype)
