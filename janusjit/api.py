@@ -7,6 +7,7 @@ what the layers below do.
 from __future__ import annotations
 
 import atexit
+import functools
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -132,16 +133,18 @@ def jit(
     """
     options = _options(warmup, policy, background, static, exact, memory_limit, threads, measure)
 
-    def decorate(target: Callable[..., Any]) -> Any:
-        if isinstance(target, classmethod | staticmethod):
-            return type(target)(decorate(target.__func__))
-        if isinstance(target, JitFunction | Differentiated):
-            return decorate(target.__wrapped__ if isinstance(target, JitFunction) else _calling(target))
-        if not isinstance(target, types.FunctionType):
-            raise TypeError(f"jit takes a Python function, not {type(target).__name__}")
-        return Jitted(target, options, _PIPELINE)
+    return functools.partial(_decorate, options) if function is None else _decorate(options, function)
 
-    return decorate if function is None else decorate(function)
+
+def _decorate(options: Options, target: Any) -> Any:
+    """Return what `jit` makes of a function, or of what is made of one."""
+    if isinstance(target, classmethod | staticmethod):
+        return type(target)(_decorate(options, target.__func__))
+    if isinstance(target, JitFunction | Differentiated):
+        return _decorate(options, target.__wrapped__ if isinstance(target, JitFunction) else _calling(target))
+    if not isinstance(target, types.FunctionType):
+        raise TypeError(f"jit takes a Python function, not {type(target).__name__}")
+    return Jitted(target, options, _PIPELINE)
 
 
 def _options(

@@ -18,6 +18,7 @@ import numpy as np
 
 from janusjit.backend.calibration import QUANTITIES, Calibration, LibraryTime
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.blas_library import thread_count
 from janusjit.backend.llvm.measurement_code import (
     ALONE,
     ARITHMETIC,
@@ -180,8 +181,8 @@ class _Bench:
                         return {"call": call}
                     multiplications = shape[0] * shape[1] * shape[2]
                     found.append(LibraryTime(dtype, shapes is _NARROW, multiplications, max(taken - call, 1.0)))
-            small, large = found[-len(_WIDE)], found[-1]
-            if large.nanoseconds / large.multiplications > 1.25 * small.nanoseconds / small.multiplications:
+            small, large = (time.nanoseconds / time.multiplications for time in (found[-len(_WIDE)], found[-1]))
+            if thread_count() != 1 and large > 1.25 * small:
                 return {"call": call}  # threads that do not help are threads that others keep from running
         return {"call": call, "library": tuple(found)}
 
