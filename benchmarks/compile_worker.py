@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -27,6 +28,9 @@ from janusjit.runtime import pipeline
 EXAMPLES = Path(__file__).parents[1] / "examples"
 OPERATIONS = ("x * y", "x + 1.5", "np.maximum(x, y)", "x - y", "np.tanh(x)")
 EVERY_PRODUCT = 50  #: there is one matrix product in so many operations
+BRANCH = 10  #: so many operations are in each branch
+TURNS = 1000  #: of a loop
+SHAPES = ("line", "products", "branches", "loop")
 
 
 class Stages:
@@ -81,11 +85,21 @@ def time_calls(call: Callable[[], Any], is_compiled: Callable[[], bool], stages:
     return stages.seconds | {"other": total - sum(stages.seconds.values()), "total": total}
 
 
-def straight_line(size: int, folder: str, module: str, name: str) -> Callable[..., Any]:
-    """Return a function of ``size`` operations, from a file of its own."""
-    lines = [f"import {module} as np\n\n\ndef program(x, y):"]
+def program(shape: str, size: int, folder: str, module: str, name: str) -> Callable[..., Any]:
+    """Return a function of ``size`` operations, from a file of its own.
+
+    ``shape``: ``line``, all of it elementwise but for few products; ``products``, of which every third operation is
+    one; ``branches``, with an ``if`` around each ten operations; ``loop``, with all of them in a loop.
+    """
+    every = 3 if shape == "products" else EVERY_PRODUCT
+    deep = shape in ("loop", "branches")
+    lines = [f"import {module} as np\n\n\ndef program(x, y, turns):"]
+    if shape == "loop":
+        lines.append("    for _ in range(turns):")
     for number, operation in zip(range(1, size), itertools.cycle(OPERATIONS), strict=False):
-        lines.append(f"    x = {operation if number % EVERY_PRODUCT else 'x @ y'}")
+        if shape == "branches" and number % BRANCH == 1:
+            lines.append(f"    if x.sum() > -{number}e9:")
+        lines.append(f"    {'    ' * deep}x = {operation if number % every else 'x @ y'}")
     path = Path(folder, f"{name}.py")
     path.write_text("\n".join([*lines, "    return x.sum()"]) + "\n")
     sys.path.insert(0, folder)
@@ -93,13 +107,13 @@ def straight_line(size: int, folder: str, module: str, name: str) -> Callable[..
     return function
 
 
-def measure_line(size: int) -> dict[str, float]:
-    """Time a straight-line function."""
+def measure_program(shape: str, size: int) -> dict[str, float]:
+    """Time a program of a shape."""
     stages = time_stages()
     with tempfile.TemporaryDirectory() as folder:
-        jitted = janusjit.jit(background=False)(straight_line(size, folder, "numpy", "line_of_numpy"))
+        jitted = janusjit.jit(background=False)(program(shape, size, folder, "numpy", "program_of_numpy"))
         x, y = np.linspace(-1, 1, 64).reshape(8, 8), np.eye(8) * 0.9
-        return time_calls(lambda: jitted(x, y), lambda: jitted.stats.graph_calls > 0, stages)
+        return time_calls(lambda: jitted(x, y, TURNS), lambda: jitted.stats.graph_calls > 0, stages)
 
 
 def measure_example(name: str) -> dict[str, float]:
@@ -134,8 +148,8 @@ def measure_jax(size: int) -> dict[str, float]:
     jax.config.update("jax_enable_x64", True)
     x, y = jax.numpy.linspace(-1, 1, 64).reshape(8, 8), jax.numpy.eye(8) * 0.9
     with tempfile.TemporaryDirectory() as folder:
-        jitted = jax.jit(straight_line(size, folder, "jax.numpy", "line_of_jax"))
-        return time_calls(lambda: jitted(x, y).block_until_ready(), lambda: True, Stages())
+        jitted = jax.jit(program("line", size, folder, "jax.numpy", "program_of_jax"), static_argnums=2)
+        return time_calls(lambda: jitted(x, y, TURNS).block_until_ready(), lambda: True, Stages())
 
 
 def measure_torch(size: int) -> dict[str, float]:
@@ -143,8 +157,8 @@ def measure_torch(size: int) -> dict[str, float]:
     torch = importlib.import_module("torch")
     x, y = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(8, 8), torch.eye(8, dtype=torch.float64) * 0.9
     with tempfile.TemporaryDirectory() as folder:
-        jitted = torch.compile(straight_line(size, folder, "torch", "line_of_torch"))
-        return time_calls(lambda: jitted(x, y), lambda: True, Stages())
+        jitted = torch.compile(program("line", size, folder, "torch", "program_of_torch"))
+        return time_calls(lambda: jitted(x, y, TURNS), lambda: True, Stages())
 
 
 def measure_step(argument: str) -> dict[str, float]:
@@ -160,7 +174,7 @@ def measure_step(argument: str) -> dict[str, float]:
     if contestant == "torch.compile":
         importlib.import_module("torch._inductor.compile_fx")
     arguments = row.arguments(dtype)
-    clock, processor = time.perf_counter(), time.process_time()
+    clock, processor = time.perf_counter(), _processor_time()
     step = CONTESTANTS[contestant](row, arguments)
     for _ in range(50):
         step.run(1)
@@ -168,7 +182,15 @@ def measure_step(argument: str) -> dict[str, float]:
             break
     else:
         raise RuntimeError("the program is not compiled")
-    return {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
+    return {"clock": time.perf_counter() - clock, "processor": _processor_time() - processor}
+
+
+def _processor_time() -> float:
+    """Return the processor time of this process and of those it has started and waited for, as C++ compilers."""
+    return sum(os.times()[:4])
+
+
+PEERS = {"jax": measure_jax, "torch": measure_torch}
 
 
 def main() -> None:
@@ -178,8 +200,10 @@ def main() -> None:
         found = measure_example(argument)
     elif kind == "step":
         found = measure_step(argument)
+    elif kind in SHAPES:
+        found = measure_program(kind, int(argument))
     else:
-        found = {"line": measure_line, "jax": measure_jax, "torch": measure_torch}[kind](int(argument))
+        found = PEERS[kind](int(argument))
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -70,9 +70,9 @@ def emit_zero(context: KernelContext, out: Matrix) -> None:
         store(context.builder, _zero(out.dtype), out.element(context.builder, row, column))
 
 
-def emit_copy(context: KernelContext, source: Matrix, target: Matrix) -> None:
-    """Copy a matrix element by element."""
-    with context.loop(source.rows) as row, context.loop(source.columns) as column:
+def emit_copy(context: KernelContext, source: Matrix, target: Matrix, kept: bool = False) -> None:
+    """Copy a matrix element by element, in loops that LLVM is to keep as they are if they are ``kept``."""
+    with context.loop(source.rows, kept=kept) as row, context.loop(source.columns, kept=kept) as column:
         value = load(context.builder, source.dtype, source.element(context.builder, row, column))
         store(context.builder, value, target.element(context.builder, row, column))
 

@@ -63,9 +63,9 @@ def _emit_routine(context: KernelContext, dtype: str, arguments: list[ir.Value])
         _emit_block(context, source, target, row, column)
     full_rows, full_columns = builder.mul(down, side), builder.mul(across, side)
     beside = (_part(builder, m, ir.Constant(I64, 0), full_columns, rows, columns) for m in (source, target))
-    emit_copy(context, *beside)
+    emit_copy(context, *beside, kept=True)  # little is left over: vectors would cost more to compile than they save
     under = (_part(builder, m, full_rows, ir.Constant(I64, 0), rows, full_columns) for m in (source, target))
-    emit_copy(context, *under)
+    emit_copy(context, *under, kept=True)
 
 
 def _part(

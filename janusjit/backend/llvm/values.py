@@ -304,10 +304,10 @@ class KernelContext:
         self.builder.position_at_end(following)
 
     @contextmanager
-    def loop(self, count: Extent, interleaved: bool = False) -> Iterator[ir.Value]:
+    def loop(self, count: Extent, interleaved: bool = False, kept: bool = False) -> Iterator[ir.Value]:
         """Emit ``for index in range(count)``; the ``with`` body emits the loop's, given the index (``i64``).
 
-        An ``interleaved`` one does two vectors in a turn if LLVM vectorises it.
+        An ``interleaved`` one does two vectors in a turn if LLVM vectorises it; one that is ``kept`` stays as it is.
         """
         builder = self.builder
         before = builder.block
@@ -328,6 +328,8 @@ class KernelContext:
             wishes = {"unroll.disable": None}
             if _is_below(count, SHORTEST_VECTOR_LOOP):
                 wishes["vectorize.enable"] = ir.Constant(I1, 0)
+        if kept:
+            wishes = {"unroll.disable": None, "vectorize.enable": ir.Constant(I1, 0)}
         if wishes:
             back.set_metadata("llvm.loop", _marked(self.module, wishes))
         builder.position_at_end(after)
