@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import re
 import threading
 
 import llvmlite.binding as llvm
@@ -155,3 +156,20 @@ def test_a_program_in_parts_gives_what_it_gives_in_one(small_parts):
         assert type(one) is type(other) is type(eager)
         np.testing.assert_array_equal(one, other)
         np.testing.assert_allclose(one, eager, rtol=1e-13)
+
+
+def test_loops_of_any_part_call_the_vector_versions_of_functions(small_parts):
+    def step(x, y, z):
+        return np.sin(x) ** 1.5, np.sin(x @ y), np.arctan2(y, z).sum(axis=1)
+
+    jitted = jj.jit(step, background=False)
+    x, y, z = (np.linspace(0.1, 3.0, 4096).reshape(64, 64) + shift for shift in (0.0, 0.5, 1.0))
+    for _ in range(4):
+        found = jitted(x, y, z)
+    assert jitted.stats.graph_calls == 2
+    for one, plain in zip(found, step(x, y, z), strict=True):
+        np.testing.assert_allclose(one, plain, rtol=1e-12, atol=1e-12)
+    text = jitted.specializations[0].llvm_ir
+    assert text.count("source_filename") > 2
+    for name in ("sin", "pow", "arctan2"):
+        assert re.search(rf"call <\d+ x double> @janusjit_math_{name}_f64_v\d+", text), name

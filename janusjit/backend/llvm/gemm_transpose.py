@@ -62,10 +62,10 @@ def _emit_routine(context: KernelContext, dtype: str, arguments: list[ir.Value])
         row, column = builder.mul(below, side), builder.mul(right, side)
         _emit_block(context, source, target, row, column)
     full_rows, full_columns = builder.mul(down, side), builder.mul(across, side)
-    beside = (_part(builder, m, ir.Constant(I64, 0), full_columns, rows, columns) for m in (source, target))
-    emit_copy(context, *beside, kept=True)  # little is left over: vectors would cost more to compile than they save
-    under = (_part(builder, m, full_rows, ir.Constant(I64, 0), rows, full_columns) for m in (source, target))
-    emit_copy(context, *under, kept=True)
+    zero = ir.Constant(I64, 0)
+    for rest in ((zero, full_columns, rows, columns), (full_rows, zero, rows, full_columns)):
+        parts = [_part(builder, matrix, *rest) for matrix in (source, target)]
+        emit_copy(context, parts[0], parts[1], kept=True)  # so little that vectors would not be worth compiling
 
 
 def _part(

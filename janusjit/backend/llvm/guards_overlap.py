@@ -16,11 +16,15 @@ from janusjit.backend.llvm.guards import GuardEmitter, emits
 from janusjit.backend.llvm.python_api import I1, I64, POINTER, PythonApi
 from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.backend.llvm.values import Extent, as_i64, item_size, multiply
+from janusjit.backend.llvm.vectors import splat
 from janusjit.ir import guards as kinds
 from janusjit.ir.places import Place
 
 #: fewer guards than this are emitted one by one
 _FEW = 4
+#: how many intervals are compared at a time
+LANES = 8
+_INTERVALS, _TRUTHS = ir.VectorType(I64, LANES), ir.VectorType(I1, LANES)
 _ZERO = ir.Constant(I64, 0)
 
 
@@ -58,7 +62,10 @@ def emit_no_overlaps(emitter: GuardEmitter, guards: Sequence[tuple[int, kinds.No
             emitter.emit(guard, number)
         return
     api, builder, count = emitter.api, emitter.builder, len(bounds)
-    lows, highs = (emitter.frame.scratch(ir.ArrayType(I64, count)) for _ in range(2))
+    lows, highs = (emitter.frame.scratch(ir.ArrayType(I64, count + LANES)) for _ in range(2))
+    for position in range(count, count + LANES):  # empty intervals, for the last vector
+        builder.store(ir.Constant(I64, -1), api.address(builder, lows, 8 * position))
+        builder.store(_ZERO, api.address(builder, highs, 8 * position))
     for position, one in enumerate(bounds):
         assert one is not None
         low = one.low if one.empty is None else builder.select(one.empty, ir.Constant(I64, -1), one.low)
@@ -110,33 +117,36 @@ def _bounds(emitter: GuardEmitter, place: Place) -> _Bounds | None:
 def any_overlap(api: PythonApi, function: ir.Function) -> None:
     """Whether one of the first intervals ``[lows[i], highs[i])`` meets one behind it; an empty one is ``[-1, …)``.
 
-    The inner loop does not end early, so that it is made of vectors.
+    There are `LANES` empty ones behind the last: the inner loop compares so many at a time, and does not end early.
     """
     lows, highs, first, count = function.args
     names = ("entry", "row", "begin", "column", "next", "found", "apart")
     entry, row, begin, column, following, found, apart = (function.append_basic_block(name) for name in names)
-    one = ir.Constant(I64, 1)
     ir.IRBuilder(entry).branch(row)
     builder = ir.IRBuilder(row)
     i = builder.phi(I64)
     i.add_incoming(_ZERO, entry)
     builder.cbranch(builder.icmp_unsigned("<", i, first), begin, apart)
     builder.position_at_end(begin)
-    low, high = (builder.load(builder.gep(array, [i], source_etype=I64), typ=I64) for array in (lows, highs))
-    after = builder.add(i, one)
-    builder.cbranch(builder.icmp_unsigned("<", after, count), column, apart)
+    limits = [builder.load(builder.gep(array, [i], source_etype=I64), typ=I64) for array in (lows, highs)]
+    low, high = (splat(builder, limit, _INTERVALS) for limit in limits)
+    after = builder.add(i, ir.Constant(I64, 1))
+    builder.branch(column)
     builder.position_at_end(column)
-    j, met = builder.phi(I64), builder.phi(I1)
-    other = [builder.load(builder.gep(array, [j], source_etype=I64), typ=I64) for array in (lows, highs)]
-    meets = builder.and_(builder.icmp_unsigned("<", low, other[1]), builder.icmp_unsigned("<", other[0], high))
-    so_far, further = builder.or_(met, meets), builder.add(j, one)
+    j, met = builder.phi(I64), builder.phi(_TRUTHS)
+    others = [
+        builder.load(builder.gep(array, [j], source_etype=I64), typ=_INTERVALS, align=8) for array in (lows, highs)
+    ]
+    meets = builder.and_(builder.icmp_unsigned("<", low, others[1]), builder.icmp_unsigned("<", others[0], high))
+    so_far, further = builder.or_(met, meets), builder.add(j, ir.Constant(I64, LANES))
     j.add_incoming(after, begin)
     j.add_incoming(further, column)
-    met.add_incoming(ir.Constant(I1, 0), begin)
+    met.add_incoming(ir.Constant(_TRUTHS, None), begin)
     met.add_incoming(so_far, column)
     builder.cbranch(builder.icmp_unsigned("<", further, count), column, following)
     builder.position_at_end(following)
     i.add_incoming(after, following)
-    builder.cbranch(so_far, found, row)
+    bits = builder.bitcast(so_far, ir.IntType(LANES))
+    builder.cbranch(builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), found, row)
     ir.IRBuilder(found).ret(ir.Constant(I1, 1))
     ir.IRBuilder(apart).ret(ir.Constant(I1, 0))

@@ -21,6 +21,8 @@ MOST_PARTS = 8
 _NAME = re.compile(r"@(?:\"([^\"]*)\"|([\w.$-]+))")
 _INTERNAL = re.compile(r"^define (?:internal|private) ")
 _LINKAGE = re.compile(r"^define (?:internal |private )?")
+#: the variable that keeps declarations LLVM would drop: of vector versions that loops may come to call
+_KEEPING = "llvm.compiler.used"
 _CONSTANT = re.compile(r"^@\S+ = (?:\w+ )*constant ")
 
 
@@ -144,12 +146,12 @@ class _Module:
         lines = list(self.begin)
         needed = self._reached(reference for function in own for reference in function.references)
         needed -= {function.name for function in own}
-        if is_first:
-            needed |= self._reached(self.variables)
+        needed |= self._reached(self.variables if is_first else {_KEEPING} & self.variables.keys())
         for name in sorted(needed):
             if name in self.variables:
                 line = self.variables[name]
-                lines.append(line if is_first or _CONSTANT.match(line) else f'@"{name}" = external global i8')
+                is_whole = is_first or name == _KEEPING or _CONSTANT.match(line)
+                lines.append(line if is_whole else f'@"{name}" = external global i8')
             elif name in self.functions:
                 function = self.functions[name]
                 lines.extend(function.lines if function.is_copied else [function.declaration])
