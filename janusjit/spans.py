@@ -62,11 +62,14 @@ class NotedSpan(Span):
         Whether plain Python does another operation, of which this one is the equivalent.
     is_doubtful : bool
         Whether it depends on more than capture knows if plain Python gives warnings there, and for which line.
+    operation : str
+        What NumPy's warnings call an operation on numbers; empty where it is none, or one of Python's.
     """
 
     ignored: frozenset[str] = frozenset()
     is_replaced: bool = False
     is_doubtful: bool = False
+    operation: str = ""
 
     @classmethod
     def of(
@@ -76,15 +79,16 @@ class NotedSpan(Span):
         *,
         is_replaced: bool = False,
         is_doubtful: bool = False,
+        operation: str = "",
     ) -> Span:
         """Return a span with more noted; that of a backward pass as it is, of which nothing is acted on."""
         if isinstance(span, BackwardSpan):
             return span
         if isinstance(span, cls):
             ignored, is_replaced = ignored | span.ignored, is_replaced or span.is_replaced
-            is_doubtful = is_doubtful or span.is_doubtful
+            is_doubtful, operation = is_doubtful or span.is_doubtful, operation or span.operation
         where = (span.file, span.line, span.column, span.end_line, span.end_column, span.function, span.text)
-        return cls(*where, ignored, is_replaced, is_doubtful)
+        return cls(*where, ignored, is_replaced, is_doubtful, operation)
 
 
 UNKNOWN_SPAN = Span("<unknown>", 0, 0)

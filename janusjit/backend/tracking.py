@@ -102,9 +102,15 @@ def _size(shape: tuple[Dim, ...]) -> int:
     return math.prod(dim if isinstance(dim, int) else _UNKNOWN_SIZE for dim in shape)
 
 
-def operands_of(step: FusedStep) -> list[Value]:
+def is_of_numbers(step: Step) -> bool:
+    """Return whether a step is an operation on numbers."""
+    return isinstance(step, NodeStep) and all(v.type.rank == 0 for v in (*step.node.inputs, *step.node.results))
+
+
+def operands_of(step: FusedStep | NodeStep) -> list[Value]:
     """Return what a step computes from: arrays in memory and numbers, constants left out."""
-    read = (value for node in nodes_of(step) for value in element_inputs(node) if value not in step.values)
+    known = step.values if isinstance(step, FusedStep) else ()
+    read = (value for node in nodes_of(step) for value in element_inputs(node) if value not in known)
     return [value for value in dict.fromkeys(read) if value.node is None or value.node.op != "constant"]
 
 

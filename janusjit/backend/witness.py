@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from janusjit.backend.buffers import planned
-from janusjit.backend.plan import FusedStep, Step, element_source, is_identity, nodes_of, walk
+from janusjit.backend.plan import FusedStep, NodeStep, Step, element_source, is_identity, nodes_of, walk
 from janusjit.backend.storage import Placement
-from janusjit.backend.tracking import is_overwritten, operands_of
+from janusjit.backend.tracking import is_of_numbers, is_overwritten, operands_of
 from janusjit.ir.floating_point import ERRORS, FlagsGuard, warned_errors
 from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ops import OPS
@@ -122,13 +122,15 @@ class _Warning:
     @staticmethod
     def of(node: Node, error: str, namespaces: Mapping[str, dict[str, Any]]) -> _Warning:
         """Return the warning of an error that a node met."""
-        operation, span, rank = OPS[node.op].eager, node.span, node.results[0].type.rank
+        operation, span = OPS[node.op].eager, node.span
         namespace = namespaces.get(span.file, {})
         is_ufunc = isinstance(operation, np.ufunc)
         noted = span if isinstance(span, NotedSpan) else None
-        is_certain = rank > 0 and "__name__" in namespace and not (noted and noted.is_doubtful)
-        name = operation.__name__ if isinstance(operation, np.ufunc) else _NAMES.get(node.op, node.op)
-        is_sure = is_certain and is_ufunc and not (noted and noted.is_replaced)
+        called = noted.operation if noted else ""
+        numpys = bool(called) or any(value.type.rank > 0 for value in (node.results[0], *_reduced(node)))
+        is_certain = numpys and "__name__" in namespace and not (noted and noted.is_doubtful)
+        name = called or (operation.__name__ if isinstance(operation, np.ufunc) else _NAMES.get(node.op, node.op))
+        is_sure = is_certain and (is_ufunc or bool(called)) and not (noted and noted.is_replaced)
         message = f"{ERRORS[error]} encountered in {name}"
         return _Warning(message, span.file, span.line, namespace, is_sure, is_certain)
 
@@ -152,6 +154,11 @@ class _Warning:
         """Give it, as NumPy does."""
         registry = self.namespace.setdefault("__warningregistry__", {})
         warnings.warn_explicit(self.message, RuntimeWarning, self.file, self.line, self.module, registry)
+
+
+def _reduced(node: Node) -> Sequence[Value]:
+    """Return the arrays that a node adds up or multiplies, which may come to a number."""
+    return node.inputs if node.op in ("sum", "prod") else ()
 
 
 def _is_ignored(error: str) -> bool:
@@ -186,6 +193,10 @@ class _Inquiry:
         """Return what was met where, in program order; None if it is not to be found out."""
         nodes = nodes_of(self._step)
         capable = {error: [node for node in nodes if may_raise(node, error)] for error in self._errors}
+        if address and is_of_numbers(self._step):
+            self._repeat(self._step, address)
+            met = {(node, error) for node, errors in self._met.items() for error in errors}
+            return None if self._open else [(n, e) for n in nodes for e in self._errors if (n, e) in met]
         if all(len(found) <= 1 for found in capable.values()):
             met = {(node, error) for error, found in capable.items() for node in found}
         elif address == 0 or not isinstance(self._step, FusedStep):
@@ -237,16 +248,17 @@ class _Inquiry:
         combine = _BOUNDS.get(node.op)
         return np.longdouble(np.inf) if combine is None else combine(*bounds)
 
-    def _repeat(self, step: FusedStep, address: int) -> None:
+    def _repeat(self, step: Step, address: int) -> None:
         """Do the operations of a step again, but for those of which an operand is gone."""
-        operands, stored = operands_of(step), step.stores
+        assert isinstance(step, FusedStep | NodeStep)
+        operands, stored = operands_of(step), step.stores if isinstance(step, FusedStep) else []
         given = _read_words(address, [value.type.rank for value in (*operands, *stored)])
         results: dict[Value, Any] = {}
         for value, words in zip((*operands, *stored), given, strict=True):
             array = _operand(value, words)
             if value in stored and value.node is not None:
                 results[value.node.inputs[1] if value.node.op == "update" else value] = array
-            elif not is_overwritten(value, step, self._placement):
+            elif isinstance(step, NodeStep) or not is_overwritten(value, step, self._placement):
                 self._values[value] = array
         for node in nodes_of(step):
             self._repeat_node(node, results)

@@ -17,6 +17,7 @@ _POSSIBLE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("log", "log2", "log10"), ("divide", "invalid")),
     **dict.fromkeys(("log1p",), ("divide", "under", "invalid")),
     **dict.fromkeys(("sqrt",), ("invalid",)),
+    **dict.fromkeys(("cast",), ("over", "under", "invalid")),
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arctan"), ("under", "invalid")),
     # NumPy leaves or clears no flag in these, whatever it is given
     **dict.fromkeys(("maximum", "minimum", "fmax", "fmin", "max", "min", "argmax", "argmin"), _NONE),

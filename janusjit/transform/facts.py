@@ -13,6 +13,7 @@ from janusjit.ir.dims import Symbol
 from janusjit.ir.floating_point import FLAGS_CODE, watched_errors
 from janusjit.ir.graph import Graph, Node, Region, Value, walk
 from janusjit.ir.guards import InGraphGuard, WarningFilters
+from janusjit.ir.types import TensorType
 from janusjit.ir.verify import recipe_parts
 from janusjit.ops import OPS
 from janusjit.ops.floating_point import possible_errors
@@ -59,13 +60,20 @@ def is_stateful(node: Node) -> bool:
 
 def may_warn(node: Node) -> bool:
     """Return whether NumPy may warn of what the node does (invalid value, division by zero, overflow)."""
+    if node.op == "cast":
+        return _is_narrowed(node.inputs[0].type, node.results[0].type)
     if not is_operation(node) or OPS[node.op].family in _WITHOUT_ARITHMETIC or node.op in _SILENT:
         return False
-    if node.op == "cast":
-        return node.inputs[0].type.is_float
     if node.op in ("floor_divide", "remainder", "fmod", "divide", "power", "reciprocal"):
         return True  # integers warn as well
     return any(value.type.is_float for value in (*node.inputs, *node.results))
+
+
+def _is_narrowed(source: TensorType, target: TensorType) -> bool:
+    """Return whether floats become integers, or floats of fewer digits."""
+    if not source.is_float or target.dtype == "bool":
+        return False
+    return not target.is_float or target.numpy_dtype.itemsize < source.numpy_dtype.itemsize
 
 
 def promises_warnings(graph: Graph) -> bool:

@@ -15,7 +15,9 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.values import AbstractValue, Known, Scalar
 from janusjit.ir.dims import Dim
+from janusjit.ir.floating_point import ERRORS
 from janusjit.ir.graph import Value
+from janusjit.spans import NotedSpan
 
 PYTHON_OPERATORS: dict[str, Callable[..., Any]] = {
     "+": operator.add,
@@ -154,11 +156,18 @@ def _follow_dims(machine: Machine, symbol: str, result: Value, operands: Any, va
 def _float_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     a, b = _values(machine, left, right, "f64")
     if symbol in _PLAIN_FLOAT:
-        return Scalar(machine.emit(_PLAIN_FLOAT[symbol], a, b), "float")
+        return Scalar(_unheard(machine.emit(_PLAIN_FLOAT[symbol], a, b)), "float")
     if symbol not in _CHECKED_FLOAT:
         raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}: 'float'")
     guard = machine.guard("python.exception", machine.span.text or symbol, "a defined float")
-    return Scalar(machine.emit(_CHECKED_FLOAT[symbol], a, b, guard=guard), "float")
+    return Scalar(_unheard(machine.emit(_CHECKED_FLOAT[symbol], a, b, guard=guard)), "float")
+
+
+def _unheard(result: Value) -> Value:
+    """Note that NumPy says nothing of floating-point errors in an operation: it is Python's own."""
+    if result.node is not None:
+        result.node.span = NotedSpan.of(result.node.span, frozenset(ERRORS))
+    return result
 
 
 def compare(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:

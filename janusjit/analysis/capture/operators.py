@@ -48,6 +48,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import Operate, OperateInPlace
 from janusjit.ir.graph import Value
 from janusjit.ir.guards import find_on_type
+from janusjit.ir.types import dtype_name
 
 UFUNCS: dict[str, np.ufunc] = {
     "+": np.add,
@@ -173,8 +174,20 @@ def _array_binary(machine: Machine, symbol: str, left: AbstractValue, right: Abs
         product: AbstractValue = MATMUL[0](machine, left, right)
         return product
     if symbol == "**":
-        return ufuncs.power(machine, left, right)
-    return ufuncs.apply(machine, UFUNCS[symbol], (left, right))
+        result, name = ufuncs.power(machine, left, right), "power"
+    else:
+        result, name = ufuncs.apply(machine, UFUNCS[symbol], (left, right)), UFUNCS[symbol].__name__
+    if isinstance(result, Scalar) and not isinstance(left, ArrayValue) and not isinstance(right, ArrayValue):
+        own = result.value.type.dtype in (_numpy_dtype(left), _numpy_dtype(right))  # else NumPy makes arrays of them
+        ufuncs.note_operation(result.value, f"scalar {name}" if own else name)
+    return result
+
+
+def _numpy_dtype(value: AbstractValue) -> str | None:
+    """Return the dtype of a NumPy scalar."""
+    if isinstance(value, Scalar):
+        return value.value.type.dtype if value.kind.startswith("numpy") else None
+    return dtype_name(value.value.dtype) if isinstance(value, Known) and isinstance(value.value, np.generic) else None
 
 
 #: set by `janusjit.analysis.capture.numpy_reduce`: ``np.any``

@@ -55,6 +55,8 @@ def _sum_of_many(machine: Machine, numbers_: Packed) -> AbstractValue | None:
         return None
     if numbers_.kind == "float":
         machine.span = NotedSpan.of(machine.span, frozenset(ERRORS))  # Python's own numbers: NumPy does not see them
+    else:
+        machine.span = NotedSpan.of(machine.span, operation="scalar add")
     totals = Packed(machine.emit("cumsum", numbers_.value, axis=0), numbers_.kind)
     last = totals.item(machine, Known(-1))
     total = machine.emit("add", last.value, constant(machine, 0.0, "f64"))  # 0 + -0.0 is 0.0

@@ -30,6 +30,7 @@ from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Kn
 from janusjit.ir.graph import Value
 from janusjit.ir.types import DTYPES, dtype_name
 from janusjit.ops import OPS
+from janusjit.spans import NotedSpan
 
 _PYTHON_CLASSES: dict[str, Any] = {"int": int, "float": float, "bool": np.dtype("bool")}
 #: ufuncs that are another's op
@@ -95,9 +96,17 @@ def apply(
         for argument, value, name in zip(arguments, values, loop, strict=False)
     ]
     result = _emit(machine, ufunc, align(machine, inputs), arguments)
+    if not result.type.shape:
+        note_operation(result, ufunc.__name__)
     if out is None:
         return new_array(machine, result) if as_array_result else wrap(machine, result)
     return store(machine, out, result, where, casting)
+
+
+def note_operation(result: Value, name: str) -> None:
+    """Note what NumPy's warnings call the operation on numbers that has given a result."""
+    if result.node is not None:
+        result.node.span = NotedSpan.of(result.node.span, operation=name)
 
 
 def _apply_for_two(machine: Machine, ufunc: np.ufunc, arguments: Sequence[AbstractValue]) -> AbstractValue:
@@ -206,7 +215,10 @@ def _to_loop(machine: Machine, ufunc: np.ufunc, argument: AbstractValue, value: 
         return python_constant(machine, argument.value, dtype)
     if isinstance(argument, Scalar) and argument.kind == "int" and dtype[0] in "iu" and dtype != "i64":
         require_fits(machine, value, dtype)
-    return cast(machine, value, dtype)
+    converted = cast(machine, value, dtype)
+    if converted is not value and not value.type.shape:
+        note_operation(converted, "cast")
+    return converted
 
 
 def fits(number: Any, dtype: str) -> bool:
@@ -224,6 +236,8 @@ def python_constant(machine: Machine, number: Any, dtype: str) -> Value:
         return constant(machine, int(number), dtype)
     if dtype == "bool":
         return constant(machine, bool(number), dtype)
+    if abs(number) > float(np.finfo(DTYPES[dtype]).max) and not np.isinf(number):
+        raise machine.unsupported("numpy.operand", repr(number), f"it is too large for {DTYPES[dtype].name}")
     return constant(machine, float(number), dtype)
 
 

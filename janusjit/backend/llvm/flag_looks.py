@@ -16,7 +16,7 @@ from janusjit.backend.llvm.memory import Memory
 from janusjit.backend.llvm.values import I64, PythonEmitter, Scalar, as_i64
 from janusjit.backend.plan import FusedStep, NodeStep, Plan, Step, nodes_of
 from janusjit.backend.storage import Placement
-from janusjit.backend.tracking import operands_of, track
+from janusjit.backend.tracking import is_of_numbers, operands_of, track
 from janusjit.ir.graph import Node, Value
 from janusjit.transform.facts import errors_of
 
@@ -77,7 +77,8 @@ class FlagLooks:
             if not any(map(errors_of, nodes_of(step))):
                 lowering.python.emit_clear_flags(builder)  # nobody hears of these, and they must not seem another's
                 return
-            address = self._words(step) if isinstance(step, FusedStep) and not tiled else ir.Constant(I64, 0)
+            words = self._words(step) if not tiled and (isinstance(step, FusedStep) or is_of_numbers(step)) else None
+            address = ir.Constant(I64, 0) if words is None else words
             backups = [b for b in self._plan.backups.values() if self._is_there(b, step)]
             ends = step.time >= self._tracking.point_of_no_return
             restore = None if ends else self._restoring(backups)
@@ -127,8 +128,9 @@ class FlagLooks:
 
     # -- operands
 
-    def _words(self, step: FusedStep) -> ir.Value:
-        """Emit what `janusjit.backend.witness` reads of a step's operands and results; return the address."""
+    def _words(self, step: Step) -> ir.Value | None:
+        """Emit what `janusjit.backend.witness` reads of a step's operands and results; return the address, if any."""
+        assert isinstance(step, FusedStep | NodeStep)
         memory, builder = self._lowering.memory, self._lowering.builder
         words: list[ir.Value] = []
         for value in operands_of(step):
@@ -136,10 +138,12 @@ class FlagLooks:
                 words.append(_bits(builder, self._lowering.scalars[value].value))
             else:
                 words += self._array_words(memory.addresses.of(value))
-        for value in step.stores:
+        for value in step.stores if isinstance(step, FusedStep) else ():
             update = value.node is not None and value.node.op == "update"
             found = memory.addresses.of_update(value.node) if update and value.node else memory.addresses.of(value)
             words += self._array_words(found)
+        if not words:
+            return None
         slot = memory.stack_slot(I64, len(words))
         for position, word in enumerate(words):
             builder.store(word, builder.gep(slot, [ir.Constant(I64, position)], source_etype=I64))
