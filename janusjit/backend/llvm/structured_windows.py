@@ -16,7 +16,7 @@ from llvmlite import ir
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.gemm_tiling import Machine
 from janusjit.backend.llvm.indexing import at, copy_elements, nest, part
-from janusjit.backend.llvm.structured_fold import emit_fold_by_rows
+from janusjit.backend.llvm.structured_rows import emit_fold_by_rows, emit_unfold_by_rows
 from janusjit.backend.llvm.structured_update import add_elements
 from janusjit.backend.llvm.values import (
     I64,
@@ -40,8 +40,10 @@ WINDOW_IN_REGISTERS = 16
 
 
 def emit_unfold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
-    """Emit ``unfold``: one copy for each channel and element of the kernel."""
+    """Emit ``unfold``: row by row, or one copy for each channel and element of the kernel."""
     (x,), (out,), kernel = inputs, outputs, node.attributes["kernel"]
+    if emit_unfold_by_rows(context, node, x, out, Machine.host()):
+        return
     zero = _zero(context, x.dtype)
     reaches_over = _may_reach_over(node, x.dims[2:], out.dims[2 + len(kernel) :])
     with nest(context, (x.dims[1], *kernel)) as (channel, *place):
