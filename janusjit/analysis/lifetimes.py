@@ -84,10 +84,10 @@ def end_of_use(core: FunctionCore, namespace: dict[str, Any], block: Block, posi
         if referring and _lets_go(core, namespace, instruction, referring):
             continue
         if isinstance(instruction, Call):
-            taking = stays_in_frame(core, instruction)
+            goes_on = not referring or _goes_on(core, namespace, instruction)
+            taking = stays_in_frame(core, instruction) if goes_on else None  # others may keep what they are given
             in_time = taking is not None and taking.isdisjoint(namespace)
-            named = not instruction.target.startswith(".")
-            if in_time or named or (referring and not _goes_on(core, namespace, instruction)):
+            if in_time or not goes_on or not instruction.target.startswith("."):
                 break
         elif not isinstance(instruction, Build | GetIterator | LoadAttribute) or not instruction.target.startswith("."):
             return None

@@ -56,7 +56,7 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             return after.resume_raising(error, state)
         if feeds:
             outcome = iter_of_loop(outcome) if holds_generator(outcome) else outcome
-        if untracked and reaches_generator(outcome, True):
+        if untracked and (reaches_generator(outcome, True) or _hold_generators(result[1:first])):
             return Deferred(after.python, (*outcome, *state) if several else (outcome, *state))
         state = (*outcome, *state) if several and outcome is not None else (outcome, *state)
         for at in temporary:
@@ -73,12 +73,19 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             if not protected:
                 raise
             return after.resume_raising(error, state)
+        if untracked and _hold_generators(result[1:first]):
+            return Deferred(after.python, state)
         for at in temporary:
             if draws(result[at]):
                 return (let_go, *state)
         return after.go_on(state)
 
     return run if point.after.outcome else run_without_outcome
+
+
+def _hold_generators(operands: tuple[Any, ...]) -> bool:
+    """Whether a generator may have been stored in one of some objects, which are no generators."""
+    return any(reaches_generator(operand, True) for operand in operands if not draws(operand))
 
 
 def _without_operands(resumptions: Resumptions, point: CommitPoint) -> CommitPoint:

@@ -229,6 +229,17 @@ def in_loops_unpacked(x, w, log):
     return w.sum()
 
 
+def appended(x, w, log):
+    sources = []
+    for step in range(2):
+        sources.append(rows(x[step:], log))
+        log.append(step)
+    total = next(sources[0]) @ next(sources[1])
+    sources.clear()
+    log.append("cleared")
+    return w.sum() + total
+
+
 def returned(x, w, log):
     source = rows(x, log)
     w = w * next(source)
@@ -237,6 +248,7 @@ def returned(x, w, log):
 
 PROGRAMS = [
     a_zip_that_ends,
+    appended,
     by_functions,
     by_iterators,
     by_methods,
