@@ -325,6 +325,9 @@ class Boxer:
     def filled(self, item: GrownList) -> Box:
         """Return the recipe for a list of what a loop has appended."""
         buffer, count = ArrayBox(self.operand(item.buffer)), ScalarBox(self.operand(item.count), "int")
+        if item.of_numpy is not None:
+            parts = (buffer, ArrayBox(self.operand(item.of_numpy)), count)
+            return CallBox(frame_values.make, (ConstantBox("mixed_numbers"), ConstantBox(()), *parts))
         return CallBox(frame_values.make, (ConstantBox("numbers"), ConstantBox((item.kind,)), buffer, count))
 
     def _list_of(self, items: list[AbstractValue]) -> Box:

@@ -1,8 +1,8 @@
 """Lists that grow in loops of the graph.
 
 Owns `give_buffers`, which lets the turns of a loop append numbers to an array that is large enough for all of them.
-Invariant: a list is a `GrownList` only if the loop does nothing but append numbers of one kind to it; what else is done
-to one finds no rule, so that the loop is captured in another way.
+Invariant: a list is a `GrownList` only if the loop does nothing but append numbers of one kind to it, or floats of
+Python's and NumPy's; what else is done to one finds no rule, so that the loop is captured in another way.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Any
 from janusjit.analysis.capture.arrays import bind_dim, constant, new_array, scalar_value, view, write
 from janusjit.analysis.capture.iteration import length_of
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.packed import BUFFER_DTYPES
+from janusjit.analysis.capture.packed import BUFFER_DTYPES, MIXED
 from janusjit.analysis.capture.sameness import number_kind
 from janusjit.analysis.capture.state import GrownList, IteratorObject, ListObject, State
 from janusjit.analysis.capture.values import (
     AbstractValue,
+    EitherValue,
     Known,
     Reference,
     Scalar,
 )
 from janusjit.analysis.core import For, Instruction
 from janusjit.ir.dims import Dim, DimExpr
-from janusjit.ir.graph import Region
+from janusjit.ir.graph import Region, Value
 from janusjit.ir.types import INT
 from janusjit.ops.indexing import Operand, PathStep, Pick
 
@@ -86,7 +87,10 @@ def _give(
             buffer = machine.emit("full", zero, shape=(trips * most,))
             before = entry.at(index)
             count = constant(machine, 0, "i64")
-            entry.heap[index] = GrownList(before.place, True, before, kind, buffer, count, [], instruction)
+            which = None
+            if kind == MIXED:
+                which = machine.emit("full", constant(machine, False, "bool"), shape=(trips * most,))
+            entry.heap[index] = GrownList(before.place, True, before, kind, buffer, count, [], instruction, which)
         return True
     finally:
         machine.state, machine.region = inner
@@ -119,7 +123,7 @@ def _growth(before: Any, after: Any) -> Growth | None:
     """Return what has been appended to a list; None if anything else was done to it, or it was no number."""
     if isinstance(after, GrownList) and not (isinstance(before, GrownList) and after.base is before.base):
         inside = _growth(before, after.base)
-        return None if inside is None else _sum(inside, (after.buffer.type.shape[0], frozenset((after.kind,))), after)
+        return None if inside is None else _sum(inside, (after.buffer.type.shape[0], _kinds_in(after.kind)), after)
     if type(after) is not type(before):
         return None
     old, new = (item.later if isinstance(item, GrownList) else item.items for item in (before, after))
@@ -131,10 +135,17 @@ def _growth(before: Any, after: Any) -> Growth | None:
 
 
 def _appended(items: Iterable[AbstractValue]) -> Growth | None:
-    kinds = [number_kind(item) for item in items]
+    items = list(items)
+    either = [[option for _, option in item.options] if isinstance(item, EitherValue) else [item] for item in items]
+    kinds = [number_kind(option) for options in either for option in options]
     if any(kind is None or kind[0] not in BUFFER_DTYPES for kind in kinds):
         return None
-    return len(kinds), frozenset(kind[0] for kind in kinds if kind is not None)
+    return len(items), frozenset(kind[0] for kind in kinds if kind is not None)
+
+
+def _kinds_in(kind: str) -> frozenset[str]:
+    """Return the kinds of the numbers in a buffer of a kind."""
+    return frozenset(("float", "numpy.f64") if kind == MIXED else (kind,))
 
 
 def _sum(first: Growth, second: Growth, grown: GrownList) -> Growth | None:
@@ -148,6 +159,8 @@ def _together(found: Sequence[Growth | None]) -> Growth | None:
     """Return what turns append at most; None if that is not known, or not numbers of one kind."""
     growths = [growth for growth in found if growth is not None]
     kinds: frozenset[str] = frozenset().union(*(kinds for _, kinds in growths))
+    if kinds == _kinds_in(MIXED):
+        kinds = frozenset((MIXED,))
     if len(growths) < len(found) or len(kinds) != 1:
         return None
     counts = [count for count, _ in growths]
@@ -166,7 +179,7 @@ def _holds_numbers(item: ListObject | GrownList) -> bool:
     if item.type_ is not list or (item.place is not None and not item.intact):
         return False
     own = item.items[len(item.original) :] if item.place is not None else item.items
-    return all(number_kind(value) is not None for value in own)
+    return all(isinstance(value, EitherValue) or number_kind(value) is not None for value in own)
 
 
 def _trips(machine: Machine, instruction: Instruction) -> Dim | None:
@@ -198,16 +211,25 @@ def append(machine: Machine, item: GrownList, value: AbstractValue) -> None:
         return
     value = machine.resolve(value)
     kind = number_kind(value)
-    if kind is None or kind[0] != item.kind:
+    if kind is None or kind[0] not in _kinds_in(item.kind):
         raise machine.unsupported("python.loop", "append", "a loop appends values of several kinds to a list")
     number = scalar_value(machine, value)
     assert number is not None
-    array = new_array(machine, item.buffer)
-    place = PathStep.of("view", 1, index=(Pick(Operand(0)),))  # the buffer is large enough: there is nothing to check
-    write(machine, view(machine, array, place, (item.count,)), number)
-    item.buffer = machine.state.at(array.storage).version
+    item.buffer = _filled(machine, item.buffer, item.count, number)
+    if item.of_numpy is not None:
+        of_numpy = constant(machine, kind[0] == "numpy.f64", "bool")
+        item.of_numpy = _filled(machine, item.of_numpy, item.count, of_numpy)
     # no more than the buffer's size, which is an int64: it cannot overflow
     item.count = machine.emit("add", item.count, constant(machine, 1, "i64"))
+
+
+def _filled(machine: Machine, buffer: Value, position: Value, number: Value) -> Value:
+    """Return a buffer with a number at a position; it is large enough, so there is nothing to check."""
+    array = new_array(machine, buffer)
+    place = PathStep.of("view", 1, index=(Pick(Operand(0)),))
+    write(machine, view(machine, array, place, (position,)), number)
+    version: Value = machine.state.at(array.storage).version
+    return version
 
 
 def loop_is_over(state: State, instruction: Instruction) -> None:

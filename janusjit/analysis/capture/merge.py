@@ -231,6 +231,8 @@ class Merger:
             merged.base = self._heap_object((*where, "base"), [item.base for item in items])  # type: ignore[assignment]
             merged.buffer = self.graph_value((*where, "buffer"), [item.buffer for item in items])
             merged.count = self.graph_value((*where, "count"), [item.count for item in items])
+            if first.of_numpy is not None:
+                merged.of_numpy = self.graph_value((*where, "of numpy"), [item.of_numpy for item in items])
             merged.later = [self.value((*where, i), [item.later[i] for item in items]) for i in range(len(first.later))]
         elif isinstance(merged, DictObject):
             self._same("dict keys", [list(item.items) for item in items])

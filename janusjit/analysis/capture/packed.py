@@ -38,6 +38,9 @@ from janusjit.ops.indexing import FrozenArray
 
 #: kinds of numbers that a buffer holds, and its dtype
 BUFFER_DTYPES = {"float": "f64", "int": "i64", "bool": "bool", "numpy.f64": "f64", "numpy.f32": "f32"}
+#: the kind of what a buffer holds that are Python's floats and NumPy's
+MIXED = "float or numpy.f64"
+BUFFER_DTYPES[MIXED] = "f64"
 
 
 #: so many floats are read into an array, whether or not the length of the list varies
@@ -257,6 +260,8 @@ def grown_length(machine: Machine, item: GrownList, length_of_base: AbstractValu
 
 def grown_values(machine: Machine, item: GrownList) -> list[Value] | None:
     """Return the numbers appended to a list in a loop and since, in arrays; None if they are of several kinds."""
+    if item.of_numpy is not None:
+        return None
     filled = get_item(machine, new_array(machine, item.buffer), SliceValue(NONE, Scalar(item.count, "int"), NONE))
     assert isinstance(filled, ArrayValue)
     parts = [read(machine, filled)]

@@ -85,8 +85,9 @@ class ListObject(HeapObject):
 class GrownList(HeapObject):
     """A list that the turns of a loop append numbers to; see `janusjit.analysis.capture.growing`.
 
-    It has the items of ``base``, then the first ``count`` of ``buffer``, numbers of one ``kind``, then ``later``.
-    ``filling`` is the loop, until that is over.
+    It has the items of ``base``, then the first ``count`` of ``buffer``, numbers of one ``kind``, then ``later``. Where
+    some of the numbers are Python's and others NumPy's, ``of_numpy`` says which are NumPy's. ``filling`` is the loop,
+    until that is over.
     """
 
     base: ListObject | GrownList = None  # type: ignore[assignment]
@@ -95,10 +96,11 @@ class GrownList(HeapObject):
     count: Value = None  # type: ignore[assignment]
     later: list[AbstractValue] = field(default_factory=list)
     filling: Instruction | None = None
+    of_numpy: Value | None = None
     type_: type = list
 
     def copy(self) -> GrownList:
-        own = (self.base, self.kind, self.buffer, self.count, list(self.later), self.filling)
+        own = (self.base, self.kind, self.buffer, self.count, list(self.later), self.filling, self.of_numpy)
         return GrownList(self.place, self.written, *own)
 
 

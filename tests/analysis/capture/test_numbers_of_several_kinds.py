@@ -260,12 +260,26 @@ def test_graphs_are_right_where_the_reference_backend_runs_them():
 
 
 def appended(x):
-    total, seen = 0.0, []
-    for value in x[:20]:
+    total, seen, others = 0.0, [], [1.5]
+    for value in x:
         if value > 0:
             total += value
+            others.append(value)
+        else:
+            others.append(0.5)
         seen.append(total)
-    return seen
+    seen.append(3)
+    return seen, len(seen), others
+
+
+def appended_in_nested_loops(x):
+    best, seen = 0.0, []
+    for row in x.reshape(-1, 5):
+        for value in row:
+            best = max(best, value)
+            seen.append(best)
+        seen.append(1.0)
+    return seen, best
 
 
 def squares(x):
@@ -280,12 +294,16 @@ def gradient_of_squares(x):
     return jj.grad(squares)(x), jj.value_and_grad(squares)(x)
 
 
-@pytest.mark.parametrize("program", [appended, gradient_of_squares], ids=lambda program: program.__name__)
+HELD = [appended, appended_in_nested_loops, gradient_of_squares]
+
+
+@pytest.mark.parametrize("program", HELD, ids=lambda program: program.__name__)
 def test_they_are_held_by_lists_and_differentiated(program):
     step = jj.jit(program, background=False)
     for x in arguments():
         assert not differences(program(x[:30].copy()), step(x[:30].copy()))
     assert step.stats.graph_calls >= 9 and step.stats.host_calls == 0
+    assert max(sum(1 for _ in found.captured.walk()) for found in step.specializations) < 500
 
 
 def divided(x):
