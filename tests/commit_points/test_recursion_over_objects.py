@@ -104,6 +104,86 @@ def find(tree, wanted):
     return found if found is not None else find(tree.right, wanted)
 
 
+class Branch:
+    def __init__(self, weight, children, state):
+        self.weight, self.children, self.state = weight, children, state
+
+
+def weigh(branch):
+    total = branch.weight
+    for child in branch.children:
+        total += weigh(child) * 0.5
+    return total
+
+
+def summarize(branch, weights):
+    """Return the state of a node of a tree as an LSTM has it, a pair of arrays, from those of its children."""
+    hidden, memory = np.zeros(3), np.zeros(3)
+    for number, child in enumerate(branch.children):
+        h, c = summarize(child, weights)
+        hidden, memory = hidden + h / (number + 1), memory + c
+    z = np.tanh(weights @ np.concatenate([branch.state, hidden]))
+    return z * np.exp(-(memory**2)), memory + z
+
+
+def last_leaf(branch):
+    return branch.weight if not branch.children else last_leaf(branch.children[-1]) + len(branch.children)
+
+
+def calculate(term):
+    """Return the value of a term: a number, or a tuple of a name and terms."""
+    if isinstance(term, float):
+        return term
+    name, one, other = term
+    a, b = calculate(one), calculate(other)
+    return a + b if name == "+" else a * b
+
+
+def flatten_sum(items):
+    total = 0.0
+    for item in items:
+        if isinstance(item, list):
+            total += flatten_sum(item)
+        else:
+            total += item
+    return total
+
+
+def deepest(branch):
+    """Return the array of the deepest leaf on the way of the heaviest children; None below a light one."""
+    if branch.weight < 0.1:
+        return None
+    best, found = -1.0, branch.state * 2
+    for child in branch.children:
+        if child.weight > best:
+            below = deepest(child)
+            if below is not None:
+                best, found = child.weight, below
+    return found
+
+
+def make_branch(source, levels):
+    children = [make_branch(source, levels - 1) for _ in range(source.randrange(4))] if levels else []
+    return Branch(source.random(), children, np.array([source.random() for _ in range(3)]))
+
+
+def make_term(source, levels):
+    if levels == 0 or source.random() < 0.2:
+        return source.random()
+    return (source.choice("+*"), make_term(source, levels - 1), make_term(source, levels - 1))
+
+
+def make_nested_term(source, levels):
+    return ("+", make_term(source, levels), make_term(source, levels))
+
+
+def make_nested(source, levels):
+    return [
+        make_nested(source, levels - 1) if levels and source.random() < 0.5 else source.random()
+        for _ in range(source.randrange(1, 4))
+    ]
+
+
 def make_tree(source, levels):
     if levels == 0 or source.random() < 0.2:
         return Node(value=np.array([source.gauss(0, 1) for _ in range(3)]))
@@ -138,6 +218,12 @@ CASES = {
     "size": (Operation.size, make_operation, ()),
     "count_leaves": (count_leaves, make_expression, ()),
     "size_and_leaves": (size_and_leaves, make_expression, ()),
+    "weigh": (weigh, make_branch, ()),
+    "summarize": (summarize, make_branch, (WEIGHTS,)),
+    "last_leaf": (last_leaf, make_branch, ()),
+    "calculate": (calculate, make_nested_term, ()),
+    "flatten_sum": (flatten_sum, make_nested, ()),
+    "deepest": (deepest, make_branch, ()),
     "find": (find, make_tree, (1.5,)),
 }
 

@@ -30,6 +30,7 @@ from janusjit.analysis.capture.values import (
     Known,
     MethodValue,
     ModelledCallable,
+    ObjectsValue,
     RangeValue,
     Reference,
     Scalar,
@@ -114,6 +115,8 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
         return attribute
     if isinstance(owner, TupleValue):
         return _tuple_attribute(owner, name)
+    if isinstance(owner, ObjectsValue):
+        raise machine.unsupported("python.object", f".{name}", "a method of a list or tuple that is found at run time")
     if isinstance(owner, SuperValue):
         return _super_attribute(machine, owner, name)
     if isinstance(owner, SliceValue | RangeValue) and name in ("start", "stop", "step"):

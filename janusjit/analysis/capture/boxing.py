@@ -45,6 +45,7 @@ from janusjit.analysis.capture.values import (
     Known,
     MethodValue,
     NumbersValue,
+    ObjectsValue,
     RangeValue,
     Reference,
     Scalar,
@@ -119,6 +120,8 @@ class Boxer:
             return ScalarBox(self.operand(value.value), value.kind)
         if isinstance(value, ArrayValue):
             return self._array(value)
+        if isinstance(value, ObjectsValue):
+            return ScalarBox(self.operand(value.address), "object")
         if isinstance(value, TupleValue):
             return self._tuple(value)
         if isinstance(value, Reference):

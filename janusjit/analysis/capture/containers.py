@@ -37,6 +37,7 @@ from janusjit.analysis.capture.values import (
     HostValue,
     Known,
     NumbersValue,
+    ObjectsValue,
     RangeValue,
     Reference,
     Scalar,
@@ -171,7 +172,11 @@ def execute_get_iterator(machine: Machine, instruction: GetIterator) -> None:
 @executes(Unpack)
 def execute_unpack(machine: Machine, instruction: Unpack) -> None:
     """``a, b, *c = value``."""
-    items = draw_all(machine, machine.get(instruction.value))
+    value = machine.get(instruction.value)
+    if isinstance(value, ObjectsValue) and instruction.star < 0:
+        ITEM_AT[0][1](machine, value, instruction.targets)
+        return
+    items = draw_all(machine, value)
     count, star = len(instruction.targets), instruction.star
     if star < 0:
         if len(items) != count:
@@ -184,8 +189,8 @@ def execute_unpack(machine: Machine, instruction: Unpack) -> None:
             raise machine.python_error(ValueError, f"not enough values to unpack (expected at least {count - 1})")
         middle = build(machine, "list", items[star : len(items) - after])
         bound = [*items[:star], middle, *items[len(items) - after :]]
-    for target, value in zip(instruction.targets, bound, strict=True):
-        machine.set(target, value)
+    for target, item in zip(instruction.targets, bound, strict=True):
+        machine.set(target, item)
 
 
 # ---------------------------------------------------------------------- items
@@ -194,8 +199,16 @@ def execute_unpack(machine: Machine, instruction: Unpack) -> None:
 @executes(LoadItem)
 def execute_load_item(machine: Machine, instruction: LoadItem) -> None:
     """``target = owner[index]``."""
-    value = get_item(machine, machine.get(instruction.owner), machine.get(instruction.index))
-    machine.set(instruction.target, value)
+    owner, index = machine.get(instruction.owner), machine.get(instruction.index)
+    if isinstance(owner, ObjectsValue):
+        ITEM_AT[0][0](machine, owner, index, lambda value: machine.set(instruction.target, value))
+    else:
+        machine.set(instruction.target, get_item(machine, owner, index))
+
+
+#: set by `janusjit.analysis.capture.run_time_objects`: go on with an item of a list or tuple that is known at run time
+#: only, and unpack one
+ITEM_AT: list[tuple[Callable[..., None], Callable[..., None]]] = []
 
 
 @executes(StoreItem)

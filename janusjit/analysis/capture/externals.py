@@ -371,6 +371,12 @@ class Externals(EntryGuards):
             self.bit_generators[found] = None if bits is None else type(bits)
         return found
 
+    def live_object(self, value: AbstractValue) -> Any:
+        """Return the object from outside that a value stands for, ``MISSING`` if it is none."""
+        objects = self._objects.values()
+        same = (live for live, known, _ in objects if known is value or _same_object(known, value))
+        return next(same, MISSING)
+
     def object_address(self, place: Place) -> Value:
         """Return the address of an instance from outside, of whose type there is a guard."""
         key = (id(place), "object")
@@ -474,6 +480,10 @@ class Externals(EntryGuards):
                 key = (min(index, other), max(index, other), "distinct")
                 assert item.place is not None
                 self.guard(key, DistinctObjects(item.place, candidate.place, span=self.span()))
+
+
+def _same_object(known: AbstractValue, value: AbstractValue) -> bool:
+    return isinstance(known, Reference) and isinstance(value, Reference) and known.index == value.index
 
 
 def is_wrapper(live: Any) -> bool:

@@ -109,6 +109,8 @@ def _take_iterator(writer: FrameStateWriter, item: IteratorObject) -> Parts | No
     sources = item.sources
     if item.kind == "range":
         return _take_range(writer, item)
+    if item.kind == "objects":
+        return writer.composite("objects", (), sources[0], item.position)
     if item.kind == "rows":
         return writer.composite("rows", (), sources[0], item.position)
     if item.kind == "numbers":
@@ -282,6 +284,7 @@ def _enumerate(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> 
 _ASSEMBLE: dict[str, Callable[[Machine, Any, Iterator[AbstractValue]], AbstractValue]] = {
     "range": _range,
     "sequence": lambda m, fixed, parts: _sequence(m, next(parts), fixed[0]),
+    "objects": lambda m, fixed, parts: _iterator(m, "objects", (next(parts),), position=next(parts)),
     "rows": lambda m, fixed, parts: _iterator(m, "rows", (next(parts),), position=next(parts)),
     "items": lambda m, fixed, parts: _items(m, next(parts), next(parts)),
     "zip": lambda m, fixed, parts: _iterator(m, "zip", tuple(parts), strict=fixed[0]),

@@ -39,8 +39,10 @@ class HostSites:
         Whether a guard that fails in a long loop may leave the turns before real.
     recursive : set of FunctionCore
         The functions that called themselves.
+    walked : set
+        The arguments of recursive functions that have been found to be gone through: function and position.
     followed : dict
-        The recursive functions that are not kept in the graph as recursions, and why.
+        The recursive functions that could not be kept in the graph as recursions, and why each time.
     met : dict
         The kinds of what objects hold that are met at run time, by class and attribute.
     memory_limit : int or None
@@ -63,8 +65,9 @@ class HostSites:
     made: dict[tuple[Instruction, str], Any] = field(default_factory=dict)
     commits_turns: bool = False
     recursive: set[FunctionCore] = field(default_factory=set)
-    followed: dict[FunctionCore, str] = field(default_factory=dict)
-    met: dict[tuple[type, str], set[Any]] = field(default_factory=dict)
+    walked: set[tuple[FunctionCore, int]] = field(default_factory=set)
+    followed: dict[FunctionCore, list[str]] = field(default_factory=dict)
+    met: dict[Any, set[Any]] = field(default_factory=dict)
     outlined: bool = False
     memory_limit: int | None = None
     deadline: float = math.inf

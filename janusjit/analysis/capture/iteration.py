@@ -16,6 +16,7 @@ from janusjit.analysis.capture.packed import number_at
 from janusjit.analysis.capture.protocols import (
     invoke,
     iterator_over,
+    length,
     range_length,
     rejected,
     special_method,
@@ -50,6 +51,8 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
     if iterator.kind == "range":
         assert isinstance(source, RangeValue)
         return range_length(machine, source)
+    if iterator.kind == "objects":
+        return length(machine, source)
     if iterator.kind in ("rows", "numbers"):
         assert isinstance(source, ArrayValue)
         return dim_value(machine, source.type.shape[0])
@@ -139,6 +142,8 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
         if isinstance(listed, Reference) and _is_changed(machine.heap(listed), count):
             raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
         return number_at(machine, source, position, kind)
+    if iterator.kind == "objects":
+        raise machine.unsupported("python.object", "for", "items that are found at run time are drawn by a rule")
     items = _items(machine, iterator)
     found = item_of_turn(machine, items, position)
     return machine.resolve(items[machine.constant(position, "a position")]) if found is None else found

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from janusjit.analysis.capture import numbers
+from janusjit.analysis.capture.containers import ITEM_AT
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
 from janusjit.analysis.capture.growing import give_buffers, loop_is_over
 from janusjit.analysis.capture.iteration import draw, has_next, next_item
@@ -21,7 +23,7 @@ from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminate
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State, TestEntry
 from janusjit.analysis.capture.suspension import suspend
 from janusjit.analysis.capture.unrolling import PEEL_LIMIT, check_size, keeps_known_loop, suspends, too_long
-from janusjit.analysis.capture.values import HostValue, Known, RangeValue, Reference, Scalar
+from janusjit.analysis.capture.values import AbstractValue, HostValue, Known, RangeValue, Reference, Scalar
 from janusjit.analysis.continuation import BlockStep
 from janusjit.analysis.core import Block, For, Instruction, While
 from janusjit.errors import CaptureFailure
@@ -164,8 +166,25 @@ def test(machine: Machine, instruction: Instruction) -> bool | Value:
 
 def _begin_iteration(machine: Machine, instruction: Instruction) -> None:
     if isinstance(instruction, For):
-        machine.set(instruction.target, next_item(machine, machine.get(instruction.iterator)))
+        reference = machine.get(instruction.iterator)
+        iterator = machine.heap(reference) if isinstance(reference, Reference) else None
+        if isinstance(iterator, IteratorObject) and iterator.kind == "objects":
+            _begin_with_object(machine, instruction, iterator)
+            return
+        machine.set(instruction.target, next_item(machine, reference))
     machine.push(instruction.body)  # type: ignore[attr-defined]
+
+
+def _begin_with_object(machine: Machine, instruction: For, iterator: IteratorObject) -> None:
+    """Begin a turn with an item of a list or tuple that is known at run time only."""
+    position, (source,) = iterator.position, iterator.sources
+    iterator.position = numbers.binary(machine, "+", position, Known(1))
+
+    def begin(value: AbstractValue) -> None:
+        machine.set(instruction.target, value)
+        machine.push(instruction.body)
+
+    ITEM_AT[0][0](machine, source, position, begin)
 
 
 # ---------------------------------------------------------------------- loops in the graph

@@ -45,6 +45,7 @@ from janusjit.analysis.capture.values import (
     Known,
     MethodValue,
     NumbersValue,
+    ObjectsValue,
     Poison,
     RangeValue,
     Reference,
@@ -391,6 +392,10 @@ class Merger:
             return self._arrays(where, values)
         if isinstance(first, Reference):
             return self._references(where, values)
+        if isinstance(first, ObjectsValue):
+            if any((v.type_, v.origin) != (first.type_, first.origin) for v in values):
+                return None
+            return replace(first, address=self.graph_value((*where, "address"), [v.address for v in values]))
         if isinstance(first, NumbersValue):
             return first if all(v is first for v in values) and not self.hides(first.value) else None
         if isinstance(first, TupleValue):

@@ -48,6 +48,7 @@ from janusjit.analysis.capture.values import (
     Known,
     MethodValue,
     NumbersValue,
+    ObjectsValue,
     RangeValue,
     Reference,
     Scalar,
@@ -132,7 +133,7 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
         return _array_truth(machine, value)
     if isinstance(value, TupleValue):
         return bool(value.items)
-    if isinstance(value, RangeValue | DictView | NumbersValue):
+    if isinstance(value, RangeValue | DictView | NumbersValue | ObjectsValue):
         return truth(machine, length(machine, value))
     if isinstance(value, Reference):
         item = machine.heap(value)
@@ -190,6 +191,10 @@ def _array_truth(machine: Machine, array: ArrayValue) -> bool | Value:
     )
 
 
+#: set by `janusjit.analysis.capture.run_time_objects`: the length of a list or tuple that is known at run time only
+LENGTH_AT: list[Callable[[Machine, ObjectsValue], Value]] = []
+
+
 def length(machine: Machine, value: AbstractValue) -> AbstractValue:
     """Return ``len(value)``."""
     value = machine.resolve(value)
@@ -201,6 +206,8 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
         return dim_value(machine, value.type.shape[0])
     if isinstance(value, NumbersValue):
         return dim_value(machine, value.value.type.shape[0])
+    if isinstance(value, ObjectsValue):
+        return Scalar(LENGTH_AT[0](machine, value), "int")
     if isinstance(value, FlatValue):
         return length(machine, value.elements)
     if isinstance(value, RangeValue):
@@ -339,7 +346,7 @@ def python_type(machine: Machine, value: AbstractValue) -> type | None:
         return type(value.value)
     if isinstance(value, GeneratorValue):
         return value.type_
-    if isinstance(value, TupleValue):
+    if isinstance(value, TupleValue | ObjectsValue):
         return value.type_
     if isinstance(value, Reference):
         item = machine.heap(value)
@@ -398,6 +405,8 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,)))
     if isinstance(value, RangeValue):
         return machine.state.allocate(IteratorObject(kind="range", sources=(value,)))
+    if isinstance(value, ObjectsValue):
+        return machine.state.allocate(IteratorObject(kind="objects", sources=(value,)))
     if isinstance(value, FlatValue):
         return iterator_over(machine, value.elements)
     if isinstance(value, ArrayValue) and value.type.shape:

@@ -19,14 +19,8 @@ from janusjit.analysis.capture.arrays import constant
 from janusjit.analysis.capture.loops import Arrival
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.merge import Arm
-from janusjit.analysis.capture.recursion_slots import (
-    Slot,
-    Slots,
-    parts_of,
-    rebuilt,
-    settle,
-    types_of,
-)
+from janusjit.analysis.capture.recursion_slots import Object, Slot, Slots
+from janusjit.analysis.capture.recursion_tape import parts_of, rebuilt, settle, types_of
 from janusjit.analysis.capture.signals import PythonRaise, Terminated, Unwinding
 from janusjit.analysis.capture.state import Frame, GraphLoopEntry, State
 from janusjit.analysis.capture.suspension import FrameStates, push_frame
@@ -298,9 +292,18 @@ class Recursion:
             settle(machine, [*outcome, *self.pop(site.stack)], push)
             machine.run((0, 0))
 
-    def header_of(self, entry: Site, arguments: Sequence[AbstractValue]) -> None:
-        """Make the variables of the loop as they are before it."""
+    def walked(self, entry: Site) -> list[int]:
+        """Return the positions of the arguments that are other objects in other calls."""
+        return [position for position, slot in enumerate(entry.stack.slots or ()) if isinstance(slot, Object)]
+
+    def header_of(self, entry: Site, arguments: Sequence[AbstractValue], walked: frozenset[int]) -> None:
+        """Make the variables of the loop as they are before it; arguments that are ``walked`` through may vary."""
         machine = self.machine
+        if entry.stack.slots is None and walked:
+            entry.stack.slots = tuple(
+                self.slots.varying(value) if position in walked else self.slots.widened(None, value)
+                for position, value in enumerate(arguments)
+            )
         for stack in self.stacks:
             made = machine.emit("tape_new", types=(INT,), tape=stack.number)
             self.driver.locals[stack.variable] = Scalar(made, "int")

@@ -15,7 +15,8 @@ from janusjit.analysis.capture.control import bind_results, site_key
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.recursion import SITE_LIMIT, Again, Recursion, cells_of, references
-from janusjit.analysis.capture.recursion_slots import Slots, is_settled, may_be_outside, settle
+from janusjit.analysis.capture.recursion_slots import Slots
+from janusjit.analysis.capture.recursion_tape import is_settled, may_be_outside, settle
 from janusjit.analysis.capture.run_time_objects import pool_of
 from janusjit.analysis.capture.signals import PoisonUsed, Unmergeable
 from janusjit.analysis.capture.state import Frame, GraphLoopEntry, State
@@ -25,6 +26,8 @@ from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Node, Region, Value
 
 _FIXED_POINT_LIMIT = 16
+#: captures in which a recursion cannot be kept before it is not tried any more: another call may show more of its data
+_ATTEMPTS = 3
 #: tapes of recursions are told by numbers from here on; gradients take those after what there is
 _FIRST_TAPE = 1_000_000
 
@@ -43,7 +46,7 @@ def keep_recursion(
     With ``settled``, the result has to be of one kind.
     """
     hosts = machine.hosts
-    wanted = hosts.outlined and core in hosts.recursive and core not in hosts.followed
+    wanted = hosts.outlined and core in hosts.recursive and len(hosts.followed.get(core, ())) < _ATTEMPTS
     plain = core.kind == "function" and not core.cells and core.name != "__init__"
     if not wanted or not plain or machine.nested or machine.recursion is not None or machine.gradients.sources:
         return None
@@ -59,7 +62,7 @@ def keep_recursion(
             raise
         del region.nodes[size:]
         machine.region, machine.state, machine.span, machine.site = region, state, span, site
-        hosts.followed[core] = str(failure)
+        hosts.followed.setdefault(core, []).append(str(failure))
         return None
     finally:
         machine.recursion = None
@@ -91,7 +94,8 @@ def _kept(
         version = pool_of(machine).version
         try:
             entry = recursion.entry(core, namespace, code, list(bound), cells_of(cells))
-            recursion.header_of(entry, arguments)
+            walked = frozenset(position for known, position in machine.hosts.walked if known is core)
+            recursion.header_of(entry, arguments, walked)
             entered = machine.state
             region = machine.recorded.nested(outer, len(machine.births))
             region.parameters = parameters
@@ -112,6 +116,7 @@ def _kept(
         found: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
         found += merger.poisoned + merger.kinds
         if shape is not None and found == shape:
+            machine.hosts.walked |= {(core, position) for position in recursion.walked(entry)}
             return _emitted(recursion, region, merger, key, mark)
         header, parameters, shape = merged, tuple(slot.result for slot in merger.slots), found
     raise slots.failure("what it keeps does not settle")

@@ -1,35 +1,32 @@
 """What the frames of a recursion keep, in terms of graph values.
 
-Owns `Slot`: what is known of one part of a frame at every push, and how it is put on a tape and made again. Invariant:
-slots only widen, from what is the same at every push to what varies, so that finding them comes to an end; an array
-that another frame may refer to comes back as one that must not be written.
+Owns `Slot`, what is known of one part of a frame at every push, and `Slots`, which finds it. Invariant: slots only
+widen, from what is the same at every push to what varies, so that finding them comes to an end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Union
 
-from janusjit.analysis.capture.arrays import constant, read, scalar_value
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.run_time_objects import Kind, address_of, each_kind
-from janusjit.analysis.capture.sameness import kind_number, number_kind, number_of_kind, same_constant
-from janusjit.analysis.capture.state import Instance, State, Storage, reference_count
+from janusjit.analysis.capture.object_pool import Kind
+from janusjit.analysis.capture.run_time_objects import address_of, kind_at
+from janusjit.analysis.capture.sameness import number_kind, number_of_kind, same_constant
+from janusjit.analysis.capture.state import State, Storage, reference_count
 from janusjit.analysis.capture.values import (
-    NONE,
     AbstractValue,
     ArrayValue,
-    EitherValue,
     Known,
     Reference,
-    Scalar,
     TupleValue,
 )
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Value
-from janusjit.ir.types import INT, TensorType
+from janusjit.ir.types import TensorType
 
+#: forms that one part of a frame may have
+_ALTERNATIVES = 4
 #: why arrays that were on a tape must not be written
 SHARED = "another frame of the recursion may refer to it"
 OUTSIDE = "it may be an array from outside"
@@ -98,15 +95,14 @@ class Several:
         return sorted({kind[1] for _, kind in self.kinds if kind is not None}, key=str)
 
 
-Slot = Union[Fixed, Number, Array, Items, Object, Several]
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What is one of several slots: the number of the slot, and what each has on the tape."""
+
+    slots: tuple[Slot, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Unsettled(AbstractValue):
-    """What comes off a tape as an `Object` of several kinds: which it is is to be asked."""
-
-    address: Value
-    kinds: frozenset[Kind]
+Slot = Union[Fixed, Number, Array, Items, Object, Several, Variant]
 
 
 class Slots:
@@ -136,12 +132,12 @@ class Slots:
         """
         value = self.machine.resolve(value)
         if slot is None:
-            return Fixed(value) if self._is_fixed(value) else self._varying(value, lent)
+            return Fixed(value) if self._is_fixed(value) else self.varying(value, lent)
         if isinstance(slot, Fixed):
             if _same(slot.value, value):
                 return slot
-            return self._joined(self._varying(slot.value, lent), self._varying(value, lent))
-        return self._joined(slot, self._varying(value, lent))
+            return self._joined(self.varying(slot.value, lent), self.varying(value, lent))
+        return self._joined(slot, self.varying(value, lent))
 
     def _is_fixed(self, value: Any) -> bool:
         """Whether a value was there before the recursion."""
@@ -163,7 +159,8 @@ class Slots:
     def _is_sized_inside(self, type_: TensorType) -> bool:
         return self.machine.sized_since(Value(type_), self._values)
 
-    def _varying(self, value: AbstractValue, lent: frozenset[int]) -> Slot:
+    def varying(self, value: AbstractValue, lent: frozenset[int] = frozenset()) -> Slot:
+        """Return what is known of a part that differs from push to push."""
         kind = number_kind(value)
         if kind is not None:
             return Number(*kind)
@@ -171,12 +168,12 @@ class Slots:
             return Array(value.type, self._frozen(value, lent))
         if isinstance(value, Known) and value.value is None:
             return Object(frozenset({Kind("none")}))
-        item = self.machine.heap(value) if isinstance(value, Reference) else None
-        if isinstance(item, Instance):
-            address_of(self.machine, item)
-            return Object(frozenset({Kind("instance", item.type_)}))
+        kind_of_object = kind_at(self.machine, value)
+        if kind_of_object is not None:
+            address_of(self.machine, value)
+            return Object(frozenset({kind_of_object}))
         if isinstance(value, TupleValue):
-            items = (self._varying(item, lent) if not isinstance(item, Known) else Fixed(item) for item in value.items)
+            items = (self.varying(item, lent) if not isinstance(item, Known) else Fixed(item) for item in value.items)
             return Items(value.type_, tuple(items))
         raise self.failure("it passes or keeps what is no number, array of one shape, or tuple of such")
 
@@ -194,8 +191,26 @@ class Slots:
         if isinstance(first, Fixed) and isinstance(second, Fixed) and _same(first.value, second.value):
             return first
         first, second = (
-            self._varying(slot.value, frozenset()) if isinstance(slot, Fixed) else slot for slot in (first, second)
+            self.varying(slot.value, frozenset()) if isinstance(slot, Fixed) else slot for slot in (first, second)
         )
+        slots: list[Slot] = list(first.slots) if isinstance(first, Variant) else [first]
+        for slot in second.slots if isinstance(second, Variant) else (second,):
+            self._add(slots, slot)
+        if len(slots) > _ALTERNATIVES:
+            raise self.failure("what it passes or keeps is of too many kinds")
+        return slots[0] if len(slots) == 1 else Variant(tuple(slots))
+
+    def _add(self, slots: list[Slot], slot: Slot) -> None:
+        """Widen one of some slots so that it is another one as well; or add that."""
+        for number, known in enumerate(slots):
+            together = self._alike(known, slot)
+            if together is not None:
+                slots[number] = together
+                return
+        slots.append(slot)
+
+    def _alike(self, first: Slot, second: Slot) -> Slot | None:
+        """Return the slot that two slots of one form are together; None if they are of several."""
         if first == second:
             return first
         if isinstance(first, Array) and isinstance(second, Array) and first.type == second.type:
@@ -203,12 +218,12 @@ class Slots:
             return replace(first, frozen=OUTSIDE if OUTSIDE in reasons else SHARED)
         if isinstance(first, Object) and isinstance(second, Object):
             return Object(first.kinds | second.kinds)
-        one, other = _kinds_of(first), _kinds_of(second)
+        one, other = kinds_of(first), kinds_of(second)
         if one and other:
             return Several(one | other)
         if isinstance(first, Items) and isinstance(second, Items) and first.alike(second):
             return Items(first.type_, tuple(map(self._joined, first.items, second.items)))
-        raise self.failure("what it passes or keeps is not of one kind")
+        return None
 
     def failure(self, reason: str) -> CaptureFailure:
         """Return the failure that leaves the recursion to be followed in another way."""
@@ -234,7 +249,7 @@ def _same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
-def _kinds_of(slot: Slot) -> frozenset[tuple[int, tuple[str, TensorType] | None]]:
+def kinds_of(slot: Slot) -> frozenset[tuple[int, tuple[str, TensorType] | None]]:
     """Return the kinds of numbers, None among them, that a slot may have; none if it may be anything else."""
     if isinstance(slot, Number):
         kind = slot.kind, slot.type
@@ -242,104 +257,3 @@ def _kinds_of(slot: Slot) -> frozenset[tuple[int, tuple[str, TensorType] | None]
     if isinstance(slot, Object) and slot.kinds == {Kind("none")}:
         return frozenset({(number_of_kind("None"), None)})
     return slot.kinds if isinstance(slot, Several) else frozenset()
-
-
-def types_of(slot: Slot) -> list[TensorType]:
-    """Return the types of what a slot has on the tape."""
-    if isinstance(slot, Items):
-        return [type_ for item in slot.items for type_ in types_of(item)]
-    if isinstance(slot, Object):
-        return [INT]
-    if isinstance(slot, Several):
-        return [INT, *slot.types]
-    return [] if isinstance(slot, Fixed) else [slot.type]
-
-
-def parts_of(machine: Machine, slot: Slot, value: AbstractValue) -> list[Value]:
-    """Return what a value is on the tape."""
-    value = machine.resolve(value)
-    if isinstance(slot, Fixed):
-        return []
-    if isinstance(slot, Items):
-        assert isinstance(value, TupleValue)
-        pairs = zip(slot.items, value.items, strict=True)
-        return [part for inner, item in pairs for part in parts_of(machine, inner, item)]
-    if isinstance(slot, Array):
-        assert isinstance(value, ArrayValue)
-        return [read(machine, value)]
-    if isinstance(slot, Object):
-        is_none = not isinstance(value, Reference)
-        return [constant(machine, 0, "i64") if is_none else address_of(machine, machine.heap(value))]  # type: ignore[arg-type]
-    if isinstance(slot, Several):
-        own, number = number_kind(value), kind_number(value)
-        parts = [_number_of(machine, value if own and own[1] == type_ else Known(0), type_) for type_ in slot.types]
-        return [constant(machine, number, "i64"), *parts]
-    return [_number_of(machine, value, slot.type)]
-
-
-def _number_of(machine: Machine, value: AbstractValue, type_: TensorType) -> Value:
-    if isinstance(value, Known):
-        return constant(machine, value.value, type_.dtype)
-    number = scalar_value(machine, value)
-    assert number is not None
-    return number
-
-
-def rebuilt(machine: Machine, slot: Slot, parts: Iterator[Value]) -> AbstractValue:
-    """Return a value that comes off the tape."""
-    if isinstance(slot, Fixed):
-        return slot.value
-    if isinstance(slot, Items):
-        return TupleValue(tuple([rebuilt(machine, item, parts) for item in slot.items]), slot.type_)
-    value = next(parts)
-    if isinstance(slot, Several):
-        numbers = {type_: next(parts) for type_ in slot.types}
-        options = [(n, NONE if kind is None else Scalar(numbers[kind[1]], kind[0])) for n, kind in slot.kinds]
-        machine.several_kinds = True
-        return EitherValue(value, tuple(sorted(options, key=lambda option: option[0])), ("recursion", machine.span))
-    if isinstance(slot, Object):
-        return Unsettled(value, slot.kinds)
-    if isinstance(slot, Number):
-        return Scalar(value, slot.kind)
-    made = machine.state.allocate(Storage(version=value, frozen=slot.frozen))
-    return ArrayValue(made.index, (), value.type)
-
-
-def may_be_outside(slot: Slot) -> bool:
-    """Whether a value may be an array from outside."""
-    if isinstance(slot, Items):
-        return any(map(may_be_outside, slot.items))
-    return isinstance(slot, Array) and slot.frozen == OUTSIDE
-
-
-def settle(machine: Machine, values: list[AbstractValue], then: Callable[[list[AbstractValue]], None]) -> None:
-    """Go on with values that came off a tape, on a path of its own for each kind that one of them may be of."""
-    unsettled = next(_unsettled(values), None)
-    if unsettled is None:
-        then(values)
-        return
-    kinds = sorted(unsettled.kinds, key=lambda kind: kind.order)
-
-    def go_on(found: AbstractValue) -> None:
-        settle(machine, [_replaced(value, unsettled, found) for value in values], then)
-
-    each_kind(machine, unsettled.address, kinds, go_on, trusted=True)
-
-
-def is_settled(values: Sequence[AbstractValue]) -> bool:
-    """Whether all of some values are of known kinds."""
-    return next(_unsettled(values), None) is None
-
-
-def _unsettled(values: Sequence[AbstractValue]) -> Iterator[Unsettled]:
-    for value in values:
-        if isinstance(value, Unsettled):
-            yield value
-        elif isinstance(value, TupleValue):
-            yield from _unsettled(value.items)
-
-
-def _replaced(value: AbstractValue, old: Unsettled, new: AbstractValue) -> AbstractValue:
-    if isinstance(value, TupleValue):
-        return replace(value, items=tuple([_replaced(item, old, new) for item in value.items]))
-    return new if value is old else value

@@ -3,157 +3,47 @@
 Owns what capture does with an instance whose identity is known at run time only: an `Instance` with an ``address`` and
 an exact type, whose attributes are read when the graph runs. Invariant: what an attribute holds is of one kind on each
 control path. The kinds are those that attributes of that name hold in the objects that the call at hand can reach
-(`ObjectPool`), or could in former captures; the path forks where there are several, and a guard fails for any other.
+(`janusjit.analysis.capture.object_pool`), or could in former captures; the path forks where there are several, and a
+guard fails for any other. So it is with the items of lists and tuples.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import constant
+from janusjit.analysis.capture.arrays import constant, scalar_value
 from janusjit.analysis.capture.attributes import LOAD, RUN_TIME_ATTRIBUTE, UNSHADOWED
+from janusjit.analysis.capture.containers import ITEM_AT
 from janusjit.analysis.capture.control import fork, site_key
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.state import Instance, Storage
-from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Reference, Scalar
+from janusjit.analysis.capture.object_pool import NUMBERS, Kind, ObjectPool, is_walked
+from janusjit.analysis.capture.protocols import LENGTH_AT
+from janusjit.analysis.capture.state import Instance, ListObject, Storage
+from janusjit.analysis.capture.values import (
+    NONE,
+    AbstractValue,
+    ArrayValue,
+    Known,
+    ObjectsValue,
+    Reference,
+    Scalar,
+    TupleValue,
+)
 from janusjit.analysis.core import LoadAttribute
-from janusjit.analysis.plain_types import has_plain_attributes
-from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Value
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
-from janusjit.ir.types import DTYPES, dtype_name
+from janusjit.ir.types import DTYPES, INT
 from janusjit.ops.objects import ObjectIdentity
 
 #: why arrays that were read of objects must not be written
 BORROWED = "it may be an array from outside"
 #: strings that are told from one another at one place
 _TEXTS = 16
-_NUMBERS = {int: "int", float: "float", bool: "bool"}
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What an attribute may hold: ``none``, an instance of a class, a ``number``, a ``text``, an ``array``.
-
-    ``detail`` is the class, the number's kind, the string, or the dtype and shape of the array. Of anything ``else``
-    it is the class, and of what is ``missing`` there is none: nothing is done with those.
-    """
-
-    name: str
-    detail: Any = None
-
-    @property
-    def order(self) -> tuple[int, str]:
-        """What comes first is asked for first."""
-        names = ("none", "instance", "number", "text", "array", "else", "missing")
-        return names.index(self.name), str(self.detail)
-
-
-def kind_of(value: Any) -> Kind:
-    """Return the kind of an object."""
-    type_ = type(value)
-    if value is None:
-        return Kind("none")
-    if value is MISSING:
-        return Kind("missing")
-    if type_ in _NUMBERS:
-        return Kind("number", _NUMBERS[type_])
-    if type_ is str:
-        return Kind("text", value)
-    if isinstance(value, np.generic) and type_ is value.dtype.type and dtype_name(value.dtype) is not None:
-        return Kind("number", f"numpy.{dtype_name(value.dtype)}")
-    if type_ is np.ndarray and value.dtype.isnative and dtype_name(value.dtype) is not None:
-        return Kind("array", (dtype_name(value.dtype), value.shape))
-    return Kind("instance" if _is_walked(type_) else "else", type_)
-
-
-def _is_walked(type_: type) -> bool:
-    """Whether compiled code can look at instances of a class, and an instance can be made to ask the class."""
-    unusual = ("__del__", "__getattr__", "__new__")
-    plain = (MISSING, MISSING, object.__dict__["__new__"])
-    return has_plain_attributes(type_) and tuple(find_on_type(type_, name) for name in unusual) == plain
-
-
-# ---------------------------------------------------------------------- what there is
-
-
-class ObjectPool:
-    """The objects that a call can reach by the attributes that are read, and the kinds of those.
-
-    Parameters
-    ----------
-    known : dict
-        The kinds of each attribute, by class and name, as former captures found them; it is added to.
-
-    Attributes
-    ----------
-    version : int
-        How often the kinds of an attribute have grown.
-    """
-
-    def __init__(self, known: dict[tuple[type, str], set[Kind]]) -> None:
-        self._known = known
-        self._live: dict[type, dict[int, Any]] = {}
-        self._names: dict[type, dict[str, None]] = {}
-        self.version = 0
-        self.reads_arrays = False
-
-    @property
-    def types(self) -> Iterable[type]:
-        """The classes of the objects there are."""
-        return self._live
-
-    def add(self, *objects: Any) -> None:
-        """Add objects, and what can be reached from them."""
-        pending = list(objects)
-        while pending:
-            found = pending.pop()
-            known = self._live.setdefault(type(found), {})
-            if id(found) in known:
-                continue
-            known[id(found)] = found
-            pending += [
-                value for name in self._names.get(type(found), ()) for value in self._held(found, name)
-            ]
-
-    def _held(self, owner: Any, name: str) -> list[Any]:
-        """Note the kind of an attribute; return what it holds if that is to be looked at as well."""
-        value = held_attribute(owner, name)
-        kind = kind_of(value)
-        kinds = self._known.setdefault((type(owner), name), set())
-        if kind not in kinds:
-            kinds.add(kind)
-            self.version += 1
-        return [value] if kind.name == "instance" else []
-
-    def kinds(self, type_: type, name: str) -> list[Kind]:
-        """Return the kinds of an attribute of a class's instances, in the order in which they are asked for."""
-        names = self._names.setdefault(type_, {})
-        if name not in names:
-            names[name] = None
-            objects = list(self._live.get(type_, {}).values())
-            self.add(*(value for owner in objects for value in self._held(owner, name)))
-        return sorted(self._known.get((type_, name), ()), key=lambda kind: kind.order)
-
-
-def held_attribute(owner: Any, name: str) -> Any:
-    """Return an attribute of an object, or ``MISSING``, without running code of the user's."""
-    on_class = find_on_type(type(owner), name)
-    if isinstance(on_class, types.MemberDescriptorType):
-        try:
-            return on_class.__get__(owner)
-        except AttributeError:
-            return MISSING
-    own = getattr(owner, "__dict__", {}).get(name, MISSING)
-    if own is not MISSING or on_class is MISSING:
-        return own
-    return MISSING if hasattr(type(on_class), "__get__") else on_class
 
 
 def pool_of(machine: Machine) -> ObjectPool:
@@ -163,20 +53,37 @@ def pool_of(machine: Machine) -> ObjectPool:
     return machine.pool  # type: ignore[no-any-return]
 
 
-def address_of(machine: Machine, item: Instance) -> Value:
-    """Return the address of an instance, which is put into the pool if it is from outside.
+def kind_at(machine: Machine, value: AbstractValue) -> Kind | None:
+    """Return the kind that an instance, a list or a tuple from outside is of at run time; None for anything else."""
+    if isinstance(value, ObjectsValue):
+        return Kind("sequence", (value.type_, value.origin))
+    if isinstance(value, TupleValue) and value.type_ is tuple and value.place is not None:
+        return Kind("sequence", (tuple, (tuple, "")))
+    item = machine.heap(value) if isinstance(value, Reference) else None
+    if isinstance(item, Instance):
+        return Kind("instance", item.type_)
+    outside = isinstance(item, ListObject) and item.type_ is list and item.place is not None
+    return Kind("sequence", (list, (list, ""))) if outside else None
+
+
+def address_of(machine: Machine, value: AbstractValue) -> Value:
+    """Return the address of what `kind_at` has a kind for; it is put into the pool if it is from outside.
 
     Raises
     ------
     CaptureFailure
         If it has been made or written in the call.
     """
-    if item.address is not None:
-        return item.address
-    if item.live is None or item.place is None or item.written or not _is_walked(item.type_):
+    item: Any = machine.heap(value) if isinstance(value, Reference) else value
+    if isinstance(value, ObjectsValue) or (isinstance(item, Instance) and item.address is not None):
+        return item.address  # type: ignore[no-any-return]
+    live = machine.externals.live_object(value)
+    written = isinstance(item, Instance | ListObject) and item.written
+    walked = is_walked(type(live)) or type(live) in (list, tuple)
+    if item.place is None or written or not walked:
         reason = "an object that the call has made is passed on"
-        raise machine.unsupported("python.recursion", item.type_.__name__, reason)
-    pool_of(machine).add(item.live)
+        raise machine.unsupported("python.recursion", machine.span.text or "call", reason)
+    pool_of(machine).add(live, (type(live), ""))
     return machine.externals.object_address(item.place)
 
 
@@ -193,6 +100,8 @@ def check_writes(machine: Machine) -> None:
         return
     items = [machine.externals.templates[index] for index in machine.written]
     types_ = set(pool.types)
+    if pool.reads_sequences:
+        types_.add(list)
     if any((isinstance(one, Storage) and pool.reads_arrays) or getattr(one, "type_", None) in types_ for one in items):
         reason = "what may be part of the objects gone through is written"
         raise machine.unsupported("python.recursion", "write", reason)
@@ -227,6 +136,8 @@ def each_kind(
         The guard's.
     """
     first, *others = kinds
+    if any(_type_of(first) is _type_of(kind) for kind in others if _is_told_by_type(first) and _is_told_by_type(kind)):
+        raise machine.unsupported("python.object", machine.span.text or "attribute", "lists of several origins meet")
     if not others:
         then(_as_kind(machine, address, first, not trusted, relaxation))
         return
@@ -245,6 +156,10 @@ def each_kind(
     fork(machine, condition, this, rest, key, (0, 0), split=True, relaxable=False)
 
 
+def _is_told_by_type(kind: Kind) -> bool:
+    return kind.name not in ("none", "text", "missing")
+
+
 def _is_kind(machine: Machine, address: Value, kind: Kind) -> Value:
     if kind.name == "none":
         return machine.emit("object.is", address, object=None)
@@ -260,9 +175,11 @@ def _is_zero(machine: Machine, address: Value) -> Value:
 def _type_of(kind: Kind) -> type:
     if kind.name == "array":
         return np.ndarray
+    if kind.name == "sequence":
+        return kind.detail[0]  # type: ignore[no-any-return]
     if kind.name != "number":
         return kind.detail  # type: ignore[no-any-return]
-    names = {name: type_ for type_, name in _NUMBERS.items()}
+    names = {name: type_ for type_, name in NUMBERS.items()}
     return names.get(kind.detail) or _numpy_type(kind.detail)
 
 
@@ -283,7 +200,7 @@ def _as_kind(machine: Machine, address: Value, kind: Kind, guarded: bool, relaxa
     if kind.name == "array":
         dtype, shape = kind.detail
         pool_of(machine).reads_arrays = True
-        value = machine.emit("object.array", address, guard=guard, dtype=dtype, shape=_dims(shape))
+        value = machine.emit("object.array", address, guard=guard, dtype=dtype, shape=shape)
         made = machine.state.allocate(Storage(version=value, frozen=BORROWED))
         return ArrayValue(made.index, (), value.type)
     if guarded:
@@ -292,33 +209,38 @@ def _as_kind(machine: Machine, address: Value, kind: Kind, guarded: bool, relaxa
         return NONE
     if kind.name == "text":
         return Known(kind.detail)
+    if kind.name == "sequence":
+        return ObjectsValue(address, *kind.detail)
     return machine.state.allocate(Instance(type_=kind.detail, address=address))
-
-
-def _dims(shape: tuple[int, ...]) -> tuple[Dim, ...]:
-    return shape
 
 
 def _expected(kind: Kind) -> str:
     if kind.name == "array":
         dtype, shape = kind.detail
         return f"a {dtype} array of shape {shape}"
+    if kind.name == "sequence":
+        return f"a {kind.detail[0].__name__}"
     shown = {"none": "None", "text": repr(kind.detail)}.get(kind.name)
     return shown or (f"a {kind.detail}" if isinstance(kind.detail, str) else f"a {kind.detail.__name__}")
 
 
 def _load_of(machine: Machine, item: Instance, name: str) -> tuple[Value, list[Kind], Any]:
-    """Emit the reading of an attribute; return its address, and what it may be."""
+    """Emit the reading of an attribute; return its address, what it may be, and the key by which that is relaxed."""
     assert item.address is not None
     kinds = pool_of(machine).kinds(item.type_, name)
-    texts = sum(kind.name == "text" for kind in kinds)
-    if not kinds or texts > _TEXTS:
-        raise machine.unsupported("python.object", f".{name}", "what it holds is one of too many things, or unknown")
-    key: Any = ("kinds", item.type_.__qualname__, name, len(kinds))
-    if key in machine.relaxations:
-        key = None  # what it was has not been learnt: Python sees to the calls in which it is that
+    key = _key_of(machine, kinds, item.type_.__qualname__, name)
     guard = machine.guard("python.attribute", f"{item.type_.__name__}.{name}", "an attribute of its own", key)
     return machine.emit("object.attribute", item.address, guard=guard, name=name), kinds, key
+
+
+def _key_of(machine: Machine, kinds: list[Kind], *what: Any) -> Any:
+    texts = sum(kind.name == "text" for kind in kinds)
+    if not kinds or texts > _TEXTS:
+        subject = machine.span.text or "attribute"
+        raise machine.unsupported("python.object", subject, "what it holds is one of too many things, or unknown")
+    key = ("kinds", *what, len(kinds))
+    # if it has been relaxed, what there was has not been learnt: Python sees to the calls in which it is that
+    return None if key in machine.relaxations else key
 
 
 def execute_load(machine: Machine, instruction: LoadAttribute, owner: Reference) -> None:
@@ -361,6 +283,54 @@ def guard_unshadowed(machine: Machine, item: Instance, name: str, on_class: Any)
     machine.require(machine.emit("object.is", found, object=same), guard)
 
 
+# ---------------------------------------------------------------------- lists and tuples
+
+
+def length_at(machine: Machine, value: ObjectsValue) -> Value:
+    """Return the length of a list or tuple."""
+    guard = machine.guard("python.type", machine.span.text or "len", f"a {value.type_.__name__}")
+    return machine.emit("object.length", value.address, guard=guard)
+
+
+def with_item(
+    machine: Machine, owner: ObjectsValue, index: AbstractValue, then: Callable[[AbstractValue], None]
+) -> None:
+    """Go on with an item of a list or tuple; an index out of bounds is Python's to raise."""
+    position = scalar_value(machine, index)
+    if position is None or position.type != INT:
+        raise machine.unsupported("python.object", machine.span.text or "[]", "an index that is no int")
+    known = index.value if isinstance(index, Known) else None
+    kinds = pool_of(machine).item_kinds(owner.origin, owner.type_, known if known is not None and known >= 0 else None)
+    if known is None or known < 0:
+        counted = machine.emit("add", position, length_at(machine, owner))
+        negative = machine.emit("less", position, constant(machine, 0, "i64"))
+        position = machine.emit("where", negative, counted, position)
+    key = _key_of(machine, kinds, owner.type_.__name__, owner.origin[0].__qualname__, owner.origin[1])
+    guard = machine.guard("index.bounds", machine.span.text or "[]", "an index in range")
+    each_kind(machine, machine.emit("object.item", owner.address, position, guard=guard), kinds, then, relaxation=key)
+
+
+def unpack(machine: Machine, owner: ObjectsValue, targets: Sequence[str]) -> None:
+    """Bind as many variables as a list or tuple has items."""
+    count = constant(machine, len(targets), "i64")
+    same = machine.emit("equal", length_at(machine, owner), count)
+    machine.require(same, machine.guard("python.exception", machine.span.text or "unpacking", f"{len(targets)} items"))
+
+    def bind(position: int) -> None:
+        if position == len(targets):
+            return
+
+        def bind_one(value: AbstractValue) -> None:
+            machine.set(targets[position], value)
+            bind(position + 1)
+
+        with_item(machine, owner, Known(position), bind_one)
+
+    bind(0)
+
+
+LENGTH_AT.append(length_at)
+ITEM_AT.append((with_item, unpack))
 LOAD.append(execute_load)
 RUN_TIME_ATTRIBUTE.append(read_attribute)
 UNSHADOWED.append(guard_unshadowed)

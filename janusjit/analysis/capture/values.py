@@ -132,6 +132,18 @@ class NumbersValue(AbstractValue):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ObjectsValue(AbstractValue):
+    """A list or tuple (``type_``) from outside that is known at run time only, by its address.
+
+    ``origin`` says where what it holds is known from; see `janusjit.analysis.capture.object_pool`.
+    """
+
+    address: Value
+    type_: type
+    origin: tuple[type, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AddressValue(AbstractValue):
     """``id(owner)``: a number nobody knows before the object is made, but which tells objects apart."""
 
