@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from janusjit.backend.kernels import PlanNotes
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import Compiled, link
@@ -64,7 +65,7 @@ def compile_entry(graph: Graph, in_place: bool = True) -> Compiled:
         operands = [replace(o, input_index=None) if isinstance(o, ArrayValue) else o for o in operands]
     emitter.emit_exit(emitter.builder, exit_node.attributes["recipe"], operands)
     emitter.finish()
-    return link(emitter, "nothing", started)
+    return link(emitter, PlanNotes("nothing", ()), started)
 
 
 def outcome(compiled: Compiled, *values: Any) -> tuple[Any, int]:

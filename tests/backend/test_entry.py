@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
+from janusjit.backend.kernels import PlanNotes
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import link
@@ -44,7 +45,7 @@ def compile_with(graph: Graph, body: Body) -> Compiled:
             emitter.emit_witness(emitter.builder, flags, -1, ir.Constant(ir.IntType(64), 0), lambda: None)
     emitter.emit_exit(emitter.builder, graph.body.terminator.attributes["recipe"], operands)
     emitter.finish()
-    return link(emitter, "by hand", time.perf_counter())
+    return link(emitter, PlanNotes("by hand", ()), time.perf_counter())
 
 
 def test_the_entry_is_a_builtin_that_takes_exactly_its_parameters() -> None:

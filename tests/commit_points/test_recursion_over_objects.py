@@ -116,37 +116,8 @@ def weigh(branch):
     return total
 
 
-def summarize(branch, weights):
-    """Return the state of a node of a tree as an LSTM has it, a pair of arrays, from those of its children."""
-    hidden, memory = np.zeros(3), np.zeros(3)
-    for number, child in enumerate(branch.children):
-        h, c = summarize(child, weights)
-        hidden, memory = hidden + h / (number + 1), memory + c
-    z = np.tanh(weights @ np.concatenate([branch.state, hidden]))
-    return z * np.exp(-(memory**2)), memory + z
-
-
 def last_leaf(branch):
     return branch.weight if not branch.children else last_leaf(branch.children[-1]) + len(branch.children)
-
-
-def calculate(term):
-    """Return the value of a term: a number, or a tuple of a name and terms."""
-    if isinstance(term, float):
-        return term
-    name, one, other = term
-    a, b = calculate(one), calculate(other)
-    return a + b if name == "+" else a * b
-
-
-def flatten_sum(items):
-    total = 0.0
-    for item in items:
-        if isinstance(item, list):
-            total += flatten_sum(item)
-        else:
-            total += item
-    return total
 
 
 def deepest(branch):
@@ -165,23 +136,6 @@ def deepest(branch):
 def make_branch(source, levels):
     children = [make_branch(source, levels - 1) for _ in range(source.randrange(4))] if levels else []
     return Branch(source.random(), children, np.array([source.random() for _ in range(3)]))
-
-
-def make_term(source, levels):
-    if levels == 0 or source.random() < 0.2:
-        return source.random()
-    return (source.choice("+*"), make_term(source, levels - 1), make_term(source, levels - 1))
-
-
-def make_nested_term(source, levels):
-    return ("+", make_term(source, levels), make_term(source, levels))
-
-
-def make_nested(source, levels):
-    return [
-        make_nested(source, levels - 1) if levels and source.random() < 0.5 else source.random()
-        for _ in range(source.randrange(1, 4))
-    ]
 
 
 def make_tree(source, levels):
@@ -219,10 +173,7 @@ CASES = {
     "count_leaves": (count_leaves, make_expression, ()),
     "size_and_leaves": (size_and_leaves, make_expression, ()),
     "weigh": (weigh, make_branch, ()),
-    "summarize": (summarize, make_branch, (WEIGHTS,)),
     "last_leaf": (last_leaf, make_branch, ()),
-    "calculate": (calculate, make_nested_term, ()),
-    "flatten_sum": (flatten_sum, make_nested, ()),
     "deepest": (deepest, make_branch, ()),
     "find": (find, make_tree, (1.5,)),
 }

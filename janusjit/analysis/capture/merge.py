@@ -282,11 +282,9 @@ class Merger:
                     for value in values
                 ]
             if any(value is None for value in values):
+                merged.attributes.pop(name, None)  # one known by its address can be read again
                 if merged.address is None:
-                    reason = f"attribute '{name}' is set on one path only"
-                    merged.attributes[name] = self._poison((*where, name), reason)
-                else:  # it can be read again
-                    merged.attributes.pop(name, None)
+                    merged.attributes[name] = self._poison((*where, name), f"'{name}' is set on one path only")
             else:
                 merged.attributes[name] = self.value((*where, name), values)  # type: ignore[arg-type]
 
@@ -393,9 +391,8 @@ class Merger:
         if isinstance(first, Reference):
             return self._references(where, values)
         if isinstance(first, ObjectsValue):
-            if any((v.type_, v.origin) != (first.type_, first.origin) for v in values):
-                return None
-            return replace(first, address=self.graph_value((*where, "address"), [v.address for v in values]))
+            address = self.graph_value((*where, "address"), [value.address for value in values])
+            return replace(first, address=address) if len({(v.type_, v.origin) for v in values}) == 1 else None
         if isinstance(first, NumbersValue):
             return first if all(v is first for v in values) and not self.hides(first.value) else None
         if isinstance(first, TupleValue):
