@@ -5,6 +5,7 @@ what ``make programs`` wrote last.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ def replaced(text: str, begin: str, content: str) -> str:
 def demonstration() -> str:
     """Return what ``make demo`` prints."""
     command = [sys.executable, "-m", "janusjit", "demo"]
-    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    environment = {**os.environ, "JANUSJIT_CACHE": "0"}  # as it is the first time: nothing compiled is found on disk
+    output = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     return f"```text\n{output}```\n"
 
 
