@@ -270,3 +270,31 @@ def test_what_is_gone_through_may_be_written_by_the_function():
             for _ in range(2):
                 assert not differences(function(plain, argument), step(jitted, argument), tolerance=1e-13)
                 assert not differences(plain, jitted, tolerance=1e-13)
+
+
+def test_draws_and_exceptions_are_in_the_order_of_the_calls():
+    def drawn(branch, generator):
+        total = branch.weight * generator.random()
+        for child in branch.children:
+            total += drawn(child, generator)
+        return total
+
+    def handled(branch):
+        try:
+            if branch.weight > 0.9:
+                raise ValueError(branch.weight)
+            total = branch.weight
+            for child in branch.children:
+                total += handled(child)
+            return total
+        except ValueError:
+            return -1.0
+
+    for function, others in ((drawn, lambda: (np.random.default_rng(3),)), (handled, tuple)):
+        source, step = random.Random(2), jj.jit(function, background=False)
+        for _ in range(30):
+            branch, plain, jitted = make_branch(source, 4), others(), others()
+            assert not differences(function(branch, *plain), step(branch, *jitted), tolerance=1e-13)
+            assert [one.random() for one in plain] == [one.random() for one in jitted]
+        assert any("object.attribute" in one.graph for one in step.specializations)
+        assert step.stats.graph_calls > 20 and step.stats.host_calls == 0
