@@ -92,6 +92,22 @@ def test_the_plan_tells_of_tiles_of_inner_products() -> None:
     assert "by inner products in tiles" in product.specializations[0].plan
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_long_sums_of_large_matrices_are_inner_products_too(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the gradients of a convolution's kernel: a right operand that is not copied may be large."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+
+    @jj.jit(background=False)
+    def product(a, b):  # type: ignore[no-untyped-def]
+        return a @ b.T
+
+    a, b = random_operands(((16, 4096), (144, 4096)), dtype)
+    for _ in range(4):
+        assert_as_good_as_numpy(product(a, b), a, b.T)
+    assert product.stats.graph_calls == 2
+    assert "by inner products in tiles" in product.specializations[0].plan
+
+
 @pytest.mark.parametrize("machine", MACHINES, ids=["avx512", "avx2", "neon"])
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_packed_products_of_any_size_and_layout(dtype: str, machine: Machine) -> None:

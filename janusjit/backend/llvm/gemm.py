@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
-from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long
+from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long, stays_near
 from janusjit.backend.llvm.gemm_dots import emit_dots
 from janusjit.backend.llvm.gemm_estimates import beats_library
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
@@ -72,11 +72,13 @@ def choose_kernel(a: Matrix, b: Matrix, out: Matrix) -> Choice | None:
     by_columns = not b.has_contiguous_rows and columns != 1
     if columns == 1 or (by_columns and rows < ROWS_WORTH_A_COPY):
         return Choice("dots", is_turned, by_columns) if _streams(b) else None
-    if not beats_library(rows, columns, depth, out.dtype, by_columns):
-        return Choice("packed", is_turned, by_columns) if is_worth_packing(rows, columns, depth) else None
-    if by_columns and is_long(a, b, rows, depth):
-        return Choice("dot tiles", is_turned, by_columns)
     machine = Machine.host()
+    in_dots = by_columns and is_long(a, b, rows, depth)
+    is_copied = by_columns and not (in_dots and stays_near(rows, columns, machine))
+    if not beats_library(rows, columns, depth, out.dtype, is_copied, in_dots):
+        return Choice("packed", is_turned, by_columns) if is_worth_packing(rows, columns, depth) else None
+    if in_dots:
+        return Choice("dot tiles", is_turned, by_columns)
     if rows == 1 and columns > MOST_VECTORS * machine.lanes(out.dtype):
         return Choice("rows", is_turned, by_columns)
     return Choice("tiles", is_turned, by_columns, choose(rows, columns, out.dtype, machine, depth, by_columns))

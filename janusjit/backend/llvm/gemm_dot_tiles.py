@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from janusjit.backend.calibration import NEAR_BYTES
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces, tile_start
 from janusjit.backend.llvm.values import (
@@ -37,6 +38,11 @@ _STEPS_A_ROW = 24
 def is_long(a: Matrix, b: Matrix, rows: int, depth: int) -> bool:
     """Return whether inner products are expected to beat tiles, for which the right operand would be copied."""
     return a.has_contiguous_rows and b.transposed.has_contiguous_rows and depth >= _STEPS_A_ROW * rows
+
+
+def stays_near(rows: int, columns: int, machine: Machine) -> bool:
+    """Return whether a block of both operands stays in a core's own cache while all tiles read it."""
+    return (rows + columns) * BLOCK * machine.vector_bytes <= NEAR_BYTES
 
 
 def tile_shape(rows: int, columns: int, machine: Machine) -> tuple[int, int]:

@@ -22,11 +22,15 @@ from janusjit.backend.llvm.values import item_size
 _SMALL = 24**3
 #: how many times a byte of a right operand stored by columns is moved until it has been copied by rows
 _COPIES = 4
+#: what it takes to add up the vector of an element in tiles of inner products, in cycles of a tile
+_SUM_CYCLES = 10.0
 #: what a step of a plain loop over products takes, in cycles of a tile
 _LOOP_CYCLES = 2.0
 
 
-def beats_library(rows: int, columns: int, depth: int, dtype: str, by_columns: bool) -> bool:
+def beats_library(
+    rows: int, columns: int, depth: int, dtype: str, by_columns: bool, in_dots: bool = False
+) -> bool:
     """Return whether a product in register tiles is expected to beat the library.
 
     Parameters
@@ -37,6 +41,8 @@ def beats_library(rows: int, columns: int, depth: int, dtype: str, by_columns: b
         The element type.
     by_columns : bool
         Whether the right operand is stored by columns, and has to be copied.
+    in_dots : bool
+        Whether it is tiles of inner products that are meant.
     """
     machine = calibration.current()
     if not machine.library or rows == 1:
@@ -47,6 +53,7 @@ def beats_library(rows: int, columns: int, depth: int, dtype: str, by_columns: b
     if rows * columns * depth <= _SMALL:
         return True
     tiles = tile_nanoseconds(rows, columns, depth, dtype, by_columns)
+    tiles += rows * columns * _SUM_CYCLES * machine.cycle if in_dots else 0.0
     return right_bytes <= 2 * STREAMED_BYTES and tiles <= machine.library_nanoseconds(rows, columns, depth, dtype)
 
 
