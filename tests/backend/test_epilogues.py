@@ -219,3 +219,21 @@ def _told(x: Any, w: Any, b: Any, filter_: str, jit: bool = True) -> Any:
         except RuntimeWarning as error:
             return str(error)
     return [str(one.message) for one in given], np.isnan(result).sum()
+
+
+def test_equal_products_with_equal_epilogues_share_their_functions() -> None:
+    def layers(x, weights):  # type: ignore[no-untyped-def]
+        for w in weights:
+            x = np.tanh(x @ w)
+        return x
+
+    weights = [0.2 * w for w in drawn("f8", *[(32, 32)] * 12)]
+    step = jj.jit(layers, background=False, threads=1)
+    (x,) = drawn("f8", (64, 32))
+    for _ in range(3):
+        result = step(x, weights)
+    assert step.stats.graph_calls == 1 and step.stats.deopts == 0
+    np.testing.assert_allclose(result, layers(x, weights), rtol=1e-12, atol=1e-12)
+    source = step.specializations[0].llvm_ir
+    functions = re.findall(r"^define .*@(handwritten\.tiles|product)", source, re.MULTILINE)
+    assert source.count("call void @product.") > 6 and len(functions) <= 6, functions

@@ -87,6 +87,18 @@ def test_the_parts_together_are_the_module(small_parts):
     assert "alone:" in loaded.assembly and loaded.llvm_ir.count("define i64 @entry") == 1 and loaded.times.total > 0
 
 
+def test_vector_code_is_a_part_of_its_own_and_goes_through_no_passes():
+    source = SOURCE.replace('@"double"', f'@"{module_parts.HANDWRITTEN}double"')
+    parts = module_parts.parts_of(source)
+    assert [(part.is_cold, part.is_handwritten) for part in parts] == [(True, False), (False, True), (False, False)]
+    only = llvm.parse_assembly(parts[1].text)
+    assert [f.name for f in only.functions if not f.is_declaration] == ["one", "handwritten.double"]
+    loaded = engine.load(source)
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(loaded.function_address("entry"))
+    assert [call(x) for x in (-5, 2)] == [3 * 2 * abs(x) + x + 7 for x in (-5, 2)]
+    assert "shl" not in loaded.llvm_ir and "shl" in engine.load(SOURCE).llvm_ir
+
+
 def test_a_short_module_is_one_part():
     source = SOURCE.replace("optnone", "")
     assert [part.text for part in module_parts.parts_of(source)] == [source]

@@ -46,6 +46,10 @@ class Part:
     pitches: Sequence[Dim]
     private: Sequence[Dim]
 
+    def key(self) -> tuple[Any, ...]:
+        """Return what code for the kernel and its rows depends on."""
+        return self.kernel.key(), tuple(p if isinstance(p, int) else None for p in self.pitches), tuple(self.private)
+
     @staticmethod
     def along(kernel: FusedKernel, axis: int) -> Part:
         """Return a kernel as one that does some turns of one of its loops."""
@@ -204,11 +208,7 @@ class ParallelKernels:
     def _task(
         self, parts: Sequence[Part], arguments: Sequence[Arguments], size: Symbol, block: int | None
     ) -> ir.Function:
-        keys = tuple(
-            (part.kernel.key(), tuple(p if isinstance(p, int) else None for p in part.pitches), tuple(part.private))
-            for part in parts
-        )
-        key = (keys, block)
+        key = (tuple(part.key() for part in parts), block)
         known = self._tasks.get(key)
         if known is None:
             known = self._tasks[key] = self._emit_task(parts, arguments, size, block)
@@ -273,6 +273,12 @@ class Arguments:
     scalars: list[ir.Value]
     extents: list[ir.Value | None]
     pitches: list[int | ir.Value]
+
+    def form(self) -> tuple[Any, ...]:
+        """Return which of them the code that is called knows, and the types of the others."""
+        scalars = tuple(str(value.type) for value in self.scalars)
+        known = tuple(one if isinstance(one, int) else None for one in self.pitches)
+        return scalars, tuple(one is None for one in self.extents), known
 
     def in_context(self) -> list[ir.Value]:
         """Return the values that a task cannot know."""

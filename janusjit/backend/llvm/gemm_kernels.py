@@ -2,24 +2,43 @@
 
 Owns `emit_tiles`. A tile of the result stays in registers while the dimension summed over passes by: elements of the
 left operand are broadcast, vectors of the right operand are loaded, and each product is added with one rounding.
-Invariant: all elements of a product are summed in one order, in blocks of `Tiling.depth`, whatever tile they
-fall into; so what is computed twice, or is symmetric, is equal.
+Invariants: all elements of a product are summed in one order, in blocks of `Tiling.depth`, whatever tile they
+fall into; so what is computed twice, or is symmetric, is equal. A module has one function for all products of the same
+sizes, strides and tiling.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
-from janusjit.backend.llvm.gemm_tiling import Piece, Tiling, tile_start
-from janusjit.backend.llvm.values import I64, KernelContext, Scalar, item_size, load, offset_pointer
+from janusjit.backend.llvm.gemm_tiling import Tiling, tile_start
+from janusjit.backend.llvm.module_parts import HANDWRITTEN
+from janusjit.backend.llvm.values import I64, POINTER, VOID, KernelContext, item_size, load, offset_pointer
 from janusjit.backend.llvm.vectors import load_piece, multiply_add, splat, store_piece, vector_type, zeros
 
 
 def emit_tiles(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling) -> None:
     """Emit ``out = a @ b``; sizes and strides are known, ``b`` and ``out`` have contiguous rows."""
+    strides = (a.row_stride, a.column_stride, b.row_stride, out.row_stride)
+    cut = (tiling.rows, tiling.columns, tiling.ways, tiling.depth)
+    sizes = (out.rows, out.columns, a.columns, *strides, *cut)
+    name = ".".join(map(str, (f"{HANDWRITTEN}tiles", out.dtype, *sizes)))
+    function = context.module.globals.get(name)
+    if function is None:
+        function = ir.Function(context.module, ir.FunctionType(VOID, [POINTER] * 3), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        inside = KernelContext(function, context.python)
+        given = [replace(one, pointer=pointer) for one, pointer in zip((a, b, out), function.args, strict=True)]
+        _emit_loops(inside, *given, tiling)
+        inside.finish()
+    context.builder.call(function, [a.pointer, b.pointer, out.pointer])
+
+
+def _emit_loops(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling) -> None:
     assert isinstance(a.row_stride, int) and isinstance(out.row_stride, int)
     assert isinstance(out.rows, int) and isinstance(out.columns, int)
     size = item_size(out.dtype)
@@ -85,8 +104,9 @@ def _emit_block(context: KernelContext, tile: _Tile, start: ir.Value, length: in
     while len(ways) > 1:
         ways = [_added(builder, one, other) for one, other in zip(ways[::2], ways[1::2], strict=True)]
     for row, vectors in enumerate(ways[0]):
+        beginning = _row(builder, tile.out, row)
         for piece, total in zip(tiling.pieces, vectors, strict=True):
-            pointer = _at(builder, tile.out, row, piece)
+            pointer = offset_pointer(builder, beginning, piece.start * item_size(dtype))
             if accumulate:
                 total = builder.fadd(load_piece(context, dtype, pointer, piece), total)
             store_piece(context, dtype, total, pointer, piece)
@@ -129,31 +149,32 @@ def _flat(ways: list[Sums]) -> list[ir.Value]:
 
 def _step(context: KernelContext, tile: _Tile, index: ir.Value, sums: Sums) -> Sums:
     """Return the sums with the products of column ``index`` of the left operand and that row of the right added."""
-    builder, dtype = context.builder, tile.out.dtype
-    right = [load_piece(context, dtype, _at(builder, tile.b, index, piece), piece) for piece in tile.tiling.pieces]
+    builder, dtype, column_stride = context.builder, tile.out.dtype, tile.a.column_stride
+    assert isinstance(column_stride, int)
+    size = item_size(dtype)
+    beginning = _row(builder, tile.b, index)
+    right = [
+        load_piece(context, dtype, offset_pointer(builder, beginning, piece.start * size), piece)
+        for piece in tile.tiling.pieces
+    ]
+    top = offset_pointer(builder, tile.a.pointer, builder.mul(index, ir.Constant(I64, column_stride)))
+    left = replace(tile.a, pointer=top)
     totals = []
     for row, running in enumerate(sums):
-        element = _element(builder, tile.a, row, index).value
+        element = load(builder, dtype, _row(builder, left, row)).value
+        factors = {type_: splat(builder, element, type_) for type_ in dict.fromkeys(vector.type for vector in right)}
         totals.append(
             [
-                multiply_add(context, dtype, splat(builder, element, vector.type), vector, total)
+                multiply_add(context, dtype, factors[vector.type], vector, total)
                 for vector, total in zip(right, running, strict=True)
             ]
         )
     return totals
 
 
-def _element(builder: ir.IRBuilder, matrix: Matrix, row: int, column: ir.Value) -> Scalar:
-    assert isinstance(matrix.row_stride, int) and isinstance(matrix.column_stride, int)
-    moved = builder.mul(column, ir.Constant(I64, matrix.column_stride))
-    pointer = offset_pointer(builder, offset_pointer(builder, matrix.pointer, moved), row * matrix.row_stride)
-    return load(builder, matrix.dtype, pointer)
-
-
-def _at(builder: ir.IRBuilder, matrix: Matrix, row: ir.Value | int, piece: Piece) -> ir.Value:
-    """Return the address of a piece of a row."""
-    assert isinstance(matrix.row_stride, int)
+def _row(builder: ir.IRBuilder, matrix: Matrix, row: ir.Value | int) -> ir.Value:
+    """Return the address of a row's first element."""
     stride = matrix.row_stride
+    assert isinstance(stride, int)
     moved = row * stride if isinstance(row, int) else builder.mul(row, ir.Constant(I64, stride))
-    pointer = offset_pointer(builder, matrix.pointer, moved)
-    return offset_pointer(builder, pointer, piece.start * item_size(matrix.dtype))
+    return offset_pointer(builder, matrix.pointer, moved)

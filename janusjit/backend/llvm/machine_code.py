@@ -61,6 +61,7 @@ class PartCompiler:
 
     def __init__(self, part: Part, level: int, create_target_machine: Callable[[int], Any]) -> None:
         self._level = 0 if part.is_cold else level
+        self._is_handwritten = part.is_handwritten
         self._machine = create_target_machine(self._level)
         self._seconds = [0.0, 0.0, 0.0]
         self._context = llvm.create_context()
@@ -84,11 +85,12 @@ class PartCompiler:
         return CompileTimes(*self._seconds)
 
     def optimize(self) -> None:
-        """Run the passes."""
+        """Run the passes: none but what must be over vector code, which they have been seen to make slower."""
         started = time.perf_counter()
-        options = llvm.create_pipeline_tuning_options(speed_level=self._level)
-        options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = self._level >= 2
-        options.loop_unrolling = self._level >= 1
+        options = llvm.create_pipeline_tuning_options(speed_level=0 if self._is_handwritten else self._level)
+        optimized = self._level >= 2 and not self._is_handwritten
+        options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = optimized
+        options.loop_unrolling = self._level >= 1 and not self._is_handwritten
         builder = llvm.create_pass_builder(self._machine, options)
         passes = builder.getModulePassManager()
         _unlocked("LLVMPY_RunNewModulePassManager")(passes, self.module, builder)

@@ -2,8 +2,9 @@
 
 Owns `parts_of`. Invariants: the parts, linked, are the module; how it is cut depends on its text alone, so the code is
 the same on every machine of a kind, however many threads compile it; functions that refer to each other stay together,
-so LLVM sees of a kernel what it would see of it in one module. Why: parts can be compiled side by side, and each as
-carefully as it is worth. The entry function, which is long and mostly calls kernels, is not worth much.
+so LLVM sees of a kernel what it would see of it in one module, but for those that are vector code already. Why: parts
+can be compiled side by side, and each as carefully as it is worth. The entry function, which is long and mostly calls
+kernels, is not worth much, and vector code needs no more than good instructions.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from janusjit.pacing import pause
 #: from how many lines on a further part pays for itself, and how many parts there are at most
 LINES_A_PART = 500
 MOST_PARTS = 8
+
+#: how the names of functions begin that are loops over vectors already, which nothing is to be inlined into or from
+HANDWRITTEN = "handwritten."
 
 _NAME = re.compile(r"@(?:\"([^\"]*)\"|([\w.$-]+))")
 _INTERNAL = re.compile(r"^define (?:internal|private) ")
@@ -36,10 +40,13 @@ class Part:
         Its textual LLVM IR.
     is_cold : bool
         Whether it is to be translated quickly, not optimised.
+    is_handwritten : bool
+        Whether it is vector code already, and only instructions are to be chosen well.
     """
 
     text: str
     is_cold: bool = False
+    is_handwritten: bool = False
 
 
 @dataclass
@@ -57,6 +64,11 @@ class _Function:
     @property
     def is_cold(self) -> bool:
         return " optnone" in self.heading
+
+    @property
+    def is_handwritten(self) -> bool:
+        """Whether it is vector code already."""
+        return self.name.startswith(HANDWRITTEN)
 
     @property
     def is_copied(self) -> bool:
@@ -115,7 +127,7 @@ class _Module:
 
         for name in leaders:
             for reference in self._reached(self.functions[name].references):
-                if reference in leaders:
+                if reference in leaders and not self.functions[reference].is_handwritten:
                     leaders[leader(reference)] = leader(name)
         found: dict[str, list[_Function]] = {}
         for name in leaders:
@@ -175,16 +187,19 @@ def parts_of(text: str) -> list[Part]:
     text : str
         Its textual LLVM IR.
     """
-    if text.count("\n") < LINES_A_PART and " optnone" not in text:
+    if text.count("\n") < LINES_A_PART and " optnone" not in text and HANDWRITTEN not in text:
         return [Part(text)]
     module = _Module(text)
-    cold = [function for function in module.functions.values() if function.is_cold]
-    shares = _shares(module.groups())
-    if len(shares) == 1 and not cold:
-        return [Part(text)]
-    contents = [(cold, True)] if cold else []
-    contents += [(share, False) for share in shares]
-    return [Part(module.part(own, is_first=number == 0), is_cold) for number, (own, is_cold) in enumerate(contents)]
+    groups = module.groups()
+    kinds = {
+        (True, False): [[f for f in module.functions.values() if f.is_cold]],
+        (False, True): _shares([group for group in groups if group[0].is_handwritten]),
+        (False, False): _shares([group for group in groups if not group[0].is_handwritten]),
+    }
+    contents = [(share, kind) for kind, shares in kinds.items() for share in shares if share]
+    if len(contents) == 1 and not contents[0][1][0]:
+        return [Part(text, False, contents[0][1][1])]
+    return [Part(module.part(own, is_first=number == 0), *kind) for number, (own, kind) in enumerate(contents)]
 
 
 def _shares(groups: list[list[_Function]]) -> list[list[_Function]]:

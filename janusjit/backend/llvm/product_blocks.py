@@ -1,12 +1,14 @@
 """Products and the work on their elements, block by block of rows, as functions.
 
 Owns `ProductBlocks`, which emits a function for every different tile that begins with a product and calls it.
-Invariant: the function calls the same kernels as the steps would one after the other, each for the rows of a block.
+Invariants: the function calls the same kernels as the steps would one after the other, each for the rows of a block;
+tiles of the same products and kernels share one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from llvmlite import ir
 
@@ -45,7 +47,7 @@ class ProductBlocks:
 
     def __init__(self, module: ir.Module, kernels: ParallelKernels, python: PythonEmitter) -> None:
         self._module, self._kernels, self._python = module, kernels, python
-        self._count = 0
+        self._functions: dict[tuple[Any, ...], tuple[ir.Function, str]] = {}
 
     def call(
         self,
@@ -65,8 +67,31 @@ class ProductBlocks:
         arguments = [self._kernels.arguments(part, tile.size) for part in parts]
         values = [operand.pointer for operand in operands]
         values += [value for one in arguments for value in one.in_context()]
-        name = f"product.{self._count}"
-        self._count += 1
+        key = (
+            *((one.dtype, one.dims, one.strides) for one in operands),
+            *(part.key() for part in parts),
+            *(one.form() for one in arguments),
+            (tile.block, is_kept),
+        )
+        if key not in self._functions:
+            self._functions[key] = self._emit(tile, operands, (parts, arguments), is_kept, values)
+        function, chosen = self._functions[key]
+        builder.call(function, values)
+        last = tile.steps[-1].time
+        behind = f"step {last}" if len(tile.steps) == 1 else f"steps {tile.steps[0].time} to {last}"
+        return f"{chosen}, {tile.block} rows at a time with {behind}"
+
+    def _emit(
+        self,
+        tile: Tile,
+        operands: tuple[ArrayValue, ArrayValue, ArrayValue],
+        kernels: tuple[Sequence[Part], Sequence[Arguments]],
+        is_kept: bool,
+        values: Sequence[ir.Value],
+    ) -> tuple[ir.Function, str]:
+        """Emit the function of a tile, which takes ``values``; return it and how the product is computed."""
+        parts, arguments = kernels
+        name = f"product.{len(self._functions)}"
         function = ir.Function(self._module, ir.FunctionType(VOID, [value.type for value in values]), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
@@ -82,10 +107,7 @@ class ProductBlocks:
 
         chosen = emit_matmul_in_blocks(context, (a, b, out), tile.block, is_kept, after)
         context.finish()
-        builder.call(function, values)
-        last = tile.steps[-1].time
-        behind = f"step {last}" if len(tile.steps) == 1 else f"steps {tile.steps[0].time} to {last}"
-        return f"{chosen}, {tile.block} rows at a time with {behind}"
+        return function, chosen
 
 
 def _hidden(builder: ir.IRBuilder, count: int) -> ir.Value:
