@@ -14,6 +14,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import (
     structured_copy,
     structured_gather,
+    structured_masks,
     structured_scan,
     structured_update,
     structured_windows,
@@ -44,8 +45,8 @@ STRUCTURED: dict[str, Kernel] = {
     "repeat": structured_copy.emit_repeat,
     "take": structured_gather.emit_take,
     "gather": structured_gather.emit_gather,
-    "compress": structured_gather.emit_compress,
-    "nonzero": structured_gather.emit_nonzero,
+    "compress": structured_masks.emit_compress,
+    "nonzero": structured_masks.emit_nonzero,
     "update_take": structured_update.emit_update_take,
     "update_mask": structured_update.emit_update_mask,
     "cumsum": structured_scan.emit_scan,
@@ -57,8 +58,8 @@ STRUCTURED: dict[str, Kernel] = {
 
 #: ops whose result's length depends on the data: the kernels that count it
 COUNTED: dict[str, Callable[[KernelContext, Node, Sequence[ArrayValue]], ir.Value]] = {
-    "compress": structured_gather.count_compress,
-    "nonzero": structured_gather.count_nonzero,
+    "compress": structured_masks.count_compress,
+    "nonzero": structured_masks.count_nonzero,
 }
 
 

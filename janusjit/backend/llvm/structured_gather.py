@@ -1,4 +1,4 @@
-"""Kernels that pick elements: ``take``, ``gather``, ``compress``, ``nonzero``.
+"""Kernels that pick elements: ``take``, ``gather``.
 
 Invariant: all indices are checked before the first element is read; results come in the order of NumPy's.
 """
@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
-from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.indexing import (
     Index,
     at,
@@ -22,15 +19,10 @@ from janusjit.backend.llvm.indexing import (
     wrapped,
 )
 from janusjit.backend.llvm.values import (
-    I64,
     ArrayValue,
     KernelContext,
-    Scalar,
-    element_pointer,
-    load,
     multiply,
     offset_pointer,
-    store,
 )
 from janusjit.ir.graph import Node
 
@@ -68,62 +60,3 @@ def emit_gather(context: KernelContext, node: Node, inputs: Arrays, outputs: Arr
     indices = [broadcast_to(index, out.dims[:picked_rank]) for index in indices]
     with nest(context, out.dims[:picked_rank]) as position:
         copy_elements(context, picked(context, x, axes, indices, position), at(context, out, position))
-
-
-def _is_true(context: KernelContext, array: ArrayValue, index: Index) -> ir.Value:
-    scalar = load(context.builder, array.dtype, element_pointer(context.builder, array, index))
-    return LLVMScalarEmitter(context.builder).cast(scalar, "bool").value
-
-
-def count_true(context: KernelContext, array: ArrayValue) -> ir.Value:
-    """Emit the number of elements that are not zero."""
-    count = context.stack_slot(I64)
-    context.builder.store(ir.Constant(I64, 0), count)
-    with nest(context, array.dims) as index:
-        builder = context.builder
-        one = builder.zext(_is_true(context, array, index), I64)
-        builder.store(builder.add(builder.load(count, typ=I64), one), count)
-    return context.builder.load(count, typ=I64)
-
-
-def count_compress(context: KernelContext, node: Node, inputs: Arrays) -> ir.Value:
-    """Emit the length of the result of ``compress``."""
-    return count_true(context, inputs[1])
-
-
-def count_nonzero(context: KernelContext, node: Node, inputs: Arrays) -> ir.Value:
-    """Emit the length of the results of ``nonzero``."""
-    return count_true(context, inputs[0])
-
-
-class Cursor:
-    """A position that moves on by one wherever a mask is true."""
-
-    def __init__(self, context: KernelContext) -> None:
-        self._builder = context.builder
-        self._slot = context.stack_slot(I64)
-        self._builder.store(ir.Constant(I64, 0), self._slot)
-
-    def step(self) -> ir.Value:
-        """Emit a move; return the position before it."""
-        position = self._builder.load(self._slot, typ=I64)
-        self._builder.store(self._builder.add(position, ir.Constant(I64, 1)), self._slot)
-        return position
-
-
-def emit_compress(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
-    """Emit ``compress``: what the mask selects, one behind the other."""
-    (x, mask), (out,) = inputs, outputs
-    cursor = Cursor(context)
-    with nest(context, mask.dims) as index, context.builder.if_then(_is_true(context, mask, index)):
-        copy_elements(context, at(context, x, index), at(context, out, (cursor.step(),)))
-
-
-def emit_nonzero(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
-    """Emit ``nonzero``: the indices of the elements that are not zero, one array a dimension."""
-    (x,) = inputs
-    cursor = Cursor(context)
-    with nest(context, x.dims) as index, context.builder.if_then(_is_true(context, x, index)):
-        position = cursor.step()
-        for number, out in zip(index, outputs, strict=True):
-            store(context.builder, Scalar("i64", number), element_pointer(context.builder, out, (position,)))

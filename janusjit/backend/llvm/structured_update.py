@@ -12,7 +12,8 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.indexing import at, broadcast_to, copy_elements, load_at, nest, require_in_bounds
-from janusjit.backend.llvm.structured_gather import Cursor, count_true, picked
+from janusjit.backend.llvm.structured_gather import picked
+from janusjit.backend.llvm.structured_masks import count_true, set_in_order
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, Scalar, as_i64, element_pointer, load, store
 from janusjit.ir.graph import Node
 from janusjit.ops.registry import OPS, Elementwise
@@ -70,7 +71,7 @@ def emit_update_mask(context: KernelContext, node: Node, inputs: Arrays, outputs
     if one_each:
         count = count_true(context, mask)
         context.require(context.builder.icmp_signed("==", count, as_i64(value.dims[0])))
-        _set_in_order(context, mask, broadcast_to(value, (value.dims[0], *rest)), out)
+        set_in_order(context, mask, broadcast_to(value, (value.dims[0], *rest)), out)
         return
     if value.rank > len(rest):
         value = at(context, value, (0,))
@@ -78,12 +79,6 @@ def emit_update_mask(context: KernelContext, node: Node, inputs: Arrays, outputs
     with nest(context, mask.dims) as outer:
         chosen = load_at(context, mask, outer)
         _set_where(context, chosen, value, at(context, out, outer))
-
-
-def _set_in_order(context: KernelContext, mask: ArrayValue, values: ArrayValue, out: ArrayValue) -> None:
-    cursor = Cursor(context)
-    with nest(context, mask.dims) as index, context.builder.if_then(load_at(context, mask, index)):
-        copy_elements(context, at(context, values, (cursor.step(),)), at(context, out, index))
 
 
 def _set_where(context: KernelContext, chosen: ir.Value, value: ArrayValue, target: ArrayValue) -> None:
