@@ -7,11 +7,14 @@ operations are storages of their own.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_memory import first_copy
+from janusjit.analysis.capture.sharing import frozen_reason
 from janusjit.analysis.capture.state import ListObject, Mirror, Storage
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -97,11 +100,24 @@ def whole_view(machine: Machine, array: ArrayValue) -> ArrayValue:
 def write(machine: Machine, array: ArrayValue, value: Value) -> None:
     """Set the elements an array views to ``value`` (broadcast, already of the array's dtype)."""
     storage = writeable_storage(machine, array)
-    if not array.path and value.type == array.type:
-        step_path: tuple[PathStep, ...] = ()
-    else:
-        step_path = array.path
-    storage.version = machine.emit("update", storage.version, value, *array.operands, path=step_path)
+    cut = first_copy(storage.version.type.shape, array.path) if array.storage >= 0 else None
+    if cut is not None:
+        _write_by_copies(machine, array, cut, value)
+        return
+    storage.version = machine.emit("update", storage.version, value, *array.operands, path=array.path)
+
+
+def _write_by_copies(machine: Machine, array: ArrayValue, cut: int, value: Value) -> None:
+    """Write an array whose step ``cut`` is a reshape that is a view in eager's memory order only, not in C order."""
+    used = sum(step.extras for step in array.path[:cut])
+    outer = ArrayValue(array.storage, (), machine.state.at(array.storage).version.type)
+    operands = iter(array.operands)
+    for step in array.path[:cut]:
+        outer = view(machine, outer, step, tuple(itertools.islice(operands, step.extras)))
+    reshape = dict(array.path[cut].attributes)
+    inner = machine.emit("reshape", read(machine, outer), **reshape)
+    inner = machine.emit("update", inner, value, *array.operands[used:], path=array.path[cut + 1 :])
+    write(machine, outer, machine.emit("reshape", inner, shape=outer.type.shape))
 
 
 def writeable_storage(machine: Machine, array: ArrayValue) -> Storage:
@@ -121,7 +137,7 @@ def writeable_storage(machine: Machine, array: ArrayValue) -> Storage:
         raise machine.fail("python.exception", f"{storage.place}.flags.writeable", "True")
     if not storage.writeable:
         raise machine.python_error(ValueError, "assignment destination is read-only")
-    frozen = storage.frozen or ("another name may refer to it" if array.storage in machine.aliased else "")
+    frozen = frozen_reason(machine, array.storage)
     if frozen:
         raise machine.unsupported("array.alias", "in-place write", f"the array is written in place, and {frozen}")
     storage.written = True

@@ -18,6 +18,7 @@ from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.making import choose, make_function, make_read_only
 from janusjit.analysis.capture.protocols import ObjectKey, key_value, set_order
+from janusjit.analysis.capture.sharing import Escaping
 from janusjit.analysis.capture.state import (
     Cell,
     DictObject,
@@ -93,6 +94,7 @@ class Boxer:
         self.operands: list[Value] = []
         self._numbers: dict[Value, int] = {}
         self._keys: dict[Any, int] = {}
+        self._escaping = Escaping(machine)
         self._count = itertools.count()
         self._boxes: dict[Any, Box] = {}
         self._open: dict[int, Edge | None] = {}
@@ -201,7 +203,10 @@ class Boxer:
                 return PlaceBox(storage.place)
             key = self._key(("view", value.identity))
             return self._once(key, lambda: ViewBox(self._view(value), PlaceBox(storage.place), key))
+        alone = self._escaping.alone(value)
         key = self._key(("storage", value.storage))
+        if alone:
+            return self._once(key, lambda: ArrayBox(self._view(value), key))
         base = self._once(key, lambda: ArrayBox(self.operand(storage.version), key))
         if storage.outside is not None:
             return self._either(value, storage, base)

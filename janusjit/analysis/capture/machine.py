@@ -44,7 +44,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction
 from janusjit.analysis.frame_readers import frame_reader
 from janusjit.errors import CaptureFailure, Category
-from janusjit.ir.dims import DimExpr, Symbol, symbol, symbols_of
+from janusjit.ir.dims import Dim, DimExpr, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import TensorType
@@ -119,7 +119,7 @@ class Machine:
         self.effort = Effort(hosts.deadline)
         self.nested = self.held = self.forks = self.symbol_count = self.recursions = 0
         self.dropping = self.several_kinds = False
-        self.written, self.aliased = set[int](), set[int]()
+        self.written, self.aliased, self.layouts = set[int](), set[int](), dict[Value, tuple[Dim | None, ...]]()
         self.samples: dict[Symbol, int] = {}
         self.gradients, self.recorded = GradientsUnderWay(graph), RecordedOperations()
         self.recursion = self.pool = None  # type: Any

@@ -16,6 +16,7 @@ from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.merge_numbers import merge_numbers
 from janusjit.analysis.capture.sameness import same_constant, same_function
+from janusjit.analysis.capture.sharing import permit
 from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import (
     Cell,
@@ -217,8 +218,7 @@ class Merger:
         merged.written = any(item.written for item in items)
         if isinstance(merged, Storage):
             merged.version = self.graph_value(where, [item.version for item in items])
-            merged.frozen = next((item.frozen for item in items if item.frozen), "")
-            merged.writeable = all(item.writeable for item in items)
+            permit(merged, items)
             if merged.mirrors is not None:
                 self._keep(merged.mirrors.source.storage)
             if first.outside is not None:
@@ -476,7 +476,7 @@ class Merger:
         self, where: tuple[Any, ...], sources: tuple[int, ...], storages: list[Storage], outside: set[int]
     ) -> int:
         merged = Storage(version=self.graph_value((*where, "array"), [storage.version for storage in storages]))
-        merged.writeable = all(storage.writeable for storage in storages)
+        permit(merged, storages)
         if outside:
             (origin,) = outside
             flags = [

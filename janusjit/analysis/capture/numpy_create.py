@@ -32,6 +32,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     refuse,
 )
 from janusjit.analysis.capture.numpy_dimensions import fitted, with_shape
+from janusjit.analysis.capture.numpy_memory import laid_out
 from janusjit.analysis.capture.numpy_shape import in_order, require_c_order, reshape_to
 from janusjit.analysis.capture.packed import packed
 from janusjit.analysis.capture.ufuncs import python_constant
@@ -116,11 +117,11 @@ def _filler_like(number: int) -> Any:
         device: AbstractValue = NONE,
     ) -> AbstractValue:
         require_c_order(machine, order, "order=", "CKA")
-        type_ = array(machine, a).type
-        name = dtype_of(machine, dtype, type_.dtype)
+        source = array(machine, a)
+        name = dtype_of(machine, dtype, source.type.dtype)
         assert name is not None
-        dims = shape_of(machine, machine.resolve(shape)) if given(shape) else type_.shape
-        return full(machine, dims, number_of(number, name), name)
+        dims = shape_of(machine, machine.resolve(shape)) if given(shape) else source.type.shape
+        return laid_out(machine, full(machine, dims, number_of(number, name), name), order, source)
 
     return rule
 
@@ -149,7 +150,7 @@ def _model_full(
 def _spread(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> AbstractValue:
     if not value.type.shape:
         return new_array(machine, machine.emit("full", value, shape=shape))
-    return new_array(machine, machine.emit("copy", fitted(machine, value, shape)))
+    return laid_out(machine, new_array(machine, machine.emit("copy", fitted(machine, value, shape))), C_ORDER)
 
 
 @numpy_function(np.full_like)
@@ -163,9 +164,10 @@ def _model_full_like(
     shape: AbstractValue = NONE,
 ) -> AbstractValue:
     require_c_order(machine, order, "order=", "CKA")
-    type_ = array(machine, a).type
-    dims = shape_of(machine, machine.resolve(shape)) if given(shape) else type_.shape
-    return _spread(machine, filled_with(machine, fill_value, dtype_of(machine, dtype, type_.dtype)), dims)
+    source = array(machine, a)
+    dims = shape_of(machine, machine.resolve(shape)) if given(shape) else source.type.shape
+    filled = filled_with(machine, fill_value, dtype_of(machine, dtype, source.type.dtype))
+    return laid_out(machine, _spread(machine, filled, dims), order, source)
 
 
 # ---------------------------------------------------------------------- from values
@@ -198,7 +200,8 @@ def _model_array(
     if isinstance(value, ArrayValue) and made.type == value.type:
         made = machine.emit("copy", made)
     missing = max(0, integer(machine, ndmin, "ndmin") - made.type.rank)
-    return new_array(machine, with_shape(machine, made, (*(1 for _ in range(missing)), *made.type.shape)))
+    shape = (*(1 for _ in range(missing)), *made.type.shape)
+    return laid_out(machine, new_array(machine, with_shape(machine, made, shape)), order)
 
 
 def _copies(machine: Machine, copy: AbstractValue) -> bool | None:
@@ -255,13 +258,14 @@ def _model_copy(
     machine: Machine, a: AbstractValue, order: AbstractValue = Known("K"), subok: AbstractValue = FALSE
 ) -> AbstractValue:
     require_c_order(machine, order, "order=", "CKA")
-    return new_array(machine, machine.emit("copy", array(machine, a)))
+    made = new_array(machine, machine.emit("copy", array(machine, a)))
+    return laid_out(machine, made, order)
 
 
 @array_method("copy")
 def _method_copy(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
     require_c_order(machine, order, "order=", "CKA")
-    return a if isinstance(a, Scalar) else _model_copy(machine, a)
+    return a if isinstance(a, Scalar) else _model_copy(machine, a, order)
 
 
 @array_method("astype")
@@ -284,7 +288,8 @@ def _method_astype(
         return Scalar(cast(machine, value, name), f"numpy.{name}")
     if name == value.type.dtype and not flag(machine, copy, "copy"):
         return in_order(machine, a, order) if isinstance(a, ArrayValue) else a
-    return new_array(machine, machine.emit("copy", value) if name == value.type.dtype else cast(machine, value, name))
+    made = machine.emit("copy", value) if name == value.type.dtype else cast(machine, value, name)
+    return laid_out(machine, new_array(machine, made), order)
 
 
 @numpy_function(np.astype)

@@ -12,10 +12,12 @@ from typing import Literal
 
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import Storage
-from janusjit.analysis.capture.values import ArrayValue
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue
 from janusjit.ir.dims import Dim, product
-from janusjit.ir.graph import Node, Value
+from janusjit.ir.graph import Value
+from janusjit.ops import OPS
 from janusjit.ops.indexing import NewAxis, PathStep, Range
+from janusjit.ops.registry import Elementwise
 from janusjit.ops.type_rules import at_least
 
 #: elements from one position of an axis to the next; None where that is not known
@@ -24,6 +26,8 @@ Strides = tuple[Stride, ...]
 
 #: ops whose results are in C order whatever the order of their inputs
 _C_RESULTS = frozenset({"full", "constant_array", "eye", "arange", "matmul", "compress", "nonzero", "tile", "pad"})
+#: ops that give a view, or, where a reshape cannot, a copy in C order
+_VIEWS = frozenset({"transpose", "reshape", "view"})
 #: ops whose results eager lays out in an order that is not followed
 _ANY_RESULTS = frozenset({"if", "loop", "gather"})
 
@@ -37,18 +41,24 @@ def strides(machine: Machine, array: ArrayValue) -> Strides:
     """Return the strides of an array in eager NumPy."""
     storage: Storage = machine.state.at(array.storage)
     shape: tuple[Dim, ...] = storage.version.type.shape
-    found: Strides = (None,) * len(shape)
     if array.storage < 0:
-        layout = machine.externals.layout(array.storage)
-        if layout == "C":
-            found = c_strides(shape)
-        elif layout == "F":
-            found = tuple(reversed(c_strides(shape[::-1])))
-    elif c_ordered(machine, storage.version):
-        found = c_strides(shape)
+        order = machine.externals.layout(array.storage)
+        found = dense(shape, order) if order else (None,) * len(shape)
+    else:
+        found = of_new_array(machine, storage.version)
     for step in array.path:
         shape, found = _step(shape, found, step)
     return found
+
+
+def first_copy(shape: tuple[Dim, ...], path: Sequence[PathStep]) -> int | None:
+    """Return which step of a path is the first reshape that copies an array in C order; None if none does."""
+    given = c_strides(shape)
+    for number, step in enumerate(path):
+        if step.op == "reshape" and not isinstance(reshaped(shape, given, dict(step.attributes)["shape"]), tuple):
+            return number
+        shape, given = _step(shape, given, step)
+    return None
 
 
 def _step(shape: tuple[Dim, ...], given: Strides, step: PathStep) -> tuple[tuple[Dim, ...], Strides]:
@@ -59,6 +69,8 @@ def _step(shape: tuple[Dim, ...], given: Strides, step: PathStep) -> tuple[tuple
     if step.op == "reshape":
         target = attributes["shape"]
         made = reshaped(shape, given, target)
+        if made == "copy":
+            return target, c_strides(target)
         return target, made if isinstance(made, tuple) else (None,) * len(target)
     dims: list[Dim] = []
     result: list[Stride] = []
@@ -135,37 +147,113 @@ def _contiguous(group: Sequence[tuple[Dim, Stride]]) -> bool | None:
     return answer
 
 
-def c_ordered(machine: Machine, value: Value) -> bool:
-    """Whether eager NumPy is known to have an array of a value's history in C order."""
-    pending, seen = [value], {value}
+def layout(machine: Machine, value: Value) -> Strides:
+    """Return the strides that eager NumPy has in an array of a value's history."""
+    found = machine.layouts
+    pending = [value]
     while pending:
-        value = pending.pop()
-        if sum(dim != 1 for dim in value.type.shape) <= 1:
-            continue
-        sources = _layout_sources(machine, value)
-        if sources is None:
-            return False
-        pending.extend(source for source in sources if source not in seen)
-        seen.update(sources)
-    return True
+        item = pending[-1]
+        if item not in found:
+            missing = [source for source in _sources(item) if source not in found]
+            if missing:
+                pending.extend(missing)
+                continue
+            found[item] = _layout(machine, item)
+        pending.pop()
+    return found[value]
 
 
-def _layout_sources(machine: Machine, value: Value) -> tuple[Value, ...] | None:
-    """Return the values whose order a value has in eager NumPy; None where it is not followed, or not C."""
+def _sources(value: Value) -> tuple[Value, ...]:
+    """Return the values whose layouts that of a value depends on."""
     node = value.node
+    if node is None or _one_axis(value.type.shape) or node.op in _C_RESULTS or node.op in _ANY_RESULTS:
+        return ()
+    if node.op in _VIEWS or node.op.startswith("update"):
+        return node.inputs[:1]
+    return node.inputs
+
+
+def _layout(machine: Machine, value: Value) -> Strides:
+    node, shape = value.node, value.type.shape
+    unknown: Strides = (None,) * len(shape)
     if node is None:
         layouts = {given.value: given.layout for given in machine.graph.inputs}
-        return () if layouts.get(value) == "C" else None
-    if node.op in _C_RESULTS:
-        return ()
+        return dense(shape, layouts.get(value))
+    sources = [(source.type.shape, machine.layouts[source]) for source in _sources(value)]
+    if node.op in _VIEWS and sources:
+        return _step(*sources[0], PathStep.of(node.op, **node.attributes))[1]
+    if node.op.startswith("update") and sources:
+        return sources[0][1]
     if node.op in _ANY_RESULTS or (node.op == "take" and node.attributes["axis"]):
-        return None
-    if node.op == "transpose" and not _keeps_order(node):
-        return None
-    return node.inputs[:1] if node.op.startswith("update") else node.inputs
+        return c_strides(shape) if _one_axis(shape) else unknown
+    if all(_c_order(*source) for source in sources):
+        return c_strides(shape)
+    return in_common_order(shape, sources) if isinstance(OPS[node.op].lowering, Elementwise) else unknown
 
 
-def _keeps_order(node: Node) -> bool:
-    shape = node.inputs[0].type.shape
-    moved = [axis for axis in node.attributes["axes"] if shape[axis] != 1]
-    return moved == sorted(moved)
+def _one_axis(shape: Sequence[Dim]) -> bool:
+    return sum(dim != 1 for dim in shape) <= 1
+
+
+def _c_order(shape: Sequence[Dim], given: Strides) -> bool:
+    """Whether axes are known to stand in C order, gaps or not: so does what is computed from them."""
+    steps = [stride for dim, stride in zip(shape, given, strict=True) if dim != 1]
+    if len(steps) <= 1 or tuple(given) == c_strides(shape):
+        return True
+    if not all(isinstance(step, int) for step in steps):
+        return False
+    return all(outer == 0 or inner == 0 or abs(outer) >= abs(inner) for outer, inner in itertools.pairwise(steps))  # type: ignore[arg-type]
+
+
+def in_common_order(shape: tuple[Dim, ...], sources: Sequence[tuple[tuple[Dim, ...], Strides]]) -> Strides:
+    """Return the strides of a new array whose axes NumPy's iterator puts in the order of its operands' (``"K"``)."""
+    steps: list[list[int]] = []
+    for dims, given in sources:
+        if not all(isinstance(step, int) for step in given):
+            return (None,) * len(shape)
+        own = [0 if dim == 1 else abs(step) for dim, step in zip(dims, given, strict=True)]  # type: ignore[arg-type]
+        steps.append([0] * (len(shape) - len(dims)) + own)
+    order: list[int] = []  # from the axis that steps least
+    for axis in reversed(range(len(shape))):
+        place = len(order)
+        for position in reversed(range(len(order))):
+            pairs = [(s[axis], s[order[position]]) for s in steps if s[axis] and s[order[position]]]
+            if any(outer >= inner for outer, inner in pairs):
+                break  # where operands disagree, C order wins
+            if pairs:
+                place = position
+        order.insert(place, axis)
+    made: list[Stride] = [0] * len(shape)
+    together: Dim = 1
+    for axis in order:
+        made[axis] = together
+        together = product((together, shape[axis]))
+    return tuple(made)
+
+
+def laid_out(machine: Machine, made: AbstractValue, order: AbstractValue, like: Value | None = None) -> AbstractValue:
+    """Return a new array, noting that it is in C order if that is what was asked for, or laid out like another."""
+    if isinstance(made, ArrayValue):
+        version: Value = machine.state.at(made.storage).version
+        if machine.constant(order, "order") == "C":
+            machine.layouts[version] = c_strides(version.type.shape)
+        elif like is not None and like.type.rank == version.type.rank:
+            same = like.type.shape == version.type.shape
+            machine.layouts[version] = of_new_array(machine, like) if same else (None,) * like.type.rank
+    return made
+
+
+def dense(shape: tuple[Dim, ...], order: str | None) -> Strides:
+    """Return the strides of an array in C or Fortran order; of any other, that they are not known."""
+    if order == "F":
+        return tuple(reversed(c_strides(shape[::-1])))
+    return c_strides(shape) if order == "C" or _one_axis(shape) else (None,) * len(shape)
+
+
+def of_new_array(machine: Machine, value: Value) -> Strides:
+    """Return the strides of the memory that eager NumPy allocates for a value."""
+    shape = value.type.shape
+    found = layout(machine, value)
+    if _c_order(shape, found):
+        return c_strides(shape)
+    return in_common_order(shape, [(shape, found)])

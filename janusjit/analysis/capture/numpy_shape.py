@@ -30,7 +30,8 @@ from janusjit.analysis.capture.numpy_dimensions import (
     require_equal,
     require_nonempty,
 )
-from janusjit.analysis.capture.numpy_memory import in_c_order, reshaped, strides
+from janusjit.analysis.capture.numpy_memory import in_c_order, laid_out, reshaped, strides
+from janusjit.analysis.capture.sharing import may_share
 from janusjit.analysis.capture.state import Mirror, Storage
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
 from janusjit.ir.dims import Dim, product
@@ -38,7 +39,6 @@ from janusjit.ir.graph import Value
 from janusjit.ops.indexing import NewAxis, PathStep, Range
 
 C_ORDER = Known("C")
-UNKNOWN_ALIAS = "whether another array made of it shares its memory is not known"
 
 
 def as_array_value(machine: Machine, value: AbstractValue) -> ArrayValue:
@@ -61,15 +61,8 @@ def reshape_to(machine: Machine, source: ArrayValue, shape: tuple[Dim, ...]) -> 
         return view(machine, source, PathStep.of("reshape", shape=shape))
     copied = new_array(machine, machine.emit("reshape", read(machine, source), shape=shape))
     if made == "unknown":
-        for index in (source.storage, copied.storage):
-            freeze(machine, index, UNKNOWN_ALIAS)
+        may_share(machine, source.storage, copied.storage)
     return copied
-
-
-def freeze(machine: Machine, index: int, reason: str) -> None:
-    """Forbid in-place writes to a storage from now on."""
-    storage: Storage = machine.state.at(index)
-    storage.frozen = storage.frozen or reason
 
 
 def mirror(machine: Machine, source: AbstractValue, compute: Callable[[Machine, Value], Value]) -> ArrayValue:
@@ -120,9 +113,9 @@ def in_order(machine: Machine, source: ArrayValue, order: AbstractValue) -> Arra
     if contiguous is None and source.storage < 0:
         raise machine.unsupported("numpy.argument", "order=", "the order of an array is known at run time only")
     copied = new_array(machine, machine.emit("copy", read(machine, source)))
+    laid_out(machine, copied, order)
     if contiguous is None:
-        for index in (source.storage, copied.storage):
-            freeze(machine, index, UNKNOWN_ALIAS)
+        may_share(machine, source.storage, copied.storage)
     return copied
 
 
@@ -161,10 +154,11 @@ def _model_ravel(machine: Machine, a: AbstractValue, order: AbstractValue = C_OR
     source = as_array_value(machine, a)
     if source.type.rank == 1:
         stride = strides(machine, source)[0]
-        if stride is None:
-            freeze(machine, source.storage, UNKNOWN_ALIAS)
         if stride != 1:
-            return new_array(machine, machine.emit("copy", read(machine, source)))
+            copied = new_array(machine, machine.emit("copy", read(machine, source)))
+            if stride is None:
+                may_share(machine, source.storage, copied.storage)
+            return copied
     return _ravel_view(machine, source)
 
 

@@ -47,15 +47,17 @@ class Mirror:
 class Storage(HeapObject):
     """Memory of an array: its current version.
 
-    ``frozen`` says why it must not be written (``""``: it may be). ``outside`` is set where control paths left either
-    an array from outside or a new one: that array's storage, and a run-time bool that tells whether it is the one.
-    ``mirrors`` is set for a read-only view that paths cannot express.
+    ``frozen`` says why it must not be written (``""``: it may be), and ``family`` which others it may share memory with
+    where that is the reason, if they are known (`janusjit.analysis.capture.sharing`). ``outside`` is set where control
+    paths left either an array from outside or a new one: that array's storage, and a run-time bool that tells whether
+    it is the one. ``mirrors`` is set for a read-only view that paths cannot express.
     """
 
     version: Value = None  # type: ignore[assignment]
     original: Value | None = None
     writeable: bool = True
     frozen: str = ""
+    family: int = 0
     outside: tuple[int, Value] | None = None
     mirrors: Mirror | None = None
 

@@ -1,0 +1,141 @@
+"""Arrays that may share memory in eager NumPy, which capture cannot tell.
+
+Owns `may_share`, `frozen_reason` and what exits check. Invariant: such an array is written in place only where nothing
+that may be read later can reach another that it may share with, and leaves a graph without such another: then whether
+it does makes no difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from janusjit.analysis.capture.liveness import live_after
+from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_memory import first_copy
+from janusjit.analysis.capture.state import Frame, Storage
+from janusjit.analysis.capture.values import ArrayValue
+
+UNKNOWN_ALIAS = "whether another array made of it shares its memory is not known"
+_PACKAGE = __name__.rpartition(".")[0]
+_families = itertools.count(1)
+#: the family of what may share memory with an array from outside
+OUTSIDERS = -1
+
+
+def freeze(machine: Machine, index: int, reason: str) -> None:
+    """Forbid in-place writes to a storage from now on."""
+    storage: Storage = machine.state.at(index)
+    storage.frozen = storage.frozen or reason
+
+
+def may_share(machine: Machine, first: int, second: int) -> None:
+    """Note that two storages may be the same memory: one family, whose members are written only when alone."""
+    pair: list[Storage] = [machine.state.at(first), machine.state.at(second)]
+    relatives = {storage.family for storage in pair if storage.family > 0}
+    # nobody knows who refers to another's array, or to one that was frozen for another reason
+    followed = min(first, second) >= 0 and all(storage.family > 0 or not storage.frozen for storage in pair)
+    family = next(_families) if followed else OUTSIDERS
+    for storage in machine.state.heap.values():
+        if isinstance(storage, Storage) and storage.family in relatives:
+            storage.family = family
+    for index, storage in zip((first, second), pair, strict=True):
+        freeze(machine, index, UNKNOWN_ALIAS)
+        storage.family = family
+
+
+def permit(merged: Storage, items: list[Storage]) -> None:
+    """Permit writes to what may be each of some storages where each of them may be written."""
+    merged.frozen = next((item.frozen for item in items if item.frozen), "")
+    merged.family = items[0].family if len({item.family for item in items}) == 1 else 0
+    merged.writeable = all(item.writeable for item in items)
+
+
+def frozen_reason(machine: Machine, index: int) -> str:
+    """Return why a storage must not be written in place; an empty string if it may be."""
+    storage: Storage = machine.state.at(index)
+    if index in machine.aliased:
+        return storage.frozen or "another name may refer to it"
+    if not storage.frozen or (storage.family > 0 and not _relatives_live(machine, index, storage.family)):
+        return ""
+    return storage.frozen
+
+
+class Escaping:
+    """The arrays that an exit makes: refuses those that share memory in eager as what is made for them cannot."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._members: dict[int, int] = {}
+        self._seen: dict[int, set[int]] = {}
+        self._alone: set[int] = set()
+
+    def alone(self, array: ArrayValue) -> bool:
+        """Whether an array of a new storage is to have memory of its own, though eager has it as a view.
+
+        It is a view of an array that eager has in another order of memory, and the only one of it that gets out.
+        """
+        storage: Storage = self._machine.state.at(array.storage)
+        outsider = storage.frozen != UNKNOWN_ALIAS or storage.family == OUTSIDERS
+        if not outsider and self._members.setdefault(storage.family, array.storage) != array.storage:
+            raise self._refused(f"two arrays are returned, and {UNKNOWN_ALIAS}")
+        if array.path and first_copy(storage.version.type.shape, array.path) is not None:
+            self._alone.add(array.storage)
+        seen = self._seen.setdefault(array.storage, set())
+        seen.add(array.identity if array.path else 0)
+        if array.storage not in self._alone:
+            return False
+        if len(seen) > 1:
+            raise self._refused("a view is returned of an array that NumPy has in another order of memory")
+        return True
+
+    def _refused(self, message: str) -> Exception:
+        return self._machine.unsupported("array.alias", "result", message)
+
+
+def _relatives_live(machine: Machine, index: int, family: int) -> bool:
+    """Whether what may be read later holds another storage of a family, or one whose family is not known."""
+    frames = machine.state.frames
+    roots: list[Any] = [machine.state.returned, machine.state.effects]
+    for frame in frames:
+        names = live_after(frame, at=frame is frames[-1])
+        roots.extend(value for name, value in frame.locals.items() if names is None or name in names)
+        roots.extend((frame.cells, frame.blocks, frame.instance))
+    roots.extend(item for item in machine.state.heap.values() if not isinstance(item, Storage))
+    for found in _arrays(roots):
+        if found.storage == index:
+            continue
+        storage: Storage = machine.state.at(found.storage)
+        if storage.frozen and storage.family in (0, family):
+            return True
+    return False
+
+
+def _arrays(roots: list[Any]) -> Iterator[ArrayValue]:
+    """Yield the arrays that abstract values, or what stands on the heap, hold."""
+    pending, seen = list(roots), set[int]()
+    while pending:
+        item = pending.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, ArrayValue):
+            yield item
+        elif isinstance(item, list | tuple | set | frozenset):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, types.FunctionType):
+            pending.extend(cell.cell_contents for cell in item.__closure__ or () if _filled(cell))
+        elif isinstance(item, Frame) or (dataclasses.is_dataclass(item) and type(item).__module__.startswith(_PACKAGE)):
+            pending.extend(getattr(item, field.name, None) for field in dataclasses.fields(item))
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
