@@ -235,5 +235,5 @@ def test_equal_products_with_equal_epilogues_share_their_functions() -> None:
     assert step.stats.graph_calls == 1 and step.stats.deopts == 0
     np.testing.assert_allclose(result, layers(x, weights), rtol=1e-12, atol=1e-12)
     source = step.specializations[0].llvm_ir
-    functions = re.findall(r"^define .*@(handwritten\.tiles|product)", source, re.MULTILINE)
+    functions = re.findall(r"^define .*@(janusjit_handwritten\.tiles|product)", source, re.MULTILINE)
     assert source.count("call void @product.") > 6 and len(functions) <= 6, functions

@@ -35,7 +35,7 @@ def compared(program: Callable[..., Any], arguments: tuple[Any, ...], turned: bo
         np.testing.assert_allclose(got, expected, rtol=1e-6 if expected.dtype == np.float32 else 1e-14)
         assert got.dtype == expected.dtype
     assert jitted.stats.graph_calls == 2 and jitted.stats.deopts == 0
-    assert ("janusjit_transpose" in jitted.specializations[0].llvm_ir) == turned
+    assert ("handwritten.transpose" in jitted.specializations[0].llvm_ir) == turned
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

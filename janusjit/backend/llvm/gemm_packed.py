@@ -16,6 +16,7 @@ from llvmlite import ir
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy, emit_zero
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, library_threads
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
+from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
     I1,
@@ -76,7 +77,7 @@ class Shape:
 def emit_packed(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, machine: Machine) -> None:
     """Emit ``out = a @ b``; ``out`` has contiguous rows and elements."""
     shape = Shape.of(out.dtype, machine)
-    symbol = f"janusjit_packed_{out.dtype}_{shape.rows}x{shape.columns}"
+    symbol = f"{HANDWRITTEN}packed_{out.dtype}_{shape.rows}x{shape.columns}"
     parameters = [*[POINTER, I64, I64] * 2, POINTER, I64, I64, I64, I64]
 
     def emit(module: ir.Module) -> None:
@@ -214,7 +215,7 @@ def _part(
 def _emit_tile(module: ir.Module, outer: KernelContext, dtype: str, shape: Shape) -> ir.Function:
     """Emit the function of a tile: the sums over a block of the depth, stored or added to what is there."""
     types = [POINTER, POINTER, POINTER, I64, I64, I64, I64, I1]
-    function = ir.Function(module, ir.FunctionType(VOID, types), f"janusjit_packed_tile_{dtype}")
+    function = ir.Function(module, ir.FunctionType(VOID, types), f"{HANDWRITTEN}packed_tile_{dtype}")
     function.linkage = "internal"
     for attribute in ("nounwind", "noinline"):
         function.attributes.add(attribute)

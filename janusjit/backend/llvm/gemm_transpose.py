@@ -9,6 +9,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
+from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
     I32,
@@ -32,7 +33,7 @@ def emit_transposed_copy(context: KernelContext, source: Matrix, target: Matrix)
     if not source.transposed.has_contiguous_rows:
         emit_copy(context, source, target)
         return
-    symbol = f"janusjit_transpose_{source.dtype}"
+    symbol = f"{HANDWRITTEN}transpose_{source.dtype}"
     parameters = [POINTER, I64, POINTER, I64, I64, I64]
 
     def emit(module: ir.Module) -> None:

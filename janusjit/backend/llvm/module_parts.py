@@ -20,7 +20,7 @@ LINES_A_PART = 500
 MOST_PARTS = 8
 
 #: how the names of functions begin that are loops over vectors already, which nothing is to be inlined into or from
-HANDWRITTEN = "handwritten."
+HANDWRITTEN = "janusjit_handwritten."
 
 _NAME = re.compile(r"@(?:\"([^\"]*)\"|([\w.$-]+))")
 _INTERNAL = re.compile(r"^define (?:internal|private) ")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
     I32,
@@ -41,7 +42,7 @@ def function(module: ir.Module, python: PythonEmitter, dtype: str, cached: bool)
     It is compiled once in a process.
     """
     together = cached and dtype == "f32"
-    symbol = f"janusjit_sum_{dtype}" + ("_cached" if together else "")
+    symbol = f"{HANDWRITTEN}sum_{dtype}" + ("_cached" if together else "")
     type_ = register_type(dtype)
 
     def emit(module: ir.Module) -> None:

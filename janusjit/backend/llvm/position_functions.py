@@ -13,6 +13,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
+from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
     I1,
@@ -55,7 +56,7 @@ def is_better(emitter: LLVMScalarEmitter, op: str, x: Scalar, leader: Scalar) ->
 
 def row(context: KernelContext, op: str, dtype: str) -> ir.Function:
     """Return ``f(elements, count)``, the position in a contiguous row of at least one element."""
-    symbol = f"janusjit_{op}_row_{dtype}"
+    symbol = f"{HANDWRITTEN}{op}_row_{dtype}"
 
     def emit(module: ir.Module) -> None:
         inner = KernelContext(declare(module, symbol, I64, [POINTER, I64]), context.python)
@@ -72,7 +73,7 @@ def columns(context: KernelContext, op: str, dtype: str) -> ir.Function:
     It stores the position of the extremum of each of so many columns, which begin at neighbouring ``elements`` and have
     ``count`` elements, ``stride`` bytes apart.
     """
-    symbol = f"janusjit_{op}_columns_{dtype}"
+    symbol = f"{HANDWRITTEN}{op}_columns_{dtype}"
     parameters = [POINTER, I64, I64, I64, POINTER]
 
     def emit(module: ir.Module) -> None:

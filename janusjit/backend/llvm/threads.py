@@ -55,7 +55,7 @@ def are_supported() -> bool:
 
 def parallel_for(module: ir.Module) -> ir.Function:
     """Return a module's declaration of the function that runs a task on threads; see `thread_pool_code`."""
-    process_code.load_once(_SYMBOLS, code.emit)
+    process_code.load_once(_SYMBOLS, code.emit, level=0)  # what threads wait for takes far longer
     return declare(module, state.PARALLEL_FOR, state.PARALLEL_FOR_TYPE.return_type, state.PARALLEL_FOR_TYPE.args)
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
-from janusjit.backend.llvm.values import I32, POINTER, declare, item_size, register_type
+from janusjit.backend.llvm.values import ENTRY, I32, POINTER, declare, item_size, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
 
 Formula = Callable[..., Real]
@@ -87,12 +88,15 @@ class SharedMath:
     @property
     def vector_symbol(self) -> str:
         """The vector version's symbol."""
-        return f"{self.symbol}_v{self.lanes}"
+        return f"{HANDWRITTEN}{self.name}_{self.dtype}_v{self.lanes}"
 
     def emit_call(self, builder: ir.IRBuilder, operands: Sequence[ir.Value]) -> ir.Value:
         """Emit a call of the scalar version, which the loop vectoriser may turn into one of the vector version."""
-        load_once((self.symbol, self.vector_symbol), self._emit)
+        load_once((self.symbol,), lambda module: self._emit_body(self._declare(module, self.symbol, 1), 1))
         function = self._declare(builder.module, self.symbol, 1)
+        if builder.function.name == ENTRY:
+            return builder.call(function, operands)  # its loops are not vectorised
+        load_once((self.vector_symbol,), self._emit_vector_version)
         vector = self._declare(builder.module, self.vector_symbol, self.lanes)
         _keep(builder.module, vector)
         call = builder.call(function, operands)
@@ -107,9 +111,8 @@ class SharedMath:
             _add_attribute(function.attributes, attribute)
         return function
 
-    def _emit(self, module: ir.Module) -> None:
-        for symbol, lanes in ((self.symbol, 1), (self.vector_symbol, self.lanes)):
-            self._emit_body(self._declare(module, symbol, lanes), lanes)
+    def _emit_vector_version(self, module: ir.Module) -> None:
+        self._emit_body(self._declare(module, self.vector_symbol, self.lanes), self.lanes)
 
     def _emit_body(self, function: ir.Function, lanes: int) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
