@@ -14,7 +14,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry_frame import EntryFrame
 from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID
-from janusjit.backend.llvm.values import Operand, Scalar
+from janusjit.backend.llvm.values import I1, Operand, Scalar
 from janusjit.backend.witness import Witness
 from janusjit.ir.floating_point import ERRORS
 from janusjit.ir.graph import Graph
@@ -64,12 +64,14 @@ class FloatingPointFlags:
 
     def clear(self) -> None:
         """Emit the clearing of all flags."""
-        builder = self._frame.builder
+        self._clear_at(self._frame.builder, self._frame.scratch(I32))
+
+    def _clear_at(self, builder: ir.IRBuilder, slot: ir.Value) -> None:
+        """Emit the clearing of all flags, by way of 32 bits of memory where the machine has it so."""
         if not self._on_x86:
             clear = _declare(self._frame.api.module, "feclearexcept", I32, [I32])
             builder.call(clear, [ir.Constant(I32, self._mask(_ARM_BITS))])
             return
-        slot = self._frame.scratch(I32)
         builder.call(self._intrinsic("stmxcsr"), [slot])
         kept = builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, ~_X86_FLAGS))
         builder.store(kept, slot)
@@ -90,24 +92,47 @@ class FloatingPointFlags:
 
         Afterwards the flags are clear.
         """
-        api, builder = self._frame.api, self._frame.builder
+        given = (flags, ir.Constant(I64, time), address, ir.Constant(I1, may_give_up))
+        return self._frame.builder.call(self._question(), given)
+
+    def _question(self) -> ir.Function:
+        """Return the module's function that asks the witness: it is called in many places, and next to never."""
+        module = self._frame.api.module
+        known = module.globals.get("ask_witness")
+        if known is not None:
+            return known
+        function = ir.Function(module, ir.FunctionType(POINTER, [I32, I64, I64, I1]), "ask_witness")
+        function.linkage = "internal"
+        for attribute in ("noinline", "optnone", "nounwind"):
+            function.attributes.add(attribute)
+        self._emit_question_body(ir.IRBuilder(function.append_basic_block("entry")), *function.args)
+        return function
+
+    def _emit_question_body(
+        self, builder: ir.IRBuilder, flags: ir.Value, time: ir.Value, address: ir.Value, may_give_up: ir.Value
+    ) -> None:
+        api = self._frame.api
         number: ir.Value = ir.Constant(I64, 0)
         bits = _X86_BITS if self._on_x86 else _ARM_BITS
         for position, name in enumerate(ERRORS):
             has = builder.icmp_signed("!=", builder.and_(flags, ir.Constant(I32, bits[name])), ir.Constant(I32, 0))
             number = builder.or_(number, builder.select(has, ir.Constant(I64, 1 << position), ir.Constant(I64, 0)))
-        raised = api.call(builder, "PyLong_FromLongLong", number)
-        where = api.call(builder, "PyLong_FromLongLong", address)  # 0 or, at a step of which much is to be told, not
-        arguments = (raised, api.object(builder, time), where, api.object(builder, may_give_up))
-        vector = self._frame.scratch(ir.ArrayType(POINTER, len(arguments)))
+        # the address is 0 or, at a step of which much is to be told, not
+        made = [api.call(builder, "PyLong_FromLongLong", word) for word in (number, time, address)]
+        choice = builder.select(may_give_up, api.object(builder, True), api.object(builder, False))
+        arguments = [*made, choice]
+        vector = builder.alloca(ir.ArrayType(POINTER, len(arguments)))
+        vector.type = POINTER
         for index, argument in enumerate(arguments):
             builder.store(argument, api.address(builder, vector, 8 * index))
         count, witness = ir.Constant(I64, len(arguments)), api.object(builder, self._witness)
         result = api.call(builder, "PyObject_Vectorcall", witness, vector, count, NULL)
-        api.decref_unless_null(builder, raised)
-        api.decref_unless_null(builder, where)
-        self.clear()
-        return result
+        for reference in made:
+            api.decref_unless_null(builder, reference)
+        slot = builder.alloca(I32)
+        slot.type = POINTER
+        self._clear_at(builder, slot)
+        builder.ret(result)
 
     def _mask(self, bits: dict[str, int]) -> int:
         return sum(bits[name] for name in self._watched)

@@ -6,14 +6,15 @@ because of what a look has found, every array of the caller's that was written i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from llvmlite import ir
 
 from janusjit.backend.address import Address
+from janusjit.backend.llvm.boxing_arrays import copy_memory
 from janusjit.backend.llvm.memory import Memory
-from janusjit.backend.llvm.values import I64, PythonEmitter, Scalar, as_i64
+from janusjit.backend.llvm.values import I64, Extent, PythonEmitter, Scalar
 from janusjit.backend.plan import FusedStep, NodeStep, Plan, Step, nodes_of
 from janusjit.backend.storage import Placement
 from janusjit.backend.tracking import is_of_numbers, operands_of, track
@@ -132,7 +133,7 @@ class FlagLooks:
         """Emit what `janusjit.backend.witness` reads of a step's operands and results; return the address, if any."""
         assert isinstance(step, FusedStep | NodeStep)
         memory, builder = self._lowering.memory, self._lowering.builder
-        words: list[ir.Value] = []
+        words: list[Extent] = []
         for value in operands_of(step):
             if value.type.rank == 0:
                 words.append(_bits(builder, self._lowering.scalars[value].value))
@@ -142,17 +143,29 @@ class FlagLooks:
             update = value.node is not None and value.node.op == "update"
             found = memory.addresses.of_update(value.node) if update and value.node else memory.addresses.of(value)
             words += self._array_words(found)
-        if not words:
-            return None
-        slot = memory.stack_slot(I64, len(words))
+        return self._in_memory(words) if words else None
+
+    def _in_memory(self, words: Sequence[Extent]) -> ir.Value:
+        """Emit the writing of words to memory, those that are known all at once; return their address."""
+        memory, builder = self._lowering.memory, self._lowering.builder
+        slot, size = memory.stack_slot(I64, len(words)), ir.Constant(I64, 8 * len(words))
+        known = [ir.Constant(I64, word if isinstance(word, int) else 0) for word in words]
+        copy_memory(builder, slot, self._constant(known), size)
         for position, word in enumerate(words):
-            builder.store(word, builder.gep(slot, [ir.Constant(I64, position)], source_etype=I64))
+            if not isinstance(word, int):
+                builder.store(word, builder.gep(slot, [ir.Constant(I64, position)], source_etype=I64))
         return builder.ptrtoint(slot, I64)
 
-    def _array_words(self, address: Address) -> list[ir.Value]:
+    def _constant(self, words: list[ir.Constant]) -> ir.Value:
+        module, type_ = self._lowering.builder.module, ir.ArrayType(I64, len(words))
+        variable = ir.GlobalVariable(module, type_, module.get_unique_name("words"))
+        variable.linkage, variable.global_constant = "internal", True
+        variable.initializer = ir.Constant(type_, words)
+        return variable
+
+    def _array_words(self, address: Address) -> list[Extent]:
         array = self._lowering.memory.array_at(address)
-        pointer = self._lowering.builder.ptrtoint(array.pointer, I64)
-        return [pointer, *map(as_i64, (*array.dims, *array.strides))]
+        return [self._lowering.builder.ptrtoint(array.pointer, I64), *array.dims, *array.strides]
 
 
 def _number_node(step: Step) -> Node | None:

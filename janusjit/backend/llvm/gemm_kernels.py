@@ -32,8 +32,8 @@ def emit_tiles(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling
         function.linkage = "internal"
         function.attributes.add("noinline")
         inside = KernelContext(function, context.python)
-        given = [replace(one, pointer=pointer) for one, pointer in zip((a, b, out), function.args, strict=True)]
-        _emit_loops(inside, *given, tiling)
+        left, right, target = (replace(one, pointer=p) for one, p in zip((a, b, out), function.args, strict=True))
+        _emit_loops(inside, left, right, target, tiling)
         inside.finish()
     context.builder.call(function, [a.pointer, b.pointer, out.pointer])
 
