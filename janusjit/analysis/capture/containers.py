@@ -28,7 +28,7 @@ from janusjit.analysis.capture.protocols import (
     rejected,
     special_method,
 )
-from janusjit.analysis.capture.selection import replaced, selected
+from janusjit.analysis.capture.selection import replaced, selected, selected_by_key
 from janusjit.analysis.capture.state import DictObject, GrownList, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -241,7 +241,8 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
     if isinstance(owner, Reference):
         item = machine.heap(owner)
         if isinstance(item, DictObject):
-            return dict_item(machine, owner, hash_key(machine, index))
+            value = _selected_value(machine, item, index)
+            return dict_item(machine, owner, hash_key(machine, index)) if value is None else value
         if isinstance(item, GrownList):
             return grown_item(machine, owner, index)
         if isinstance(item, ListObject) and item.place is not None:
@@ -311,6 +312,16 @@ def _sequence_item(
             raise machine.python_error(TypeError, "sequence index must be integer, not 'slice'")
         return rebuild(items[position])
     return machine.resolve(fold(machine, lambda: items[position]))
+
+
+def _selected_value(machine: Machine, item: DictObject, index: AbstractValue) -> AbstractValue | None:
+    """Return an item of a dict by a number that is known at run time only; None where it may be assumed."""
+    if item.type_ is not dict or not isinstance(machine.resolve(index), Scalar):
+        return None
+    found = selected_by_key(machine, item.items, index)
+    if found is not None:
+        guard_structure(machine, item)
+    return found
 
 
 def dict_item(machine: Machine, owner: Reference, key: Any) -> AbstractValue:

@@ -37,6 +37,7 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
     BuiltinMethod,
+    Deferred,
     DictView,
     HostValue,
     Known,
@@ -131,8 +132,8 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
     result = _by_special_methods(machine, symbol, left, right)
     if result is not None:
         return result
-    if symbol == "%" and isinstance(left, Known) and isinstance(left.value, str | bytes):
-        text: AbstractValue = FORMAT[0](machine, left.value.__mod__, (right,))
+    text = _text(machine, symbol, left, right)
+    if text is not None:
         return text
     if symbol == "*" and (_repeats(machine, left, right) or _repeats(machine, right, left)):
         return _container_binary(machine, symbol, left, right)
@@ -143,6 +144,18 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
         if same is not None:
             return _negate_if(machine, same, symbol == "!=")
     return _container_binary(machine, symbol, left, right)
+
+
+def _text(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue | None:
+    """Return a string formatted or put together, at the exit where it shows run-time values; None for anything else."""
+    if symbol == "%" and isinstance(left, Known) and isinstance(left.value, bytes):
+        return Known(fold(machine, left.value.__mod__, machine.constant(right, "what is formatted to bytes")))
+    if symbol == "%" and isinstance(left, Known) and isinstance(left.value, str):
+        return FORMAT[0](machine, left.value.__mod__, (right,))  # type: ignore[no-any-return]
+    made = isinstance(left, Deferred) or isinstance(right, Deferred)
+    if symbol == "+" and made and python_type(machine, left) is python_type(machine, right) is str:
+        return FORMAT[0](machine, operator.add, (left, right))  # type: ignore[no-any-return]
+    return None
 
 
 def _plain(value: AbstractValue) -> AbstractValue:

@@ -360,6 +360,7 @@ _GENERATOR = type(_ for _ in ())
 _HEAP_TYPES: dict[type, type] = {SetObject: set, GeneratorObject: _GENERATOR}
 _FIXED_TYPES: dict[type, type] = {
     ArrayValue: np.ndarray,
+    Deferred: str,
     NumbersValue: list,
     AddressValue: int,
     FlatValue: np.flatiter,

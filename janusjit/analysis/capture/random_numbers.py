@@ -39,6 +39,7 @@ from janusjit.analysis.capture.random_draws import (
     integer_kind,
     refusal,
 )
+from janusjit.analysis.capture.selection import chosen
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -49,6 +50,7 @@ from janusjit.analysis.capture.values import (
     Reference,
     Scalar,
     TupleValue,
+    concrete,
 )
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import Pick
@@ -254,6 +256,12 @@ def _pick(called: _Call, sequence: AbstractValue, indices: list[Value]) -> list[
         start, step = (_int(called, part) for part in (sequence.start, sequence.step))
         moved = (machine.emit("multiply", index, step) for index in indices)
         return [Scalar(machine.emit("add", start, index), "int") for index in moved]
+    text = concrete(sequence) if isinstance(sequence, Known) else None
+    items = [*map(Known, text)] if type(text) is str else sequence_items(machine, sequence)
+    if items and len(items) <= _LONGEST_LIST and not is_number(machine.resolve(items[0])):
+        found = [chosen(machine, items, index) for index in indices]
+        if all(item is not None for item in found):
+            return [item for item in found if item is not None]
     table, kind = _table(called, sequence)
     return [Scalar(machine.emit("view", machine.emit("take", table, i, axis=0), index=()), kind) for i in indices]
 

@@ -1,30 +1,33 @@
 """Items of lists and tuples at a position known at run time only.
 
 Owns `selected` and `item_of_turn`, which read such an item, and `replaced`, which writes one. Invariants: items are
-only selected from if whichever it is has the same structure and types, so that nothing but numbers' values is open; a
-position out of bounds leaves the graph, and Python raises.
+only selected from if whichever it is has the same structure and types, so that nothing but numbers' values is open, or
+which of some strings it is, which an exit makes; a position out of bounds leaves the graph, and Python raises.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import constant, is_number, new_array, scalar_value, stack
+from janusjit.analysis.capture.arrays import cast, constant, is_number, new_array, scalar_value, stack
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.index_parsing import normalized_position
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import kind_of
 from janusjit.analysis.capture.packed import number_at
-from janusjit.analysis.capture.values import AbstractValue, Known, Scalar, TupleValue
+from janusjit.analysis.capture.values import AbstractValue, Deferred, Known, Scalar, TupleValue
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
 from janusjit.ops.indexing import FrozenArray
 
 #: items among which one is selected whose values are known at run time only: each costs an operation
 ITEM_LIMIT = 64
+#: strings among which one is selected: each costs a guard where they come from outside
+TEXT_LIMIT = 256
 
 
 def selected(machine: Machine, items: Sequence[AbstractValue], index: AbstractValue) -> AbstractValue | None:
@@ -40,12 +43,43 @@ def selected(machine: Machine, items: Sequence[AbstractValue], index: AbstractVa
         The position.
     """
     index = machine.resolve(index)
-    resolved = _alike(machine, items) if _is_open(machine, index) else None
+    resolved = _alike(machine, items, text=True) if _is_open(machine, index) else None
     if resolved is None:
         return None
     assert isinstance(index, Scalar)
     position = Scalar(normalized_position(machine, index, len(resolved)), "int")
     return _select(machine, resolved, position)
+
+
+def selected_by_key(machine: Machine, items: dict[Any, AbstractValue], key: AbstractValue) -> AbstractValue | None:
+    """Return ``items[key]`` of a dict whose keys are consecutive ints; None where the key may be known, or of another.
+
+    A key that is none of them leaves the graph.
+    """
+    key = machine.resolve(key)
+    keys = list(items)
+    if not _is_open(machine, key) or not keys or any(type(one) is not int for one in keys):
+        return None
+    first = min(keys)
+    if sorted(keys) != list(range(first, first + len(keys))) or not abs(first) < 2**62:
+        return None
+    resolved = _alike(machine, [items[first + number] for number in range(len(keys))], text=True)
+    if resolved is None:
+        return None
+    assert isinstance(key, Scalar)
+    position = machine.emit("subtract", cast(machine, key.value, "i64"), constant(machine, first, "i64"))
+    low, high = constant(machine, 0, "i64"), constant(machine, len(keys), "i64")
+    inside = machine.emit(
+        "logical_and", machine.emit("greater_equal", position, low), machine.emit("less", position, high)
+    )
+    machine.require(inside, machine.guard("value", machine.span.text or "key", f"a key of {first} to {max(keys)}"))
+    return _select(machine, resolved, Scalar(position, "int"))
+
+
+def chosen(machine: Machine, items: Sequence[AbstractValue], position: Value) -> AbstractValue | None:
+    """Return the item at a position that was drawn and is there; None where the items are not alike."""
+    resolved = _alike(machine, items, text=True)
+    return None if resolved is None else _select(machine, resolved, Scalar(position, "int"))
 
 
 def are_selectable(machine: Machine, items: Sequence[AbstractValue]) -> bool:
@@ -83,14 +117,18 @@ def _is_open(machine: Machine, index: AbstractValue) -> bool:
     return isinstance(index, Scalar) and index.value.type.dtype[0] in "iu" and not machine.may_specialize(index)
 
 
-def _alike(machine: Machine, items: Sequence[AbstractValue]) -> list[AbstractValue] | None:
-    """Return what the items are, read if need be; None if they differ in more than numbers' values."""
+def _alike(machine: Machine, items: Sequence[AbstractValue], text: bool = False) -> list[AbstractValue] | None:
+    """Return what the items are, read if need be; None if they differ in more than numbers' values, or strings."""
     live = {type(item.live) for item in items if isinstance(item, Unread)}
-    if not items or len(live) > 1 or not live <= {bool, int, float, tuple, np.float64, np.float32, np.int64}:
+    if not items or len(live) > 1 or not live <= {bool, int, float, tuple, np.float64, np.float32, np.int64, str}:
         return None
-    if live and len(items) > ITEM_LIMIT:
+    if live and len(items) > (TEXT_LIMIT if live == {str} else ITEM_LIMIT):
+        return None
+    if live == {str} and not text:
         return None
     resolved = [machine.resolve(item) for item in items]
+    if text and all(isinstance(item, Known) and type(item.value) is str for item in resolved):
+        return resolved
     structure = _structure(machine, resolved[0])
     if structure is None or any(_structure(machine, item) != structure for item in resolved[1:]):
         return None
@@ -119,6 +157,9 @@ def _is_known(value: AbstractValue) -> bool:
 
 def _select(machine: Machine, items: list[AbstractValue], position: Scalar) -> AbstractValue:
     first = items[0]
+    if isinstance(first, Known) and type(first.value) is str:
+        texts = tuple(item.value for item in items)  # type: ignore[attr-defined]
+        return Deferred(operator.getitem, (Known(texts), position))
     if isinstance(first, TupleValue):
         columns = [[machine.resolve(item.items[part]) for item in items] for part in range(len(first.items))]  # type: ignore[attr-defined]
         return TupleValue(tuple(_select(machine, column, position) for column in columns), first.type_)

@@ -32,6 +32,8 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.core import BuildString, Format
 
+#: methods of strings that give strings
+_TEXT_METHODS = frozenset({"center", "format", "join", "ljust", "replace", "rjust", "zfill"})
 _FORMATTED = (Deferred, Scalar, EitherValue, ArrayValue, TupleValue, Known, Reference)
 
 
@@ -97,6 +99,8 @@ def string_method(
 ) -> AbstractValue:
     """A method of a str, bytes or number known at capture."""
     method = getattr(owner, name)
+    if not (isinstance(owner, str) and name in _TEXT_METHODS) and not all(map(known, (*arguments, *keywords.values()))):
+        raise machine.unsupported("python.string", f".{name}()", "it looks into a string made of run-time values")
     if name == "join" and isinstance(owner, str):
         arguments = draw_all(machine, arguments[0])
         return defer(machine, lambda *parts: owner.join(parts), arguments)
