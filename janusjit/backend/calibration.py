@@ -49,8 +49,13 @@ NEAR_BYTES, FAR_BYTES = 1 << 20, 8 << 20
 #: a kernel is divided among threads if it takes one of them this many dispatches, which are cheap only while workers
 #: wait for them; between these limits whatever a dispatch takes
 _DISPATCHES, _LEAST_PARALLEL, _MOST_PARALLEL = 40, 20_000.0, 400_000.0
-#: results with so few rows or columns are another matter to a library
-NARROW = 32
+#: results with up to so many rows or columns are another matter to a library
+_FORMS = {"thin": 5, "narrow": 32, "square": None}
+
+
+def form_of(rows: int, columns: int) -> str:
+    """Return which kind of product one is whose result has so many rows and columns."""
+    return next(form for form, most in _FORMS.items() if most is None or min(rows, columns) <= most)
 
 
 class ImplausibleError(Exception):
@@ -65,8 +70,8 @@ class LibraryTime:
     ----------
     dtype : {"f32", "f64"}
         Element type.
-    narrow : bool
-        Whether the result had `NARROW` rows or fewer.
+    form : {"thin", "narrow", "square"}
+        What kind of product it was, by its rows and columns.
     multiplications : int
         Rows times columns times depth.
     nanoseconds : float
@@ -74,7 +79,7 @@ class LibraryTime:
     """
 
     dtype: str
-    narrow: bool
+    form: str
     multiplications: int
     nanoseconds: float
 
@@ -134,8 +139,8 @@ class Calibration:
     def library_nanoseconds(self, rows: int, columns: int, depth: int, dtype: str) -> float:
         """Return what a product is expected to take the library: the rate of those that were measured, or between."""
         multiplications = rows * columns * depth
-        narrow = min(rows, columns) <= NARROW
-        known = [t for t in self.library if t.dtype == dtype and t.narrow == narrow]
+        form = form_of(rows, columns)
+        known = [t for t in self.library if t.dtype == dtype and t.form == form]
         if not known:
             return self.call + multiplications * _LIBRARY[dtype]
         rates = [(math.log(t.multiplications), t.nanoseconds / t.multiplications) for t in known]
@@ -146,8 +151,7 @@ class Calibration:
         found = [f"{getattr(self, name):9.3g} ns  {text}" for name, text in _WORDS.items()]
         for t in self.library:
             rate = 2 * t.multiplications / t.nanoseconds
-            shape = "narrow" if t.narrow else "square"
-            what = f"BLAS, {t.dtype}, {shape}, {t.multiplications} multiplications: {rate:.3g} GFLOP/s"
+            what = f"BLAS, {t.dtype}, {t.form}, {t.multiplications} multiplications: {rate:.3g} GFLOP/s"
             found.append(f"{t.nanoseconds:9.3g} ns  {what}")
         if not self.library:
             found.append("BLAS was not measured: other work kept its threads from running")
@@ -156,7 +160,7 @@ class Calibration:
     def to_json(self) -> str:
         """Return the quantities as text."""
         numbers = {name: getattr(self, name) for name in QUANTITIES}
-        times = [[t.dtype, t.narrow, t.multiplications, t.nanoseconds] for t in self.library]
+        times = [[t.dtype, t.form, t.multiplications, t.nanoseconds] for t in self.library]
         return json.dumps({"origin": self.origin, **numbers, "library": times})
 
     @staticmethod
@@ -172,7 +176,7 @@ class Calibration:
             told = json.loads(text)
             if told.keys() != {item.name for item in fields(Calibration)}:
                 raise ImplausibleError("other quantities than are asked for")
-            times = tuple(LibraryTime(str(d), bool(n), int(m), float(t)) for d, n, m, t in told.pop("library"))
+            times = tuple(LibraryTime(str(d), str(f), int(m), float(t)) for d, f, m, t in told.pop("library"))
             numbers: dict[str, Any] = {name: float(told[name]) for name in QUANTITIES}
             made = Calibration(origin=str(told["origin"]), library=times, **numbers)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -186,7 +190,8 @@ class Calibration:
             if not least <= getattr(self, name) <= most:
                 raise ImplausibleError(f"{name} of {getattr(self, name):.4g} ns")
         for time in self.library:
-            if time.dtype not in _LIBRARY or not 1 <= time.multiplications <= 1e12 or not 1 <= time.nanoseconds <= 1e10:
+            is_known = time.dtype in _LIBRARY and time.form in _FORMS
+            if not (is_known and 1 <= time.multiplications <= 1e12 and 1 <= time.nanoseconds <= 1e10):
                 raise ImplausibleError(f"{time.nanoseconds:.4g} ns for {time.multiplications} multiplications")
 
 

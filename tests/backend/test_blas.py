@@ -9,7 +9,7 @@ import pytest
 from llvmlite import ir
 
 import janusjit
-from janusjit.backend.llvm import blas_library
+from janusjit.backend.llvm import blas_library, gemm_estimates
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.blas_library import blas_routine
 from janusjit.ir.types import DTYPES
@@ -140,7 +140,9 @@ def test_special_values_spread_as_in_numpy() -> None:
         np.testing.assert_array_equal(np.isnan(multiply(a, b)), np.isnan(a @ b))
 
 
-def test_large_products_call_blas() -> None:
+def test_large_products_call_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it has several threads; where it has one, they are packed, or tiles."""
+    monkeypatch.setattr(gemm_estimates, "library_threads", lambda: 2)
     a, b = random_operands(((256, 256), (256, 256)), "f32")
     out = np.empty((256, 256), np.float32)
     assert "janusjit_gemm_f32" in ArrayKernel(emit_matmul, (a, b, out)).module.assembly

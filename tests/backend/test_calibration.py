@@ -16,13 +16,13 @@ from janusjit.__main__ import main
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration, ImplausibleError, LibraryTime, using
 from janusjit.backend.llvm import calibrating, engine_cache, measurement
-from janusjit.backend.llvm.gemm_estimates import beats_library, product_nanoseconds
+from janusjit.backend.llvm.gemm_estimates import Product, packed_threads, product_nanoseconds, quickest
 from janusjit.backend.parallel import Division
 from janusjit.config import override
 from tests.backend.test_blas import assert_as_good_as_numpy, random_operands
 
 QUICK_LIBRARY = tuple(
-    LibraryTime(dtype, narrow, 64**3, 1000.0) for dtype in ("f32", "f64") for narrow in (False, True)
+    LibraryTime(dtype, form, 64**3, 1000.0) for dtype in ("f32", "f64") for form in ("thin", "narrow", "square")
 )
 SLOW_LIBRARY = tuple(replace(time_, nanoseconds=1e7) for time_ in QUICK_LIBRARY)
 MADE_UP = Calibration("made up", 0.002, 0.004, 0.005, 0.01, 0.02, 300.0, 0.25, 0.35, 60.0, QUICK_LIBRARY)
@@ -123,7 +123,15 @@ def test_what_is_damaged_or_out_of_date_is_measured_again(machine: Machine, dama
     assert decided() == MADE_UP and machine.asked == 2
 
 
-@pytest.mark.parametrize("told", [{"near": float("nan")}, {"library": [["f16", False, 10, 10.0]]}, {"origin": None}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"near": float("nan")},
+        {"library": [["f16", "thin", 10, 10.0]]},
+        {"library": [["f32", "long", 10, 10.0]]},
+        {"origin": None},
+    ],
+)
 def test_implausible_figures_are_refused(told: dict[str, object]) -> None:
     text = MADE_UP.to_json()
     assert Calibration.from_json(text) == MADE_UP
@@ -175,12 +183,13 @@ def test_built_in_figures_where_none_can_be_kept(machine: Machine, why: str, mon
 
 
 def test_choices_follow_the_figures() -> None:
-    assert beats_library(64, 64, 64, "f64", False) and not beats_library(512, 512, 512, "f32", False)
+    small, large = (Product(n, n, n, "f64") for n in (64, 512))
+    assert quickest(small) == "tiles" and quickest(large) != "tiles"
     with using(replace(MADE_UP, library=SLOW_LIBRARY)):
-        assert beats_library(512, 512, 512, "f32", False)
-        assert not beats_library(64, 2048, 2048, "f64", False)  # more than any cache holds is the library's
+        assert quickest(small) == "tiles" and quickest(Product(8, 8, 8, "f32")) == "tiles"
+        assert quickest(replace(large, rows=64, columns=2048)) != "library"
     with using(MADE_UP):
-        assert not beats_library(64, 64, 64, "f64", False) and beats_library(8, 8, 8, "f64", False)
+        assert quickest(small) == quickest(large) == "library" and quickest(Product(8, 8, 8, "f64")) == "tiles"
     work = Division(0, 1000, 100_000, 0.3)
     assert not work.pays(2)
     with using(replace(MADE_UP, dispatch=500.0)):
@@ -191,8 +200,15 @@ def test_choices_follow_the_figures() -> None:
     assert replace(MADE_UP, addition=0.005).recompute_limit == 2 and replace(MADE_UP, near=0.1).recompute_limit == 8
 
 
+def test_threads_are_for_products_that_take_long_and_have_many_rows() -> None:
+    limit = MADE_UP.parallel_nanoseconds
+    with using(MADE_UP):
+        assert packed_threads(1000, limit / 2, 8) == 1 and packed_threads(1000, limit, 8) == 8
+        assert packed_threads(100, limit, 8) == 2 and packed_threads(10, limit, 8) == 1
+
+
 def test_estimates_grow_with_the_work_and_with_the_machine() -> None:
-    for how in ("register tiles 6×32", "inner products", "BLAS", "loops"):
+    for how in ("register tiles 6×32", "packed tiles", "inner products", "BLAS", "loops"):
         for dtype in ("f32", "f64"):
             small, large = (product_nanoseconds(how, 64, n, n, dtype) for n in (64, 512))
             assert 0 < 8 * small < large

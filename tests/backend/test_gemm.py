@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import janusjit as jj
-from janusjit.backend.llvm import gemm, gemm_packed, gemm_tiling
+from janusjit.backend.llvm import gemm, gemm_estimates, gemm_tiling
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_packed import emit_packed
@@ -197,7 +197,7 @@ def test_infinities_and_nan_spread() -> None:
 def test_the_plan_says_how(
     left: tuple[int, ...], right: tuple[int, ...], how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gemm_packed, "library_threads", lambda: 2)
+    monkeypatch.setattr(gemm_estimates, "library_threads", lambda: 2)
 
     @jj.jit(background=False)
     def product(a, b):  # type: ignore[no-untyped-def]

@@ -15,7 +15,12 @@ import pytest
 
 import janusjit as jj
 from janusjit.backend import calibration, cost, parallel
-from janusjit.backend.llvm import thread_pool_state, threads
+from janusjit.backend.llvm import gemm, thread_pool_state, threads
+from janusjit.backend.llvm.blas_loops import Matrix
+from janusjit.backend.llvm.gemm_packed import emit_packed
+from janusjit.backend.llvm.gemm_tiling import Machine
+from janusjit.backend.llvm.values import ArrayValue, KernelContext
+from tests.backend.kernel_harness import ArrayKernel
 from tests.backend.lowering import check, same
 from tests.backend.random_graphs import random_control_flow
 from tests.backend.task_counts import CountingTask
@@ -405,3 +410,50 @@ def test_processes_end(program: str, tmp_path: Path) -> None:
         command = [sys.executable, "-W", "error", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_packed_products_are_the_same_bits_on_any_number_of_threads(dtype: str) -> None:
+    """Every remainder of chunks, tiles and panels; several blocks of the depth and of columns."""
+    for number, (rows, depth, columns) in enumerate(((97, 64, 100), (331, 515, 70), (200, 40, 1100))):
+        a, b = (NUMBERS.normal(size=shape).astype(dtype) for shape in ((rows, depth), (depth, columns)))
+        b = np.asfortranarray(b) if number else b
+        results = [_packed(a, b, count) for count in (1, 2, 3, 7)]
+        np.testing.assert_allclose(results[0], a @ b, rtol=0, atol=1e-3 if dtype == "f4" else 1e-10)  # long sums
+        for result in results[1:]:
+            np.testing.assert_array_equal(result, results[0])
+
+
+def _packed(a: Any, b: Any, count: int) -> Any:
+    def emit(context: KernelContext, *arrays: ArrayValue) -> None:
+        x, y, out = (Matrix(one.dtype, one.pointer, *one.dims, *one.strides) for one in arrays)
+        emit_packed(context, x, y, out, Machine.host(), count)
+
+    out = np.full((len(a), b.shape[1]), np.nan, a.dtype)
+    kernel = ArrayKernel(emit, (a, b, out))
+    threads.prepare((thread_pool_state.PARALLEL_FOR,) if count > 1 else ())
+    before = threads.usage()
+    wake()
+    assert kernel(a, b, out)
+    assert (threads.usage().divided > before.divided) == (count > 1)
+    return out
+
+
+def test_packed_products_of_a_graph_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gemm, "quickest", lambda product, threads: "packed")
+
+    def product(a, b):  # type: ignore[no-untyped-def]
+        return (a @ b).T @ b
+
+    a, b = (NUMBERS.normal(size=(330, 330)).round(2) for _ in range(2))
+    several = jj.jit(background=False, threads=3)(product)
+    one = jj.jit(background=False, threads=1)(product)
+    for step in (one, several):
+        for _ in range(4):
+            before = threads.usage()
+            wake()
+            result = step(a, b)
+        np.testing.assert_allclose(result, product(a, b), rtol=0, atol=1e-8)  # sums of 330 products, twice
+        assert step.stats.graph_calls == 2 and (threads.usage().divided > before.divided) == (step is several)
+    np.testing.assert_array_equal(several(a, b), one(a, b))
+    assert "packed tiles, on threads: up to 3, about" in several.specializations[0].plan

@@ -60,7 +60,7 @@ def _insert_axis(array: ArrayValue, position: int) -> ArrayValue:
     return replace(array, dims=tuple(dims), strides=tuple(strides))
 
 
-def rows_at_a_time(a: ArrayValue, b: ArrayValue, out: ArrayValue) -> int | None:
+def rows_at_a_time(a: ArrayValue, b: ArrayValue, out: ArrayValue, threads: int = 1) -> int | None:
     """Return how many rows of ``out = a @ b`` tiles do at least; None if it is not computed in tiles, row after row.
 
     Rows are along the first axis; all are of rank 2 or more. Addresses do not matter.
@@ -69,8 +69,8 @@ def rows_at_a_time(a: ArrayValue, b: ArrayValue, out: ArrayValue) -> int | None:
     merged, below = _merge_batch_into_rows(None, a, b, out)
     if below.rank > 2 and b.rank == 2:
         return None
-    parts = (_matrix(replace(one, dims=one.dims[-2:], strides=one.strides[-2:])) for one in (merged, b, below))
-    choice = choose_kernel(*parts)
+    left, right, out = (replace(one, dims=one.dims[-2:], strides=one.strides[-2:]) for one in (merged, b, below))
+    choice = choose_kernel(_matrix(left), _matrix(right), _matrix(out), threads)
     if choice is None or choice.tiling is None or choice.is_turned or first == 0:
         return None
     return choice.tiling.rows if rank == 2 else 1

@@ -29,7 +29,7 @@ from janusjit.config import available_threads, current
 from janusjit.errors import CompileError
 from janusjit.version import __version__
 
-_FORMAT = "calibration 1"
+_FORMAT = "calibration 2"
 #: seconds for which nobody tries again to measure a machine that was too busy for it
 RESPITE = 3600.0
 #: how settings of BLAS libraries begin

@@ -15,9 +15,9 @@ from llvmlite import ir
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
 from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long, stays_near
 from janusjit.backend.llvm.gemm_dots import emit_dots
-from janusjit.backend.llvm.gemm_estimates import beats_library
+from janusjit.backend.llvm.gemm_estimates import Product, packed_nanoseconds, packed_threads, quickest
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
-from janusjit.backend.llvm.gemm_packed import emit_packed, is_worth_packing
+from janusjit.backend.llvm.gemm_packed import emit_packed
 from janusjit.backend.llvm.gemm_rows import emit_row_product
 from janusjit.backend.llvm.gemm_tiling import (
     MOST_VECTORS,
@@ -29,6 +29,7 @@ from janusjit.backend.llvm.gemm_tiling import (
 )
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
 from janusjit.backend.llvm.values import I64, Extent, KernelContext, item_size, multiply, offset_pointer
+from janusjit.backend.plan import with_threads
 
 #: called with the first row and the number of rows of a block of the result that is there
 After = Callable[[ir.Value, int], None]
@@ -48,16 +49,30 @@ class Choice:
         Whether the right operand is stored by columns.
     tiling : Tiling or None
         How tiles are cut, where they are.
+    threads : int
+        On how many threads it is computed at most.
+    nanoseconds : float
+        What it is expected to take one thread, where there may be more.
     """
 
     kind: str
     is_turned: bool
     by_columns: bool
     tiling: Tiling | None = None
+    threads: int = 1
+    nanoseconds: float = 0.0
+
+    @property
+    def divided(self) -> str | None:
+        """In words how it is divided among threads, if it is."""
+        return None if self.threads == 1 else f"up to {self.threads}, about {self.nanoseconds / 1000:.0f} µs for one"
 
 
-def choose_kernel(a: Matrix, b: Matrix, out: Matrix) -> Choice | None:
-    """Return how ``out = a @ b`` is computed, whose addresses do not matter; None if by the library."""
+def choose_kernel(a: Matrix, b: Matrix, out: Matrix, threads: int = 1) -> Choice | None:
+    """Return how ``out = a @ b`` is computed, on up to so many threads; None if by the library.
+
+    The operands' addresses do not matter.
+    """
     if out.dtype not in ("f32", "f64") or not all(_is_known(matrix) for matrix in (a, b, out)):
         return None
     rows, columns, depth = out.rows, out.columns, a.columns
@@ -75,8 +90,14 @@ def choose_kernel(a: Matrix, b: Matrix, out: Matrix) -> Choice | None:
     machine = Machine.host()
     in_dots = by_columns and is_long(a, b, rows, depth)
     is_copied = by_columns and not (in_dots and stays_near(rows, columns, machine))
-    if not beats_library(rows, columns, depth, out.dtype, is_copied, in_dots):
-        return Choice("packed", is_turned, by_columns) if is_worth_packing(rows, columns, depth) else None
+    assert isinstance(a.column_stride, int)
+    product = Product(rows, columns, depth, out.dtype, is_copied, in_dots, abs(a.column_stride))
+    way = quickest(product, threads)
+    if way == "library":
+        return None
+    if way == "packed":
+        alone = packed_nanoseconds(rows, columns, depth, out.dtype)
+        return Choice("packed", is_turned, by_columns, None, packed_threads(rows, alone, threads), alone)
     if in_dots:
         return Choice("dot tiles", is_turned, by_columns)
     if rows == 1 and columns > MOST_VECTORS * machine.lanes(out.dtype):
@@ -92,7 +113,7 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
     str or None
         What was chosen, in words; None if nothing was emitted.
     """
-    choice = choose_kernel(a, b, out)
+    choice = choose_kernel(a, b, out, context.threads)
     if choice is None:
         return None
     if choice.is_turned:
@@ -106,8 +127,8 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
     if choice.kind == "dot tiles":
         return emit_dot_tiles(context, a, b, out, machine)
     if choice.kind == "packed":
-        emit_packed(context, a, b, out, machine)
-        return "packed tiles"
+        emit_packed(context, a, b, out, machine, choice.threads)
+        return with_threads("packed tiles", choice.divided)
     if choice.by_columns:
         b = _copied(context, b, transposed=True)
     if choice.tiling is None:
@@ -131,7 +152,7 @@ def emit_tiles_in_blocks(
     ``is_kept``, there is room for a block only.
     """
     a, b, out = operands
-    choice = choose_kernel(a, b, out)
+    choice = choose_kernel(a, b, out, context.threads)
     assert choice is not None and choice.tiling is not None and not choice.is_turned
     assert isinstance(out.rows, int)
     unit, tiling = out.rows // extent[0], choice.tiling

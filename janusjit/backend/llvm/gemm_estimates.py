@@ -1,16 +1,18 @@
 """How long a matrix product is expected to take, by each of the ways there are to compute it.
 
-Owns `beats_library` and `product_nanoseconds`. Invariant: estimates follow from sizes, element type and the calibration
-alone; where the library has not been measured, the choice is `gemm_tiling.is_worth_it`'s.
+Owns `Product`, `quickest` and `product_nanoseconds`. Invariant: estimates follow from sizes, strides, element type and
+the calibration alone; where the library has not been measured, the choice is `gemm_tiling.is_worth_it`'s.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from janusjit.backend import calibration
+from janusjit.backend.llvm.gemm_packed import DEPTH, LEAST, RIGHT_COLUMNS, ROWS_OF_THREAD
+from janusjit.backend.llvm.gemm_packed_tile import Shape
 from janusjit.backend.llvm.gemm_tiling import (
-    COPIED_BYTES,
-    COPIED_ROW_BYTES,
-    STREAMED_BYTES,
     Machine,
     choose,
     is_worth_it,
@@ -18,54 +20,163 @@ from janusjit.backend.llvm.gemm_tiling import (
 )
 from janusjit.backend.llvm.values import item_size
 
-#: products of up to so many multiplications are not worth a call, whatever was measured
-_SMALL = 24**3
 #: how many times a byte of a right operand stored by columns is moved until it has been copied by rows
 _COPIES = 4
 #: what it takes to add up the vector of an element in tiles of inner products, in cycles of a tile
 _SUM_CYCLES = 10.0
 #: what a step of a plain loop over products takes, in cycles of a tile
 _LOOP_CYCLES = 2.0
+#: what a packed tile takes besides its steps, in cycles; packing a byte, in transfers of one; a call, in nanoseconds
+_TILE_CYCLES, _PACKED, _ROUTINE = 60.0, 2.0, 300.0
+#: storing a byte of the result, in transfers of one, as libraries do
+_STORING = 2.0
+#: reading a right operand that is in no core's cache, a part of each row at a time, instead of in order
+_PARTS_OF_ROWS = 2.0
+#: what stays in the first-level cache from tile to tile; parts of rows that are read as quickly as rows
+_NEAREST_BYTES, _LONG_PART = 32 << 10, 512
+#: how much slower tiles are where each step finds the left operand on another page
+_PAGE, _PAGE_MISSES = 4096, 2.0
+#: how much quicker a library has to seem: its times for shapes that were not measured are guesses
+_DOUBT, _DOUBT_TURNED = 1.1, 1.4
+#: what threads take more than their share
+_DIVIDED = 1.1
 
 
-def beats_library(
-    rows: int, columns: int, depth: int, dtype: str, by_columns: bool, in_dots: bool = False
-) -> bool:
-    """Return whether a product in register tiles is expected to beat the library.
+@dataclass(frozen=True)
+class Product:
+    """A product that is to be computed.
 
-    Parameters
+    Attributes
     ----------
     rows, columns, depth : int
-        The sizes of the product.
+        Its sizes.
     dtype : {"f32", "f64"}
         The element type.
     by_columns : bool
-        Whether the right operand is stored by columns, and has to be copied.
+        Whether the right operand is stored by columns, and has to be copied for tiles.
     in_dots : bool
-        Whether it is tiles of inner products that are meant.
+        Whether tiles are to be tiles of inner products.
+    left_pitch : int
+        How far neighbours in a row of the left operand lie apart, in bytes.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    dtype: str
+    by_columns: bool = False
+    in_dots: bool = False
+    left_pitch: int = 8
+
+    @property
+    def sizes(self) -> tuple[int, int, int, str]:
+        """The sizes and the element type."""
+        return self.rows, self.columns, self.depth, self.dtype
+
+    @property
+    def right_bytes(self) -> int:
+        """Bytes of the right operand."""
+        return self.columns * self.depth * item_size(self.dtype)
+
+    @property
+    def storing(self) -> float:
+        """What it takes to store the result, which is little beside a long sum."""
+        written = self.rows * self.columns * item_size(self.dtype)
+        return written * calibration.current().transfer(written)
+
+
+def quickest(product: Product, threads: int = 1) -> str:
+    """Return the way that is expected to compute a product in the shortest time.
+
+    Parameters
+    ----------
+    product : Product
+        The product.
+    threads : int
+        How many threads our own kernels may use.
+
+    Returns
+    -------
+    {"tiles", "packed", "library"}
     """
     machine = calibration.current()
-    if not machine.library or rows == 1:
-        return is_worth_it(rows, columns, depth, dtype, by_columns, library_threads())
-    right_bytes = columns * depth * item_size(dtype)
-    if by_columns and right_bytes > COPIED_BYTES and columns * item_size(dtype) > COPIED_ROW_BYTES:
-        return False
-    if rows * columns * depth <= _SMALL:
-        return True
-    tiles = tile_nanoseconds(rows, columns, depth, dtype, by_columns)
-    tiles += rows * columns * _SUM_CYCLES * machine.cycle if in_dots else 0.0
-    return right_bytes <= 2 * STREAMED_BYTES and tiles <= machine.library_nanoseconds(rows, columns, depth, dtype)
+    may_pack = min(product.rows, product.columns, product.depth) > 1 and Machine.host().vector_bytes == 64
+    if not machine.library or product.rows == 1:
+        if is_worth_it(*product.sizes, product.by_columns, library_threads()):
+            return "tiles"
+        return "packed" if may_pack and min(product.sizes[:3]) >= LEAST and library_threads() == 1 else "library"
+    expected = {
+        "tiles": tile_nanoseconds(product),
+        "library": library_nanoseconds(*product.sizes) * (_DOUBT_TURNED if product.by_columns else _DOUBT),
+    }
+    if may_pack:
+        alone = packed_nanoseconds(*product.sizes, product.by_columns)
+        expected["packed"] = alone / packed_threads(product.rows, alone, threads) * _DIVIDED
+    return min(expected, key=lambda way: expected[way])
 
 
-def tile_nanoseconds(rows: int, columns: int, depth: int, dtype: str, by_columns: bool = False) -> float:
+def tile_nanoseconds(product: Product) -> float:
     """Return what a product in register tiles is expected to take."""
-    machine = calibration.current()
-    tiling = choose(rows, columns, dtype, Machine.host(), depth, by_columns)
-    right_bytes = columns * depth * item_size(dtype)
-    cycle = machine.cycle if right_bytes <= calibration.NEAR_BYTES else machine.far_cycle
-    copying = _COPIES * right_bytes * machine.transfer(right_bytes) if by_columns else 0.0
+    machine, right_bytes = calibration.current(), product.right_bytes
+    tiling = choose(product.rows, product.columns, product.dtype, Machine.host(), product.depth, product.by_columns)
+    computing = tiling.cycles * product.depth * machine.cycle
+    copying = _COPIES * right_bytes * machine.transfer(right_bytes) if product.by_columns else 0.0
+    if product.in_dots:
+        copying += product.rows * product.columns * _SUM_CYCLES * machine.cycle
     reading = right_bytes * machine.transfer(right_bytes)
-    return max(tiling.cycles * depth * cycle, reading) + copying
+    width = tiling.columns * item_size(product.dtype)
+    if right_bytes >= calibration.NEAR_BYTES:
+        times = tiling.row_tiles if product.depth * width > _NEAREST_BYTES else 1
+        in_parts = times > 1 or (product.depth * width > _NEAREST_BYTES and width < _LONG_PART)
+        reading = times * right_bytes * machine.far * (_PARTS_OF_ROWS if in_parts else 1.0)
+        computing += reading if in_parts else 0.0
+    left_bytes = product.rows * product.depth * item_size(product.dtype)
+    if left_bytes >= calibration.NEAR_BYTES:
+        computing *= _PAGE_MISSES if product.left_pitch > _PAGE // 2 else 1.0
+        computing += (tiling.column_tiles - 1) * left_bytes * machine.far
+    return max(computing, reading) + copying + product.storing
+
+
+def packed_nanoseconds(rows: int, columns: int, depth: int, dtype: str, by_columns: bool = False) -> float:
+    """Return what a product by the routine that packs is expected to take one thread."""
+    machine, size = calibration.current(), item_size(dtype)
+    shape = Shape.of(dtype, Machine.host())
+    whole = shape.whole_rows(rows)
+    heights = {shape.rows: -(-whole // shape.rows), shape.fewer: -(-(rows - whole) // shape.fewer)}
+    full, rest = divmod(columns, shape.columns)
+    widths = {shape.vectors: full}
+    if rest:
+        vectors = -(-rest // shape.lanes)
+        widths[vectors] = widths.get(vectors, 0) + 1
+    turns = -(-depth // DEPTH)
+    cycles = 0.0
+    for height, down in heights.items():
+        for width, across in widths.items():
+            step = max(height * width / 2, (height + width) / 2, 4.0) + 0.5
+            cycles += down * across * (step * depth + _TILE_CYCLES * turns)
+    right, left = columns * depth * size, rows * depth * size * -(-columns // RIGHT_COLUMNS)
+    packing = right * machine.transfer(right) if by_columns else 0.0
+    packing += sum(moved * (_PACKED * machine.near + machine.transfer(moved)) for moved in (left, right))
+    storing = Product(rows, columns, depth, dtype).storing
+    return cycles * machine.cycle + packing + storing + _ROUTINE
+
+
+def packed_threads(rows: int, nanoseconds: float, threads: int) -> int:
+    """Return how many threads are of use to the routine that packs, for what takes one of them so long."""
+    if nanoseconds < calibration.current().parallel_nanoseconds:
+        return 1
+    return max(min(threads, rows // ROWS_OF_THREAD), 1)
+
+
+def library_nanoseconds(rows: int, columns: int, depth: int, dtype: str) -> float:
+    """Return what a product is expected to take the library."""
+    machine, size = calibration.current(), item_size(dtype)
+    if min(rows, columns) == 1:
+        multiplications = rows * columns * depth
+        largest = max(rows * depth, depth * columns, rows * columns) * size
+        return machine.call + max(largest * machine.transfer(largest), multiplications * size * machine.addition)
+    counted = machine.library_nanoseconds(rows, columns, depth, dtype)
+    return counted + _STORING * Product(rows, columns, depth, dtype).storing
 
 
 def product_nanoseconds(how: str, rows: int, columns: int, depth: int, dtype: str) -> float:
@@ -87,9 +198,10 @@ def product_nanoseconds(how: str, rows: int, columns: int, depth: int, dtype: st
     largest = max(rows * depth, depth * columns, rows * columns) * size
     reading = largest * machine.transfer(largest)
     if how.startswith("BLAS"):
-        if min(rows, columns) == 1:
-            return machine.call + max(reading, multiplications * size * machine.addition)
-        return machine.library_nanoseconds(rows, columns, depth, dtype)
+        return library_nanoseconds(rows, columns, depth, dtype)
+    if how.startswith("packed"):
+        alone = packed_nanoseconds(rows, columns, depth, dtype)
+        return alone / int(words[1]) if (words := re.search(r"up to (\d+)", how)) else alone
     if how.startswith("inner products") or min(rows, columns) == 1:
         return max(reading, multiplications / Machine.host().lanes(dtype) * machine.cycle)
-    return tile_nanoseconds(rows, columns, depth, dtype)
+    return tile_nanoseconds(Product(rows, columns, depth, dtype))

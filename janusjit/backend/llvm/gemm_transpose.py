@@ -1,7 +1,7 @@
 """Copies of matrices that are stored by columns to matrices that are stored by rows, through vector registers.
 
-Owns `emit_transposed_copy`. Invariant: square blocks are read by column and turned in registers, what is left over is
-copied element by element; one routine for each element type does for all sizes, and is compiled once in a process.
+Owns `emit_transposed_copy`. Invariant: square blocks are read by column and turned in registers, the last of which
+overlap those before; one routine for each element type does for all sizes, and is compiled once in a process.
 """
 
 from __future__ import annotations
@@ -57,24 +57,25 @@ def _emit_routine(context: KernelContext, dtype: str, arguments: list[ir.Value])
     source = Matrix(dtype, pointer, rows, columns, size, column_stride)
     target = Matrix(dtype, target_pointer, rows, columns, row_stride, size)
     side = ir.Constant(I64, SIDE)
-    down, across = builder.sdiv(rows, side), builder.sdiv(columns, side)
-    with context.loop(across) as right, context.loop(down) as below:
-        builder = context.builder
-        row, column = builder.mul(below, side), builder.mul(right, side)
-        _emit_block(context, source, target, row, column)
-    full_rows, full_columns = builder.mul(down, side), builder.mul(across, side)
-    zero = ir.Constant(I64, 0)
-    for rest in ((zero, full_columns, rows, columns), (full_rows, zero, rows, full_columns)):
-        parts = [_part(builder, matrix, *rest) for matrix in (source, target)]
-        emit_copy(context, parts[0], parts[1], kept=True)  # so little that vectors would not be worth compiling
+    enough = [builder.icmp_signed(">=", extent, side) for extent in (rows, columns)]
+    with builder.if_else(builder.and_(*enough), likely=True) as (squares, few):
+        with squares:
+            down, across = (_blocks(context.builder, extent) for extent in (rows, columns))
+            with context.loop(across) as right, context.loop(down) as below:
+                row, column = (_start(context.builder, *one) for one in ((below, rows), (right, columns)))
+                _emit_block(context, source, target, row, column)
+        with few:
+            emit_copy(context, source, target, kept=True)  # so little that vectors would not be worth compiling
 
 
-def _part(
-    builder: ir.IRBuilder, matrix: Matrix, row: ir.Value, column: ir.Value, end_row: ir.Value, end_column: ir.Value
-) -> Matrix:
-    pointer = matrix.element(builder, row, column)
-    rows, columns = builder.sub(end_row, row), builder.sub(end_column, column)
-    return Matrix(matrix.dtype, pointer, rows, columns, matrix.row_stride, matrix.column_stride)
+def _blocks(builder: ir.IRBuilder, extent: ir.Value) -> ir.Value:
+    return builder.sdiv(builder.add(extent, ir.Constant(I64, SIDE - 1)), ir.Constant(I64, SIDE))
+
+
+def _start(builder: ir.IRBuilder, number: ir.Value, extent: ir.Value) -> ir.Value:
+    """Return where a block begins: the last one where it fits, so it copies again some of what is copied already."""
+    start, last = builder.mul(number, ir.Constant(I64, SIDE)), builder.sub(extent, ir.Constant(I64, SIDE))
+    return builder.select(builder.icmp_signed("<", start, last), start, last)
 
 
 def _emit_block(context: KernelContext, source: Matrix, target: Matrix, row: ir.Value, column: ir.Value) -> None:

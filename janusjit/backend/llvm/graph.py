@@ -101,7 +101,9 @@ class GraphLowering:
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
         self._looks = FlagLooks(self, self._plan)
-        epilogues = find_epilogues(self._plan, self.placement, rows_of, count, self._looks.apart)
+        epilogues = find_epilogues(
+            self._plan, self.placement, functools.partial(rows_of, threads=count), count, self._looks.apart
+        )
         tiles = find_tiles(self._plan, self.placement, count, {*self._looks.untiled, *epilogues})
         self._tiles: dict[Step, Tile] = {**epilogues, **tiles}
         self._tapes, self._objects = Tapes(self), ObjectReads(self)
@@ -113,7 +115,7 @@ class GraphLowering:
             builder, self.memory, self.extents, self.scalars, self._fused, python, count
         )
         self._products = ProductBlocks(module, self._parallel, python)
-        self._nodes = NodeFunctions(module, python)
+        self._nodes = NodeFunctions(module, python, count)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
         self._divided: dict[Step, Division] = {}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.backend.calibration import QUANTITIES, Calibration, LibraryTime
+from janusjit.backend.calibration import QUANTITIES, Calibration, LibraryTime, form_of
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.blas_library import thread_count
 from janusjit.backend.llvm.measurement_code import (
@@ -43,8 +43,9 @@ _RUN = 30_000
 _FOOTPRINTS = {"near": 256 << 10, "far": 4 << 20, "memory": 24 << 20}
 _ELEMENTS = 1024
 #: products the library is asked for: rows, columns, depth
-_WIDE = ((48, 48, 48), (96, 96, 96), (192, 192, 192), (320, 320, 320))
+_THIN = ((4, 128, 128), (4, 1024, 384))
 _NARROW = ((16, 64, 64), (16, 512, 128), (16, 2048, 128))
+_WIDE = ((48, 48, 48), (96, 96, 96), (192, 192, 192), (320, 320, 320))
 _SMALLEST = (2, 2, 2)
 #: how many times a job is handed out
 _JOBS = 24
@@ -174,13 +175,14 @@ class _Bench:
             if f"library.{dtype}" not in self._names:
                 return {}
             call = min(call, self._product(dtype, _SMALLEST))
-            for shapes in (_NARROW, _WIDE):
+            for shapes in (_THIN, _NARROW, _WIDE):
                 for shape in shapes:
                     taken = self._product(dtype, shape)
                     if taken > _HELD_UP:
                         return {"call": call}
                     multiplications = shape[0] * shape[1] * shape[2]
-                    found.append(LibraryTime(dtype, shapes is _NARROW, multiplications, max(taken - call, 1.0)))
+                    form = form_of(shape[0], shape[1])
+                    found.append(LibraryTime(dtype, form, multiplications, max(taken - call, 1.0)))
             small, large = (time.nanoseconds / time.multiplications for time in (found[-len(_WIDE)], found[-1]))
             if thread_count() != 1 and large > 1.25 * small:
                 return {"call": call}  # threads that do not help are threads that others keep from running

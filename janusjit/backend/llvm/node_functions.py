@@ -36,7 +36,7 @@ Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], Union[st
 
 
 class NodeFunctions:
-    """The functions of a module's single operations, each emitted at its first use.
+    """The functions of a module's single operations, each emitted at its first use, on up to ``threads`` threads.
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class NodeFunctions:
         How a node is computed, in words, where there was a choice.
     """
 
-    def __init__(self, module: ir.Module, python: PythonEmitter) -> None:
-        self._module, self._python = module, python
+    def __init__(self, module: ir.Module, python: PythonEmitter, threads: int = 1) -> None:
+        self._module, self._python, self._threads = module, python, threads
         self.chosen: dict[Node, str] = {}
         self._choices: dict[tuple[Any, ...], str] = {}
         self._functions: dict[tuple[Any, ...], ir.Function] = {}
@@ -103,7 +103,7 @@ class NodeFunctions:
         for argument in function.args:
             if argument.type == POINTER:
                 argument.add_attribute("noalias")
-        context = KernelContext(function, self._python)
+        context = KernelContext(function, self._python, self._threads)
         inputs = [signature.inside(function, operand) for operand in operands[0]]
         outputs = [signature.inside(function, operand) for operand in operands[1]]
         chosen = emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])

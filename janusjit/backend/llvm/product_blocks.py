@@ -20,7 +20,7 @@ from janusjit.backend.tiles import Tile
 from janusjit.ir.dims import symbols_of
 
 
-def rows_of(a: Address, b: Address, out: Address) -> int | None:
+def rows_of(a: Address, b: Address, out: Address, threads: int = 1) -> int | None:
     """Return how many rows of a product the tiles for it do at a time; None if it is computed in another way."""
     operands = []
     for address in (a, b, out):
@@ -29,7 +29,8 @@ def rows_of(a: Address, b: Address, out: Address) -> int | None:
             return None
         shape, strides = extents[: len(address.layout.shape)], extents[len(address.layout.shape) :]
         operands.append(ArrayValue(address.layout.dtype, None, shape, strides))
-    return rows_at_a_time(*operands)
+    left, right, result = operands
+    return rows_at_a_time(left, right, result, threads)
 
 
 class ProductBlocks:
@@ -95,7 +96,7 @@ class ProductBlocks:
         function = ir.Function(self._module, ir.FunctionType(VOID, [value.type for value in values]), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        context = KernelContext(function, self._python)
+        context = KernelContext(function, self._python, self._kernels.count)
         given = iter(function.args)
         a, b, out = (ArrayValue(one.dtype, next(given), one.dims, one.strides) for one in operands)
         found = [_given(one, given) for one in arguments]

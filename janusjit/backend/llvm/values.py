@@ -238,6 +238,8 @@ class KernelContext:
         The function emitted into. Kernels return ``i1`` (whether all requirements held) or nothing.
     python
         Keeps objects alive for the code.
+    threads
+        How many threads the code may use.
 
     Notes
     -----
@@ -246,8 +248,9 @@ class KernelContext:
     vector has lanes that are computed for nothing: operations on what is there may raise flags.
     """
 
-    def __init__(self, function: ir.Function, python: PythonEmitter) -> None:
+    def __init__(self, function: ir.Function, python: PythonEmitter, threads: int = 1) -> None:
         self.function = function
+        self.threads = threads
         self.module: ir.Module = function.module
         self.python = python
         self.entry_block: ir.Block = function.append_basic_block("entry")

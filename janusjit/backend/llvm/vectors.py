@@ -67,6 +67,29 @@ def store_piece(context: KernelContext, dtype: str, value: ir.Value, pointer: ir
     context.builder.call(function, [value, pointer, align, mask])
 
 
+def load_some(context: KernelContext, dtype: str, pointer: ir.Value, lanes: int, count: ir.Value) -> ir.Value:
+    """Return the first ``count`` elements of a vector, and zeros for the others; ``count`` may be any number."""
+    type_, mask, align = vector_type(dtype, lanes), _first(context, lanes, count), ir.Constant(I32, item_size(dtype))
+    name = f"llvm.masked.load.v{lanes}{dtype}.p0"
+    function = context.declare(name, type_, [pointer.type, I32, mask.type, type_])
+    return context.builder.call(function, [pointer, align, mask, zeros(type_)])
+
+
+def store_some(context: KernelContext, dtype: str, value: ir.Value, pointer: ir.Value, count: ir.Value) -> None:
+    """Store the first ``count`` elements of a vector; ``count`` may be any number."""
+    lanes = value.type.count
+    mask, align = _first(context, lanes, count), ir.Constant(I32, item_size(dtype))
+    name = f"llvm.masked.store.v{lanes}{dtype}.p0"
+    function = context.declare(name, VOID, [value.type, pointer.type, I32, mask.type])
+    context.builder.call(function, [value, pointer, align, mask])
+
+
+def _first(context: KernelContext, lanes: int, count: ir.Value) -> ir.Value:
+    """Return the mask of the lanes before ``count``."""
+    numbers = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+    return context.builder.icmp_signed("<", numbers, splat(context.builder, count, numbers.type))
+
+
 def _mask(piece: Piece) -> ir.Value:
     lanes = [ir.Constant(I1, int(lane < piece.used)) for lane in range(piece.lanes)]
     return ir.Constant(ir.VectorType(I1, piece.lanes), lanes)
