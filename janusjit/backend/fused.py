@@ -205,7 +205,7 @@ def describe(
     for kernel in elementwise:
         variants.setdefault(replace(kernel, open=True).key(), set()).add(kernel.key())
     for kernel in elementwise:
-        kernel.open = kernel.is_total and len(variants[replace(kernel, open=True).key()]) > 1
+        kernel.open = len(variants[replace(kernel, open=True).key()]) > 1
     return kernels
 
 

@@ -55,6 +55,8 @@ class FusedFunctions:
         function.linkage = "internal"
         function.attributes.add("nounwind")
         function.attributes.add("noinline")  # one copy for all calls, and less for LLVM to do
+        if kernel.open:
+            function.attributes.add("noduplicate")  # nor copies for some of its sizes
         context = KernelContext(function, self._python)
         context.computes_elements_only = not kernel.is_total
         dims = [axis for axis, _ in enumerate(kernel.dims)]
