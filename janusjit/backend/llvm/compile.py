@@ -13,10 +13,9 @@ from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.calibrating import calibrate
 from janusjit.backend.llvm.compile_cache import compile_cached
 from janusjit.backend.llvm.entry import EntryEmitter
-from janusjit.backend.llvm.entry_builtin import Compiled, link
+from janusjit.backend.llvm.entry_builtin import ENTRY, Compiled, link
 from janusjit.backend.llvm.graph import GraphLowering
 from janusjit.backend.llvm.python_api_layout import require_supported
-from janusjit.backend.llvm.values import ENTRY
 from janusjit.ir.graph import Graph, Node, walk
 
 

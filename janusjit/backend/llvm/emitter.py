@@ -45,10 +45,13 @@ class LLVMScalarEmitter:
     ----------
     builder : llvmlite.ir.IRBuilder
         Where the instructions go; it may be moved between operations.
+    is_alone : bool
+        Whether there are no neighbouring elements for which a loop does the same: the C library's functions do then
+        for those that are not short.
     """
 
-    def __init__(self, builder: ir.IRBuilder) -> None:
-        self.builder = builder
+    def __init__(self, builder: ir.IRBuilder, is_alone: bool = False) -> None:
+        self.builder, self._is_alone = builder, is_alone
 
     # -- values
 
@@ -267,7 +270,8 @@ class LLVMScalarEmitter:
     def call(self, name: str, *operands: Scalar) -> Scalar:
         """Return a transcendental function of floats, within 2 ULP, with NumPy's special values."""
         dtype = operands[0].dtype
-        return Scalar(dtype, emit_function(self.builder, name, dtype, tuple(x.value for x in operands)))
+        values = tuple(x.value for x in operands)
+        return Scalar(dtype, emit_function(self.builder, name, dtype, values, self._is_alone))
 
     def cast(self, x: Scalar, dtype: str) -> Scalar:
         """Return what ``x.astype(dtype)`` gives."""

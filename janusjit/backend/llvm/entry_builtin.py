@@ -19,11 +19,11 @@ from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
 from janusjit.backend.llvm.python_api_shared import load_shared
 from janusjit.backend.llvm.stopwatch import TIMES, read
-from janusjit.backend.llvm.values import ENTRY
 from janusjit.backend.llvm.workspace import limit_kept
 from janusjit.config import current
 from janusjit.ir.graph import Graph
 
+ENTRY = "entry"
 _METH_FASTCALL = 0x80
 
 

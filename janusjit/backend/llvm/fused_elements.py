@@ -80,7 +80,7 @@ class ElementCode:
     def emit(self, cursors: Sequence[Cursor]) -> list[Scalar]:
         """Emit instructions and stores for the elements the cursors are at; return what the reductions combine."""
         builder = self.context.builder
-        emitter = LLVMScalarEmitter(builder)
+        emitter = LLVMScalarEmitter(builder, is_alone=all(dim == 1 for dim in self.kernel.dims))
         loaded: dict[int, Scalar] = {}
         outcomes: list[Scalar] = []
 

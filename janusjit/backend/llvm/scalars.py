@@ -31,7 +31,7 @@ def is_scalar(node: Node) -> bool:
 
 def emit_scalar(builder: ir.IRBuilder, node: Node, inputs: list[Scalar]) -> tuple[Scalar, ir.Value | None]:
     """Emit an operation whose inputs are scalars; return its result, and whether it is valid if the node can fail."""
-    emitter = LLVMScalarEmitter(builder)
+    emitter = LLVMScalarEmitter(builder, is_alone=True)
     lowering = lowering_of(node)
     if node.op == "constant_array":
         return emitter.constant(node.attributes["value"].value[()], node.result.type.dtype), None

@@ -225,8 +225,6 @@ class PythonEmitter(Protocol):
 #: LLVM does loops of fewer turns in vectors of which lanes are masked (``vectorizer-min-trip-count``), and may unroll
 #: those of fewer turns than the second, and do what that gives in vectors of odd lengths, which are filled up
 SHORTEST_VECTOR_LOOP, UNROLLED = 16, 256
-#: the name of a graph's own function, which calls the kernels
-ENTRY = "entry"
 
 
 class KernelContext:

@@ -72,8 +72,15 @@ C_NAMES = {
 }
 
 
-def emit_function(builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[ir.Value, ...]) -> ir.Value:
-    """Emit the function of `janusjit.ops.emitter.FUNCTIONS` called ``name`` on floats of ``dtype``."""
+def emit_function(
+    builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[ir.Value, ...], is_alone: bool = False
+) -> ir.Value:
+    """Emit the function of `janusjit.ops.emitter.FUNCTIONS` called ``name`` on floats of ``dtype``.
+
+    Where it ``is_alone``, in no loop over elements, functions that are called are the C library's.
+    """
+    if is_alone and (name in SHARED or (dtype == "f32" and name in SHARED_F32)):
+        return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
     if dtype == "f32" and name in SHARED_F32:
         formula, precautions = SHARED_F32[name]
         c_name = c_symbol(name, dtype)

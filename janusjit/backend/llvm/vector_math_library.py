@@ -16,7 +16,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
-from janusjit.backend.llvm.values import ENTRY, I32, POINTER, declare, item_size, register_type
+from janusjit.backend.llvm.values import I32, POINTER, declare, item_size, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
 
 Formula = Callable[..., Real]
@@ -94,8 +94,6 @@ class SharedMath:
         """Emit a call of the scalar version, which the loop vectoriser may turn into one of the vector version."""
         load_once((self.symbol,), lambda module: self._emit_body(self._declare(module, self.symbol, 1), 1))
         function = self._declare(builder.module, self.symbol, 1)
-        if builder.function.name == ENTRY:
-            return builder.call(function, operands)  # its loops are not vectorised
         load_once((self.vector_symbol,), self._emit_vector_version)
         vector = self._declare(builder.module, self.vector_symbol, self.lanes)
         _keep(builder.module, vector)
