@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.nn.windows import each, fold, output_sizes, unfold
+from janusjit.nn.windows import convolve, each, fold, output_sizes, unfold
 
 Setting = int | tuple[int, ...]
 
@@ -124,15 +124,14 @@ def _convolve(
     output = output_sizes(x.shape[2:], kernel, strides, total, dilations)
     if min(output) < 1:
         raise ValueError(f"the kernel {kernel} is larger than the padded input {x.shape[2:]}")
-    columns = unfold(x, output, kernel, strides, before, dilations)
-    batch = x.shape[0]
-    inner, places = weight.shape[1] * math.prod(kernel), batch * math.prod(output)
     if groups == 1:
-        product = weight.reshape(out_channels, inner) @ columns.reshape(inner, places)
+        result = convolve(x, weight, output, kernel, strides, before, dilations)
     else:
+        columns = unfold(x, output, kernel, strides, before, dilations)
+        batch, inner = x.shape[0], weight.shape[1] * math.prod(kernel)
         matrices = weight.reshape(groups, out_channels // groups, inner)
-        product = matrices @ columns.reshape(groups, inner, places)
-    result = np.moveaxis(product.reshape(out_channels, batch, *output), 1, 0)
+        product = matrices @ columns.reshape(groups, inner, batch * math.prod(output))
+        result = np.moveaxis(product.reshape(out_channels, batch, *output), 1, 0)
     result = _with_bias(result, bias, rank)
     return result if input.ndim == rank + 2 else result[0]
 

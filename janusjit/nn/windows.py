@@ -10,9 +10,10 @@ from typing import Any
 
 from janusjit.analysis.capture.arrays import new_array, sequence_items, shape_of
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.numpy_arguments import array, integer, operate_node
+from janusjit.analysis.capture.numpy_arguments import array, integer, operate_node, with_common_dtype
 from janusjit.analysis.capture.values import AbstractValue, TupleValue
 from janusjit.nn.primitive import primitive
+from janusjit.ops.convolutions import eager_convolution
 from janusjit.ops.windows import eager_fold, eager_unfold, eager_window_max
 
 Sizes = tuple[int, ...]
@@ -43,6 +44,20 @@ def _model_window_max(
     attributes: dict[str, Any] = {"output": shape_of(machine, machine.resolve(output)), **_geometry(machine, *geometry)}
     node = operate_node(machine, "window_max", array(machine, x), **attributes)
     return TupleValue(tuple(new_array(machine, result) for result in node.results))
+
+
+def _model_convolve(
+    machine: Machine, x: AbstractValue, w: AbstractValue, output: AbstractValue, *geometry: AbstractValue
+) -> AbstractValue:
+    attributes: dict[str, Any] = {"output": shape_of(machine, machine.resolve(output)), **_geometry(machine, *geometry)}
+    operands = with_common_dtype(machine, (array(machine, x), array(machine, w)))
+    return new_array(machine, machine.emit("convolution", *operands, **attributes))
+
+
+@primitive(_model_convolve)
+def convolve(x: Any, w: Any, output: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """Return the convolution of ``(batch, channels, *size)`` with kernels: ``(batch, out_channels, *output)``."""
+    return eager_convolution(x, w, output, kernel, stride, padding, dilation)
 
 
 @primitive(_model_unfold)

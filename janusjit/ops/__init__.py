@@ -5,6 +5,7 @@ Importing the package registers every family in `OPS`.
 
 from janusjit.ops import (
     contract,
+    convolutions,
     creation,
     elementwise,
     functions,
@@ -37,6 +38,7 @@ FAMILIES = (
     join,
     contract,
     windows,
+    convolutions,
     linalg,
     library_functions,
     random,

@@ -102,7 +102,8 @@ def eager_window_max(x: Any, output: Ints, kernel: Ints, stride: Ints, padding: 
 # ---------------------------------------------------------------------- types
 
 
-def _check_geometry(rank: int, attributes: Attributes) -> None:
+def check_geometry(rank: int, attributes: Attributes) -> None:
+    """Raise `TypeRuleError` unless the attributes are those of windows over ``rank`` axes."""
     for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
         values = attributes[name]
         if len(values) != rank or any(not isinstance(v, int) or v < least for v in values):
@@ -115,7 +116,7 @@ def _windows_rule(name: str, results: Callable[[TensorType, Attributes], tuple[T
         (x,) = inputs
         check_dtype(x, ("f32", "f64"), f"the input of {name}")
         rank = len(attributes["kernel"])
-        _check_geometry(rank, attributes)
+        check_geometry(rank, attributes)
         check_rank(x, 2 + rank + (rank if name == "fold" else 0), name)
         return results(x, attributes)
 
@@ -170,7 +171,7 @@ def _max_gradient(p: Pullback) -> list[Cotangent]:
 # ---------------------------------------------------------------------- declarations
 
 
-def _geometries() -> tuple[tuple[Ints, dict[str, Ints], Ints, Ints], ...]:
+def geometries() -> tuple[tuple[Ints, dict[str, Ints], Ints, Ints], ...]:
     """Return sizes, geometries and outputs, and sizes that are folded to."""
     return (
         ((5,), {"kernel": (3,), "stride": (1,), "padding": (0,), "dilation": (1,)}, (3,), (5,)),
@@ -204,7 +205,7 @@ _window_op(
     _unfold_gradient,
     (
         Sample((Draw((batch, 3, *size), dtype),), {**geometry, "output": output})
-        for size, geometry, output, _ in _geometries()
+        for size, geometry, output, _ in geometries()
         for batch, dtype in ((2, "f64"), (2, "f32"), (0, "f64"))
     ),
 )
@@ -215,7 +216,7 @@ _window_op(
     _fold_gradient,
     (
         Sample((Draw((3, *geometry["kernel"], batch, *output), dtype),), {**geometry, "size": size})
-        for _, geometry, output, size in _geometries()
+        for _, geometry, output, size in geometries()
         for batch, dtype in ((2, "f64"), (2, "f32"), (0, "f64"))
     ),
 )
@@ -226,7 +227,7 @@ _window_op(
     _max_gradient,
     (
         Sample((Draw((batch, 3, *size), dtype),), {**geometry, "output": output})
-        for size, geometry, output, _ in _geometries()
+        for size, geometry, output, _ in geometries()
         for batch, dtype in ((2, "f64"), (2, "f32"), (0, "f64"))
     ),
 )

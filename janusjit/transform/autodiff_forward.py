@@ -220,7 +220,10 @@ def _ends_in(region: Region) -> list[tuple[Node, Region]]:
 
 
 #: linear in each input of floats: what they do to an input they do to its tangent
-_MULTILINEAR = frozenset({"matmul", "sum", "reshape", "transpose", "broadcast", "view"})
+_MULTILINEAR = frozenset(
+    {"matmul", "sum", "reshape", "transpose", "broadcast", "view"}
+    | {"convolution", "convolution_by_input", "convolution_by_kernel"}
+)
 
 
 def push_forward(builder: GraphBuilder, node: Node, given: Sequence[Value | None]) -> list[Value | None]:

@@ -25,7 +25,10 @@ Stride = Dim | None
 Strides = tuple[Stride, ...]
 
 #: ops whose results are in C order whatever the order of their inputs
-_C_RESULTS = frozenset({"full", "constant_array", "eye", "arange", "matmul", "compress", "nonzero", "tile", "pad"})
+_C_RESULTS = frozenset(
+    {"full", "constant_array", "eye", "arange", "matmul", "compress", "nonzero", "tile", "pad"}
+    | {"convolution", "convolution_by_input", "convolution_by_kernel"}
+)
 #: ops that give a view, or, where a reshape cannot, a copy in C order
 _VIEWS = frozenset({"transpose", "reshape", "view"})
 #: ops whose results eager lays out in an order that is not followed

@@ -13,6 +13,7 @@ from janusjit.backend import calibration
 from janusjit.backend.fused import FusedKernel
 from janusjit.backend.kernels import Kernel, PlanNotes
 from janusjit.backend.llvm.gemm_estimates import product_nanoseconds
+from janusjit.backend.llvm.gemm_tiling import Machine
 from janusjit.backend.parallel import Division, kernel_nanoseconds
 from janusjit.backend.plan import FusedStep, NodeStep, Plan, Step, line_of, lowering_of, nodes_of, with_threads
 from janusjit.backend.tiles import Tile
@@ -102,6 +103,20 @@ def _fused_nanoseconds(step: FusedStep, kernel: FusedKernel) -> float | None:
     return None if elements is None else elements * kernel_nanoseconds(kernel)
 
 
+def _convolution_nanoseconds(node: Node) -> float | None:
+    """Return what a convolution, or one of its gradients, is expected to take: its multiplications, in full vectors."""
+    first, second = (value.type.shape for value in node.inputs)
+    kernel = _elements(node.attributes["kernel"])
+    channels = second[:2] if node.op == "convolution" else (second[1], first[1])
+    places = node.attributes["output"] if node.op == "convolution" else second[2:]
+    batch = first[0] if node.op != "convolution_by_input" else second[0]
+    elements = _elements((batch, *channels, *places))
+    if elements is None or kernel is None or node.result.type.dtype not in ("f32", "f64"):
+        return None
+    lanes, machine = Machine.host().lanes(node.result.type.dtype), calibration.current()
+    return elements * kernel / lanes / 2 * machine.cycle
+
+
 def _on_threads(alone: float | None, division: Division | None, threads: int) -> float | None:
     """Return what a kernel takes on the threads it is divided among, which do equal parts at best."""
     if alone is None or division is None or division.work is None:
@@ -113,6 +128,8 @@ def _node_nanoseconds(node: Node, how: str | None) -> float | None:
     """Return what a product is expected to take; of other nodes nothing is known."""
     if how is None or not isinstance(lowering_of(node), Contract):
         return None
+    if node.op != "matmul":
+        return _convolution_nanoseconds(node)
     a, b = (value.type.shape for value in node.inputs)
     rows, depth = (1, a[-1]) if len(a) == 1 else (a[-2], a[-1])
     columns = 1 if len(b) == 1 else b[-1]

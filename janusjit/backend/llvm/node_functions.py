@@ -12,6 +12,7 @@ from typing import Any, Union
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas import emit_matmul
+from janusjit.backend.llvm.convolution import emit_convolution
 from janusjit.backend.llvm.library import emit_library
 from janusjit.backend.llvm.object_calls import emit_object_call
 from janusjit.backend.llvm.positions import emit_position
@@ -171,6 +172,8 @@ def _emitter_of(node: Node) -> Emit:
 
 def _emit_product(context: KernelContext, node: Node, inputs: list[Operand], outputs: list[ArrayValue]) -> str:
     a, b = (context.as_array(operand) for operand in inputs)
+    if node.op != "matmul":
+        return emit_convolution(context, node, [a, b], outputs[0])
     return emit_matmul(context, a, b, outputs[0])
 
 

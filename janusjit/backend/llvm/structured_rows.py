@@ -49,7 +49,7 @@ def emit_unfold_by_rows(context: KernelContext, node: Node, x: ArrayValue, out: 
                 target = element_pointer(builder, out, (channel, place, ir.Constant(I64, column), image, window, 0))
                 for piece in cut:
                     shift = piece.start + column - padding[1]
-                    vector = _shifted(context, x.dtype, (source, shift), piece, width)
+                    vector = shifted(context, x.dtype, (source, shift), piece, width)
                     vector = builder.select(inside, vector, zeros(vector.type))
                     store_piece(context, x.dtype, vector, offset_pointer(builder, target, piece.start * size), piece)
     return True
@@ -80,7 +80,7 @@ def _pieces(node: Node, source: ArrayValue, out: ArrayValue, machine: Machine) -
     return pieces(width, lanes, has_masks=True) if width <= _VECTORS * lanes and kernel[1] <= _ELEMENTS else None
 
 
-def _shifted(
+def shifted(
     context: KernelContext, dtype: str, source: tuple[ir.Value, int], piece: Piece, width: int
 ) -> ir.Value:
     """Return the elements of a row of ``width`` from one on; zeros where they lie beside it or not in the piece."""
@@ -114,10 +114,10 @@ class _Rows:
         """Emit one row: the sum over the rows of the kernel for which a window's row is there."""
         context, dtype = self.context, self.y.dtype
         builder = context.builder
-        shifted = builder.add(row, ir.Constant(I64, self.padding[0]))
+        padded = builder.add(row, ir.Constant(I64, self.padding[0]))
         height = ir.Constant(I64, self._windows[0] - 1)
-        first = _larger(builder, builder.sub(shifted, height), ir.Constant(I64, 0))
-        last = _smaller(builder, shifted, ir.Constant(I64, self.kernel[0] - 1))
+        first = _larger(builder, builder.sub(padded, height), ir.Constant(I64, 0))
+        last = _smaller(builder, padded, ir.Constant(I64, self.kernel[0] - 1))
         before = builder.block
         head, body, after = (context.function.append_basic_block(name) for name in ("fold", "folded", "fold.end"))
         builder.branch(head)
@@ -127,7 +127,7 @@ class _Rows:
         sums = [builder.phi(vector_type(dtype, piece.lanes)) for piece in self.cut]
         builder.cbranch(builder.icmp_signed("<=", place, last), body, after)
         builder.position_at_end(body)
-        totals = self._added(sums, (channel, place, image, builder.sub(shifted, place)))
+        totals = self._added(sums, (channel, place, image, builder.sub(padded, place)))
         for phi, total in zip(sums, totals, strict=True):
             phi.add_incoming(zeros(phi.type), before)
             phi.add_incoming(total, body)
@@ -157,7 +157,7 @@ class _Rows:
             start = element_pointer(builder, self.y, index)
             for number, piece in enumerate(self.cut):
                 shift = piece.start + self.padding[1] - column  # the window of the piece's first lane
-                vector = _shifted(self.context, self.y.dtype, (start, shift), piece, self._windows[1])
+                vector = shifted(self.context, self.y.dtype, (start, shift), piece, self._windows[1])
                 totals[number] = builder.fadd(totals[number], vector)
         return totals
 

@@ -1,0 +1,431 @@
+"""Convolutions and what takes gradients back through them.
+
+Owns `emit_convolution`. Where sizes are known, a convolution is a matrix product whose right operand, the windows of
+the images, is nowhere in memory: parts of the images are laid out so that windows are found at offsets
+(`convolution_panels`). Invariant: windows' elements beside an image are zeros that are multiplied, as in eager
+code; what goes back to images is added in ``fold``'s order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llvmlite import ir
+
+from janusjit.backend.llvm.blas import emit_matmul
+from janusjit.backend.llvm.convolution_choice import (
+    ForwardPlan,
+    choose_by_kernel,
+    choose_forward,
+    is_possible,
+)
+from janusjit.backend.llvm.convolution_panels import Geometry, emit_kernel_panel
+from janusjit.backend.llvm.convolution_sums import emit_sums_over_windows, in_blocks
+from janusjit.backend.llvm.gemm_tiling import Piece, tile_start
+from janusjit.backend.llvm.indexing import at, copy_elements
+from janusjit.backend.llvm.structured_windows import emit_fold, emit_unfold
+from janusjit.backend.llvm.values import (
+    I1,
+    I64,
+    POINTER,
+    VOID,
+    ArrayValue,
+    Extent,
+    KernelContext,
+    contiguous_strides,
+    element_pointer,
+    item_size,
+    load,
+    multiply,
+    offset_pointer,
+)
+from janusjit.backend.llvm.vectors import load_piece, multiply_add, splat, store_piece, vector_type, zeros
+from janusjit.ir.graph import Node
+
+#: windows of some images that are to be added up stay in the cache: so many bytes
+_BLOCK_BYTES = 512 * 1024
+
+
+def emit_convolution(context: KernelContext, node: Node, inputs: Sequence[ArrayValue], out: ArrayValue) -> str:
+    """Emit a convolution, or one of its gradients; return how, in words.
+
+    Parameters
+    ----------
+    context : KernelContext
+        The function to emit into.
+    node : Node
+        The operation.
+    inputs : sequence of ArrayValue
+        Its inputs.
+    out : ArrayValue
+        Memory for the result, that overlaps no input.
+    """
+    return _EMITTERS[node.op](context, node, inputs, out)
+
+
+# ---------------------------------------------------------------------- forward
+
+
+def _emit_forward(context: KernelContext, node: Node, inputs: Sequence[ArrayValue], out: ArrayValue) -> str:
+    x, w = inputs
+    geometry = Geometry.of(node.attributes, x.dims[2:], out.dims[2:])
+    batch, channels, out_channels = x.dims[0], x.dims[1], w.dims[0]
+    if not is_possible(geometry, (channels, out_channels), batch):
+        return _emit_windows_and_product(context, node, x, w, out)
+    assert geometry is not None and isinstance(channels, int) and isinstance(out_channels, int)
+    plan = choose_forward(geometry, x.dtype, batch, channels, out_channels)
+    _Forward(context, _over_two(x), _over_two(w), _over_two(out), plan).emit()
+    return str(plan)
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """A convolution in register tiles."""
+
+    context: KernelContext
+    x: ArrayValue
+    w: ArrayValue
+    out: ArrayValue
+    plan: ForwardPlan
+
+    def emit(self) -> None:
+        """Emit the loops over blocks of images, of rows of windows and of channels."""
+        context, panel = self.context, self.plan.panel
+        kernels = emit_kernel_panel(context, self.w, self.plan.tiling)
+        memory = context.scratch(panel.dtype, (panel.elements,)).pointer
+        own = None if self._stores_rows else context.scratch(panel.dtype, (self.w.dims[0], panel.places))
+        partial = context.scratch(panel.dtype, self._partial) if self._channel_blocks > 1 else None
+        stride = self.out.strides[1] if own is None else own.strides[0]
+        assert isinstance(stride, int)
+        tile = _emit_tile(context, self.plan, stride, self._channel_blocks > 1)
+        height = panel.geometry.output[0]
+        with self._blocks(self.x.dims[0], panel.images) as image, self._blocks(height, panel.rows) as row:
+            target = element_pointer(context.builder, self.out, (image, 0, row, 0)) if own is None else own.pointer
+            with context.loop(self._channel_blocks) as block:
+                self._emit_channels(tile, (kernels, memory, target), partial, stride, (image, row, block))
+            if own is not None:
+                self._copy(own, image, row)
+
+    def _emit_channels(
+        self,
+        tile: ir.Function,
+        pointers: tuple[ir.Value, ir.Value, ir.Value],
+        partial: ArrayValue | None,
+        stride: int,
+        where: tuple[ir.Value, ir.Value, ir.Value],
+    ) -> None:
+        """Emit the part that a block of channels has in a block of the result."""
+        context, panel, tiling = self.context, self.plan.panel, self.plan.tiling
+        builder, (kernels, memory, target), (image, row, block) = context.builder, pointers, where
+        channels, size = self.x.dims[1], item_size(panel.dtype)
+        assert isinstance(channels, int)
+        channel = builder.mul(block, ir.Constant(I64, panel.channels))
+        left, most = builder.sub(ir.Constant(I64, channels), channel), ir.Constant(I64, panel.channels)
+        count = builder.select(builder.icmp_signed("<", left, most), left, most)
+        panel.emit(context, self.x, memory, (image, row, channel), count)
+        builder = context.builder
+        per_channel = math.prod(panel.geometry.kernel) * tiling.rows * size
+        first = offset_pointer(builder, kernels, builder.mul(channel, ir.Constant(I64, per_channel)))
+        planes = builder.mul(count, ir.Constant(I64, panel.geometry.kernel[1]))
+        is_first = builder.icmp_signed("==", block, ir.Constant(I64, 0))
+        is_last = builder.icmp_signed("==", block, ir.Constant(I64, self._channel_blocks - 1))
+        with context.loop(tiling.column_tiles) as across:
+            column = tile_start(context.builder, across, tiling.columns, panel.places)
+            offset = context.builder.mul(column, ir.Constant(I64, size))
+            with context.loop(tiling.row_tiles) as down:
+                builder = context.builder
+                of_tile = tile_start(builder, down, tiling.rows, self._out_channels)
+                a = offset_pointer(builder, first, builder.mul(down, ir.Constant(I64, channels * per_channel)))
+                below = offset_pointer(builder, target, builder.mul(of_tile, ir.Constant(I64, stride)))
+                moved = [offset_pointer(builder, pointer, offset) for pointer in (memory, below)]
+                kept = below if partial is None else element_pointer(builder, partial, (across, down, 0))
+                builder.call(tile, [a, *moved, kept, planes, is_first, is_last])
+
+    @property
+    def _out_channels(self) -> int:
+        count = self.w.dims[0]
+        assert isinstance(count, int)
+        return count
+
+    @property
+    def _channel_blocks(self) -> int:
+        channels = self.x.dims[1]
+        assert isinstance(channels, int)
+        return -(-channels // self.plan.panel.channels)
+
+    @property
+    def _partial(self) -> tuple[int, int, int]:
+        """Tiles of a block, and elements of one, whose vectors are all there."""
+        tiling = self.plan.tiling
+        return tiling.column_tiles, tiling.row_tiles, tiling.rows * sum(piece.lanes for piece in tiling.pieces)
+
+    def _blocks(self, extent: Extent, size: int) -> Any:
+        return _Blocks(self.context, extent, size)
+
+    @property
+    def _stores_rows(self) -> bool:
+        """Whether the rows of a block of the result are one in memory."""
+        (height, width), size = self.out.dims[2:], item_size(self.out.dtype)
+        by_row = self.out.strides[3] == size and (height == 1 or self.out.strides[2] == width * size)
+        return by_row and self.plan.panel.images == 1 and isinstance(self.out.strides[1], int)
+
+    def _copy(self, own: ArrayValue, image: ir.Value, row: ir.Value) -> None:
+        """Emit the copy of a block of the result to where it belongs."""
+        panel, size = self.plan.panel, item_size(self.out.dtype)
+        width = panel.geometry.output[1]
+        dims = (panel.images, own.dims[0], panel.rows, width)
+        source = replace(own, dims=dims, strides=(width * size, own.strides[0], panel.pitch * size, size))
+        pointer = element_pointer(self.context.builder, self.out, (image, 0, row, 0))
+        copy_elements(self.context, source, replace(self.out, pointer=pointer, dims=dims))
+
+
+class _Blocks:
+    """The ``with`` of a loop over blocks of an extent, the last of which may begin before the one before has ended."""
+
+    def __init__(self, context: KernelContext, extent: Extent, size: int) -> None:
+        self._context, self._extent, self._size = context, extent, size
+        count: Extent = -(-extent // size) if isinstance(extent, int) else extent
+        assert isinstance(extent, int) or size == 1
+        self._loop = context.loop(count)
+
+    def __enter__(self) -> ir.Value:
+        number = self._loop.__enter__()
+        if not isinstance(self._extent, int):
+            return number
+        return tile_start(self._context.builder, number, self._size, self._extent)
+
+    def __exit__(self, *exception: Any) -> None:
+        self._loop.__exit__(*exception)
+
+
+def _emit_tile(outer: KernelContext, plan: ForwardPlan, stride: int, in_parts: bool) -> ir.Function:
+    """Emit the function of a tile: the sums over some planes, stored; in parts, added up in memory of its own first.
+
+    So tiles may overlap: what two of them compute is added by each to its own sums.
+    """
+    types = [*[POINTER] * 4, I64, I1, I1]
+    function = ir.Function(outer.module, ir.FunctionType(VOID, types), f"{outer.function.name}.tile")
+    function.linkage = "internal"
+    for attribute in ("nounwind", "noinline"):
+        function.attributes.add(attribute)
+    context = KernelContext(function, outer.python)
+    out, partial, _, is_first, is_last = function.args[2:]
+    sums = _emit_steps(context, plan)
+    if not in_parts:
+        _store(context, plan, sums, out, stride)
+        context.finish()
+        return function
+    width = sum(piece.lanes for piece in plan.tiling.pieces) * item_size(plan.panel.dtype)
+    for row, vectors in enumerate(sums):
+        for number, piece in enumerate(plan.tiling.pieces):
+            pointer = _whole(context, plan, partial, row * width, piece)
+            type_ = vectors[number].type
+            before = context.builder.load(pointer, typ=type_, align=item_size(plan.panel.dtype))
+            before = context.builder.select(is_first, zeros(type_), before)
+            vectors[number] = context.builder.fadd(before, vectors[number])
+    with context.builder.if_else(is_last) as (done, otherwise):
+        with done:
+            _store(context, plan, sums, out, stride)
+        with otherwise:
+            for row, vectors in enumerate(sums):
+                for piece, total in zip(plan.tiling.pieces, vectors, strict=True):
+                    pointer = _whole(context, plan, partial, row * width, piece)
+                    context.builder.store(total, pointer, align=item_size(plan.panel.dtype))
+    context.finish()
+    return function
+
+
+def _whole(context: KernelContext, plan: ForwardPlan, memory: ir.Value, offset: int, piece: Piece) -> ir.Value:
+    """Return where all lanes of a piece are kept: pieces are in the order of their vectors."""
+    before = sum(one.lanes for one in plan.tiling.pieces if one.start < piece.start)
+    return offset_pointer(context.builder, memory, offset + before * item_size(plan.panel.dtype))
+
+
+def _store(context: KernelContext, plan: ForwardPlan, sums: list[list[ir.Value]], out: ir.Value, stride: int) -> None:
+    dtype = plan.panel.dtype
+    for row, vectors in enumerate(sums):
+        for piece, total in zip(plan.tiling.pieces, vectors, strict=True):
+            pointer = offset_pointer(context.builder, out, row * stride + piece.start * item_size(dtype))
+            store_piece(context, dtype, total, pointer, piece)
+
+
+def _emit_steps(context: KernelContext, plan: ForwardPlan) -> list[list[ir.Value]]:
+    """Emit the loop over planes, of which there is one at least, each with all rows of the kernel; return the sums."""
+    panel, tiling, builder = plan.panel, plan.tiling, context.builder
+    dtype, size, height = panel.dtype, item_size(panel.dtype), panel.geometry.kernel[0]
+    kernels, planes, count = (context.function.args[number] for number in (0, 1, 4))
+    before = builder.block
+    body, after = (context.function.append_basic_block(name) for name in ("plane", "plane.end"))
+    builder.branch(body)
+    builder.position_at_end(body)
+    number = builder.phi(I64)
+    number.add_incoming(ir.Constant(I64, 0), before)
+    types = [vector_type(dtype, piece.lanes) for piece in tiling.pieces]
+    running = [[builder.phi(type_) for type_ in types] for _ in range(tiling.rows)]
+    left = offset_pointer(builder, kernels, builder.mul(number, ir.Constant(I64, height * tiling.rows * size)))
+    right = offset_pointer(builder, planes, builder.mul(number, ir.Constant(I64, panel.plane_bytes)))
+    totals: list[list[ir.Value]] = [list(row) for row in running]
+    for place in range(height):
+        start = offset_pointer(builder, right, panel.offset(place))
+        vectors = [
+            load_piece(context, dtype, offset_pointer(builder, start, piece.start * size), piece)
+            for piece in tiling.pieces
+        ]
+        for row, sums in enumerate(totals):
+            factor = load(builder, dtype, offset_pointer(builder, left, (place * tiling.rows + row) * size)).value
+            products = zip(vectors, sums, strict=True)
+            totals[row] = [multiply_add(context, dtype, splat(builder, factor, v.type), v, s) for v, s in products]
+    for phis, sums in zip(running, totals, strict=True):
+        for phi, total in zip(phis, sums, strict=True):
+            phi.add_incoming(zeros(phi.type), before)
+            phi.add_incoming(total, body)
+    following = builder.add(number, ir.Constant(I64, 1), flags=("nsw",))
+    number.add_incoming(following, body)
+    builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+    builder.position_at_end(after)
+    return totals
+
+
+def _over_two(array: ArrayValue) -> ArrayValue:
+    """Return an array with an axis of length 1 before its last, if it has but one behind channels."""
+    if array.rank == 4:
+        return array
+    dims, strides = ((*part[:2], part_of, *part[2:]) for part, part_of in ((array.dims, 1), (array.strides, 0)))
+    return replace(array, dims=dims, strides=strides)
+
+
+# ---------------------------------------------------------------------- windows in memory
+
+
+def _emit_windows_and_product(
+    context: KernelContext, node: Node, x: ArrayValue, w: ArrayValue, out: ArrayValue
+) -> str:
+    """Emit the copy of all windows, their product with the kernels, and the copy of that to its place."""
+    windows = _windows(context, node, x, out.dims[2:])
+    product = context.scratch(x.dtype, (out.dims[1], out.dims[0], *out.dims[2:]))
+    operands = (_matrix(context, w, 1), _flat(context, windows, w.rank - 1), _flat(context, product, 1))
+    chosen = emit_matmul(context, *operands)
+    copy_elements(context, _swapped(product), out)
+    return f"{chosen}, of windows"
+
+
+def _windows(context: KernelContext, node: Node, x: ArrayValue, output: Sequence[Extent]) -> ArrayValue:
+    windows = context.scratch(x.dtype, (x.dims[1], *node.attributes["kernel"], x.dims[0], *output))
+    emit_unfold(context, node, [x], [windows])
+    return windows
+
+
+def _swapped(array: ArrayValue) -> ArrayValue:
+    """Return an array with its first two axes exchanged."""
+    dims, strides = ((part[1], part[0], *part[2:]) for part in (array.dims, array.strides))
+    return replace(array, dims=dims, strides=strides)
+
+
+def _matrix(context: KernelContext, array: ArrayValue, axes: int) -> ArrayValue:
+    """Return an array as a matrix, its first ``axes`` axes being the rows'; a copy where strides do not permit that."""
+    if not _is_contiguous(context, array):
+        fresh = context.scratch(array.dtype, array.dims)
+        copy_elements(context, array, fresh)
+        array = fresh
+    return _flat(context, array, axes)
+
+
+def _is_contiguous(context: KernelContext, array: ArrayValue) -> bool:
+    """Return whether an array is known to have nothing between its elements."""
+    known = all(isinstance(extent, int) for extent in (*array.dims[1:], *array.strides))
+    return known and array.strides == contiguous_strides(context.builder, array.dtype, array.dims)
+
+
+def _contiguous(context: KernelContext, dtype: str, pointer: ir.Value, dims: Sequence[Extent]) -> ArrayValue:
+    return ArrayValue(dtype, pointer, tuple(dims), contiguous_strides(context.builder, dtype, dims))
+
+
+def _flat(context: KernelContext, array: ArrayValue, axes: int) -> ArrayValue:
+    """Return a C-contiguous array as a matrix."""
+    dims: list[Extent] = [1, 1]
+    for number, dim in enumerate(array.dims):
+        part = 0 if number < axes else 1
+        dims[part] = multiply(context.builder, dims[part], dim)
+    row = multiply(context.builder, dims[1], item_size(array.dtype))
+    return ArrayValue(array.dtype, array.pointer, tuple(dims), (row, item_size(array.dtype)))
+
+
+# ---------------------------------------------------------------------- gradients
+
+
+def _emit_by_kernel(context: KernelContext, node: Node, inputs: Sequence[ArrayValue], out: ArrayValue) -> str:
+    x, g = inputs
+    geometry = Geometry.of(node.attributes, x.dims[2:], g.dims[2:])
+    batch, channels, out_channels = x.dims[0], x.dims[1], g.dims[1]
+    if is_possible(geometry, (channels, out_channels), batch):
+        assert geometry is not None and isinstance(channels, int) and isinstance(out_channels, int)
+        plan = choose_by_kernel(geometry, x.dtype, batch, channels, out_channels)
+        if plan is not None:
+            emit_sums_over_windows(context, _over_two(x), _over_two(g), _over_two(out), plan)
+            return str(plan)
+    windows = _flat(context, _windows(context, node, x, g.dims[2:]), out.rank - 1)
+    turned = replace(windows, dims=windows.dims[::-1], strides=windows.strides[::-1])
+    product = context.scratch(x.dtype, out.dims)
+    chosen = emit_matmul(context, _matrix(context, _swapped(g), 1), turned, _flat(context, product, 1))
+    copy_elements(context, product, out)
+    return f"{chosen}, of windows"
+
+
+def _emit_by_input(context: KernelContext, node: Node, inputs: Sequence[ArrayValue], out: ArrayValue) -> str:
+    """Emit, for some images at a time, the product of the kernels and ``g``, and its addition where windows are."""
+    w, g = inputs
+    batch = out.dims[0]
+    kernels = _matrix(context, w, 1)
+    turned = replace(kernels, dims=kernels.dims[::-1], strides=kernels.strides[::-1])
+    block = _images_at_a_time([*w.dims[1:], *g.dims[2:]], batch, item_size(w.dtype))
+    count = batch if block is None else block
+    windows = context.scratch(w.dtype, (*w.dims[1:], count, *g.dims[2:])).pointer
+    rows = context.scratch(w.dtype, (w.dims[0], count, *g.dims[2:])).pointer
+    chosen = ""
+
+    def emit_block(start: Extent, count: Extent) -> None:
+        nonlocal chosen
+        part, images = (_images(context, array, start, count) for array in (g, out))
+        given = _swapped(part)
+        if not (count == 1 and _is_contiguous(context, at(context, part, (0,)))):
+            given = _contiguous(context, g.dtype, rows, given.dims)
+            copy_elements(context, _swapped(part), given)
+        sums = _contiguous(context, w.dtype, windows, (*w.dims[1:], count, *g.dims[2:]))
+        chosen = emit_matmul(context, turned, _flat(context, given, 1), _flat(context, sums, w.rank - 1))
+        emit_fold(context, node, [sums], [images])
+
+    if block is None:
+        emit_block(0, batch)
+        return f"{chosen}, added up"
+    if isinstance(batch, int):
+        in_blocks(context, batch, block, emit_block)
+    else:
+        with context.loop(batch) as image:
+            emit_block(image, 1)
+    return f"{chosen}, added up {block} images at a time"
+
+
+def _images(context: KernelContext, array: ArrayValue, start: Extent, count: Extent) -> ArrayValue:
+    offset = multiply(context.builder, start, array.strides[0])
+    pointer = offset_pointer(context.builder, array.pointer, offset)
+    return replace(array, pointer=pointer, dims=(count, *array.dims[1:]))
+
+
+def _images_at_a_time(window: Sequence[Extent], batch: Extent, size: int) -> int | None:
+    """Return of how many images windows are added up together; None if of all."""
+    known = [extent for extent in window if isinstance(extent, int)]
+    if len(known) != len(window) or batch == 0 or 0 in known:
+        return None
+    if not isinstance(batch, int):
+        return 1
+    return min(batch, max(1, _BLOCK_BYTES // (math.prod(known) * size)))
+
+
+_EMITTERS: dict[str, Callable[[KernelContext, Node, Sequence[ArrayValue], ArrayValue], str]] = {
+    "convolution": _emit_forward,
+    "convolution_by_kernel": _emit_by_kernel,
+    "convolution_by_input": _emit_by_input,
+}
