@@ -31,8 +31,11 @@ def primitive(model: Callable[..., AbstractValue]) -> Callable[[Callable[..., An
     def register(eager: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(eager)
         def function(input: Any, *args: Any) -> Any:
-            recording = getattr(input, "recording", None)  # not by type: to nn's functions it has an array's
-            return eager(input, *args) if recording is None else recording.call(function, (input, *args), {})
+            for one in (input, *args):
+                recording = getattr(one, "recording", None)  # not by type: to nn's functions it has an array's
+                if recording is not None:
+                    return recording.call(function, (input, *args), {})
+            return eager(input, *args)
 
         MODELS[function] = by_signature(model, eager.__name__)
         OVERRIDDEN.add(function)
