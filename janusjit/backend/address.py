@@ -58,7 +58,7 @@ class Addresses:
     def of_update(self, update: Node) -> Address:
         """Return the part of the result of an ``update`` that it sets."""
         whole = self.of(update.result)
-        return _moved(whole, follow(whole.layout, update.attributes["path"]), update.inputs[2:])
+        return moved(whole, follow(whole.layout, update.attributes["path"]), update.inputs[2:])
 
     def of_reduced(self, value: Value, shape: tuple[Dim, ...]) -> Address:
         """Return where the result of a reduction lies, with reduced dimensions of 1 kept as ``shape`` has them.
@@ -71,20 +71,21 @@ class Addresses:
             return Address(storage, Layout(value.type.dtype, shape, (item,) * len(shape)))
         address = self.of(value)
         layout = viewed(address.layout, "reshape", {"shape": shape})
-        return _moved(address, layout, ())
+        return moved(address, layout, ())
 
 
 def view_of(base: Address, view: Node) -> Address:
     """Return the address a view operation gives of an array at ``base``."""
-    return _moved(base, viewed(base.layout, view.op, view.attributes), view.inputs[1:])
+    return moved(base, viewed(base.layout, view.op, view.attributes), view.inputs[1:])
 
 
 def part_of(base: Address, index: tuple[IndexItem, ...]) -> Address:
     """Return the address of the part of an array at ``base`` that a basic index without extra inputs picks."""
-    return _moved(base, viewed(base.layout, "view", {"index": index}), ())
+    return moved(base, viewed(base.layout, "view", {"index": index}), ())
 
 
-def _moved(base: Address, following: tuple[Layout, Shift] | None, extras: tuple[Value, ...]) -> Address:
+def moved(base: Address, following: tuple[Layout, Shift] | None, extras: tuple[Value, ...]) -> Address:
+    """Return the address a path of view operations gives, of an array at ``base``."""
     if following is None:
         raise ValueError("a reshape that copies stands where only views may")
     layout, shift = following

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
 from janusjit.backend.address import Address, Addresses
-from janusjit.backend.plan import FusedStep, element_inputs, element_source, is_identity, reduced_axes
+from janusjit.backend.plan import FusedStep, Step, element_inputs, element_source, is_identity, reduced_axes
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Value
 from janusjit.pacing import pause
@@ -113,6 +113,8 @@ class FusedKernel:
         The arrays, and their strides along ``dims``.
     scalars : list of Value
         The scalar arguments.
+    delay : int or None
+        How many rows writing stays behind reading the array that is written, where neighbouring rows of it are read.
     open : bool
         Whether sizes are arguments even where they are known, so that kernels that differ in them share a function.
     """
@@ -125,6 +127,7 @@ class FusedKernel:
     instructions: list[Instruction] = field(default_factory=list)
     stores: list[tuple[Source, int]] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
+    delay: int | None = None
     open: bool = False
 
     def numbered(self) -> Numbered:
@@ -183,15 +186,17 @@ class FusedKernel:
             tuple(instruction.key for instruction in self.instructions),
             tuple(self.stores),
             tuple(self.reductions),
+            self.delay,
         )
 
 
 def describe(
-    steps: Iterable[FusedStep], addresses: Addresses, rows: Mapping[FusedStep, Dim]
+    steps: Iterable[FusedStep], addresses: Addresses, rows: Mapping[FusedStep, Dim], delays: Mapping[Step, int]
 ) -> dict[FusedStep, FusedKernel]:
     """Return the kernel of each step; elementwise kernels that differ in sizes only are open.
 
-    ``rows`` says how long the first dimension is for a call, where that is not all of it.
+    ``rows`` says how long the first dimension is for a call, where that is not all of it, ``delays`` how many rows
+    writing stays behind reading.
     """
     kernels = {}
     for step in steps:
@@ -199,6 +204,7 @@ def describe(
         kernel = kernels[step] = undivided(step, addresses)
         if step in rows:
             kernel.dims[0] = rows[step]
+        kernel.delay = delays.get(step)
         _simplify(kernel)
     variants: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
     elementwise = [kernel for kernel in kernels.values() if not kernel.reductions]
@@ -299,7 +305,7 @@ def _simplify(kernel: FusedKernel) -> None:
     _order(kernel)
     for axis in reversed(range(len(kernel.dims) - 1)):
         inner = kernel.dims[axis + 1]
-        alike = kernel.reduced[axis] == kernel.reduced[axis + 1]
+        alike = kernel.reduced[axis] == kernel.reduced[axis + 1] and (axis > 0 or kernel.delay is None)
         if alike and all(strides[axis] == strides[axis + 1] * inner for strides in kernel.strides):
             kernel.dims[axis + 1] = kernel.dims[axis] * inner
             _drop(kernel, axis)

@@ -8,10 +8,17 @@ put back from its backup) and every later exit commits the write.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from janusjit.backend import cost
+from janusjit.backend.address import Address, moved, view_of
+from janusjit.backend.delays import RING_BYTES, delay, ring_bytes
+from janusjit.backend.layout import follow
 from janusjit.backend.liveness import Liveness, Scope, breaks, continues
 from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Plan, RegionStep, Step
 from janusjit.backend.storage import Placement, Storage, is_view_value
 from janusjit.ir.boxes import WriteArray
+from janusjit.ir.dims import product
 from janusjit.ir.floating_point import warned_errors, watched_errors
 from janusjit.ir.graph import Node, Value
 from janusjit.ir.places import Place
@@ -29,6 +36,7 @@ class Overwriting:
         only_warned = guard is not None and watched_errors(guard) == warned_errors(guard)
         self._must_give_up = not only_warned or not promises_mere_warnings(plan.graph)
         self._placement = placement
+        self._on_threads = plan.graph.threads > 1
         self._liveness: Liveness = placement.liveness
         self._exits = [
             (step, written_places(step.node))
@@ -41,7 +49,7 @@ class Overwriting:
         if not self._defined_this_turn(update.inputs[0], step):
             return False  # the next turn of the loop begins with what is there now
         return self._may_write(storage, step) and all(
-            not self._is_read_later(member, step) and self._is_seen_unchanged(member, update, step)
+            not self._is_read_later(member, step) and self._is_seen_unchanged(storage, member, update, step)
             for member in self._live_members(storage, step)
         )
 
@@ -116,14 +124,39 @@ class Overwriting:
     def _is_read_later(self, member: Value, step: Step) -> bool:
         return self._liveness.is_read_again(member, step, self._liveness.scopes[step])
 
-    def _is_seen_unchanged(self, member: Value, update: Node, step: Step) -> bool:
+    def _is_seen_unchanged(self, storage: Storage, member: Value, update: Node, step: Step) -> bool:
         """Return whether the reads of ``member`` in the overwriting step itself, if any, come before the write."""
         reads = [r for r in self._liveness.reads.get(member, ()) if r.step is step and not r.as_base]
         if not reads:
             return True
         if not isinstance(step, FusedStep) or update.op != "update":
             return False
-        return all(read.value.type.shape == step.shape and is_part(read.value, update) for read in reads)
+        values = [read.value for read in reads]
+        if not all(value.type.shape == step.shape for value in values):
+            return False
+        return all(is_part(value, update) for value in values) or self._is_delayed(storage, values, update, step)
+
+    def _is_delayed(self, storage: Storage, values: Sequence[Value], update: Node, step: FusedStep) -> bool:
+        """Return whether the write can, and should, stay some rows behind what reads neighbouring rows.
+
+        Threads would have to wait for each other.
+        """
+        shape = storage.layout.shape
+        if self._on_threads or step.reductions or step.stores != [update.result] or len(step.shape) < 2:
+            return False
+        size = product(shape) * storage.layout.item_size
+        if not isinstance(size, int) or size <= cost.CACHE_BYTES or step.shape[0] in (0, 1):
+            return False
+        target = part_of_storage(storage, update)
+        sources = [window_of_storage(storage, value) for value in values]
+        if target is None or any(source is None for source in sources):
+            return False
+        rows = delay(target, [source for source in sources if source is not None])
+        waiting = None if rows is None else ring_bytes(target, rows)
+        if rows is None or waiting is None or waiting > RING_BYTES:
+            return False
+        self._placement.delays[step] = rows
+        return True
 
     def _is_in_the_way(self, member: Value, own: Storage) -> bool:
         """Return whether ``member`` is wanted, or written, when ``own`` is in use already."""
@@ -179,6 +212,20 @@ def _is_version_by_loop(value: Value, loop: Node, origin: Value) -> bool:
         is_version(initial, origin) and all(is_version(end.inputs[value.index], parameter) for end in breaks(loop))
         for initial, parameter in zip(loop.inputs, region.parameters, strict=True)
     )
+
+
+def part_of_storage(storage: Storage, update: Node) -> Address | None:
+    """Return the part of a storage that an update of what it holds sets, if that is known."""
+    following = follow(storage.layout, update.attributes["path"])
+    return None if following is None or update.inputs[2:] else moved(Address(storage, storage.layout), following, ())
+
+
+def window_of_storage(storage: Storage, value: Value) -> Address | None:
+    """Return where a view of the array in a storage lies, if it is one view by a basic index of known positions."""
+    node = value.node
+    if node is None or node.op != "view" or node.inputs[1:] or is_view_value(node.inputs[0]):
+        return None
+    return view_of(Address(storage, storage.layout), node)
 
 
 def is_part(value: Value, update: Node) -> bool:

@@ -109,7 +109,7 @@ class Division:
 
 def divide(kernel: FusedKernel, threads: int) -> Division | None:
     """Return how a kernel can be divided; None if it cannot, or is known not to be worth it."""
-    if threads < 2:
+    if threads < 2 or kernel.delay is not None:
         return None
     for axis, size in enumerate(kernel.dims):
         innermost = axis == len(kernel.dims) - 1

@@ -76,6 +76,8 @@ class Placement:
         The storage each array was given, before storages were merged.
     defined : dict
         The time at which each array is computed.
+    delays : dict
+        The updates in place that read neighbouring rows, and by how many rows writing stays behind reading.
     """
 
     liveness: Liveness
@@ -84,6 +86,7 @@ class Placement:
     copied: set[Value] = field(default_factory=set)
     placed: dict[Value, Storage] = field(default_factory=dict)
     defined: dict[Value, int] = field(default_factory=dict)
+    delays: dict[Step, int] = field(default_factory=dict)
 
     def storage(self, value: Value) -> Storage | None:
         """Return where the memory of ``value``, or of what it is a view of, is; None if it exists in registers only."""

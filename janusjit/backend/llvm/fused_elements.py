@@ -58,7 +58,7 @@ class ElementCode:
         arguments = list(context.function.args)
         pointers, arguments = arguments[: len(kernel.arrays)], arguments[len(kernel.arrays) :]
         values, arguments = arguments[: len(kernel.scalars)], arguments[len(kernel.scalars) :]
-        for pointer in pointers:
+        for pointer in pointers if kernel.delay is None else ():
             pointer.add_attribute("noalias")
         numbered = kernel.numbered()
 

@@ -15,6 +15,7 @@ from llvmlite import ir
 from janusjit.backend.fused import FusedKernel, Reduction
 from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.fused_delayed import emit_delayed
 from janusjit.backend.llvm.fused_elements import ElementCode
 from janusjit.backend.llvm.fused_repeats import Repeats
 from janusjit.backend.llvm.fused_rows import reduce_row
@@ -76,7 +77,9 @@ class _Nest:
         """Emit the loops."""
         dims, cursors, reduced = self.code.dims, self.code.cursors, self.kernel.reduced
         special = None if self.kernel.reductions else Repeats.of(self.code) or Transposed.of(self.code)
-        if special is not None:
+        if self.kernel.delay is not None:
+            emit_delayed(self.code, self.kernel.delay)
+        elif special is not None:
             special.emit(self.code, self._compute)
         elif not self.kernel.reductions:
             emit_nest(self.context, dims, cursors, self._compute, self.code.is_long)

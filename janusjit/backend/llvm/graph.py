@@ -101,15 +101,14 @@ class GraphLowering:
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
         self._looks = FlagLooks(self, self._plan)
-        epilogues = find_epilogues(
-            self._plan, self.placement, functools.partial(rows_of, threads=count), count, self._looks.apart
-        )
-        tiles = find_tiles(self._plan, self.placement, count, {*self._looks.untiled, *epilogues})
+        delays, of_rows = self.placement.delays, functools.partial(rows_of, threads=count)
+        epilogues = find_epilogues(self._plan, self.placement, of_rows, count, self._looks.apart | delays.keys())
+        tiles = find_tiles(self._plan, self.placement, count, {*self._looks.untiled, *epilogues, *delays})
         self._tiles: dict[Step, Tile] = {**epilogues, **tiles}
         self._tapes, self._objects = Tapes(self), ObjectReads(self)
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
         rows = {step: self._tiles[step].size for step in fused if step in self._tiles}
-        self._kernels = describe(fused, self.memory.addresses, rows)
+        self._kernels = describe(fused, self.memory.addresses, rows, delays)
         self._fused = FusedFunctions(module, python)
         self._parallel = ParallelKernels(
             builder, self.memory, self.extents, self.scalars, self._fused, python, count
