@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import as_dim, cast, constant, new_array, read, sequence_items, view
+from janusjit.analysis.capture.arrays import as_dim, cast, constant, new_array, read, sequence_items, view, whole_view
 from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.containers import build
 from janusjit.analysis.capture.indexing import get_item
@@ -295,11 +295,11 @@ def _model_rot90(
 
 
 def _flipped(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) -> ArrayValue:
-    """Return a view that runs backwards along axes."""
+    """Return a view, another object in any case, that runs backwards along axes."""
     for at in axes:
         size = source.type.shape[at]
         source = _range_view(machine, source, at, size - 1, size, -1)
-    return source
+    return source if axes else whole_view(machine, source)
 
 
 @numpy_function(np.roll)

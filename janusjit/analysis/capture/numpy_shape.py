@@ -275,6 +275,8 @@ def _model_squeeze(machine: Machine, a: AbstractValue, axis: AbstractValue = NON
             )
     else:
         axes = tuple(place for place in axes if shape[place] == 1)
+    if not axes:
+        return source  # the very object
     kept = tuple(dim for place, dim in enumerate(shape) if place not in axes)
     return view(machine, source, PathStep.of("reshape", shape=kept))
 

@@ -1,5 +1,7 @@
 """Arrays share memory where eager NumPy's order of memory makes views of them, and are written accordingly."""
 
+import inspect
+import re
 import runpy
 
 import numpy as np
@@ -147,3 +149,44 @@ def test_reshapes_share_memory_exactly_where_those_of_numpy_do(seed, tmp_path):
     step = jj.jit(program, background=False)
     assert run_side_by_side(Side(program, arguments), Side(step, arguments), 4) == []
     assert step.stats.graph_calls == 2
+
+
+GIVES_ITSELF_OR_A_VIEW = """
+x.squeeze() | np.squeeze(x, axis=()) | np.expand_dims(x, ()) | np.atleast_2d(x) | x.ravel() | np.real(x) | np.conj(x) |
+x.conj() | np.nan_to_num(x, copy=False) | np.moveaxis(x, 0, 0) | x.view() | x.T.T | np.positive(x) | np.roll(x, 0) |
+np.rot90(x, 0) | np.rot90(x, 2) | np.flip(x, ()) | np.asarray(x) | np.ascontiguousarray(x) | x[...] |
+x.astype(float, copy=False) | x[()] | np.reshape(x, x.shape) | x.reshape(-1) | x.flatten() | np.array(x) |
+np.broadcast_to(x, x.shape) | np.broadcast_arrays(x, x)[0] | np.split(x, 1)[0] | np.diagonal(x) | x.__array__() |
+np.sum(x, axis=()) | np.rollaxis(x, 0)
+"""
+LEFT_TO_PYTHON = ("np.expand_dims", "np.broadcast_to", "np.diagonal")
+
+
+def WHAT(x):  # noqa: N802 - stands for an expression
+    return x
+
+
+def itself_or_a_view(x):
+    made = x * 1.5
+    turned = x.T * 1.5
+    results = [x, made, turned, WHAT(x), WHAT(made), WHAT(turned)]
+    made[0] = 7.0
+    turned[1] = 8.0
+    return results
+
+
+@pytest.mark.parametrize("expression", [part.strip() for part in GIVES_ITSELF_OR_A_VIEW.split("|")])
+def test_an_array_itself_a_view_or_a_copy(expression, tmp_path):
+    path = tmp_path / "generated.py"
+    text = inspect.getsource(itself_or_a_view)
+    for name in ("x", "made", "turned"):
+        text = text.replace(f"WHAT({name})", re.sub(r"\bx\b", name, expression))
+    path.write_text("import numpy as np\n\n" + text)
+    program = runpy.run_path(str(path))["itself_or_a_view"]
+
+    def arguments(number):
+        return (np.arange(16.0).reshape(4, 4) + number,)
+
+    step = jj.jit(program, background=False)
+    assert run_side_by_side(Side(program, arguments), Side(step, arguments), 4) == []
+    assert step.stats.graph_calls == (0 if expression.startswith(LEFT_TO_PYTHON) else 2)
