@@ -185,3 +185,23 @@ def test_a_convolution_takes_fewer_cycles_per_image_together_than_apart() -> Non
     assert choose_forward(small, "f32", 64, 16, 16).panel.images > 1
     assert choose_forward(large, "f32", 64, 16, 16).panel.rows < 224
     assert math.prod(large.kernel) * choose_forward(large, "f32", 64, 64, 16).panel.channels <= 256
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_threads_change_no_bit(dtype: str) -> None:
+    """Images are divided among threads, and sums over them are added in the same groups by one thread."""
+    for case in ((33, 6, 16, (14, 14), (5, 5)), (1, 3, 16, (90, 200), (3, 3)), (19, 16, 16, (16, 16), (3, 3))):
+        output, *arrays = arrays_of((*case, (1, 1), (1, 1), (1, 1)), dtype)
+        function = three((*case, (1, 1), (1, 1), (1, 1)), output)
+        results = []
+        for threads in (1, 3):
+            step = jj.jit(function, background=False, threads=threads)
+            for _ in range(4):
+                got = step(*arrays)
+            assert step.stats.graph_calls == 2
+            results.append(got)
+        assert "on up to 3 threads" in step.specializations[0].plan
+        for one, other in zip(*results, strict=True):
+            np.testing.assert_array_equal(one, other)
+        for one, plain in zip(results[0], function(*arrays), strict=True):
+            np.testing.assert_allclose(one, plain, rtol=0, atol=1e-5 * np.abs(plain).max())

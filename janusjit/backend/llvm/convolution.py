@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas import emit_matmul
+from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.convolution_choice import (
     ForwardPlan,
     choose_by_kernel,
@@ -23,7 +23,9 @@ from janusjit.backend.llvm.convolution_choice import (
     is_possible,
 )
 from janusjit.backend.llvm.convolution_panels import Geometry, emit_kernel_panel
-from janusjit.backend.llvm.convolution_sums import emit_sums_over_windows, in_blocks
+from janusjit.backend.llvm.convolution_sums import emit_sums_over_windows
+from janusjit.backend.llvm.convolution_threads import emit_divided, multiplication_nanoseconds
+from janusjit.backend.llvm.gemm import choose_kernel
 from janusjit.backend.llvm.gemm_tiling import Piece, tile_start
 from janusjit.backend.llvm.indexing import at, copy_elements
 from janusjit.backend.llvm.structured_windows import emit_fold, emit_unfold
@@ -35,6 +37,7 @@ from janusjit.backend.llvm.values import (
     ArrayValue,
     Extent,
     KernelContext,
+    as_i64,
     contiguous_strides,
     element_pointer,
     item_size,
@@ -77,8 +80,8 @@ def _emit_forward(context: KernelContext, node: Node, inputs: Sequence[ArrayValu
         return _emit_windows_and_product(context, node, x, w, out)
     assert geometry is not None and isinstance(channels, int) and isinstance(out_channels, int)
     plan = choose_forward(geometry, x.dtype, batch, channels, out_channels)
-    _Forward(context, _over_two(x), _over_two(w), _over_two(out), plan).emit()
-    return str(plan)
+    threads = _Forward(context, _over_two(x), _over_two(w), _over_two(out), plan).emit()
+    return _with_threads(str(plan), threads)
 
 
 @dataclass(frozen=True)
@@ -91,23 +94,57 @@ class _Forward:
     out: ArrayValue
     plan: ForwardPlan
 
-    def emit(self) -> None:
-        """Emit the loops over blocks of images, of rows of windows and of channels."""
+    def emit(self) -> int:
+        """Emit the loops over blocks of images, of rows of windows and of channels; return the threads for them."""
         context, panel = self.context, self.plan.panel
         kernels = emit_kernel_panel(context, self.w, self.plan.tiling)
-        memory = context.scratch(panel.dtype, (panel.elements,)).pointer
-        own = None if self._stores_rows else context.scratch(panel.dtype, (self.w.dims[0], panel.places))
-        partial = context.scratch(panel.dtype, self._partial) if self._channel_blocks > 1 else None
-        stride = self.out.strides[1] if own is None else own.strides[0]
+        own = () if self._stores_rows else (self.w.dims[0], panel.places)
+        stride = self.out.strides[1] if not own else panel.places * item_size(panel.dtype)
         assert isinstance(stride, int)
         tile = _emit_tile(context, self.plan, stride, self._channel_blocks > 1)
-        height = panel.geometry.output[0]
-        with self._blocks(self.x.dims[0], panel.images) as image, self._blocks(height, panel.rows) as row:
-            target = element_pointer(context.builder, self.out, (image, 0, row, 0)) if own is None else own.pointer
+        batch, bands = self.x.dims[0], -(-panel.geometry.output[0] // panel.rows)
+        blocks = -(-batch // panel.images) if isinstance(batch, int) else batch
+        arrays = (self.x, self.out, kernels)
+
+        def emit_units(inner: KernelContext, given: Sequence[ArrayValue], start: ir.Value, count: Extent) -> None:
+            code = replace(self, context=inner, x=given[0], out=given[1])
+            code._emit_blocks(tile, given[2].pointer, own, (start, count))
+
+        units = blocks * bands if isinstance(blocks, int) else blocks
+        nanoseconds = 0.0
+        if isinstance(batch, int):
+            steps = math.prod(self.w.dims[1:])
+            nanoseconds = multiplication_nanoseconds(
+                batch * panel.geometry.places * self._out_channels * steps, panel.dtype
+            )
+        return emit_divided(context, units, nanoseconds, arrays, emit_units)
+
+    def _emit_blocks(
+        self, tile: ir.Function, kernels: ir.Value, own: tuple[Extent, ...], units: tuple[ir.Value, Extent]
+    ) -> None:
+        """Emit some blocks; where the number of images is not known, units are images with all their rows."""
+        context, panel, (start, count) = self.context, self.plan.panel, units
+        memory = context.scratch(panel.dtype, (panel.elements,)).pointer
+        product = context.scratch(panel.dtype, own) if own else None
+        partial = context.scratch(panel.dtype, self._partial) if self._channel_blocks > 1 else None
+        height, batch = panel.geometry.output[0], self.x.dims[0]
+        stride = self.out.strides[1] if product is None else product.strides[0]
+        assert isinstance(stride, int)
+        bands = -(-height // panel.rows)
+        inside = 1 if isinstance(batch, int) else bands
+        with context.loop(count) as number, context.loop(inside) as within:
+            builder = context.builder
+            image, band = builder.add(start, number), within
+            if isinstance(batch, int):
+                unit, several = image, ir.Constant(I64, bands)
+                image = tile_start(builder, builder.udiv(unit, several), panel.images, batch)
+                band = builder.urem(unit, several)
+            row = tile_start(builder, band, panel.rows, height)
+            target = element_pointer(builder, self.out, (image, 0, row, 0)) if product is None else product.pointer
             with context.loop(self._channel_blocks) as block:
                 self._emit_channels(tile, (kernels, memory, target), partial, stride, (image, row, block))
-            if own is not None:
-                self._copy(own, image, row)
+            if product is not None:
+                self._copy(product, image, row)
 
     def _emit_channels(
         self,
@@ -162,9 +199,6 @@ class _Forward:
         tiling = self.plan.tiling
         return tiling.column_tiles, tiling.row_tiles, tiling.rows * sum(piece.lanes for piece in tiling.pieces)
 
-    def _blocks(self, extent: Extent, size: int) -> Any:
-        return _Blocks(self.context, extent, size)
-
     @property
     def _stores_rows(self) -> bool:
         """Whether the rows of a block of the result are one in memory."""
@@ -180,25 +214,6 @@ class _Forward:
         source = replace(own, dims=dims, strides=(width * size, own.strides[0], panel.pitch * size, size))
         pointer = element_pointer(self.context.builder, self.out, (image, 0, row, 0))
         copy_elements(self.context, source, replace(self.out, pointer=pointer, dims=dims))
-
-
-class _Blocks:
-    """The ``with`` of a loop over blocks of an extent, the last of which may begin before the one before has ended."""
-
-    def __init__(self, context: KernelContext, extent: Extent, size: int) -> None:
-        self._context, self._extent, self._size = context, extent, size
-        count: Extent = -(-extent // size) if isinstance(extent, int) else extent
-        assert isinstance(extent, int) or size == 1
-        self._loop = context.loop(count)
-
-    def __enter__(self) -> ir.Value:
-        number = self._loop.__enter__()
-        if not isinstance(self._extent, int):
-            return number
-        return tile_start(self._context.builder, number, self._size, self._extent)
-
-    def __exit__(self, *exception: Any) -> None:
-        self._loop.__exit__(*exception)
 
 
 def _emit_tile(outer: KernelContext, plan: ForwardPlan, stride: int, in_parts: bool) -> ir.Function:
@@ -289,6 +304,10 @@ def _emit_steps(context: KernelContext, plan: ForwardPlan) -> list[list[ir.Value
     return totals
 
 
+def _with_threads(text: str, threads: int) -> str:
+    return text if threads == 1 else f"{text}, on up to {threads} threads"
+
+
 def _over_two(array: ArrayValue) -> ArrayValue:
     """Return an array with an axis of length 1 before its last, if it has but one behind channels."""
     if array.rank == 4:
@@ -339,10 +358,6 @@ def _is_contiguous(context: KernelContext, array: ArrayValue) -> bool:
     return known and array.strides == contiguous_strides(context.builder, array.dtype, array.dims)
 
 
-def _contiguous(context: KernelContext, dtype: str, pointer: ir.Value, dims: Sequence[Extent]) -> ArrayValue:
-    return ArrayValue(dtype, pointer, tuple(dims), contiguous_strides(context.builder, dtype, dims))
-
-
 def _flat(context: KernelContext, array: ArrayValue, axes: int) -> ArrayValue:
     """Return a C-contiguous array as a matrix."""
     dims: list[Extent] = [1, 1]
@@ -364,8 +379,8 @@ def _emit_by_kernel(context: KernelContext, node: Node, inputs: Sequence[ArrayVa
         assert geometry is not None and isinstance(channels, int) and isinstance(out_channels, int)
         plan = choose_by_kernel(geometry, x.dtype, batch, channels, out_channels)
         if plan is not None:
-            emit_sums_over_windows(context, _over_two(x), _over_two(g), _over_two(out), plan)
-            return str(plan)
+            threads = emit_sums_over_windows(context, _over_two(x), _over_two(g), _over_two(out), plan)
+            return _with_threads(str(plan), threads)
     windows = _flat(context, _windows(context, node, x, g.dims[2:]), out.rank - 1)
     turned = replace(windows, dims=windows.dims[::-1], strides=windows.strides[::-1])
     product = context.scratch(x.dtype, out.dims)
@@ -380,32 +395,63 @@ def _emit_by_input(context: KernelContext, node: Node, inputs: Sequence[ArrayVal
     batch = out.dims[0]
     kernels = _matrix(context, w, 1)
     turned = replace(kernels, dims=kernels.dims[::-1], strides=kernels.strides[::-1])
-    block = _images_at_a_time([*w.dims[1:], *g.dims[2:]], batch, item_size(w.dtype))
-    count = batch if block is None else block
-    windows = context.scratch(w.dtype, (*w.dims[1:], count, *g.dims[2:])).pointer
-    rows = context.scratch(w.dtype, (w.dims[0], count, *g.dims[2:])).pointer
-    chosen = ""
-
-    def emit_block(start: Extent, count: Extent) -> None:
-        nonlocal chosen
-        part, images = (_images(context, array, start, count) for array in (g, out))
-        given = _swapped(part)
-        if not (count == 1 and _is_contiguous(context, at(context, part, (0,)))):
-            given = _contiguous(context, g.dtype, rows, given.dims)
-            copy_elements(context, _swapped(part), given)
-        sums = _contiguous(context, w.dtype, windows, (*w.dims[1:], count, *g.dims[2:]))
-        chosen = emit_matmul(context, turned, _flat(context, given, 1), _flat(context, sums, w.rank - 1))
-        emit_fold(context, node, [sums], [images])
-
+    window = [*w.dims[1:], *g.dims[2:]]
+    block = _images_at_a_time(window, batch, item_size(w.dtype))
+    code = _Back(node, turned, g, out)
     if block is None:
-        emit_block(0, batch)
-        return f"{chosen}, added up"
-    if isinstance(batch, int):
-        in_blocks(context, batch, block, emit_block)
-    else:
-        with context.loop(batch) as image:
-            emit_block(image, 1)
-    return f"{chosen}, added up {block} images at a time"
+        return f"{code.emit(context, batch, ir.Constant(I64, 0), 1)}, added up"
+    if not isinstance(batch, int):
+        return f"{code.emit(context, 1, ir.Constant(I64, 0), batch)}, added up image by image"
+    chosen = "nothing"
+
+    def emit_units(inner: KernelContext, given: Sequence[ArrayValue], start: ir.Value, count: Extent) -> None:
+        nonlocal chosen
+        first = inner.builder.mul(start, ir.Constant(I64, block))
+        chosen = replace(code, kernels=given[0], g=given[1], out=given[2]).emit(inner, block, first, count)
+
+    steps = math.prod([*window, g.dims[1]])
+    columns = block * math.prod(g.dims[2:])
+    nanoseconds = multiplication_nanoseconds(batch * steps, w.dtype) if _is_own(turned, columns) else 0.0
+    threads = emit_divided(context, batch // block, nanoseconds, (turned, g, out), emit_units)
+    if batch % block:
+        code.emit(context, batch % block, ir.Constant(I64, batch - batch % block), 1)
+    return _with_threads(f"{chosen}, added up {block} images at a time", threads)
+
+
+def _is_own(kernels: ArrayValue, columns: int) -> bool:
+    """Return whether the product of kernels with contiguous rows is not a library's, which has threads of its own."""
+    (rows, depth), size = kernels.dims, item_size(kernels.dtype)
+    right = Matrix(kernels.dtype, kernels.pointer, depth, columns, columns * size, size)
+    left = Matrix(kernels.dtype, kernels.pointer, rows, depth, *kernels.strides)
+    return choose_kernel(left, right, replace(right, rows=rows)) is not None
+
+
+@dataclass(frozen=True)
+class _Back:
+    """The gradient by the input: the kernels' transpose times ``g``, added up."""
+
+    node: Node
+    kernels: ArrayValue
+    g: ArrayValue
+    out: ArrayValue
+
+    def emit(self, context: KernelContext, images: Extent, start: ir.Value, blocks: Extent) -> str:
+        """Emit some blocks of as many ``images``, from one on; return how products are computed."""
+        g, kernel, dtype = self.g, self.node.attributes["kernel"], self.out.dtype
+        of_windows = (self.out.dims[1], *kernel, images, *g.dims[2:])
+        of_rows = (g.dims[1], images, *g.dims[2:])
+        windows, rows = context.scratch(dtype, of_windows), context.scratch(dtype, of_rows)
+        with context.loop(blocks) as number:
+            first = context.builder.add(start, as_i64(multiply(context.builder, number, images)))
+            part, target = (_images(context, array, first, images) for array in (g, self.out))
+            given = _swapped(part)
+            if not (images == 1 and _is_contiguous(context, at(context, part, (0,)))):
+                copy_elements(context, given, rows)
+                given = rows
+            products = _flat(context, windows, 1 + len(kernel))
+            chosen = emit_matmul(context, self.kernels, _flat(context, given, 1), products)
+            emit_fold(context, self.node, [windows], [target])
+        return chosen
 
 
 def _images(context: KernelContext, array: ArrayValue, start: Extent, count: Extent) -> ArrayValue:

@@ -203,7 +203,7 @@ class Panel:
             store(context.builder, zero, offset_pointer(context.builder, row, place))
 
 
-def emit_kernel_panel(context: KernelContext, w: ArrayValue, tiling: Tiling) -> ir.Value:
+def emit_kernel_panel(context: KernelContext, w: ArrayValue, tiling: Tiling) -> ArrayValue:
     """Emit a copy of the kernels for tiles of their rows: ``(tiles, channels, columns, rows, rows of a tile)``."""
     out_channels, channels, height, width = w.dims
     assert isinstance(out_channels, int)
@@ -213,4 +213,4 @@ def emit_kernel_panel(context: KernelContext, w: ArrayValue, tiling: Tiling) -> 
         of_tile = builder.add(tile_start(builder, tile, tiling.rows, out_channels), number)
         element = load(builder, w.dtype, element_pointer(builder, w, (of_tile, channel, row, column)))
         store(builder, element, element_pointer(builder, panel, (tile, channel, column, row, number)))
-    return panel.pointer
+    return panel

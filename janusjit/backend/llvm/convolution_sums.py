@@ -7,16 +7,20 @@ elements are summed in one order, block by block, whatever tile they fall into.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from llvmlite import ir
 
 from janusjit.backend.llvm.convolution_choice import KernelPlan
 from janusjit.backend.llvm.convolution_panels import Panel
+from janusjit.backend.llvm.convolution_threads import emit_divided, is_worth_dividing, multiplication_nanoseconds
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces, tile_start
-from janusjit.backend.llvm.indexing import copy_elements
+from janusjit.backend.llvm.indexing import at, copy_elements
 from janusjit.backend.llvm.values import (
     I32,
     I64,
@@ -26,6 +30,7 @@ from janusjit.backend.llvm.values import (
     Extent,
     KernelContext,
     Scalar,
+    as_i64,
     element_pointer,
     item_size,
     offset_pointer,
@@ -33,31 +38,40 @@ from janusjit.backend.llvm.values import (
 )
 from janusjit.backend.llvm.vectors import add_up, load_piece, multiply_add, store_piece, vector_type, zeros
 
+#: images are summed over in so many groups, whoever does them, where there is enough to do for several threads
+_GROUPS = 4
+
 
 def emit_sums_over_windows(
     context: KernelContext, x: ArrayValue, g: ArrayValue, out: ArrayValue, plan: KernelPlan
-) -> None:
-    """Emit ``out``, the sums over all windows of ``x`` of their elements times those of ``g``; all are of rank 4."""
-    channels, out_channels = x.dims[1], g.dims[1]
+) -> int:
+    """Emit ``out``, the sums over all windows of ``x`` of their elements times those of ``g``; all are of rank 4.
+
+    Returns
+    -------
+    int
+        On how many threads they are computed at most.
+    """
+    batch, channels, out_channels = x.dims[0], x.dims[1], g.dims[1]
     assert isinstance(channels, int) and isinstance(out_channels, int)
     panel = plan.panel
+    elements = out_channels * channels * math.prod(panel.geometry.kernel)
+    alone, groups = 0.0, 1
+    if isinstance(batch, int):
+        alone = multiplication_nanoseconds(batch * panel.geometry.places * elements, x.dtype)
+        groups = min(_GROUPS, batch // panel.images) if is_worth_dividing(alone) else 1
     grid = (
-        *(-(-channels // panel.channels), -(-panel.planes // plan.planes), -(-out_channels // plan.rows)),
+        *(groups, -(-channels // panel.channels), -(-panel.planes // plan.planes), -(-out_channels // plan.rows)),
         *(plan.rows * plan.columns, Machine.host().lanes(x.dtype)),
     )
-    sums = context.scratch(x.dtype, grid)
-    memory = context.scratch(x.dtype, (panel.elements,)).pointer
-    rows = context.scratch(x.dtype, (out_channels, panel.places))
-    code = _Sums(context, x, g, out, plan, sums, memory, rows)
-    code.emit_zeros()
-    height = panel.geometry.output[0]
-    if panel.images > 1:
-        assert isinstance(x.dims[0], int)
-        in_blocks(context, x.dims[0], panel.images, lambda start, count: code.emit_block(start, 0, count, height))
-    else:
-        with context.loop(x.dims[0]) as image:
-            in_blocks(context, height, panel.rows, lambda start, count: code.emit_block(image, start, 1, count))
+    code = _Sums(context, x, g, out, plan, context.scratch(x.dtype, grid))
+
+    def emit_groups(inner: KernelContext, given: Sequence[ArrayValue], start: ir.Value, count: Extent) -> None:
+        _Sums(inner, given[0], given[1], out, plan, given[2]).emit_groups(start, count)
+
+    threads = emit_divided(context, groups, alone, (x, g, code.sums), emit_groups)
     code.emit_results()
+    return threads
 
 
 def in_blocks(context: KernelContext, extent: int, block: int, emit: Callable[[Extent, int], None]) -> None:
@@ -71,21 +85,58 @@ def in_blocks(context: KernelContext, extent: int, block: int, emit: Callable[[E
 
 @dataclass(frozen=True)
 class _Sums:
+    """The sums: for each group of images, ``(blocks of channels, tiles across, tiles down, elements, lanes)``."""
+
     context: KernelContext
     x: ArrayValue
     g: ArrayValue
     out: ArrayValue
     plan: KernelPlan
     sums: ArrayValue
-    memory: ir.Value
-    rows: ArrayValue
+
+    def emit_groups(self, start: ir.Value, count: Extent) -> None:
+        """Emit the sums over some groups of images, each with zeros to begin with."""
+        context, panel, dtype = self.context, self.plan.panel, self.x.dtype
+        batch, groups = self.x.dims[0], self.sums.dims[0]
+        memory = context.scratch(dtype, (panel.elements,)).pointer
+        rows = context.scratch(dtype, (self.g.dims[1], panel.places))
+        height = panel.geometry.output[0]
+        assert isinstance(groups, int)
+
+        def emit_block(sums: ArrayValue, image: Extent, row: Extent, images: int, some: int) -> None:
+            _Block(replace(self, sums=sums), memory, rows).emit(image, row, images, some)
+
+        with context.loop(count) as number:
+            group = context.builder.add(start, number)
+            sums = at(context, self.sums, (group,))
+            replace(self, sums=sums)._emit_zeros()
+            if isinstance(batch, int):
+                blocks = batch // panel.images
+                first, end = (self._share(group, more, blocks, groups) for more in (0, 1))
+            else:
+                first, end = ir.Constant(I64, 0), batch
+            with context.loop(context.builder.sub(end, first)) as index:
+                image = context.builder.mul(context.builder.add(first, index), ir.Constant(I64, panel.images))
+                in_blocks(context, height, panel.rows, partial(_swapped_block, emit_block, sums, image, panel.images))
+        if isinstance(batch, int) and batch % panel.images:
+            rest = batch % panel.images
+            is_last = context.builder.icmp_signed("==", context.builder.add(start, as_i64(count)), as_i64(groups))
+            with context.builder.if_then(is_last):
+                last = at(context, self.sums, (groups - 1,))
+                emit_block(last, ir.Constant(I64, batch - rest), ir.Constant(I64, 0), rest, height)
+
+    def _share(self, group: ir.Value, more: int, blocks: int, groups: int) -> ir.Value:
+        """Return the first block of a group, or of the one behind it."""
+        builder = self.context.builder
+        number = builder.mul(builder.add(group, ir.Constant(I64, more)), ir.Constant(I64, blocks))
+        return builder.udiv(number, ir.Constant(I64, groups))
 
     @property
     def _piece(self) -> Piece:
         lanes = Machine.host().lanes(self.x.dtype)
         return Piece(0, lanes, lanes)
 
-    def emit_zeros(self) -> None:
+    def _emit_zeros(self) -> None:
         """Emit the zeros that all sums begin with."""
         context, dtype, piece = self.context, self.x.dtype, self._piece
         with self._vectors() as pointer:
@@ -101,32 +152,71 @@ class _Sums:
             offset = self.context.builder.mul(number, ir.Constant(I64, Machine.host().vector_bytes))
             yield offset_pointer(self.context.builder, self.sums.pointer, offset)
 
-    def emit_block(self, image: Extent, row: Extent, images: int, rows: int) -> None:
+    def emit_results(self) -> None:
+        """Emit the addition of each element's vector."""
+        context, dtype, piece, plan = self.context, self.x.dtype, self._piece, self.plan
+        height, width = plan.panel.geometry.kernel
+        groups, blocks, planes, downs = self.sums.dims[:4]
+        channels, out_channels = self.x.dims[1], self.g.dims[1]
+        assert isinstance(channels, int) and isinstance(out_channels, int) and isinstance(groups, int)
+        with context.loop(blocks) as block, context.loop(planes) as across, context.loop(downs) as down:
+            builder = context.builder
+            channel = tile_start(builder, block, plan.panel.channels, channels)
+            plane = tile_start(builder, across, plan.planes, plan.panel.planes)
+            row = tile_start(builder, down, plan.rows, out_channels)
+            with context.loop(plan.rows) as of_tile, context.loop(plan.columns) as column:
+                builder = context.builder
+                number = builder.add(builder.mul(of_tile, ir.Constant(I64, plan.columns)), column)
+                parts = []
+                for group in range(groups):
+                    pointer = element_pointer(builder, self.sums, (group, block, across, down, number, 0))
+                    parts.append(load_piece(context, dtype, pointer, piece))
+                total = add_up(context, dtype, functools.reduce(builder.fadd, parts))
+                tall = ir.Constant(I64, height)
+                found, place = builder.add(plane, builder.udiv(column, tall)), builder.urem(column, tall)
+                wide = ir.Constant(I64, width)
+                index = (
+                    *(builder.add(row, of_tile), builder.add(channel, builder.udiv(found, wide))),
+                    *(place, builder.urem(found, wide)),
+                )
+                store(builder, Scalar(dtype, total), element_pointer(builder, self.out, index))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What the sums over a block of images need besides: memory for a panel, and for rows of ``g``."""
+
+    sums: _Sums
+    memory: ir.Value
+    rows: ArrayValue
+
+    def emit(self, image: Extent, row: Extent, images: int, rows: int) -> None:
         """Emit the sums over some rows of windows of some images."""
-        context = self.context
-        panel = replace(self.plan.panel, images=images, rows=rows)
+        context = self.sums.context
+        panel = replace(self.sums.plan.panel, images=images, rows=rows)
         start_image, start_row = (v if isinstance(v, ir.Value) else ir.Constant(I64, v) for v in (image, row))
         g, stride = self._rows_of_g(panel, start_image, start_row)
-        tile = _emit_tile(context, replace(self.plan, panel=panel), stride)
-        blocks, planes, downs = self.sums.dims[:3]
-        channels, out_channels = self.x.dims[1], self.g.dims[1]
+        tile = _emit_tile(context, replace(self.sums.plan, panel=panel), stride)
+        blocks, planes, downs = self.sums.sums.dims[:3]
+        channels, out_channels = self.sums.x.dims[1], self.sums.g.dims[1]
         assert isinstance(channels, int) and isinstance(out_channels, int)
         with context.loop(blocks) as block:
             channel = tile_start(context.builder, block, panel.channels, channels)
-            panel.emit(context, self.x, self.memory, (start_image, start_row, channel), panel.channels)
+            panel.emit(context, self.sums.x, self.memory, (start_image, start_row, channel), panel.channels)
             with context.loop(planes) as across:
-                plane = tile_start(context.builder, across, self.plan.planes, panel.planes)
+                plane = tile_start(context.builder, across, self.sums.plan.planes, panel.planes)
                 offset = context.builder.mul(plane, ir.Constant(I64, panel.plane_bytes))
                 right = offset_pointer(context.builder, self.memory, offset)
                 with context.loop(downs) as down:
                     builder = context.builder
-                    of_tile = tile_start(builder, down, self.plan.rows, out_channels)
+                    of_tile = tile_start(builder, down, self.sums.plan.rows, out_channels)
                     left = offset_pointer(builder, g, builder.mul(of_tile, ir.Constant(I64, stride)))
-                    builder.call(tile, [left, right, element_pointer(builder, self.sums, (block, across, down, 0, 0))])
+                    kept = element_pointer(builder, self.sums.sums, (block, across, down, 0, 0))
+                    builder.call(tile, [left, right, kept])
 
     def _rows_of_g(self, panel: Panel, image: ir.Value, row: ir.Value) -> tuple[ir.Value, int]:
         """Return where a block's part of ``g`` is, a row for each output channel, and how far rows are apart."""
-        g, size, context = self.g, item_size(self.g.dtype), self.context
+        g, size, context = self.sums.g, item_size(self.sums.g.dtype), self.sums.context
         width = panel.geometry.output[1]
         part = replace(
             g,
@@ -142,31 +232,16 @@ class _Sums:
         copy_elements(context, part, replace(own, dims=part.dims, strides=strides))
         return own.pointer, own.strides[0]
 
-    def emit_results(self) -> None:
-        """Emit the addition of each element's vector."""
-        context, dtype, piece, plan = self.context, self.x.dtype, self._piece, self.plan
-        height, width = plan.panel.geometry.kernel
-        blocks, planes, downs = self.sums.dims[:3]
-        channels, out_channels = self.x.dims[1], self.g.dims[1]
-        assert isinstance(channels, int) and isinstance(out_channels, int)
-        with context.loop(blocks) as block, context.loop(planes) as across, context.loop(downs) as down:
-            builder = context.builder
-            channel = tile_start(builder, block, plan.panel.channels, channels)
-            plane = tile_start(builder, across, plan.planes, plan.panel.planes)
-            row = tile_start(builder, down, plan.rows, out_channels)
-            with context.loop(plan.rows) as of_tile, context.loop(plan.columns) as column:
-                builder = context.builder
-                number = builder.add(builder.mul(of_tile, ir.Constant(I64, plan.columns)), column)
-                pointer = element_pointer(builder, self.sums, (block, across, down, number, 0))
-                total = add_up(context, dtype, load_piece(context, dtype, pointer, piece))
-                tall = ir.Constant(I64, height)
-                found, place = builder.add(plane, builder.udiv(column, tall)), builder.urem(column, tall)
-                wide = ir.Constant(I64, width)
-                index = (
-                    *(builder.add(row, of_tile), builder.add(channel, builder.udiv(found, wide))),
-                    *(place, builder.urem(found, wide)),
-                )
-                store(builder, Scalar(dtype, total), element_pointer(builder, self.out, index))
+
+def _swapped_block(
+    emit: Callable[[ArrayValue, Extent, Extent, int, int], None],
+    sums: ArrayValue,
+    image: ir.Value,
+    images: int,
+    row: Extent,
+    rows: int,
+) -> None:
+    emit(sums, image, row, images, rows)
 
 
 def _emit_tile(outer: KernelContext, plan: KernelPlan, stride: int) -> ir.Function:
