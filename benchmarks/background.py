@@ -2,8 +2,10 @@
 
 Owns the method: in one process, calls of the plain function are timed, then all calls of the jitted one until it runs
 compiled, then the plain function again. Between the call that captures and the first compiled one, calls run in Python
-while the compiler works on another thread; those are compared with the plain ones. Invariant: each side's calls get
-arguments made by the same function, and a call is timed alone, so a pause of one call is seen.
+while the compiler works on another thread; those are compared with the plain ones: their distribution, and that of the
+means over windows of ten milliseconds, which is what is promised of calls too short to be stopped in unnoticed.
+Invariant: each side's calls get arguments made by the same function, and have the same done in between, which decides
+what a short call finds in the caches; a call is timed alone, so a pause of one call is seen.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,10 @@ REPEATS = 5
 PLAIN_SECONDS, MOST_SECONDS = 1.0, 60.0
 #: profiled calls; the one after them captures
 WARM_UP = 2
+#: seconds of calls whose mean is promised
+WINDOW = 0.01
+#: what is told of a distribution, but for its mean and its maximum
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 def time_call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
@@ -36,42 +42,52 @@ def time_call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> float
     return time.perf_counter() - started
 
 
-def plain_calls(case: Case) -> list[float]:
-    """Return the seconds of calls of the plain function."""
-    arguments, end = case.arguments(), time.perf_counter() + PLAIN_SECONDS
-    found = []
-    while time.perf_counter() < end or len(found) < 5:
-        found.append(time_call(case.function, arguments))
+def calls_until(done: Callable[[], bool], function: Callable[..., Any], case: Case, most: float) -> list[float]:
+    """Return the seconds of calls until ``done`` after one of them, or until ``most`` seconds have passed."""
+    arguments, end = case.arguments(), time.perf_counter() + most
+    found: list[float] = []
+    while not done() and time.perf_counter() < end:
+        found.append(time_call(function, arguments))
     return found
 
 
 def measure(case: Case) -> dict[str, float]:
     """Time one program's calls; return the figures."""
-    plain = plain_calls(case)
-    jitted = janusjit.jit(case.function, background=True, warmup=WARM_UP)
-    arguments, end = case.arguments(), time.perf_counter() + MOST_SECONDS
-    calls: list[float] = []
-    while not jitted.stats.graph_calls and time.perf_counter() < end:
-        calls.append(time_call(jitted, arguments))
-    plain += plain_calls(case)
+    jitted, idle = (janusjit.jit(case.function, background=True, warmup=WARM_UP) for _ in range(2))
+    plain = calls_until(lambda: idle.stats.graph_calls > 0, case.function, case, PLAIN_SECONDS)
+    calls = calls_until(lambda: jitted.stats.graph_calls > 0, jitted, case, MOST_SECONDS)
+    plain += calls_until(lambda: idle.stats.graph_calls > 0, case.function, case, PLAIN_SECONDS)
     compiling = calls[WARM_UP + 1 : -1]
-    eager = statistics.median(plain)
-    return {
-        "eager": eager,
-        "eager_95": quantile(plain, 0.95),
-        "compiling": statistics.median(compiling),
-        "compiling_95": quantile(compiling, 0.95),
-        "ratio": statistics.median(compiling) / eager,
-        "ratio_95": quantile(compiling, 0.95) / quantile(plain, 0.95),
-        "mean_ratio": statistics.fmean(compiling) / statistics.fmean(plain),
-        "longest": max(compiling),
+    found = {f"eager {name}": value for name, value in distribution(plain).items()}
+    found |= {f"compiling {name}": value for name, value in distribution(compiling).items()}
+    return found | {
         "calls": len(compiling),
+        "profiled first": calls[0],
+        "profiled": calls[1],
         "capturing": calls[WARM_UP],
         "seconds": sum(compiling),
     }
 
 
-def quantile(values: list[float], part: float) -> float:
+def distribution(calls: Sequence[float]) -> dict[str, float]:
+    """Return what there is to say of the seconds of calls in a row."""
+    found = {name: quantile(calls, part) for name, part in QUANTILES.items()}
+    found |= {"max": max(calls), "mean": statistics.fmean(calls)}
+    return found | {f"windows {name}": quantile(windows(calls), part) for name, part in QUANTILES.items()}
+
+
+def windows(calls: Sequence[float]) -> list[float]:
+    """Return the mean of the calls within each window; a longer call is one by itself."""
+    found, total, count = [], 0.0, 0
+    for seconds in calls:
+        total, count = total + seconds, count + 1
+        if total >= WINDOW:
+            found.append(total / count)
+            total, count = 0.0, 0
+    return found or [statistics.fmean(calls)]
+
+
+def quantile(values: Sequence[float], part: float) -> float:
     """Return the value below which a part of the values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
@@ -88,17 +104,28 @@ def run_process(name: str) -> dict[str, float]:
     return found
 
 
+def show(name: str, row: dict[str, float]) -> None:
+    """Print what was measured of a program: milliseconds of eager calls, and times as much for those meanwhile."""
+    columns = [*QUANTILES, "max", "mean", *(f"windows {name}" for name in QUANTILES)]
+    eager = "".join(f"{1e3 * row[f'eager {column}']:>9.3f}" for column in columns)
+    ratios = "".join(f"{row[f'compiling {column}'] / row[f'eager {column}']:>8.2f}x" for column in columns)
+    print(f"{name:<44}{'eager, ms':>10}{eager}")
+    about = f"{row['calls']:.0f} calls in {row['seconds']:.2f} s"
+    print(f"{about:<44}{'meanwhile':>10}{ratios}")
+    before = [f"{title} {1e3 * row[title]:.2f} ms" for title in ("profiled first", "profiled", "capturing")]
+    print(f"    {', '.join(before)}", flush=True)
+
+
 def main() -> int:
     """Measure all programs, print a table and write the figures."""
     rows = {}
-    print(f"{'calls while the compiler works beside them':<44}{'eager':>10}{'compiling':>11}{'ratio':>7}", end="")
-    print(f"{'of 95 %':>9}{'of means':>10}{'calls':>8}{'longest':>10}{'capturing':>11}")
+    print(f"{'calls while the compiler works beside them':<54}", end="")
+    print("".join(f"{column:>9}" for column in [*QUANTILES, "max", "mean"]), end="")
+    print("".join(f"{f'10ms {name}':>9}" for name in QUANTILES))
     for case in PROGRAMS:
         runs = [run_process(case.name) for _ in range(REPEATS)]
         row = rows[case.name] = {figure: statistics.median(run[figure] for run in runs) for figure in runs[0]}
-        print(f"{case.name:<44}{1e3 * row['eager']:>7.3f} ms{1e3 * row['compiling']:>8.3f} ms", end="")
-        print(f"{row['ratio']:>7.2f}{row['ratio_95']:>9.2f}{row['mean_ratio']:>10.2f}{row['calls']:>8.0f}", end="")
-        print(f"{1e3 * row['longest']:>7.1f} ms{1e3 * row['capturing']:>8.1f} ms", flush=True)
+        show(case.name, row)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "background.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"Written: background.json in {RESULTS}")

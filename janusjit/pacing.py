@@ -1,67 +1,124 @@
-"""Leaving the interpreter to the program while the compiler works beside it.
+"""Leaving the interpreter and the processor to the program while the compiler works beside it.
 
-Owns `paced` and `pause`. Invariant: while other threads of the process are busy, the compiler's thread holds the
-interpreter for a slice of time and then leaves it alone for several, so that the program is slowed down by a fifth at
-most; while they are not, it hardly waits. LLVM works without the interpreter, and needs no pauses. Why: two threads
-that both want the interpreter get half of it each, in turns of five milliseconds.
+Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread holds
+the interpreter for a slice of time and then leaves it alone for several, so that the program is slowed down by a fifth
+at most in any ten milliseconds; while they are not, it does not wait. LLVM works without the interpreter, on threads
+that get as much of a contended processor. Why: two threads that both want the interpreter get half of it each, and one
+that needs it for a moment waits for five milliseconds first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-#: seconds the compiler's thread runs between two pauses: while the program is busy, and at most
-SLICE = 0.001
-LONGEST_SLICE = 0.008
-#: how many times as long as it has run it leaves the interpreter to a busy program
+Result = TypeVar("Result")
+
+#: seconds the compiler's thread runs before it looks whether the program is busy, and rests: at least, and at most
+SLICE = 0.0002
+LONGEST_SLICE = 0.001
+#: how many times as long as it has kept the interpreter from a busy program it leaves it alone
 REST = 5.0
-#: how long a pause is that finds out whether the program is busy, and which part of it a busy one uses
-_GLANCE = 0.0002
-_BUSY = 0.1
+#: seconds it takes threads to hand the interpreter over, there and back
+HAND_OVER = 0.00004
+#: at most so many seconds are made up for at once: what has taken longer was mostly done without the interpreter
+_LONGEST_MADE_UP = 0.008
+#: which part of a time other threads have to run for the program to be busy
+_BUSY = 0.05
+#: after how many seconds of waiting a thread asks for the interpreter, while one compiles beside the program
+SWITCH_INTERVAL = 0.0002
+#: half of a microsecond: intervals are kept as whole ones, rounded down
+_ROUNDING = 5e-7
+#: how much nicer threads are that work without the interpreter: they get a sixth of a processor the program wants
+NICER = 8
+
+
+def _others_seconds() -> float:
+    """Return how long other threads of the process have used processors."""
+    return time.process_time() - time.thread_time()
 
 
 class _Pace:
-    """The pace of the thread that is compiling; ``thread`` is 0 while there is none."""
+    """The pace of the thread that is compiling; ``thread`` is 0 while there is none.
 
-    __slots__ = ("began", "length", "thread")
+    Where the machine is busy, a thread that has slept waits for a processor: it is ``late``. That is a rest as well,
+    and as the program's threads wait for as long, slices of a quarter of it make no difference to them.
+    """
+
+    __slots__ = ("before", "began", "busy", "late", "slice", "thread")
 
     def __init__(self) -> None:
         self.thread = 0
-        self.began = 0.0
-        self.length = SLICE
+        self.reset()
+
+    def reset(self) -> None:
+        """Take the program to be busy, and the machine not to be."""
+        self.busy, self.late, self.slice = True, 0.0, SLICE
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a slice."""
+        self.began, self.before = time.perf_counter(), _others_seconds()
+
+    def look(self) -> None:
+        """End a slice: let others run if they do, and begin another."""
+        ran = time.perf_counter() - self.began
+        self.busy = self.busy or _others_seconds() - self.before > _BUSY * ran
+        if self.busy:
+            self.rest(min(ran, _LONGEST_MADE_UP))
+        self.begin()
 
     def rest(self, ran: float) -> None:
-        """Let others run, for long if they do."""
-        if _others_run(_GLANCE):
-            self.length = SLICE
-            time.sleep(max(REST * ran - _GLANCE, 0.0))
-        else:
-            self.length = min(2.0 * self.length, LONGEST_SLICE)
-        self.began = time.perf_counter()
+        """Leave the interpreter alone, and see whether others run meanwhile."""
+        began, before = time.perf_counter(), _others_seconds()
+        wanted = REST * (ran + HAND_OVER)
+        asked = max(wanted - self.late, SLICE)
+        time.sleep(asked)
+        took = time.perf_counter() - began
+        self.busy = _others_seconds() - before > _BUSY * took
+        self.late += 0.25 * (min(max(took - asked, 0.0), REST * LONGEST_SLICE) - self.late)
+        self.slice = min(max(0.25 * self.late, SLICE), LONGEST_SLICE)
 
 
 _pace = _Pace()
-
-
-def _others_run(seconds: float) -> bool:
-    """Sleep; return whether other threads of the process have used the processor meanwhile."""
-    began, before = time.perf_counter(), time.process_time() - time.thread_time()
-    time.sleep(seconds)
-    return time.process_time() - time.thread_time() - before > _BUSY * (time.perf_counter() - began)
+_usual_interval: float | None = None
 
 
 @contextmanager
 def paced() -> Iterator[None]:
     """Let this thread pause within a ``with`` block; one thread of the process at a time does."""
-    _pace.thread, _pace.began, _pace.length = threading.get_ident(), time.perf_counter(), SLICE
+    _pace.reset()
+    _pace.thread = threading.get_ident()
+    try:
+        with _quick_hand_overs():
+            yield
+    finally:
+        _pace.thread = 0
+
+
+@contextmanager
+def _quick_hand_overs() -> Iterator[None]:
+    """Let threads that wait for the interpreter ask for it sooner, unless the program has them ask sooner yet."""
+    global _usual_interval
+    usual = sys.getswitchinterval()
+    if usual <= SWITCH_INTERVAL:
+        yield
+        return
+    _usual_interval = usual
+    sys.setswitchinterval(SWITCH_INTERVAL + _ROUNDING)
+    lowered = sys.getswitchinterval()
     try:
         yield
     finally:
-        _pace.thread = 0
+        if sys.getswitchinterval() == lowered:  # unless the program has set another
+            sys.setswitchinterval(usual + _ROUNDING)
+        _usual_interval = None
 
 
 def is_paced() -> bool:
@@ -71,14 +128,51 @@ def is_paced() -> bool:
 
 def pause() -> None:
     """Leave the interpreter to the program if it is time to; the compiler calls this every few microseconds."""
-    if _pace.thread and _pace.thread == threading.get_ident():
-        ran = time.perf_counter() - _pace.began
-        if ran > _pace.length:
-            _pace.rest(min(ran, LONGEST_SLICE))
+    if _pace.thread and _pace.thread == threading.get_ident() and time.perf_counter() - _pace.began > _pace.slice:
+        _pace.look()
+
+
+def aside(work: Callable[[], Result]) -> Result:
+    """Do work that hardly needs the interpreter; if this thread is paced, on another of low priority.
+
+    A thread cannot be nice for a while only: it takes a privilege to end that. And one that is nice and works in the
+    interpreter would keep a program from it that other processes keep from the processor.
+    """
+    if not is_paced():
+        return work()
+    outcome: list[Result] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        be_nice()
+        try:
+            outcome.append(work())
+        except BaseException as failure:  # noqa: BLE001 - raised below, in the caller's thread
+            failures.append(failure)
+
+    helper = threading.Thread(target=run, name="janusjit-aside")
+    helper.start()
+    helper.join()
+    _pace.begin()
+    if failures:
+        raise failures[0]
+    return outcome[0]
+
+
+def be_nice() -> None:
+    """Give this thread, for good, a low priority. Only Linux has priorities of threads."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + NICER, 19))
 
 
 def _after_fork() -> None:
+    global _usual_interval
     _pace.thread = 0
+    if _usual_interval is not None:
+        sys.setswitchinterval(_usual_interval + _ROUNDING)
+        _usual_interval = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -24,6 +24,7 @@ from janusjit.backend.plan import (
     root,
 )
 from janusjit.ir.graph import Node, Value
+from janusjit.pacing import pause
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Scope:
         """Yield this scope and those around it, innermost first."""
         scope: Scope | None = self
         while scope is not None:
+            pause()
             yield scope
             scope = scope.parent
 

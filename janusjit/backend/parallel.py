@@ -14,6 +14,7 @@ from janusjit.backend import calibration, cost
 from janusjit.backend.fused import FusedKernel
 from janusjit.backend.plan import IF_LARGE
 from janusjit.ir.dims import Dim, product
+from janusjit.pacing import pause
 
 #: how many chunks there are for each thread, where they are long enough: one that is late leaves the rest to others
 _CHUNKS = 8
@@ -155,6 +156,7 @@ def together(kernels: Sequence[FusedKernel], threads: int) -> Division | None:
 
 def kernel_nanoseconds(kernel: FusedKernel) -> float:
     """Return an estimate of what one element of a kernel takes one thread."""
+    pause()
     machine = calibration.current()
     moved = sum(
         address.layout.item_size

@@ -15,6 +15,7 @@ from janusjit.ir.graph import walk as walk_region
 from janusjit.ops.indexing import Range
 from janusjit.ops.registry import OPS, Elementwise, Library, Lowering, ObjectCall, Reduce, View
 from janusjit.ops.updates import part_type
+from janusjit.pacing import pause
 
 UPDATES = frozenset({"update", "update_take", "update_mask"})
 _DIVIDED = ", on threads: "
@@ -104,6 +105,7 @@ def divided_steps(text: str) -> list[str]:
 def walk(steps: list[Step]) -> Iterator[Step]:
     """Yield every step of a list and of the steps nested in it, in execution order."""
     for step in steps:
+        pause()
         yield step
         if isinstance(step, RegionStep):
             for body in step.bodies:
@@ -125,12 +127,14 @@ def number(steps: list[Step], time: int = 0) -> int:
 
 def lowering_of(node: Node) -> Lowering | None:
     """Return how an operation is lowered; None for structural ones."""
+    pause()
     op = OPS.get(node.op)
     return None if op is None else op.lowering
 
 
 def nodes_of(step: Step) -> list[Node]:
     """Return the nodes a step computes, those of nested steps not included."""
+    pause()
     if isinstance(step, FusedStep):
         return [*step.nodes, *step.reductions]
     assert isinstance(step, (NodeStep, RegionStep))

@@ -20,10 +20,12 @@ from janusjit.backend.plan import (
 )
 from janusjit.backend.separation import Separation
 from janusjit.ir.graph import Node, Region, Value, walk
+from janusjit.pacing import pause
 
 
 def used_by(node: Node) -> Iterator[Value]:
     """Yield the values a node uses, those used in its regions included."""
+    pause()
     yield from node.inputs
     for region in node.regions:
         for inner in walk(region):

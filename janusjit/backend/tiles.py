@@ -20,6 +20,7 @@ from janusjit.backend.parallel import Division, together
 from janusjit.backend.plan import FusedStep, NodeStep, Plan, RegionStep, Step
 from janusjit.backend.storage import Placement, Storage
 from janusjit.ir.dims import Dim, symbol
+from janusjit.pacing import pause
 
 #: the storages nobody outside the graph's code can see
 _PRIVATE = frozenset({"arena", "object", "own"})
@@ -95,6 +96,7 @@ class _Finder:
         """Find tiles among the steps of a region, and those nested in it."""
         run: list[tuple[FusedStep, FusedKernel]] = []
         for step in steps:
+            pause()
             if isinstance(step, RegionStep):
                 for body in step.bodies:
                     self.visit(body)
@@ -153,6 +155,7 @@ def _keeps_to_rows(kernels: list[FusedKernel]) -> bool:
 
 def is_inside_row(address: Address) -> bool:
     """Return whether row ``r`` of an array lies between ``r`` and ``r + 1`` times the stride of its rows."""
+    pause()
     pitch, *strides = address.layout.strides
     end: Dim = address.layout.item_size
     for start, stride in address.terms:
@@ -170,6 +173,7 @@ def _row_bytes(address: Address) -> int:
     """Return how many bytes of an array a row takes; 0 where all rows are the same."""
     if address.layout.strides[0] == 0:
         return 0
+    pause()
     size = address.layout.item_size
     for dim, stride in zip(address.layout.shape[1:], address.layout.strides[1:], strict=True):
         if stride != 0:

@@ -198,6 +198,7 @@ class Substitution:
 
     def apply(self, node: Node) -> None:
         """Replace the inputs of ``node`` (not those of nodes in its regions)."""
+        pause()
         if self._map and any(value in self._map for value in node.inputs):
             node.inputs = tuple(self[value] for value in node.inputs)
 

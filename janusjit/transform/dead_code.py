@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from janusjit.ir.graph import TERMINATORS, Graph, Node, Region, Value
+from janusjit.pacing import pause
 from janusjit.transform.facts import errors_of, is_stateful, promises_warnings
 
 
@@ -60,6 +61,7 @@ class _Liveness:
         return self._keep_warnings and bool(errors_of(node))
 
     def _need_node(self, node: Node) -> None:
+        pause()
         if node in self.nodes:
             return
         self.nodes.add(node)

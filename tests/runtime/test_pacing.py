@@ -1,6 +1,8 @@
 """What is compiled beside the program leaves the interpreter to it."""
 
 import gc
+import os
+import sys
 import threading
 import time
 import types
@@ -8,10 +10,11 @@ import types
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from llvmlite import ir
 
 import janusjit as jj
 from janusjit import pacing
-from janusjit.backend.llvm import engine
+from janusjit.backend.llvm import engine, machine_code, paced_builder
 from janusjit.collection import collection_rare
 
 
@@ -21,6 +24,18 @@ def rests(monkeypatch):
     clocks = types.SimpleNamespace(**vars(time) | {"sleep": found.append})  # of this module only
     monkeypatch.setattr(pacing, "time", clocks)
     return found
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """Let the program be busy all the time."""
+    began = time.perf_counter()
+    monkeypatch.setattr(pacing, "_others_seconds", lambda: time.perf_counter() - began)
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    monkeypatch.setattr(pacing, "_others_seconds", lambda: 0.0)
 
 
 def run_for(seconds):
@@ -38,35 +53,126 @@ def test_only_the_compilers_thread_pauses(rests):
     assert rests == []
 
 
-def test_it_rests_five_times_as_long_as_it_runs_while_the_program_is_busy(monkeypatch, rests):
-    monkeypatch.setattr(pacing, "_others_run", lambda seconds: True)
+def test_it_rests_five_times_as_long_as_it_runs_while_the_program_is_busy(busy, rests):
     with pacing.paced():
         run_for(0.02)
-    assert 2 <= len(rests) <= 20 and min(rests) >= pacing.REST * pacing.SLICE - pacing._GLANCE
+    assert 2 <= len(rests) <= 100 and min(rests) >= pacing.REST * pacing.SLICE
+    assert max(rests) <= pacing.REST * (pacing._LONGEST_MADE_UP + pacing.HAND_OVER)
 
 
-def test_it_hardly_rests_while_the_program_is_not(monkeypatch, rests):
-    monkeypatch.setattr(pacing, "_others_run", lambda seconds: False)
+def test_it_rests_once_while_the_program_is_not(idle, rests):
     with pacing.paced():
-        run_for(0.1)
-        assert pacing._pace.length == pacing.LONGEST_SLICE
-    assert rests == []
+        run_for(0.05)
+    assert len(rests) == 1  # which is how it finds out
 
 
-def test_whether_others_run_is_what_the_process_uses():
+def test_it_rests_again_when_the_program_goes_on(monkeypatch, idle, rests):
+    with pacing.paced():
+        run_for(0.01)
+        assert len(rests) == 1
+        began = time.perf_counter()
+        monkeypatch.setattr(pacing, "_others_seconds", lambda: time.perf_counter() - began)
+        run_for(0.01)
+        assert len(rests) > 1
+
+
+def test_where_threads_wait_for_processors_slices_are_longer_and_sleeps_shorter(monkeypatch, busy):
+    sleeps = []
+
+    def sleep(seconds):
+        sleeps.append(seconds)
+        clock.late += seconds + 0.003
+
+    clock = types.SimpleNamespace(**vars(time) | {"sleep": sleep}, late=0.0)
+    clock.perf_counter = lambda: time.perf_counter() + clock.late
+    monkeypatch.setattr(pacing, "time", clock)
+    with pacing.paced():
+        run_for(0.05)
+        assert 0.0005 < pacing._pace.slice <= pacing.LONGEST_SLICE
+        ran = 2 * pacing.LONGEST_SLICE
+        pacing._pace.rest(ran)
+    assert pacing.SLICE <= sleeps[-1] < pacing.REST * ran - 0.002
+
+
+def test_others_are_what_the_process_uses():
     def work():
         while not done.is_set():
             sum(range(100))
 
-    assert not pacing._others_run(0.02)
+    def others_run():
+        before = pacing._others_seconds()
+        time.sleep(0.02)
+        return pacing._others_seconds() - before > 0.001
+
+    assert not others_run()
     done, worker = threading.Event(), threading.Thread(target=work)
     worker.start()
     try:
-        found = any(pacing._others_run(0.02) for _ in range(200))  # a busy machine may keep the thread from it
+        found = any(others_run() for _ in range(200))  # a busy machine may keep the thread from it
     finally:
         done.set()
         worker.join()
     assert found
+
+
+@pytest.mark.parametrize("own", [0.005, 0.003, 0.0007, 0.0010009])
+def test_threads_hand_the_interpreter_over_sooner_meanwhile(switch_interval, own):
+    switch_interval(own)
+    before = sys.getswitchinterval()
+    with pacing.paced():
+        assert sys.getswitchinterval() == pytest.approx(pacing.SWITCH_INTERVAL)
+    assert sys.getswitchinterval() == before
+
+
+@pytest.mark.parametrize("own", [0.00005, 0.0001])
+def test_a_program_that_hands_it_over_sooner_yet_goes_on_to(switch_interval, own):
+    switch_interval(own)
+    before = sys.getswitchinterval()
+    with pacing.paced():
+        assert sys.getswitchinterval() == before
+    assert sys.getswitchinterval() == before
+
+
+def test_an_interval_the_program_sets_meanwhile_stays(switch_interval):
+    with pacing.paced():
+        switch_interval(0.003)
+    assert sys.getswitchinterval() == 0.003
+
+
+@pytest.fixture
+def switch_interval():
+    before = sys.getswitchinterval()
+    yield sys.setswitchinterval
+    sys.setswitchinterval(before)
+
+
+def test_work_aside_is_done_here_unless_beside_the_program():
+    assert pacing.aside(threading.get_ident) == threading.get_ident()
+    with pacing.paced():
+        assert pacing.aside(threading.get_ident) != threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            pacing.aside(lambda: 1 // 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has priorities of threads")
+def test_threads_aside_are_nice_and_no_other():
+    def priority():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = priority()
+    with pacing.paced():
+        assert pacing.aside(priority) == min(before + pacing.NICER, 19)
+    assert priority() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_has_the_usual_switch_interval_and_no_pace():
+    before = sys.getswitchinterval()
+    with pacing.paced():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if sys.getswitchinterval() == before and not pacing.is_paced() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_collections_are_rare_beside_the_program_and_as_before_afterwards():
@@ -83,12 +189,18 @@ def test_collections_are_rare_beside_the_program_and_as_before_afterwards():
 
 
 def test_compiling_in_the_background_is_paced(monkeypatch):
-    threads = set()
+    threads, aside = set(), set()
+    optimize = machine_code.PartCompiler.optimize
 
     def rest(self, ran):
         threads.add(threading.current_thread().name)
 
+    def watched(self):
+        aside.add(threading.current_thread().name)
+        optimize(self)
+
     monkeypatch.setattr(pacing._Pace, "rest", rest)
+    monkeypatch.setattr(machine_code.PartCompiler, "optimize", watched)
     step = jj.jit(background=True)(lambda x: np.tanh(x * 2.0 + 1.0).sum())
     expected = np.tanh(np.ones(5) * 2.0 + 1.0).sum()
     for _ in range(3):
@@ -96,6 +208,16 @@ def test_compiling_in_the_background_is_paced(monkeypatch):
     assert step.wait(60)
     assert step(np.ones(5)) == pytest.approx(expected, rel=1e-15) and step.stats.graph_calls == 1
     assert len(threads) == 1 and next(iter(threads)).startswith("janusjit-compiler")
+    assert aside and not any(name.startswith("janusjit-compiler") for name in aside)
+
+
+def test_emitting_instructions_pauses(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(paced_builder, "pause", lambda: pauses.append(None))
+    function = ir.Function(ir.Module(), ir.FunctionType(ir.DoubleType(), [ir.DoubleType()]), "double")
+    builder = paced_builder.PacedBuilder(function.append_basic_block())
+    builder.ret(builder.fadd(function.args[0], function.args[0]))
+    assert len(pauses) == 2 and len(function.blocks[0].instructions) == 2
 
 
 def test_the_text_of_a_module_is_llvmlites(monkeypatch):

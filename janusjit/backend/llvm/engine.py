@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
+from functools import partial
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -20,7 +21,7 @@ from janusjit.backend.llvm import engine_cache
 from janusjit.backend.llvm.machine_code import CompileTimes, PartCompiler, object_codes, packed, unpacked
 from janusjit.backend.llvm.module_parts import parts_of
 from janusjit.errors import CompileError
-from janusjit.pacing import pause
+from janusjit.pacing import aside, pause
 
 _LOCK = threading.Lock()
 _SYMBOLS: dict[str, int] = {}
@@ -103,6 +104,7 @@ def register_symbol(name: str, address: int) -> None:
     ValueError
         If the name already stands for another address, or the address is null.
     """
+    pause()
     if not address:
         raise ValueError(f"symbol {name} has no address")
     with _LOCK:
@@ -234,7 +236,8 @@ def load(source: ir.Module | str, level: int = 2) -> LoadedModule:
     externals: tuple[str, ...] = ()
     if isinstance(source, ir.Module):
         externals = tuple(f.name for f in source.functions if f.is_declaration and not f.name.startswith("llvm."))
-    return LoadedModule(name, externals, level, times, lambda: text, _engine_of(code))
+    object_code = code
+    return LoadedModule(name, externals, level, times, lambda: text, aside(lambda: _engine_of(object_code)))
 
 
 def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], level: int = 2) -> LoadedModule | None:
@@ -257,7 +260,8 @@ def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], l
     code = engine_cache.read(name)
     if code is None:
         return None
-    return LoadedModule(name, tuple(externals), level, CompileTimes(), source, _engine_of(code))
+    engine = aside(lambda: _engine_of(code))
+    return LoadedModule(name, tuple(externals), level, CompileTimes(), source, engine)
 
 
 def _engine_of(code: bytes) -> llvm.ExecutionEngine:
@@ -276,17 +280,25 @@ def _compilers(text: str, level: int) -> Iterator[list[PartCompiler]]:
     compilers: list[PartCompiler] = []
     try:
         for part in parts_of(text):
-            compilers.append(PartCompiler(part, level, create_target_machine))
+            compilers.append(aside(partial(PartCompiler, part, level, create_target_machine)))
         yield compilers
     finally:
-        for compiler in compilers:
-            compiler.close()
+        aside(partial(_close, compilers))
+
+
+def _close(compilers: Sequence[PartCompiler]) -> None:
+    for compiler in compilers:
+        compiler.close()
 
 
 def _require_symbols(modules: Sequence[llvm.ModuleRef]) -> None:
     """Raise for a symbol nobody defines: the execution engine would end the process."""
-    functions = [function for module in modules for function in module.functions]
-    defined = {function.name for function in functions if not function.is_declaration}
-    for name in {function.name for function in functions} - defined:
+    defined: set[str] = set()
+    named: set[str] = set()
+    for module in modules:
+        for function in module.functions:
+            pause()
+            (named if function.is_declaration else defined).add(function.name)
+    for name in named - defined:
         if not name.startswith("llvm.") and not llvm.address_of_symbol(name):
             raise CompileError("backend.symbol", f"a module calls {name}, which is not defined anywhere")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.errors import CompileError
@@ -71,7 +72,7 @@ class EntryFrame:
         self.function = ir.Function(api.module, ir.FunctionType(POINTER, [POINTER, POINTER, I64]), name)
         self.function.attributes.add("nounwind")
         _, self.arguments, self.count = self.function.args
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.builder = PacedBuilder(self.function.append_basic_block("entry"))
         self._slot_storage = self.builder.alloca(ir.ArrayType(POINTER, 0), name="held")
         self._box_storage = self.builder.alloca(ir.ArrayType(POINTER, 0), name="boxes")
         self._slots, self._boxes = opaque(self._slot_storage), opaque(self._box_storage)

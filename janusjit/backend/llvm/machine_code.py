@@ -21,7 +21,7 @@ from llvmlite.binding import ffi
 
 from janusjit.backend.llvm.module_parts import Part
 from janusjit.errors import CompileError
-from janusjit.pacing import is_paced
+from janusjit.pacing import aside, is_paced
 
 #: the contexts of modules that are not closed yet
 _CONTEXTS: dict[int, Any] = {}
@@ -125,7 +125,12 @@ def _unlocked(name: str) -> Callable[..., Any]:
 
 
 def object_codes(compilers: Sequence[PartCompiler]) -> list[bytes]:
-    """Compile parts, the caller and other threads side by side; return their object codes, in order."""
+    """Compile parts on several threads side by side, beside the program on nice ones; return their codes, in order."""
+    threads = _thread_count(len(compilers))
+    return aside(lambda: _object_codes(compilers, threads))
+
+
+def _object_codes(compilers: Sequence[PartCompiler], threads: int) -> list[bytes]:
     codes = [b""] * len(compilers)
     failures: list[BaseException] = []
     pending: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -144,7 +149,7 @@ def object_codes(compilers: Sequence[PartCompiler]) -> list[bytes]:
             except BaseException as failure:  # noqa: BLE001 - raised below, in the caller's thread
                 failures.append(failure)
 
-    helpers = [threading.Thread(target=work, name="janusjit-llvm") for _ in range(_thread_count(len(compilers)) - 1)]
+    helpers = [threading.Thread(target=work, name="janusjit-llvm") for _ in range(threads - 1)]
     for helper in helpers:
         helper.start()
     work()

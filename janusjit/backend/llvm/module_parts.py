@@ -143,6 +143,7 @@ class _Module:
         found: set[str] = set()
         pending = list(names)
         while pending:
+            pause()
             name = pending.pop()
             if name in found:
                 continue
@@ -160,6 +161,7 @@ class _Module:
         needed -= {function.name for function in own}
         needed |= self._reached(self.variables if is_first else {_KEEPING} & self.variables.keys())
         for name in sorted(needed):
+            pause()
             if name in self.variables:
                 line = self.variables[name]
                 is_whole = is_first or name == _KEEPING or _CONSTANT.match(line)

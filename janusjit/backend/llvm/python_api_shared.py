@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, PythonApi, fill_table
+from janusjit.pacing import pause
 
 Emit = Callable[[PythonApi, ir.Function], None]
 
@@ -53,6 +54,7 @@ class SharedFunction:
     @property
     def symbol(self) -> str:
         """The symbol the function is loaded under."""
+        pause()
         return f"janusjit_shared_{self.name}"
 
     def __call__(self, api: PythonApi, builder: ir.IRBuilder, *arguments: ir.Value) -> ir.Value:

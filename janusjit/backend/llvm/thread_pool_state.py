@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import opaque
 from janusjit.backend.llvm.values import I32, I64, POINTER, VOID, declare
 
@@ -94,7 +95,7 @@ class Code:
         self.function.attributes.add("nounwind")
         if internal:
             self.function.linkage = "internal"
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.builder = PacedBuilder(self.function.append_basic_block("entry"))
 
     def word(self, number: int) -> ir.Value:
         """Return the address of a word."""

@@ -14,6 +14,7 @@ from typing import Protocol, Union
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import PythonApi
 from janusjit.ir.boxes import ExitRecipe
 from janusjit.ir.dims import Symbol
@@ -252,7 +253,7 @@ class KernelContext:
         self.module: ir.Module = function.module
         self.python = python
         self.entry_block: ir.Block = function.append_basic_block("entry")
-        self.builder = ir.IRBuilder(function.append_basic_block("body"))
+        self.builder = PacedBuilder(function.append_basic_block("body"))
         self.computes_elements_only = False
         self._heap_slots: list[ir.Value] = []
         self._failure: ir.Block | None = None

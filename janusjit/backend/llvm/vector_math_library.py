@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
+from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import I32, POINTER, declare, item_size, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
@@ -113,7 +114,7 @@ class SharedMath:
         self._emit_body(self._declare(module, self.vector_symbol, self.lanes), self.lanes)
 
     def _emit_body(self, function: ir.Function, lanes: int) -> None:
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        builder = PacedBuilder(function.append_basic_block("entry"))
         code = FloatCode(builder, F64_FORMAT if self.dtype == "f64" else F32_FORMAT, lanes)
         operands = [Real(code, argument) for argument in function.args]
         if self.precautions is not None:

@@ -15,6 +15,7 @@ import sys
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import load_shared, shared, shared_address
 from janusjit.backend.llvm.values import declare
@@ -72,7 +73,7 @@ def block_take(api: PythonApi, function: ir.Function) -> None:
     entry, turn, look, better, looked, reuse, make = (
         function.append_basic_block(name) for name in ("entry", "turn", "look", "better", "looked", "reuse", "make")
     )
-    builder = ir.IRBuilder(entry)
+    builder = PacedBuilder(entry)
     pool = _Pool(api, builder)
     count, one = pool.get(_USED), ir.Constant(I64, 1)
     most = builder.add(builder.mul(size, ir.Constant(I64, _LOOSE)), ir.Constant(I64, HUGE))
@@ -135,7 +136,7 @@ def _made(api: PythonApi, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
 def block_give(api: PythonApi, function: ir.Function) -> None:
     """Put a block into the pool; free it where the pool is full."""
     (block,) = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    builder = PacedBuilder(function.append_basic_block("entry"))
     pool = _Pool(api, builder)
     size = builder.load(api.address(builder, block, -8), typ=I64)
     count, total = pool.get(_USED), builder.add(pool.get(_BYTES), size)
@@ -160,7 +161,7 @@ def _free(api: PythonApi, builder: ir.IRBuilder, block: ir.Value) -> None:
 def block_returned(api: PythonApi, function: ir.Function) -> None:
     """Destroy a capsule: its block returns to the pool."""
     (capsule,) = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    builder = PacedBuilder(function.append_basic_block("entry"))
     block_give(api, builder, api.call(builder, "PyCapsule_GetPointer", capsule, NULL))
     builder.ret_void()
 
@@ -172,7 +173,7 @@ def block_new(api: PythonApi, function: ir.Function) -> None:
     An exception is set where the capsule could not be made.
     """
     size, address = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    builder = PacedBuilder(function.append_basic_block("entry"))
     block = block_take(api, builder, size)
     builder.store(block, address)
     with builder.if_then(builder.icmp_unsigned("==", block, NULL), likely=False):
@@ -188,8 +189,8 @@ def block_new(api: PythonApi, function: ir.Function) -> None:
 def block_release(api: PythonApi, function: ir.Function) -> None:
     """Free all blocks in the pool."""
     entry, turn, free, done = (function.append_basic_block(name) for name in ("entry", "turn", "free", "done"))
-    ir.IRBuilder(entry).branch(turn)
-    builder = ir.IRBuilder(turn)
+    PacedBuilder(entry).branch(turn)
+    builder = PacedBuilder(turn)
     pool = _Pool(api, builder)
     count = pool.get(_USED)
     builder.cbranch(builder.icmp_signed(">", count, ir.Constant(I64, 0)), free, done)
