@@ -1,10 +1,10 @@
 """Leaving the interpreter and the processor to the program while the compiler works beside it.
 
 Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread holds
-the interpreter for a slice of time and then leaves it alone for several, so that the program is slowed down by a fifth
-at most in any ten milliseconds; while they are not, it does not wait. LLVM works without the interpreter, on threads
-that get as much of a contended processor. Why: two threads that both want the interpreter get half of it each, and one
-that needs it for a moment waits for five milliseconds first.
+the interpreter for a slice of time and then leaves it alone for several, so that the program is slowed down by about a
+fifth in any ten milliseconds; while they are not, it does not wait. LLVM works without the interpreter, on threads that
+get as much of a processor the program wants. Why: two threads that both want the interpreter get half of it each, and
+one that lets go of it for a moment, as NumPy does in most calls, has it back after five milliseconds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-#: seconds the compiler's thread runs before it looks whether the program is busy, and rests: at least, and at most
+#: seconds the compiler's thread runs before it looks whether the program is busy, and rests
 SLICE = 0.0002
-LONGEST_SLICE = 0.001
 #: how many times as long as it has kept the interpreter from a busy program it leaves it alone
 REST = 5.0
 #: seconds it takes threads to hand the interpreter over, there and back
@@ -45,21 +44,13 @@ def _others_seconds() -> float:
 
 
 class _Pace:
-    """The pace of the thread that is compiling; ``thread`` is 0 while there is none.
+    """The pace of the thread that is compiling; ``thread`` is 0 while there is none."""
 
-    Where the machine is busy, a thread that has slept waits for a processor: it is ``late``. That is a rest as well,
-    and as the program's threads wait for as long, slices of a quarter of it make no difference to them.
-    """
-
-    __slots__ = ("before", "began", "busy", "late", "slice", "thread")
+    __slots__ = ("before", "began", "busy", "thread")
 
     def __init__(self) -> None:
         self.thread = 0
-        self.reset()
-
-    def reset(self) -> None:
-        """Take the program to be busy, and the machine not to be."""
-        self.busy, self.late, self.slice = True, 0.0, SLICE
+        self.busy = True
         self.begin()
 
     def begin(self) -> None:
@@ -77,13 +68,8 @@ class _Pace:
     def rest(self, ran: float) -> None:
         """Leave the interpreter alone, and see whether others run meanwhile."""
         began, before = time.perf_counter(), _others_seconds()
-        wanted = REST * (ran + HAND_OVER)
-        asked = max(wanted - self.late, SLICE)
-        time.sleep(asked)
-        took = time.perf_counter() - began
-        self.busy = _others_seconds() - before > _BUSY * took
-        self.late += 0.25 * (min(max(took - asked, 0.0), REST * LONGEST_SLICE) - self.late)
-        self.slice = min(max(0.25 * self.late, SLICE), LONGEST_SLICE)
+        time.sleep(REST * (ran + HAND_OVER))
+        self.busy = _others_seconds() - before > _BUSY * (time.perf_counter() - began)
 
 
 _pace = _Pace()
@@ -93,7 +79,8 @@ _usual_interval: float | None = None
 @contextmanager
 def paced() -> Iterator[None]:
     """Let this thread pause within a ``with`` block; one thread of the process at a time does."""
-    _pace.reset()
+    _pace.busy = True
+    _pace.begin()
     _pace.thread = threading.get_ident()
     try:
         with _quick_hand_overs():
@@ -128,7 +115,7 @@ def is_paced() -> bool:
 
 def pause() -> None:
     """Leave the interpreter to the program if it is time to; the compiler calls this every few microseconds."""
-    if _pace.thread and _pace.thread == threading.get_ident() and time.perf_counter() - _pace.began > _pace.slice:
+    if _pace.thread and _pace.thread == threading.get_ident() and time.perf_counter() - _pace.began > SLICE:
         _pace.look()
 
 
@@ -151,7 +138,10 @@ def aside(work: Callable[[], Result]) -> Result:
             failures.append(failure)
 
     helper = threading.Thread(target=run, name="janusjit-aside")
-    helper.start()
+    try:
+        helper.start()
+    except RuntimeError:  # no more threads are to be had
+        return work()
     helper.join()
     _pace.begin()
     if failures:

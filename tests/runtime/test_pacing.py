@@ -56,7 +56,7 @@ def test_only_the_compilers_thread_pauses(rests):
 def test_it_rests_five_times_as_long_as_it_runs_while_the_program_is_busy(busy, rests):
     with pacing.paced():
         run_for(0.02)
-    assert 2 <= len(rests) <= 100 and min(rests) >= pacing.REST * pacing.SLICE
+    assert 2 <= len(rests) <= 100 and min(rests) >= pacing.REST * (pacing.SLICE + pacing.HAND_OVER)
     assert max(rests) <= pacing.REST * (pacing._LONGEST_MADE_UP + pacing.HAND_OVER)
 
 
@@ -74,24 +74,6 @@ def test_it_rests_again_when_the_program_goes_on(monkeypatch, idle, rests):
         monkeypatch.setattr(pacing, "_others_seconds", lambda: time.perf_counter() - began)
         run_for(0.01)
         assert len(rests) > 1
-
-
-def test_where_threads_wait_for_processors_slices_are_longer_and_sleeps_shorter(monkeypatch, busy):
-    sleeps = []
-
-    def sleep(seconds):
-        sleeps.append(seconds)
-        clock.late += seconds + 0.003
-
-    clock = types.SimpleNamespace(**vars(time) | {"sleep": sleep}, late=0.0)
-    clock.perf_counter = lambda: time.perf_counter() + clock.late
-    monkeypatch.setattr(pacing, "time", clock)
-    with pacing.paced():
-        run_for(0.05)
-        assert 0.0005 < pacing._pace.slice <= pacing.LONGEST_SLICE
-        ran = 2 * pacing.LONGEST_SLICE
-        pacing._pace.rest(ran)
-    assert pacing.SLICE <= sleeps[-1] < pacing.REST * ran - 0.002
 
 
 def test_others_are_what_the_process_uses():
