@@ -16,7 +16,17 @@ from llvmlite import ir
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_tiling import Tiling, tile_start
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
-from janusjit.backend.llvm.values import I64, POINTER, VOID, KernelContext, item_size, load, offset_pointer
+from janusjit.backend.llvm.values import (
+    I64,
+    POINTER,
+    VOID,
+    Extent,
+    KernelContext,
+    as_i64,
+    item_size,
+    load,
+    offset_pointer,
+)
 from janusjit.backend.llvm.vectors import load_piece, multiply_add, splat, store_piece, vector_type, zeros
 
 
@@ -71,41 +81,69 @@ def _moved(context: KernelContext, matrix: Matrix, offset: ir.Value) -> Matrix:
 
 def _emit_tile(context: KernelContext, tile: _Tile) -> None:
     """Emit the sum of a tile, block after block: the first is stored, the others are added to what is there."""
-    depth = tile.a.columns
+    depth, size, ways = tile.a.columns, tile.tiling.depth, tile.tiling.ways
     assert isinstance(depth, int)
-    size = tile.tiling.depth
-    first = min(depth, size)
-    _emit_block(context, tile, ir.Constant(I64, 0), first, accumulate=False)
-    blocks, rest = divmod(depth - first, size)
-    if blocks:
-        with context.loop(blocks) as block:
-            builder = context.builder
-            start = builder.mul(builder.add(block, ir.Constant(I64, 1)), ir.Constant(I64, size))
-            _emit_block(context, tile, start, size, accumulate=True)
-    if rest:
-        _emit_block(context, tile, ir.Constant(I64, depth - rest), rest, accumulate=True)
+    blocks, rest = divmod(depth, size)
+    if depth <= size:
+        _emit_block(context, tile, ir.Constant(I64, 0), _Length(depth // ways, depth % ways), accumulate=False)
+        return
+    is_alike = rest % ways == 0  # then one piece of code does for the last block as well
+    with context.loop(blocks + (rest > 0 and is_alike)) as block:
+        builder = context.builder
+        turns: ir.Value = ir.Constant(I64, size // ways)
+        if rest and is_alike:
+            is_last = builder.icmp_signed("==", block, ir.Constant(I64, blocks))
+            turns = builder.select(is_last, ir.Constant(I64, rest // ways), turns)
+        start = builder.mul(block, ir.Constant(I64, size))
+        is_later = builder.icmp_signed(">", block, ir.Constant(I64, 0))
+        _emit_block(context, tile, start, _Length(turns, 0), is_later)
+    if not is_alike:
+        start = ir.Constant(I64, depth - rest)
+        _emit_block(context, tile, start, _Length(rest // ways, rest % ways), accumulate=True)
+
+
+@dataclass(frozen=True)
+class _Length:
+    """How many steps a block has: ``turns`` of as many as there are ways, and ``odd`` ones."""
+
+    turns: Extent
+    odd: int
 
 
 Sums = list[list[ir.Value]]
 
 
-def _emit_block(context: KernelContext, tile: _Tile, start: ir.Value, length: int, accumulate: bool) -> None:
-    """Emit one tile's sum over ``length`` steps from ``start`` on."""
+def _emit_block(
+    context: KernelContext, tile: _Tile, start: ir.Value, length: _Length, accumulate: bool | ir.Value
+) -> None:
+    """Emit one tile's sum over some steps from ``start`` on."""
     tiling, dtype, builder = tile.tiling, tile.out.dtype, context.builder
     types = [vector_type(dtype, piece.lanes) for piece in tiling.pieces]
     nothing = [[zeros(type_) for type_ in types] for _ in range(tiling.rows)]
-    turns, odd = divmod(length, tiling.ways)
     ways = [nothing] * tiling.ways
-    if turns:
-        ways = _emit_steps(context, tile, start, turns, ways)
-    for step in range(odd):
-        index = context.builder.add(start, ir.Constant(I64, turns * tiling.ways + step))
+    if length.turns != 0:
+        ways = _emit_steps(context, tile, start, length.turns, ways)
+    for step in range(length.odd):
+        assert isinstance(length.turns, int)
+        index = context.builder.add(start, ir.Constant(I64, length.turns * tiling.ways + step))
         ways[step] = _step(context, tile, index, ways[step])
     while len(ways) > 1:
         ways = [_added(builder, one, other) for one, other in zip(ways[::2], ways[1::2], strict=True)]
-    for row, vectors in enumerate(ways[0]):
+    if isinstance(accumulate, bool):
+        _emit_stores(context, tile, ways[0], accumulate)
+        return
+    with builder.if_else(accumulate) as (later, first):
+        with later:
+            _emit_stores(context, tile, ways[0], accumulate=True)
+        with first:
+            _emit_stores(context, tile, ways[0], accumulate=False)
+
+
+def _emit_stores(context: KernelContext, tile: _Tile, sums: Sums, accumulate: bool) -> None:
+    builder, dtype = context.builder, tile.out.dtype
+    for row, vectors in enumerate(sums):
         beginning = _row(builder, tile.out, row)
-        for piece, total in zip(tiling.pieces, vectors, strict=True):
+        for piece, total in zip(tile.tiling.pieces, vectors, strict=True):
             pointer = offset_pointer(builder, beginning, piece.start * item_size(dtype))
             if accumulate:
                 total = builder.fadd(load_piece(context, dtype, pointer, piece), total)
@@ -118,7 +156,7 @@ def _added(builder: ir.IRBuilder, one: Sums, other: Sums) -> Sums:
 
 
 def _emit_steps(
-    context: KernelContext, tile: _Tile, start: ir.Value, turns: int, initial: list[Sums]
+    context: KernelContext, tile: _Tile, start: ir.Value, turns: Extent, initial: list[Sums]
 ) -> list[Sums]:
     """Emit the loop that takes as many steps a turn as there are ways; return the sums."""
     builder = context.builder
@@ -138,7 +176,7 @@ def _emit_steps(
         phi.add_incoming(total, body)
     following = builder.add(turn, ir.Constant(I64, 1), flags=("nsw",))
     turn.add_incoming(following, body)
-    builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, turns)), body, after)
+    builder.cbranch(builder.icmp_signed("<", following, as_i64(turns)), body, after)
     builder.position_at_end(after)
     return totals
 
