@@ -32,6 +32,8 @@ _TILE_CYCLES, _PACKED, _ROUTINE = 60.0, 2.0, 300.0
 _STORING = 2.0
 #: reading a right operand that is in no core's cache, a part of each row at a time, instead of in order
 _PARTS_OF_ROWS = 2.0
+#: a right operand of so many bytes leaves too little of a core's own cache to the others
+_NEAR_BYTES = calibration.NEAR_BYTES * 3 // 4
 #: what stays in the first-level cache from tile to tile; parts of rows that are read as quickly as rows
 _NEAREST_BYTES, _LONG_PART = 32 << 10, 512
 #: how much slower tiles are where each step finds the left operand on another page
@@ -125,7 +127,7 @@ def tile_nanoseconds(product: Product) -> float:
         copying += product.rows * product.columns * _SUM_CYCLES * machine.cycle
     reading = right_bytes * machine.transfer(right_bytes)
     width = tiling.columns * item_size(product.dtype)
-    if right_bytes >= calibration.NEAR_BYTES:
+    if right_bytes >= _NEAR_BYTES:
         times = tiling.row_tiles if product.depth * width > _NEAREST_BYTES else 1
         in_parts = times > 1 or (product.depth * width > _NEAREST_BYTES and width < _LONG_PART)
         reading = times * right_bytes * machine.far * (_PARTS_OF_ROWS if in_parts else 1.0)
@@ -152,12 +154,12 @@ def packed_nanoseconds(rows: int, columns: int, depth: int, dtype: str, by_colum
     cycles = 0.0
     for height, down in heights.items():
         for width, across in widths.items():
-            step = max(height * width / 2, (height + width) / 2, 4.0) + 0.5
+            step = max(height * width / 2, (height + width) / 2, 4.0) + 1.0
             cycles += down * across * (step * depth + _TILE_CYCLES * turns)
     right, left = columns * depth * size, rows * depth * size * -(-columns // RIGHT_COLUMNS)
     packing = right * machine.transfer(right) if by_columns else 0.0
     packing += sum(moved * (_PACKED * machine.near + machine.transfer(moved)) for moved in (left, right))
-    storing = Product(rows, columns, depth, dtype).storing
+    storing = turns * Product(rows, columns, depth, dtype).storing
     return cycles * machine.cycle + packing + storing + _ROUTINE
 
 

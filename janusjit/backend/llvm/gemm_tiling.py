@@ -38,7 +38,7 @@ ROWS_WORTH_A_COPY = 6
 _MULTIPLY_CYCLES, _LOAD_CYCLES, _LATENCY_CYCLES = 0.5, 0.5, 4.0
 #: columns of a right operand that take up to this many bytes stay in the first-level cache from tile to tile; a load
 #: from the second takes this long
-_FIRST_LEVEL_BYTES, _SECOND_LEVEL_CYCLES = 16 * 1024, 2.0
+_FIRST_LEVEL_BYTES, _SECOND_LEVEL_CYCLES = 16 * 1024, 2.5
 
 
 @dataclass(frozen=True, slots=True)
