@@ -1,7 +1,8 @@
 """Elementwise work on a matrix product, done while rows of the product are still in the cache.
 
-Owns `find_epilogues`. A product that our own tiles compute, and the fused steps behind it that read it, are one `Tile`:
-they take turns over blocks of rows, and the product as a whole is there only if somebody else wants it. Invariants: no
+Owns `find_epilogues`. A product that our own kernels compute, and the fused steps behind it that read it, are one
+`Tile`: they take turns over blocks of rows, and the product as a whole is there only if somebody else wants it, or if
+its kernel goes over the result more than once. Invariants: no
 step of the tile touches, in one row, memory that another writes in a different row, so the order of the rows cannot be
 told from the results; the right operand, which every row needs, is not written; storages in use anywhere in the tile
 are in use in all of it; and steps that are looked at one by one for floating-point errors are left alone.
@@ -10,6 +11,7 @@ are in use in all of it; and steps that are looked at one by one for floating-po
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from janusjit.backend import cost
 from janusjit.backend.address import Address, Addresses
@@ -20,8 +22,25 @@ from janusjit.backend.storage import Placement, Storage
 from janusjit.backend.tiles import Tile, is_by_rows, is_inside_row, settle_storages
 from janusjit.ir.graph import Node
 
-#: returns how many rows of a product are the least that our own tiles do at a time; None if it is not computed by rows
-RowsOf = Callable[[Address, Address, Address], "int | None"]
+
+@dataclass(frozen=True)
+class ByRows:
+    """A product that is computed by rows.
+
+    ``least`` is how many are done at a time at least, ``block`` how many are best if that matters; it ``is_packed`` if
+    its routine calls what is to be done for rows that are done, ``is_whole`` if it goes over the result more than once,
+    and up to so many ``threads`` do it.
+    """
+
+    least: int
+    block: int | None = None
+    is_packed: bool = False
+    is_whole: bool = False
+    threads: int = 1
+
+
+#: returns how a product is computed by rows; None if it is not
+RowsOf = Callable[[Address, Address, Address], "ByRows | None"]
 
 
 def find_epilogues(
@@ -74,19 +93,20 @@ class _Finder:
             found.append(step)
             kernels.append(described)
             produced |= {described.arrays[number].storage for number in described.written()}
-        if found and together(kernels[1:], self._threads) is None:
-            self._add(product, found, kernel)
+        if found:
+            self._add(product, found, kernels)
 
-    def _add(self, product: NodeStep, found: list[FusedStep], kernel: FusedKernel) -> None:
-        out = kernel.arrays[0]
-        least = self._rows_of(*map(self._addresses.of, (*product.node.inputs, product.node.result)))
+    def _add(self, product: NodeStep, found: list[FusedStep], kernels: list[FusedKernel]) -> None:
+        out = kernels[0].arrays[0]
+        way = self._rows_of(*map(self._addresses.of, (*product.node.inputs, product.node.result)))
         rows = out.layout.shape[0]
         assert isinstance(rows, int) and isinstance(out.layout.strides[0], int)
-        if least is None:
+        if way is None or (way.threads == 1 and together(kernels[1:], self._threads) is not None):
             return
-        block = max(1, cost.PRODUCT_BLOCK_BYTES // (least * out.layout.strides[0])) * least
+        block = way.block or max(1, cost.PRODUCT_BLOCK_BYTES // (way.least * out.layout.strides[0])) * way.least
         if block < rows:
-            self.tiles.append(Tile(tuple(found), rows, block, product=product))
+            made = Tile(tuple(found), rows, block, None, product, way.is_whole, way.is_packed, way.threads)
+            self.tiles.append(made)
 
     def _product_kernel(self, node: Node) -> FusedKernel | None:
         """Return the arrays of a product, the result first, as a kernel over its rows; None if they are not known."""

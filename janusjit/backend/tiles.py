@@ -31,7 +31,8 @@ class Tile:
     """Consecutive ``steps``, done for ``block`` of their ``rows`` at a time; ``size`` stands for the rows in a turn.
 
     ``division`` says how the rows are divided among threads, if they are; ``product`` is the matrix product whose rows
-    come first, if there is one (`janusjit.backend.epilogues`).
+    come first, if there is one (`janusjit.backend.epilogues`), which ``is_whole`` if it cannot be there for a block
+    only. Where it ``is_packed``, its routine does the steps for rows that are done, on up to so many ``threads``.
     """
 
     steps: tuple[FusedStep, ...]
@@ -39,6 +40,9 @@ class Tile:
     block: int
     division: Division | None = None
     product: NodeStep | None = None
+    is_whole: bool = False
+    is_packed: bool = False
+    threads: int = 1
 
     @property
     def size(self) -> Dim:
@@ -69,10 +73,11 @@ def find_tiles(
 def settle_storages(placement: Placement, tile: Tile, threads: int = 1) -> None:
     """Have the arrays in use in a tile stay where they are meanwhile, and keep those for it alone by blocks of rows."""
     first, last = tile.first.time, tile.steps[-1].time
+    whole = placement.storage(tile.product.node.result) if tile.product is not None and tile.is_whole else None
     for storage in placement.storages:
-        within = _is_within(storage, tile.first, tile.steps[-1])
+        within = _is_within(storage, tile.first, tile.steps[-1]) and storage is not whole
         if within and storage.layout.shape[0] == tile.rows:
-            storage.kept_rows = min(tile.block, tile.rows) * (1 if tile.division is None else threads)
+            storage.kept_rows = min(tile.block, tile.rows) * (tile.threads if tile.division is None else threads)
         if storage.birth <= last and storage.death >= first:
             storage.birth, storage.death = min(storage.birth, first), max(storage.death, last)
 

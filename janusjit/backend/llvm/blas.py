@@ -7,19 +7,22 @@ product is computed (BLAS or loops) is decided here, from the element type and t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from llvmlite import ir
 
+from janusjit.backend.epilogues import ByRows
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy, emit_loop_product
 from janusjit.backend.llvm.blas_routines import emit_product
 from janusjit.backend.llvm.gemm import (
-    After,
     choose_kernel,
     emit_blocks,
     emit_known_product,
+    emit_packed_product,
     emit_tiles_in_blocks,
 )
+from janusjit.backend.llvm.gemm_packed import DEPTH, RIGHT_COLUMNS, After, packed_block
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
 
 #: products of up to this many multiplications are faster as inline loops than as calls of BLAS
@@ -60,20 +63,34 @@ def _insert_axis(array: ArrayValue, position: int) -> ArrayValue:
     return replace(array, dims=tuple(dims), strides=tuple(strides))
 
 
-def rows_at_a_time(a: ArrayValue, b: ArrayValue, out: ArrayValue, threads: int = 1) -> int | None:
-    """Return how many rows of ``out = a @ b`` tiles do at least; None if it is not computed in tiles, row after row.
+def by_rows(a: ArrayValue, b: ArrayValue, out: ArrayValue, threads: int = 1) -> ByRows | None:
+    """Return how ``out = a @ b`` is computed by rows, those along the first axis; None if it is not.
 
-    Rows are along the first axis; all are of rank 2 or more. Addresses do not matter.
+    All are of rank 2 or more. Addresses do not matter.
     """
-    first, rank = out.dims[0], out.rank
+    first, columns, rank = out.dims[0], out.dims[-1], out.rank
     merged, below = _merge_batch_into_rows(None, a, b, out)
     if below.rank > 2 and b.rank == 2:
         return None
     left, right, out = (replace(one, dims=one.dims[-2:], strides=one.strides[-2:]) for one in (merged, b, below))
     choice = choose_kernel(_matrix(left), _matrix(right), _matrix(out), threads)
-    if choice is None or choice.tiling is None or choice.is_turned or first == 0:
+    if choice is None or choice.is_turned or first == 0:
         return None
-    return choice.tiling.rows if rank == 2 else 1
+    if choice.kind == "packed":
+        assert isinstance(columns, int) and isinstance(left.dims[1], int) and isinstance(out.strides[0], int)
+        block, whole = packed_block(out.dtype, out.strides[0]), left.dims[1] > DEPTH
+        return ByRows(1, block, True, whole, choice.threads) if rank == 2 and columns <= RIGHT_COLUMNS else None
+    if choice.tiling is None:
+        return None
+    return ByRows(choice.tiling.rows if rank == 2 else 1)
+
+
+def emit_matmul_and(
+    context: KernelContext, operands: tuple[ArrayValue, ArrayValue, ArrayValue], after: After
+) -> str:
+    """Emit ``out = a @ b`` for operands of a product that `by_rows` says is packed, with what follows rows done."""
+    a, b, out = (_matrix(operand) for operand in operands)
+    return emit_packed_product(context, a, b, out, after)
 
 
 def emit_matmul_in_blocks(
@@ -81,9 +98,9 @@ def emit_matmul_in_blocks(
     operands: tuple[ArrayValue, ArrayValue, ArrayValue],
     block: int,
     is_kept: bool,
-    after: After,
+    after: Callable[[ir.Value, int], None],
 ) -> str:
-    """Emit ``out = a @ b`` for operands that `rows_at_a_time` has been asked about, block by block of rows.
+    """Emit ``out = a @ b`` for operands that `by_rows` has been asked about, block by block of rows.
 
     Parameters
     ----------

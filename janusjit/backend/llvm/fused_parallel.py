@@ -157,7 +157,7 @@ class ParallelKernels:
         division: Division,
         block: int | None,
     ) -> None:
-        task = self._task(parts, arguments, size, block)
+        task = self._known_task(parts, arguments, size, block)
         self._run(task, [value for one in arguments for value in one.in_context()], division)
 
     def _run(self, task: ir.Function, values: Sequence[ir.Value], division: Division) -> None:
@@ -205,7 +205,14 @@ class ParallelKernels:
 
     # -- the task
 
-    def _task(
+    def task(
+        self, parts: Sequence[Part], arguments: Sequence[Arguments], size: Dim, block: int
+    ) -> ir.Function:
+        """Return the task that runs kernels one after the other for each ``block`` of some rows."""
+        (rows,) = symbols_of((size,))
+        return self._known_task(parts, arguments, rows, block)
+
+    def _known_task(
         self, parts: Sequence[Part], arguments: Sequence[Arguments], size: Symbol, block: int | None
     ) -> ir.Function:
         key = (tuple(part.key() for part in parts), block)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
+from janusjit.backend.llvm import gemm_packed
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
 from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long, stays_near
 from janusjit.backend.llvm.gemm_dots import emit_dots
@@ -63,9 +64,10 @@ class Choice:
     nanoseconds: float = 0.0
 
     @property
-    def divided(self) -> str | None:
-        """In words how it is divided among threads, if it is."""
-        return None if self.threads == 1 else f"up to {self.threads}, about {self.nanoseconds / 1000:.0f} µs for one"
+    def packed_words(self) -> str:
+        """In words how a product is computed that is packed."""
+        divided = f"up to {self.threads}, about {self.nanoseconds / 1000:.0f} µs for one"
+        return with_threads("packed tiles", None if self.threads == 1 else divided)
 
 
 def choose_kernel(a: Matrix, b: Matrix, out: Matrix, threads: int = 1) -> Choice | None:
@@ -128,7 +130,7 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
         return emit_dot_tiles(context, a, b, out, machine)
     if choice.kind == "packed":
         emit_packed(context, a, b, out, machine, choice.threads)
-        return with_threads("packed tiles", choice.divided)
+        return choice.packed_words
     if choice.by_columns:
         b = _copied(context, b, transposed=True)
     if choice.tiling is None:
@@ -136,6 +138,16 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
         return "streams of rows"
     emit_tiles(context, a, b, out, choice.tiling)
     return str(choice.tiling)
+
+
+def emit_packed_product(
+    context: KernelContext, a: Matrix, b: Matrix, out: Matrix, after: gemm_packed.After
+) -> str:
+    """Emit ``out = a @ b``, for which packing is chosen, with what follows rows that are done."""
+    choice = choose_kernel(a, b, out, context.threads)
+    assert choice is not None and choice.kind == "packed" and not choice.is_turned
+    emit_packed(context, a, b, out, Machine.host(), choice.threads, after)
+    return choice.packed_words
 
 
 def emit_tiles_in_blocks(

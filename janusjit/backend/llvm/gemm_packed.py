@@ -39,6 +39,8 @@ from janusjit.backend.llvm.values import (
 
 #: products that are added in registers; bytes of the left operand's block, and columns of the right one's
 DEPTH, LEFT_BYTES, RIGHT_COLUMNS = 256, 384 * 1024, 1024
+#: bytes of the result that are worked on while they are in the second-level cache
+KEPT_BYTES = 128 * 1024
 #: the least size of a product that is packed where nothing has been measured
 LEAST = 32
 #: a thread does so many rows at a time, if it can: each time, the panels of all columns pass by
@@ -48,19 +50,50 @@ _SPEED, _PACKING = {"f32": 64, "f64": 32}, 4
 #: a job of packing that takes fewer nanoseconds is done by the caller alone
 _LEAST_PACKING = 20_000
 
-#: the words that tasks are told: addresses and strides of the parts of the operands and of the result that are at hand,
-#: their rows, columns and depth, whether the result is there already, and where panels are
+#: the words that tasks are told: addresses and strides of the parts of the operands and of the result that are at
+#: hand, their rows, columns and depth, whether nothing of the result is there yet, where panels are, the task for rows
+#: that are done, if they are with this, and how many rows are done at a time and kept by each thread
 _A, _B, _OUT = 0, 3, 6
-_ROWS, _COLUMNS, _DEPTH, _IS_FIRST, _LEFT, _LEFT_BYTES, _PANELS, _WORDS = range(8, 16)
+_ROWS, _COLUMNS, _DEPTH, _IS_FIRST, _LEFT, _LEFT_BYTES, _PANELS, _AFTER, _AFTER_TOLD, _HEIGHT, _KEPT, _WORDS = range(8, 20)
+
+
+@dataclass(frozen=True)
+class After:
+    """What follows a product whose columns are no more than `RIGHT_COLUMNS`.
+
+    Attributes
+    ----------
+    task, told : llvmlite.ir.Value
+        The task that the thread that has done some rows runs for them, and what it is told.
+    kept : int
+        For how many rows each thread has room; 0 where the result is there as a whole. In the first case the depth is
+        no more than `DEPTH`.
+    """
+
+    task: ir.Value
+    told: ir.Value
+    kept: int
+
+
+def packed_block(dtype: str, stride: int) -> int:
+    """Return how many rows of a result are done at a time where something follows."""
+    shape = Shape.of(dtype, Machine.host())
+    return max(1, KEPT_BYTES // (stride * shape.rows)) * shape.rows
 
 
 def emit_packed(
-    context: KernelContext, a: Matrix, b: Matrix, out: Matrix, machine: Machine, threads: int = 1
+    context: KernelContext,
+    a: Matrix,
+    b: Matrix,
+    out: Matrix,
+    machine: Machine,
+    threads: int = 1,
+    after: After | None = None,
 ) -> None:
-    """Emit ``out = a @ b`` on up to so many threads; ``out`` has contiguous rows and elements."""
+    """Emit ``out = a @ b`` on up to so many threads, and what is to follow; ``out`` has contiguous rows and elements."""
     shape = Shape.of(out.dtype, machine)
     symbol = f"{HANDWRITTEN}packed_{out.dtype}_{shape.rows}x{shape.columns}{'_threads' if threads > 1 else ''}"
-    parameters = [*[POINTER, I64, I64] * 2, POINTER, *[I64] * 5]
+    parameters = [*[POINTER, I64, I64] * 2, POINTER, *[I64] * 5, POINTER, POINTER, I64]
 
     def emit(module: ir.Module) -> None:
         _Routine(module, context.python, out.dtype, shape, threads > 1).emit(declare(module, symbol, VOID, parameters))
@@ -72,6 +105,8 @@ def emit_packed(
     function.attributes.add("nounwind")
     extents: list[Extent | ir.Value] = [a.pointer, a.row_stride, a.column_stride, b.pointer, b.row_stride]
     extents += [b.column_stride, out.pointer, out.row_stride, out.rows, out.columns, a.columns, threads]
+    extents += [ir.Constant(POINTER, None)] * 2 if after is None else [after.task, after.told]
+    extents += [0 if after is None else after.kept]
     context.builder.call(function, [as_i64(extent) for extent in extents])
 
 
@@ -94,7 +129,7 @@ class _Routine:
         pack, multiply = self._packing_task(), self._rows_task()
         context = KernelContext(function, self.python)
         builder, shape, size = context.builder, self.shape, item_size(self.dtype)
-        *_, rows, columns, whole_depth, threads = values = function.args
+        *_, rows, columns, whole_depth, threads, after, after_told, kept = values = function.args
         a = Matrix(self.dtype, values[0], rows, whole_depth, values[1], values[2])
         b = Matrix(self.dtype, values[3], whole_depth, columns, values[4], values[5])
         out = Matrix(self.dtype, values[6], rows, columns, values[7], size)
@@ -106,16 +141,19 @@ class _Routine:
         left = context.scratch(self.dtype, (builder.mul(tall, threads), deepest)).pointer
         panels = context.scratch(self.dtype, (wide, deepest)).pointer
         told = context.stack_slot(I64, _WORDS)
-        for place, value in ((_LEFT, left), (_LEFT_BYTES, left_bytes), (_PANELS, panels), (_ROWS, rows)):
-            _tell(context, told, place, value)
+        is_whole = builder.icmp_signed("==", kept, ir.Constant(I64, 0))
+        height = builder.select(is_whole, ir.Constant(I64, self._height), kept)
+        _tell_all(context, told, {_LEFT: left, _LEFT_BYTES: left_bytes, _PANELS: panels, _ROWS: rows})
+        _tell_all(context, told, {_AFTER_TOLD: after_told, _HEIGHT: height, _KEPT: kept})
         with context.loop(blocks(context.builder, columns, width)) as across:
             column, some = range_of(context.builder, across, width, columns)
             with context.loop(blocks(context.builder, whole_depth, DEPTH)) as inward:
                 builder, zero = context.builder, ir.Constant(I64, 0)
                 start, depth = range_of(builder, inward, DEPTH, whole_depth)
                 first = builder.zext(builder.icmp_signed("==", inward, zero), I64)
-                for place, value in ((_COLUMNS, some), (_DEPTH, depth), (_IS_FIRST, first)):
-                    _tell(context, told, place, value)
+                is_last = builder.icmp_signed("==", builder.add(start, depth), whole_depth)
+                due = builder.select(is_last, after, ir.Constant(POINTER, None))
+                _tell_all(context, told, {_COLUMNS: some, _DEPTH: depth, _IS_FIRST: first, _AFTER: due})
                 _tell_matrix(context, told, _A, part_of(builder, a, (zero, start), (rows, depth)))
                 _tell_matrix(context, told, _B, part_of(builder, b, (start, column), (depth, some)))
                 _tell_matrix(context, told, _OUT, part_of(builder, out, (zero, column), (rows, some)))
@@ -157,15 +195,28 @@ class _Routine:
         panels = _told(context, told, _PANELS, POINTER)
         is_first = builder.trunc(_told(context, told, _IS_FIRST), I1)
         code = Panels(context, shape, tiles)
-        with context.loop(blocks(builder, builder.sub(end, start), self._height)) as down:
+        height, kept = (_told(context, told, place) for place in (_HEIGHT, _KEPT))
+        is_whole = builder.icmp_signed("==", kept, zero)
+        with context.loop(blocks(builder, builder.sub(end, start), height)) as down:
             builder = context.builder
-            row, rows = range_of(builder, down, self._height, builder.sub(end, start))
+            row, rows = range_of(builder, down, height, builder.sub(end, start))
             row = builder.add(start, row)
             rest = part_of(builder, a, (row, zero), (rows, depth))
-            target = part_of(builder, out, (row, zero), (rows, columns))
+            place = builder.select(is_whole, row, builder.mul(number, kept))
+            target = part_of(builder, out, (place, zero), (rows, columns))
             code.multiply(target, rest, left, panels, is_first)
+            self._run_after(context, told, (number, row, rows))
         context.finish()
         return context.function
+
+    def _run_after(self, context: KernelContext, told: ir.Value, rows: tuple[ir.Value, ir.Value, ir.Value]) -> None:
+        """Emit the task for rows that are done, if there is one: given the thread, the first, and how many."""
+        builder, (number, first, count) = context.builder, rows
+        task = builder.ptrtoint(_told(context, told, _AFTER, POINTER), I64)
+        with builder.if_then(builder.icmp_signed("!=", task, ir.Constant(I64, 0))):
+            function = builder.inttoptr(task, TASK_TYPE.as_pointer())
+            after_told = _told(context, told, _AFTER_TOLD, POINTER)
+            builder.call(function, [after_told, number, first, builder.add(first, count)])
 
     def _task(self, name: str) -> tuple[KernelContext, ir.Value]:
         function = ir.Function(self.module, TASK_TYPE, f"{HANDWRITTEN}{name}")
@@ -239,6 +290,11 @@ class _Routine:
 
 def _tell(context: KernelContext, told: ir.Value, place: int, value: ir.Value) -> None:
     context.builder.store(value, context.builder.gep(told, [ir.Constant(I64, place)], source_etype=I64))
+
+
+def _tell_all(context: KernelContext, told: ir.Value, values: dict[int, ir.Value]) -> None:
+    for place, value in values.items():
+        _tell(context, told, place, value)
 
 
 def _tell_matrix(context: KernelContext, told: ir.Value, place: int, matrix: Matrix) -> None:

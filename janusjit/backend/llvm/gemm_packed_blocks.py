@@ -151,21 +151,21 @@ class Panels:
                 self._call_tile(height, vectors - 1, arguments)
 
 
-def blocks(builder: ir.IRBuilder, extent: Extent, size: int | ir.Value) -> ir.Value:
+def blocks(builder: ir.IRBuilder, extent: Extent, size: Extent) -> ir.Value:
     """Return how many blocks of a size an extent is cut into."""
     length = as_i64(size)
     return builder.sdiv(builder.add(as_i64(extent), builder.sub(length, ir.Constant(I64, 1))), length)
 
 
-def least(builder: ir.IRBuilder, extent: Extent, most: int) -> ir.Value:
+def least(builder: ir.IRBuilder, extent: Extent, most: Extent) -> ir.Value:
     """Return an extent, or ``most`` if that is less."""
-    limit = ir.Constant(I64, most)
+    limit = as_i64(most)
     return builder.select(builder.icmp_signed("<", as_i64(extent), limit), as_i64(extent), limit)
 
 
-def range_of(builder: ir.IRBuilder, number: ir.Value, size: int, end: Extent) -> tuple[ir.Value, ir.Value]:
+def range_of(builder: ir.IRBuilder, number: ir.Value, size: Extent, end: Extent) -> tuple[ir.Value, ir.Value]:
     """Return where block ``number`` begins, and how long it is."""
-    start = builder.mul(number, ir.Constant(I64, size))
+    start = builder.mul(number, as_i64(size))
     return start, least(builder, builder.sub(as_i64(end), start), size)
 
 

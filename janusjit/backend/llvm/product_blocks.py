@@ -13,15 +13,17 @@ from typing import Any
 from llvmlite import ir
 
 from janusjit.backend.address import Address
-from janusjit.backend.llvm.blas import emit_matmul_in_blocks, rows_at_a_time
+from janusjit.backend.epilogues import ByRows
+from janusjit.backend.llvm.blas import by_rows, emit_matmul_and, emit_matmul_in_blocks
 from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Part
+from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.values import I64, VOID, ArrayValue, KernelContext, PythonEmitter
 from janusjit.backend.tiles import Tile
 from janusjit.ir.dims import symbols_of
 
 
-def rows_of(a: Address, b: Address, out: Address, threads: int = 1) -> int | None:
-    """Return how many rows of a product the tiles for it do at a time; None if it is computed in another way."""
+def rows_of(a: Address, b: Address, out: Address, threads: int = 1) -> ByRows | None:
+    """Return how a product is computed by rows; None if it is not."""
     operands = []
     for address in (a, b, out):
         extents = (*address.layout.shape, *address.layout.strides)
@@ -30,7 +32,7 @@ def rows_of(a: Address, b: Address, out: Address, threads: int = 1) -> int | Non
         shape, strides = extents[: len(address.layout.shape)], extents[len(address.layout.shape) :]
         operands.append(ArrayValue(address.layout.dtype, None, shape, strides))
     left, right, result = operands
-    return rows_at_a_time(left, right, result, threads)
+    return by_rows(left, right, result, threads)
 
 
 class ProductBlocks:
@@ -72,7 +74,7 @@ class ProductBlocks:
             *((one.dtype, one.dims, one.strides) for one in operands),
             *(part.key() for part in parts),
             *(one.form() for one in arguments),
-            (tile.block, is_kept),
+            (tile.block, is_kept, tile.is_packed),
         )
         if key not in self._functions:
             self._functions[key] = self._emit(tile, operands, (parts, arguments), is_kept, values)
@@ -100,6 +102,11 @@ class ProductBlocks:
         given = iter(function.args)
         a, b, out = (ArrayValue(one.dtype, next(given), one.dims, one.strides) for one in operands)
         found = [_given(one, given) for one in arguments]
+        if tile.is_packed:
+            after = After(*self._task(context, tile, parts, found), tile.block if is_kept else 0)
+            chosen = emit_matmul_and(context, (a, b, out), after)
+            context.finish()
+            return function, chosen
         (size,) = symbols_of((tile.size,))
 
         def after(start: ir.Value, count: int) -> None:
@@ -109,6 +116,16 @@ class ProductBlocks:
         chosen = emit_matmul_in_blocks(context, (a, b, out), tile.block, is_kept, after)
         context.finish()
         return function, chosen
+
+    def _task(
+        self, context: KernelContext, tile: Tile, parts: Sequence[Part], arguments: Sequence[Arguments]
+    ) -> tuple[ir.Value, ir.Value]:
+        """Return the task that does the steps for some rows, and the memory of what it is told."""
+        values = [value for one in arguments for value in one.in_context()]
+        told = context.stack_slot(I64, max(len(values), 1))
+        for number, value in enumerate(values):
+            context.builder.store(value, context.builder.gep(told, [ir.Constant(I64, number)], source_etype=I64))
+        return self._kernels.task(parts, arguments, tile.size, tile.block), told
 
 
 def _hidden(builder: ir.IRBuilder, count: int) -> ir.Value:
