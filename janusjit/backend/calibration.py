@@ -50,7 +50,7 @@ NEAR_BYTES, FAR_BYTES = 1 << 20, 8 << 20
 #: wait for them; between these limits whatever a dispatch takes
 _DISPATCHES, _LEAST_PARALLEL, _MOST_PARALLEL = 40, 20_000.0, 400_000.0
 #: results with up to so many rows or columns are another matter to a library
-_FORMS = {"thin": 5, "narrow": 32, "square": None}
+_FORMS = {"thin": 8, "narrow": 32, "square": None}
 
 
 def form_of(rows: int, columns: int) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import janusjit as jj
 from janusjit.backend import cost
+from janusjit.backend.llvm import gemm, gemm_packed
 from tests.backend.lowering import check
 from tests.backend.random_graphs import random_control_flow
 
@@ -108,6 +109,53 @@ def drawn(dtype: str, *shapes: tuple[int, ...]) -> list[Any]:
 )
 def test_work_on_products(function: Function, shapes: tuple[tuple[int, ...], ...], dtype: str) -> None:
     assert_fused(function, *drawn(dtype, *shapes))
+
+
+def packed(function: Function, *arguments: Any, threads: int, fused: bool, panels: int) -> tuple[Any, str]:
+    """Return what a function's graph gives whose products are packed, and its plan; the depth is in blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gemm, "quickest", lambda product, threads: "packed")
+        patch.setattr(gemm, "packed_threads", lambda rows, nanoseconds, threads: threads)
+        patch.setattr(gemm_packed, "KEPT_BYTES", 0 if fused else 1 << 40)
+        patch.setattr(gemm_packed, "PANELS_BYTES", panels)
+        if not fused:
+            patch.setattr(gemm_packed, "_height", lambda dtype, shape: 1 << 40)
+        step = jj.jit(function, background=False, threads=threads)
+        for _ in range(3):
+            result = step(*[argument.copy() for argument in arguments])
+        assert step.stats.graph_calls == 1 and step.stats.deopts == 0
+    return result, step.specializations[0].plan
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [
+        (relu_of_affine, ((100, 24), (24, 40), (40,))),
+        (relu_of_affine, ((203, 600), (600, 70), (70,))),
+        (scaled_by_transposed, ((60, 20), (60, 30), (20, 30))),
+        (descended, ((300, 170), (300, 40), (170, 40))),
+        (softmax_of_product, ((190, 16), (16, 33))),
+        (with_product_kept, ((90, 16), (16, 33), (33,))),
+        (with_column, ((270, 30), (30, 1000), (270, 1))),
+    ],
+)
+def test_work_on_packed_products(function: Function, shapes: tuple[tuple[int, ...], ...], dtype: str) -> None:
+    """On one thread and on several, with room for some rows of the product or for all: the same bits."""
+    arguments = drawn(dtype, *shapes)
+    for threads in (1, 2):  # the routines are compiled once in a process, with what is written there
+        packed(function, *arguments, threads=threads, fused=True, panels=gemm_packed.PANELS_BYTES)
+    expected, unfused = packed(function, *arguments, threads=1, fused=False, panels=gemm_packed.PANELS_BYTES)
+    assert "by packed tiles" in unfused and "rows at a time" not in unfused
+    for threads in (1, 2, 3):
+        for panels in (0, gemm_packed.PANELS_BYTES):
+            got, plan = packed(function, *arguments, threads=threads, fused=True, panels=panels)
+            assert re.search(r"by packed tiles.*, \d+ rows at a time with step", plan), plan
+            for one, other in zip(_parts(got), _parts(expected), strict=True):
+                np.testing.assert_array_equal(one, other)
+    tolerance = 1e-3 if dtype == "f4" else 1e-11  # sums of up to 600 products, in another order
+    for one, eager in zip(_parts(expected), _parts(function(*arguments)), strict=True):
+        np.testing.assert_allclose(one, eager, rtol=tolerance, atol=tolerance)
 
 
 @settings(max_examples=12, deadline=None)

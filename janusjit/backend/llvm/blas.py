@@ -22,7 +22,7 @@ from janusjit.backend.llvm.gemm import (
     emit_packed_product,
     emit_tiles_in_blocks,
 )
-from janusjit.backend.llvm.gemm_packed import DEPTH, RIGHT_COLUMNS, After, packed_block
+from janusjit.backend.llvm.gemm_packed import RIGHT_COLUMNS, After, packed_block, packed_depth
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
 
 #: products of up to this many multiplications are faster as inline loops than as calls of BLAS
@@ -78,7 +78,7 @@ def by_rows(a: ArrayValue, b: ArrayValue, out: ArrayValue, threads: int = 1) -> 
         return None
     if choice.kind == "packed":
         assert isinstance(columns, int) and isinstance(left.dims[1], int) and isinstance(out.strides[0], int)
-        block, whole = packed_block(out.dtype, out.strides[0]), left.dims[1] > DEPTH
+        block, whole = packed_block(out.dtype, out.strides[0]), left.dims[1] > packed_depth(out.dtype, columns)
         return ByRows(1, block, True, whole, choice.threads) if rank == 2 and columns <= RIGHT_COLUMNS else None
     if choice.tiling is None:
         return None

@@ -87,19 +87,22 @@ def choose_kernel(a: Matrix, b: Matrix, out: Matrix, threads: int = 1) -> Choice
             return None
         a, b, out, rows, columns = b.transposed, a.transposed, out.transposed, columns, rows
     by_columns = not b.has_contiguous_rows and columns != 1
-    if columns == 1 or (by_columns and rows < ROWS_WORTH_A_COPY):
+    row_by_row = by_columns and rows < ROWS_WORTH_A_COPY
+    if columns == 1 or (row_by_row and (rows == 1 or not _streams(b))):
         return Choice("dots", is_turned, by_columns) if _streams(b) else None
     machine = Machine.host()
-    in_dots = by_columns and is_long(a, b, rows, depth)
+    in_dots = by_columns and not row_by_row and is_long(a, b, rows, depth)
     is_copied = by_columns and not (in_dots and stays_near(rows, columns, machine))
     assert isinstance(a.column_stride, int)
-    product = Product(rows, columns, depth, out.dtype, is_copied, in_dots, abs(a.column_stride))
+    product = Product(rows, columns, depth, out.dtype, is_copied, in_dots, row_by_row, abs(a.column_stride))
     way = quickest(product, threads)
     if way == "library":
         return None
     if way == "packed":
         alone = packed_nanoseconds(rows, columns, depth, out.dtype)
         return Choice("packed", is_turned, by_columns, None, packed_threads(rows, alone, threads), alone)
+    if row_by_row:
+        return Choice("dots", is_turned, by_columns)
     if in_dots:
         return Choice("dot tiles", is_turned, by_columns)
     if rows == 1 and columns > MOST_VECTORS * machine.lanes(out.dtype):

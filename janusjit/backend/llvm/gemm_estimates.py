@@ -24,6 +24,8 @@ from janusjit.backend.llvm.values import item_size
 _COPIES = 4
 #: what it takes to add up the vector of an element in tiles of inner products, in cycles of a tile
 _SUM_CYCLES = 10.0
+#: what multiplying a vector of a column with one of a row takes, in cycles of a tile
+_DOT_CYCLES = 2.0
 #: what a step of a plain loop over products takes, in cycles of a tile
 _LOOP_CYCLES = 2.0
 #: what a packed tile takes besides its steps, in cycles; packing a byte, in transfers of one; a call, in nanoseconds
@@ -58,6 +60,8 @@ class Product:
         Whether the right operand is stored by columns, and has to be copied for tiles.
     in_dots : bool
         Whether tiles are to be tiles of inner products.
+    row_by_row : bool
+        Whether there are to be inner products of each row instead of tiles.
     left_pitch : int
         How far neighbours in a row of the left operand lie apart, in bytes.
     """
@@ -68,6 +72,7 @@ class Product:
     dtype: str
     by_columns: bool = False
     in_dots: bool = False
+    row_by_row: bool = False
     left_pitch: int = 8
 
     @property
@@ -104,7 +109,7 @@ def quickest(product: Product, threads: int = 1) -> str:
     machine = calibration.current()
     may_pack = min(product.rows, product.columns, product.depth) > 1 and Machine.host().vector_bytes == 64
     if not machine.library or product.rows == 1:
-        if is_worth_it(*product.sizes, product.by_columns, library_threads()):
+        if product.row_by_row or is_worth_it(*product.sizes, product.by_columns, library_threads()):
             return "tiles"
         return "packed" if may_pack and min(product.sizes[:3]) >= LEAST and library_threads() == 1 else "library"
     expected = {
@@ -120,9 +125,13 @@ def quickest(product: Product, threads: int = 1) -> str:
 def tile_nanoseconds(product: Product) -> float:
     """Return what a product in register tiles is expected to take."""
     machine, right_bytes = calibration.current(), product.right_bytes
+    if product.row_by_row:
+        vectors = product.columns * product.depth / Machine.host().lanes(product.dtype)
+        return product.rows * max(right_bytes * machine.transfer(right_bytes), vectors * _DOT_CYCLES * machine.cycle)
     tiling = choose(product.rows, product.columns, product.dtype, Machine.host(), product.depth, product.by_columns)
     computing = tiling.cycles * product.depth * machine.cycle
-    copying = _COPIES * right_bytes * machine.transfer(right_bytes) if product.by_columns else 0.0
+    copies = _COPIES if right_bytes > _NEAREST_BYTES else _COPIES / 2
+    copying = copies * right_bytes * machine.transfer(right_bytes) if product.by_columns else 0.0
     if product.in_dots:
         copying += product.rows * product.columns * _SUM_CYCLES * machine.cycle
     reading = right_bytes * machine.transfer(right_bytes)
@@ -157,7 +166,7 @@ def packed_nanoseconds(rows: int, columns: int, depth: int, dtype: str, by_colum
             step = max(height * width / 2, (height + width) / 2, 4.0) + 1.0
             cycles += down * across * (step * depth + _TILE_CYCLES * turns)
     right, left = columns * depth * size, rows * depth * size * -(-columns // RIGHT_COLUMNS)
-    packing = right * machine.transfer(right) if by_columns else 0.0
+    packing = right * machine.transfer(right) if by_columns and right >= calibration.FAR_BYTES else 0.0
     packing += sum(moved * (_PACKED * machine.near + machine.transfer(moved)) for moved in (left, right))
     storing = turns * Product(rows, columns, depth, dtype).storing
     return cycles * machine.cycle + packing + storing + _ROUTINE

@@ -39,6 +39,8 @@ from janusjit.backend.llvm.values import (
 
 #: products that are added in registers; bytes of the left operand's block, and columns of the right one's
 DEPTH, LEFT_BYTES, RIGHT_COLUMNS = 256, 384 * 1024, 1024
+#: bytes of the panels of as many blocks of the depth as are done together where the result is there for a block only
+PANELS_BYTES = 4 << 20
 #: bytes of the result that are worked on while they are in the second-level cache
 KEPT_BYTES = 128 * 1024
 #: the least size of a product that is packed where nothing has been measured
@@ -52,9 +54,11 @@ _LEAST_PACKING = 20_000
 
 #: the words that tasks are told: addresses and strides of the parts of the operands and of the result that are at
 #: hand, their rows, columns and depth, whether nothing of the result is there yet, where panels are, the task for rows
-#: that are done, if they are with this, and how many rows are done at a time and kept by each thread
+#: that are done, if they are with this, and how many rows are done at a time and kept by each thread; then the depth of
+#: the block that is packed, and where to
 _A, _B, _OUT = 0, 3, 6
-_ROWS, _COLUMNS, _DEPTH, _IS_FIRST, _LEFT, _LEFT_BYTES, _PANELS, _AFTER, _AFTER_TOLD, _HEIGHT, _KEPT, _WORDS = range(8, 20)
+_ROWS, _COLUMNS, _DEPTH, _IS_FIRST, _LEFT, _LEFT_BYTES, _PANELS, _AFTER, _AFTER_TOLD, _HEIGHT, _KEPT = range(8, 19)
+_PACKED_DEPTH, _PACKED, _WORDS = range(19, 22)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class After:
         The task that the thread that has done some rows runs for them, and what it is told.
     kept : int
         For how many rows each thread has room; 0 where the result is there as a whole. In the first case the depth is
-        no more than `DEPTH`.
+        no more than `packed_depth`.
     """
 
     task: ir.Value
@@ -78,7 +82,12 @@ class After:
 def packed_block(dtype: str, stride: int) -> int:
     """Return how many rows of a result are done at a time where something follows."""
     shape = Shape.of(dtype, Machine.host())
-    return max(1, KEPT_BYTES // (stride * shape.rows)) * shape.rows
+    return min(max(1, KEPT_BYTES // (stride * shape.rows)) * shape.rows, _height(dtype, shape))
+
+
+def _height(dtype: str, shape: Shape) -> int:
+    """Return how many rows of the left operand are in panels at a time, at most."""
+    return max(1, LEFT_BYTES // (DEPTH * item_size(dtype) * shape.rows)) * shape.rows
 
 
 def emit_packed(
@@ -90,7 +99,7 @@ def emit_packed(
     threads: int = 1,
     after: After | None = None,
 ) -> None:
-    """Emit ``out = a @ b`` on up to so many threads, and what is to follow; ``out`` has contiguous rows and elements."""
+    """Emit ``out = a @ b`` on up to so many threads, and what follows; ``out`` has contiguous rows and elements."""
     shape = Shape.of(out.dtype, machine)
     symbol = f"{HANDWRITTEN}packed_{out.dtype}_{shape.rows}x{shape.columns}{'_threads' if threads > 1 else ''}"
     parameters = [*[POINTER, I64, I64] * 2, POINTER, *[I64] * 5, POINTER, POINTER, I64]
@@ -110,6 +119,12 @@ def emit_packed(
     context.builder.call(function, [as_i64(extent) for extent in extents])
 
 
+def packed_depth(dtype: str, columns: int) -> int:
+    """Return the depth of the blocks that are done together, for so many columns."""
+    width = Shape.of(dtype, Machine.host()).columns
+    return max(1, PANELS_BYTES // (DEPTH * -(-columns // width) * width * item_size(dtype))) * DEPTH
+
+
 @dataclass(frozen=True)
 class _Routine:
     """The routine for an element type: its tasks, and the loops around them."""
@@ -122,7 +137,7 @@ class _Routine:
 
     @property
     def _height(self) -> int:
-        return max(1, LEFT_BYTES // (DEPTH * item_size(self.dtype) * self.shape.rows)) * self.shape.rows
+        return _height(self.dtype, self.shape)
 
     def emit(self, function: ir.Function) -> None:
         """Emit the loops over blocks of columns and of the depth; its arguments are those of `emit_packed`."""
@@ -136,30 +151,48 @@ class _Routine:
         width = RIGHT_COLUMNS // shape.columns * shape.columns
         deepest = least(builder, whole_depth, DEPTH)
         tall = builder.add(least(builder, rows, self._height), ir.Constant(I64, shape.rows))
-        wide = least(builder, builder.add(columns, ir.Constant(I64, shape.columns - 1)), width)
+        wide = builder.mul(blocks(builder, columns, shape.columns), ir.Constant(I64, shape.columns))
+        wide = least(builder, wide, width)
         left_bytes = builder.mul(builder.mul(tall, deepest), ir.Constant(I64, size))
         left = context.scratch(self.dtype, (builder.mul(tall, threads), deepest)).pointer
-        panels = context.scratch(self.dtype, (wide, deepest)).pointer
-        told = context.stack_slot(I64, _WORDS)
+        a_block = builder.mul(wide, ir.Constant(I64, DEPTH * size))
+        together = builder.udiv(ir.Constant(I64, PANELS_BYTES), a_block)
+        one = ir.Constant(I64, 1)
+        together = builder.select(builder.icmp_signed("<", together, one), one, together)
+        together = builder.mul(together, ir.Constant(I64, DEPTH))
         is_whole = builder.icmp_signed("==", kept, ir.Constant(I64, 0))
+        together = builder.select(is_whole, ir.Constant(I64, DEPTH), together)
+        panels = context.scratch(self.dtype, (wide, least(builder, whole_depth, together))).pointer
+        told = context.stack_slot(I64, _WORDS)
         height = builder.select(is_whole, ir.Constant(I64, self._height), kept)
         _tell_all(context, told, {_LEFT: left, _LEFT_BYTES: left_bytes, _PANELS: panels, _ROWS: rows})
         _tell_all(context, told, {_AFTER_TOLD: after_told, _HEIGHT: height, _KEPT: kept})
         with context.loop(blocks(context.builder, columns, width)) as across:
             column, some = range_of(context.builder, across, width, columns)
-            with context.loop(blocks(context.builder, whole_depth, DEPTH)) as inward:
+            with context.loop(blocks(context.builder, whole_depth, together)) as inward:
                 builder, zero = context.builder, ir.Constant(I64, 0)
-                start, depth = range_of(builder, inward, DEPTH, whole_depth)
+                start, depth = range_of(builder, inward, together, whole_depth)
                 first = builder.zext(builder.icmp_signed("==", inward, zero), I64)
                 is_last = builder.icmp_signed("==", builder.add(start, depth), whole_depth)
                 due = builder.select(is_last, after, ir.Constant(POINTER, None))
                 _tell_all(context, told, {_COLUMNS: some, _DEPTH: depth, _IS_FIRST: first, _AFTER: due})
                 _tell_matrix(context, told, _A, part_of(builder, a, (zero, start), (rows, depth)))
-                _tell_matrix(context, told, _B, part_of(builder, b, (start, column), (depth, some)))
                 _tell_matrix(context, told, _OUT, part_of(builder, out, (zero, column), (rows, some)))
-                self._run_packing(context, pack, told, some, depth, threads)
+                part = part_of(builder, b, (start, column), (depth, some))
+                with context.loop(blocks(builder, depth, DEPTH)) as number:
+                    builder = context.builder
+                    begin, length = range_of(builder, number, DEPTH, depth)
+                    _tell_matrix(context, told, _B, part_of(builder, part, (begin, zero), (length, some)))
+                    place = offset_pointer(builder, panels, self._panel_bytes(builder, some, begin))
+                    _tell_all(context, told, {_PACKED_DEPTH: length, _PACKED: place})
+                    self._run_packing(context, pack, told, some, length, threads)
                 self._run_rows(context, multiply, told, (rows, some, depth), threads)
         context.finish()
+
+    def _panel_bytes(self, builder: ir.IRBuilder, columns: ir.Value, depth: ir.Value) -> ir.Value:
+        """Return how much memory the panels of so many columns and such a depth take."""
+        whole = builder.mul(blocks(builder, columns, self.shape.columns), ir.Constant(I64, self.shape.columns))
+        return builder.mul(builder.mul(whole, depth), ir.Constant(I64, item_size(self.dtype)))
 
     # -- the tasks
 
@@ -168,13 +201,13 @@ class _Routine:
         context, told = self._task("pack")
         builder, width = context.builder, ir.Constant(I64, self.shape.columns)
         _, _, start, end = context.function.args
-        columns, depth = (_told(context, told, place) for place in (_COLUMNS, _DEPTH))
+        columns, depth = (_told(context, told, place) for place in (_COLUMNS, _PACKED_DEPTH))
         first, last = builder.mul(start, width), builder.mul(end, width)
         last = builder.select(builder.icmp_signed("<", last, columns), last, columns)
         b = self._matrix(context, told, _B, (depth, columns))
         some = part_of(builder, b, (ir.Constant(I64, 0), first), (depth, builder.sub(last, first)))
         place = builder.mul(first, builder.mul(depth, ir.Constant(I64, item_size(self.dtype))))
-        panels = offset_pointer(builder, _told(context, told, _PANELS, POINTER), place)
+        panels = offset_pointer(builder, _told(context, told, _PACKED, POINTER), place)
         Panels(context, self.shape, {}).pack(some, panels, self.shape.columns)
         context.finish()
         return context.function
@@ -201,10 +234,15 @@ class _Routine:
             builder = context.builder
             row, rows = range_of(builder, down, height, builder.sub(end, start))
             row = builder.add(start, row)
-            rest = part_of(builder, a, (row, zero), (rows, depth))
             place = builder.select(is_whole, row, builder.mul(number, kept))
             target = part_of(builder, out, (place, zero), (rows, columns))
-            code.multiply(target, rest, left, panels, is_first)
+            with context.loop(blocks(builder, depth, DEPTH)) as inward:
+                builder = context.builder
+                begin, length = range_of(builder, inward, DEPTH, depth)
+                rest = part_of(builder, a, (row, begin), (rows, length))
+                right = offset_pointer(builder, panels, self._panel_bytes(builder, columns, begin))
+                is_new = builder.and_(is_first, builder.icmp_signed("==", inward, zero))
+                code.multiply(target, rest, left, right, is_new)
             self._run_after(context, told, (number, row, rows))
         context.finish()
         return context.function

@@ -43,7 +43,7 @@ _RUN = 30_000
 _FOOTPRINTS = {"near": 256 << 10, "far": 4 << 20, "memory": 24 << 20}
 _ELEMENTS = 1024
 #: products the library is asked for: rows, columns, depth
-_THIN = ((4, 128, 128), (4, 1024, 384))
+_THIN = ((4, 128, 128), (4, 512, 384), (4, 1024, 384))
 _NARROW = ((16, 64, 64), (16, 512, 128), (16, 2048, 128))
 _WIDE = ((48, 48, 48), (96, 96, 96), (192, 192, 192), (320, 320, 320))
 _SMALLEST = (2, 2, 2)

@@ -103,8 +103,8 @@ class ProductBlocks:
         a, b, out = (ArrayValue(one.dtype, next(given), one.dims, one.strides) for one in operands)
         found = [_given(one, given) for one in arguments]
         if tile.is_packed:
-            after = After(*self._task(context, tile, parts, found), tile.block if is_kept else 0)
-            chosen = emit_matmul_and(context, (a, b, out), after)
+            follows = After(*self._task(context, tile, parts, found), tile.block if is_kept else 0)
+            chosen = emit_matmul_and(context, (a, b, out), follows)
             context.finish()
             return function, chosen
         (size,) = symbols_of((tile.size,))
