@@ -23,8 +23,8 @@ from janusjit.spans import BackwardSpan, NotedSpan
 
 #: families of ops whose floating-point results are made of their inputs without arithmetic
 _WITHOUT_ARITHMETIC = frozenset({"creation", "views", "updates", "gather", "join", "logic", "objects"})
-#: elementwise float ops that raise no floating-point flag
-_SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where"})
+#: ops on floats that raise no floating-point flag
+_SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where", "unfold"})
 
 
 def is_operation(node: Node) -> bool:

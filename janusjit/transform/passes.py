@@ -19,6 +19,7 @@ from janusjit.ir.text import format_graph
 from janusjit.ir.verify import VerificationError
 from janusjit.transform.alike_arms import join_alike_arms
 from janusjit.transform.common_subexpressions import merge_common_subexpressions
+from janusjit.transform.convolutions import find_convolutions
 from janusjit.transform.dead_code import remove_dead_code
 from janusjit.transform.fold import fold_constants
 from janusjit.transform.guards import hoist_guards
@@ -75,6 +76,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("alike_arms", join_alike_arms),
         Pass("rewrite", lambda graph: rewrite(graph, rules)),
         Pass("fold_rewritten", fold_constants),
+        Pass("convolutions", find_convolutions),
         Pass("loop_invariants", hoist_loop_invariants),
         Pass("common_subexpressions_again", merge_common_subexpressions),
         Pass("barriers", remove_barriers),

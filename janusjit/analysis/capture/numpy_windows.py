@@ -6,15 +6,24 @@ written to the array afterwards, as NumPy's view does.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from janusjit.analysis.capture.arrays import sequence_items
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import axis_of, flag, integer, numpy_function, operate
+from janusjit.analysis.capture.numpy_dimensions import with_shape
+from janusjit.analysis.capture.numpy_linalg import transposed
 from janusjit.analysis.capture.numpy_shape import as_array_value, mirror
 from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, Known
+from janusjit.ir.dims import product
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import FrozenArray
+
+#: an array's elements times those of a window, from which on windows along one axis are taken along rows
+LEAST = 2048
 
 
 @numpy_function(np.lib.stride_tricks.sliding_window_view)
@@ -60,6 +69,8 @@ def _axes(machine: Machine, axis: AbstractValue, rank: int) -> list[int]:
 
 def _windows(machine: Machine, value: Value, axes: list[int], windows: list[int]) -> Value:
     """Return the windows along axes, each as a further last axis."""
+    if _is_unfolded(value, axes, windows):
+        return machine.emit("copy", _unfolded(machine, value, axes, windows))
     for place, window in zip(axes, windows, strict=True):
         size, rank = value.type.shape[place], value.type.rank
         assert isinstance(size, int)
@@ -69,3 +80,37 @@ def _windows(machine: Machine, value: Value, axes: list[int], windows: list[int]
         order = (*range(place + 1), *range(place + 2, rank + 1), place + 1)
         value = machine.emit("transpose", taken, axes=order)
     return machine.emit("copy", value)
+
+
+def _is_unfolded(value: Value, axes: list[int], windows: list[int]) -> bool:
+    """Return whether a convolution may be made of windows: of floats, along one or two axes of up to four."""
+    apart = len(set(axes)) == len(axes) and len(axes) in (1, 2) and value.type.rank - len(axes) <= 2
+    if not apart or value.type.dtype not in ("f32", "f64") or 0 in value.type.shape or 0 in windows:
+        return False
+    elements = product(value.type.shape) * math.prod(windows)
+    return len(axes) == 2 or not isinstance(elements, int) or elements >= LEAST
+
+
+def _unfolded(machine: Machine, value: Value, axes: list[int], windows: list[int]) -> Value:
+    """Return windows along one or two axes of up to four: the others are taken for images and channels."""
+    rank, shape = len(axes), value.type.shape
+    others = [axis for axis in range(value.type.rank) if axis not in axes]
+    value = transposed(machine, value, (*others, *axes))
+    lead = value.type.shape[: len(others)]
+    more = (1,) * (2 - len(others))
+    lead = (*lead, *more) if rank == 1 else (*more, *lead)  # rows are images, of which channels are planes
+    output = tuple([shape[axis] - window + 1 for axis, window in zip(axes, windows, strict=True)])
+    ones = (1,) * rank
+    geometry: dict[str, Any] = {"kernel": tuple(windows), "stride": ones, "padding": (0,) * rank, "dilation": ones}
+    images = with_shape(machine, value, (*lead, *value.type.shape[len(others) :]))
+    found = machine.emit("unfold", images, output=output, **geometry)
+    # channels, kernel, images, output: as images, channels, output, kernel
+    order = (rank + 1, 0, *range(rank + 2, 2 * rank + 2), *range(1, rank + 1))
+    found = with_shape(
+        machine,
+        transposed(machine, found, order),
+        (*(shape[axis] for axis in others), *output, *windows),
+    )
+    places = {axis: number for number, axis in enumerate([*others, *axes])}
+    back = [places[axis] for axis in range(len(shape))]
+    return transposed(machine, found, (*back, *range(len(shape), len(shape) + rank)))

@@ -25,6 +25,9 @@ LEAST_PLACES = 64
 _IMAGES = 8
 #: vectors of sums are kept in memory, between blocks of so many vectors, up to so many bytes
 _SUM_VECTORS, _SUM_BYTES = 64, 1 << 20
+#: what it takes to begin and to add up the vector of a sum, to lay out a vector of windows or of a row of what they are
+#: multiplied by, and to call what does, in cycles
+_SUM_CYCLES, _WINDOW_CYCLES, _ROW_CYCLES, _CALL_CYCLES = 15.0, 3.0, 2.0, 600.0
 #: what storing a vector of a result takes where images are together, in cycles
 _COPY_CYCLES = 3.0
 
@@ -119,6 +122,12 @@ def choose_by_kernel(
     sums = out_channels * channels * math.prod(geometry.kernel) * machine.vector_bytes
     if geometry.kernel[0] > MOST_ROWS_OF_SUMS or sums > _SUM_BYTES:
         return None
+    if isinstance(batch, int):
+        vectors = batch * geometry.places / machine.lanes(dtype)
+        elements = channels * math.prod(geometry.kernel)
+        laying_out = (_WINDOW_CYCLES * elements + _ROW_CYCLES * out_channels) * vectors + _CALL_CYCLES
+        if _SUM_CYCLES * out_channels * elements > laying_out:
+            return None
     wanted = _SUM_VECTORS * machine.lanes(dtype)
     images = min(batch, max(1, round(wanted / geometry.places))) if isinstance(batch, int) else 1
     rows = geometry.output[0]

@@ -42,7 +42,7 @@ WINDOW_IN_REGISTERS = 16
 def emit_unfold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
     """Emit ``unfold``: row by row, or one copy for each channel and element of the kernel."""
     (x,), (out,), kernel = inputs, outputs, node.attributes["kernel"]
-    if emit_unfold_by_rows(context, node, x, out, Machine.host()):
+    if emit_unfold_by_rows(context, *_over_two(node, x, out), Machine.host()):
         return
     zero = _zero(context, x.dtype)
     reaches_over = _may_reach_over(node, x.dims[2:], out.dims[2 + len(kernel) :])
@@ -57,13 +57,34 @@ def emit_unfold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arr
 def emit_fold(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
     """Emit ``fold``: rows in registers, or zeros and one addition for each channel and element of the kernel."""
     (y,), (out,), kernel = inputs, outputs, node.attributes["kernel"]
-    if emit_fold_by_rows(context, node, y, out, Machine.host()):
+    if emit_fold_by_rows(context, *_over_two(node, y, out), Machine.host()):
         return
     copy_elements(context, _zero(context, y.dtype), out)
     with nest(context, (y.dims[0], *kernel)) as (channel, *place):
         source, target = at(context, y, (channel, *place)), _channel(context, out, channel)
         ranges = _ranges(context, node, place, target.dims[1:], source.dims[1:])
         add_elements(context, _positions(context, source, ranges), _elements(context, target, ranges))
+
+
+def _over_two(node: Node, *arrays: ArrayValue) -> tuple[Node, ArrayValue, ArrayValue]:
+    """Return what windows over one axis are over two, the first of length 1; others as they are."""
+    first, second = arrays
+    if len(node.attributes["kernel"]) != 1:
+        return node, first, second
+    neutral = {"kernel": 1, "stride": 1, "padding": 0, "dilation": 1}
+    attributes = {name: (value, *node.attributes[name]) for name, value in neutral.items()}
+    images, windows = ((-2, 1),), ((-5, 1), (-2, 1))
+    both = [_with_axes(one, windows if one.rank > 3 else images) for one in arrays]
+    return Node(node.op, (), (), attributes, node.span), both[0], both[1]
+
+
+def _with_axes(array: ArrayValue, places: Sequence[tuple[int, int]]) -> ArrayValue:
+    """Return an array with axes inserted: each at a place, counted from the end of the result, of some length."""
+    dims, strides = list(array.dims), list(array.strides)
+    for place, length in reversed(places):
+        dims.insert(len(dims) + place + 1, length)
+        strides.insert(len(strides) + place + 1, 0)
+    return ArrayValue(array.dtype, array.pointer, tuple(dims), tuple(strides))
 
 
 def _zero(context: KernelContext, dtype: str) -> ArrayValue:
