@@ -74,6 +74,7 @@ class _Pace:
 
 _pace = _Pace()
 _usual_interval: float | None = None
+_lowered_interval = 0.0
 
 
 @contextmanager
@@ -82,30 +83,30 @@ def paced() -> Iterator[None]:
     _pace.busy = True
     _pace.begin()
     _pace.thread = threading.get_ident()
+    _hand_over_soon()
     try:
-        with _quick_hand_overs():
-            yield
+        yield
     finally:
         _pace.thread = 0
+        _hand_over_as_usual()
 
 
-@contextmanager
-def _quick_hand_overs() -> Iterator[None]:
+def _hand_over_soon() -> None:
     """Let threads that wait for the interpreter ask for it sooner, unless the program has them ask sooner yet."""
-    global _usual_interval
+    global _usual_interval, _lowered_interval
     usual = sys.getswitchinterval()
-    if usual <= SWITCH_INTERVAL:
-        yield
-        return
-    _usual_interval = usual
-    sys.setswitchinterval(SWITCH_INTERVAL + _ROUNDING)
-    lowered = sys.getswitchinterval()
-    try:
-        yield
-    finally:
-        if sys.getswitchinterval() == lowered:  # unless the program has set another
-            sys.setswitchinterval(usual + _ROUNDING)
-        _usual_interval = None
+    if usual > SWITCH_INTERVAL:
+        _usual_interval = usual
+        sys.setswitchinterval(SWITCH_INTERVAL + _ROUNDING)
+        _lowered_interval = sys.getswitchinterval()
+
+
+def _hand_over_as_usual() -> None:
+    """Undo `_hand_over_soon`, unless the program has set another interval."""
+    global _usual_interval
+    if _usual_interval is not None and sys.getswitchinterval() == _lowered_interval:
+        sys.setswitchinterval(_usual_interval + _ROUNDING)
+    _usual_interval = None
 
 
 def is_paced() -> bool:
@@ -123,7 +124,8 @@ def aside(work: Callable[[], Result]) -> Result:
     """Do work that hardly needs the interpreter; if this thread is paced, on another of low priority.
 
     A thread cannot be nice for a while only: it takes a privilege to end that. And one that is nice and works in the
-    interpreter would keep a program from it that other processes keep from the processor.
+    interpreter would keep a program from it that other processes keep from the processor. So it does not ask for the
+    interpreter soon: whoever is asked waits until the other thread has it.
     """
     if not is_paced():
         return work()
@@ -138,12 +140,15 @@ def aside(work: Callable[[], Result]) -> Result:
             failures.append(failure)
 
     helper = threading.Thread(target=run, name="janusjit-aside")
+    _hand_over_as_usual()
     try:
         helper.start()
+        helper.join()
     except RuntimeError:  # no more threads are to be had
         return work()
-    helper.join()
-    _pace.begin()
+    finally:
+        _hand_over_soon()
+        _pace.begin()
     if failures:
         raise failures[0]
     return outcome[0]
@@ -158,11 +163,8 @@ def be_nice() -> None:
 
 
 def _after_fork() -> None:
-    global _usual_interval
     _pace.thread = 0
-    if _usual_interval is not None:
-        sys.setswitchinterval(_usual_interval + _ROUNDING)
-        _usual_interval = None
+    _hand_over_as_usual()
 
 
 if hasattr(os, "register_at_fork"):

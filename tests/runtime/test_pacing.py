@@ -106,6 +106,23 @@ def test_threads_hand_the_interpreter_over_sooner_meanwhile(switch_interval, own
     assert sys.getswitchinterval() == before
 
 
+def test_nice_threads_do_not_ask_for_the_interpreter_soon(switch_interval):
+    switch_interval(0.004)
+    with pacing.paced():
+        assert pacing.aside(sys.getswitchinterval) == 0.004
+        assert sys.getswitchinterval() == pytest.approx(pacing.SWITCH_INTERVAL)
+    assert sys.getswitchinterval() == 0.004
+
+
+def test_work_aside_is_done_where_there_are_no_more_threads(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    with pacing.paced():
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert pacing.aside(threading.get_ident) == threading.get_ident()
+
+
 @pytest.mark.parametrize("own", [0.00005, 0.0001])
 def test_a_program_that_hands_it_over_sooner_yet_goes_on_to(switch_interval, own):
     switch_interval(own)
