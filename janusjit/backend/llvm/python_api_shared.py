@@ -15,6 +15,7 @@ from typing import Any
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, PythonApi, fill_table
 from janusjit.pacing import pause
 
@@ -42,8 +43,9 @@ class SharedFunction:
     emit : callable
         Emits its body into an empty function.
     is_hot : bool
-        Whether it goes over data, or is called so often that it is worth optimising; such a function is compiled when
-        the first code calls it, and has copies of the shared functions it calls, which must have no variables.
+        Whether it goes over data, or is called so often that its instructions are to be chosen well; such a function is
+        compiled when the first code calls it, and has copies of the shared functions it calls, which must have no
+        variables. Optimising them as well takes longer, and has gained nothing.
     """
 
     name: str
@@ -55,7 +57,7 @@ class SharedFunction:
     def symbol(self) -> str:
         """The symbol the function is loaded under."""
         pause()
-        return f"janusjit_shared_{self.name}"
+        return f"{HANDWRITTEN if self.is_hot else 'janusjit_'}shared_{self.name}"
 
     def __call__(self, api: PythonApi, builder: ir.IRBuilder, *arguments: ir.Value) -> ir.Value:
         """Emit a call of the function."""
@@ -128,6 +130,7 @@ def _emit_callees(api: PythonApi) -> None:
     for symbol in called:
         copy = api.module.globals[symbol]
         copy.linkage = "internal"
+        copy.attributes.add("alwaysinline")
         _ALL[symbol].emit(api, copy)
 
 
