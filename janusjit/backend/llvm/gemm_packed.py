@@ -39,10 +39,12 @@ from janusjit.backend.llvm.values import (
 
 #: products that are added in registers; bytes of the left operand's block, and columns of the right one's
 DEPTH, LEFT_BYTES, RIGHT_COLUMNS = 256, 384 * 1024, 1024
-#: bytes of the panels of as many blocks of the depth as are done together where the result is there for a block only
-PANELS_BYTES = 4 << 20
-#: bytes of the result that are worked on while they are in the second-level cache
-KEPT_BYTES = 128 * 1024
+#: bytes of the panels of as many blocks of the depth as are done together where the result is there for a block only:
+#: they pass by for each block of rows, so they should be near
+PANELS_BYTES = 2 << 20
+#: bytes of the result that are worked on while they are near, a part of the second-level cache: with fewer, much of
+#: the time goes into fetching the panels of the columns
+KEPT_BYTES = 512 * 1024
 #: the least size of a product that is packed where nothing has been measured
 LEAST = 32
 #: a thread does so many rows at a time, if it can: each time, the panels of all columns pass by
