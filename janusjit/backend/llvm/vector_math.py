@@ -10,13 +10,16 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
+from janusjit.backend.llvm import engine
 from janusjit.backend.llvm import vector_math_error as error
 from janusjit.backend.llvm import vector_math_exponential as exponential
 from janusjit.backend.llvm import vector_math_inverse as inverse
 from janusjit.backend.llvm import vector_math_logarithm as logarithm
 from janusjit.backend.llvm import vector_math_logarithm_f32 as logarithm_f32
+from janusjit.backend.llvm import vector_math_pieces as pieces
 from janusjit.backend.llvm import vector_math_power as power
 from janusjit.backend.llvm import vector_math_remainder as remainder
+from janusjit.backend.llvm import vector_math_tables as tables
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
 from janusjit.backend.llvm.values import declare, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
@@ -59,9 +62,25 @@ PRECAUTIONS = {
     "pow": Precautions(power.is_common_power, power.prepared, power.finished),
 }
 #: functions that are called in f32 only: the formula, and what is done where operands are not the usual ones
-SHARED_F32: dict[str, tuple[Callable[..., Real], Precautions]] = {
+SHARED_F32: dict[str, tuple[Callable[..., Real], Precautions | None]] = {
     name: (formula, Precautions(logarithm_f32.is_common, logarithm_f32.prepared, logarithm_f32.finished))
     for name, formula in (("log2", logarithm_f32.log2), ("log10", logarithm_f32.log10))
+}
+_POSITIVE = (logarithm_f32.is_common, logarithm_f32.prepared, logarithm_f32.finished)
+_ABOVE_MINUS_ONE = (pieces.is_common_for_log1p, pieces.prepared_for_log1p, pieces.finished_log1p)
+_NORMAL = (tables.is_common_for_cbrt, tables.prepared_for_cbrt, tables.finished_cbrt)
+#: functions that are called where AVX-512 picks numbers from tables in registers, by name and dtype: as above
+BY_TABLES: dict[tuple[str, str], tuple[Callable[..., Real], Precautions | None]] = {
+    ("log", "f32"): (pieces.log, Precautions(*_POSITIVE)),
+    ("log2", "f32"): (pieces.log2, Precautions(*_POSITIVE)),
+    ("log10", "f32"): (pieces.log10, Precautions(*_POSITIVE)),
+    ("log1p", "f32"): (pieces.log1p, Precautions(*_ABOVE_MINUS_ONE)),
+    ("tanh", "f32"): (pieces.tanh, None),
+    ("log", "f64"): (tables.log, Precautions(*_POSITIVE)),
+    ("log2", "f64"): (tables.log2, Precautions(*_POSITIVE)),
+    ("log10", "f64"): (tables.log10, Precautions(*_POSITIVE)),
+    ("log1p", "f64"): (tables.log1p, Precautions(*_ABOVE_MINUS_ONE)),
+    **{("cbrt", dtype): (tables.cbrt, Precautions(*_NORMAL)) for dtype in ("f32", "f64")},
 }
 
 #: functions of the C library (suffix ``f`` for f32) by NumPy's name
@@ -81,8 +100,11 @@ def emit_function(
     """
     if is_alone and (name in SHARED or (dtype == "f32" and name in SHARED_F32)):
         return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
-    if dtype == "f32" and name in SHARED_F32:
-        formula, precautions = SHARED_F32[name]
+    known = None if is_alone else _known_by_tables(name, dtype)
+    if known is None and dtype == "f32":
+        known = SHARED_F32.get(name)
+    if known is not None:
+        formula, precautions = known
         c_name = c_symbol(name, dtype)
         shared = SharedMath(name, dtype, len(operands), formula, None, c_name, precautions=precautions)
         return shared.emit_call(builder, operands)
@@ -94,6 +116,10 @@ def emit_function(
         shared = SharedMath(name, dtype, len(operands), formula, is_regular, c_name, PRECAUTIONS.get(name))
         return shared.emit_call(builder, operands)
     return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
+
+
+def _known_by_tables(name: str, dtype: str) -> tuple[Callable[..., Real], Precautions | None] | None:
+    return BY_TABLES.get((name, dtype)) if engine.vector_bytes() == 64 else None
 
 
 def _inlined_function(module: ir.Module, name: str, dtype: str, arity: int) -> ir.Function:

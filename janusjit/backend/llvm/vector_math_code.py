@@ -7,6 +7,7 @@ reassociated; only `Real.times_plus` may round once or twice, as the processor p
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
@@ -14,7 +15,7 @@ from typing import Union
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
-from janusjit.backend.llvm.values import F32, F64, I1, I32, declare
+from janusjit.backend.llvm.values import F32, F64, I1, I32, I64, declare
 
 Number = Union["Real", float]
 
@@ -53,6 +54,38 @@ F32_FORMAT = Precision("f32", 32, 23, 127)
 F64_FORMAT = Precision("f64", 64, 52, 1023)
 
 
+class ConstantPool:
+    """The constants of a function side by side in memory, addressed from one register.
+
+    Code that may lie anywhere gets each address by an instruction of its own otherwise, which for formulas full of
+    constants is a third of all instructions. The memory is declared variable, lest LLVM takes the constants out again.
+    """
+
+    def __init__(self, module: ir.Module, precision: Precision, lanes: int) -> None:
+        self._element, self._lanes = ir.IntType(precision.width), lanes
+        self._numbers: list[int] = []
+        self._places: dict[tuple[int, ...], int] = {}
+        name = module.get_unique_name("janusjit_constants")
+        self._memory = ir.GlobalVariable(module, ir.ArrayType(self._element, 0), name)
+        self._memory.align = 64
+
+    def load(self, builder: ir.IRBuilder, numbers: tuple[int, ...], type_: ir.Type) -> ir.Value:
+        """Emit a load of numbers, given as integers of the width, or of a vector that begins with them."""
+        place = self._places.get(numbers)
+        if place is None:
+            if len(numbers) > 1:
+                self._numbers += [0] * (-len(self._numbers) % self._lanes)
+            place = self._places[numbers] = len(self._numbers)
+            self._numbers += numbers
+        pointer = builder.gep(self._memory, [ir.Constant(I64, place)], inbounds=True, source_etype=self._element)
+        return builder.load(pointer, typ=type_, align=len(numbers) * self._element.width // 8)
+
+    def finish(self) -> None:
+        """Fill the memory, when no more constants will be asked for."""
+        type_ = ir.ArrayType(self._element, len(self._numbers))
+        self._memory.value_type, self._memory.initializer = type_, ir.Constant(type_, self._numbers)
+
+
 class FloatCode:
     """Emits formulas in one precision, for a scalar or for vectors.
 
@@ -64,9 +97,14 @@ class FloatCode:
         Of every `Real`.
     lanes : int
         1 for scalars, else the number of vector elements.
+    pool : ConstantPool, optional
+        Where constants of vectors are kept.
     """
 
-    def __init__(self, builder: ir.IRBuilder, precision: Precision, lanes: int = 1) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, precision: Precision, lanes: int = 1, pool: ConstantPool | None = None
+    ) -> None:
+        self._pool = pool
         self.builder = builder
         self.precision = precision
         self.lanes = lanes
@@ -83,11 +121,35 @@ class FloatCode:
 
     def real(self, value: Number) -> Real:
         """Return a number as a `Real`."""
-        return value if isinstance(value, Real) else Real(self, self._constant(self.real_type, float(value)))
+        if isinstance(value, Real):
+            return value
+        if self._pool is None or value == 0:
+            return Real(self, self._constant(self.real_type, float(value)))
+        return Real(self, self._pooled(self._bits_of(value), self.real_type))
+
+    def _bits_of(self, value: float) -> int:
+        real, whole = ("<d", "<q") if self.is_f64 else ("<f", "<i")
+        return int(struct.unpack(whole, struct.pack(real, value))[0])
+
+    def _pooled(self, bits: int, type_: ir.Type) -> ir.Value:
+        """Return a vector all of whose elements are a constant."""
+        assert self._pool is not None
+        one = self._pool.load(self.builder, (bits,), type_.element)
+        undefined = ir.Constant(type_, ir.Undefined)
+        first = self.builder.insert_element(undefined, one, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), None))
 
     def whole(self, value: Whole | int) -> Whole:
         """Return an integer as a `Whole`."""
-        return value if isinstance(value, Whole) else Whole(self, self._constant(self.whole_type, value))
+        if isinstance(value, Whole):
+            return value
+        if self._pool is None or value == 0:
+            return self.immediate(value)
+        return Whole(self, self._pooled(value, self.whole_type))
+
+    def immediate(self, value: int) -> Whole:
+        """Return an integer that stands in the instruction itself."""
+        return Whole(self, self._constant(self.whole_type, value))
 
     def intrinsic(self, name: str, *operands: Real) -> Real:
         """Call an LLVM intrinsic whose operands and result are floats."""
@@ -179,7 +241,11 @@ class FloatCode:
 
     def _permuted(self, table: Sequence[float], index: Whole) -> Real:
         """Return elements of a table that two vector registers hold."""
-        halves = [ir.Constant(self.real_type, list(half)) for half in (table[: self.lanes], table[self.lanes :])]
+        parts = (table[: self.lanes], table[self.lanes :])
+        halves = [ir.Constant(self.real_type, list(part)) for part in parts]
+        if self._pool is not None:
+            bits = [tuple(map(self._bits_of, part)) for part in parts]
+            halves = [self._pool.load(self.builder, numbers, self.real_type) for numbers in bits]
         name = f"llvm.x86.avx512.vpermi2var.{'pd' if self.is_f64 else 'ps'}.512"
         signature = [self.real_type, self.whole_type, self.real_type]
         function = declare(self.builder.module, name, self.real_type, signature)
@@ -307,14 +373,14 @@ class Whole:
         return self._with("xor", other)
 
     def __lshift__(self, other: int) -> Whole:
-        return self._with("shl", other)
+        return self._with("shl", self.code.immediate(other))
 
     def __rshift__(self, other: int) -> Whole:
-        return self._with("lshr", other)
+        return self._with("lshr", self.code.immediate(other))
 
     def shifted_right_signed(self, count: int) -> Whole:
         """Return this shifted right, with copies of the sign from the left."""
-        return self._with("ashr", count)
+        return self._with("ashr", self.code.immediate(count))
 
     def to_real(self) -> Real:
         """Return the float nearest to this number."""
@@ -326,6 +392,11 @@ class Whole:
 
     def __lt__(self, other: int) -> Truth:
         return self._compare("<", other)
+
+    def is_between(self, start: int, stop: int) -> Truth:
+        """Return whether this is at least ``start`` and less than ``stop``, by one comparison."""
+        count = self.code.whole(stop - start)
+        return Truth(self.code, self.code.builder.icmp_unsigned("<", (self - start).value, count.value))
 
     def equals(self, other: int) -> Truth:
         """Return whether this is ``other``."""

@@ -18,7 +18,7 @@ from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import I32, POINTER, declare, item_size, register_type
-from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
+from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, ConstantPool, FloatCode, Real, Truth
 
 Formula = Callable[..., Real]
 
@@ -115,7 +115,14 @@ class SharedMath:
 
     def _emit_body(self, function: ir.Function, lanes: int) -> None:
         builder = PacedBuilder(function.append_basic_block("entry"))
-        code = FloatCode(builder, F64_FORMAT if self.dtype == "f64" else F32_FORMAT, lanes)
+        precision = F64_FORMAT if self.dtype == "f64" else F32_FORMAT
+        pool = ConstantPool(builder.module, precision, lanes) if lanes > 1 else None
+        self._emit_instructions(FloatCode(builder, precision, lanes, pool))
+        if pool is not None:
+            pool.finish()
+
+    def _emit_instructions(self, code: FloatCode) -> None:
+        builder, function = code.builder, code.builder.function
         operands = [Real(code, argument) for argument in function.args]
         if self.precautions is not None:
             self._emit_with_precautions(code, operands, self.precautions)

@@ -85,7 +85,7 @@ def log10(code: FloatCode, x: Real) -> Real:
 def is_common(code: FloatCode, x: Real) -> Truth:
     """Return whether the formulas hold for ``x`` as it is: a positive normal number."""
     mantissa, bias = code.precision.mantissa, code.precision.bias
-    return ~(x.bits < 1 << mantissa) & (x.bits < (2 * bias + 1) << mantissa)
+    return x.bits.is_between(1 << mantissa, (2 * bias + 1) << mantissa)
 
 
 def prepared(code: FloatCode, x: Real) -> tuple[Real, ...]:

@@ -102,7 +102,7 @@ class _Constants:
         return len(self.reciprocals).bit_length() - 1
 
 
-_F64 = _Constants(
+F64 = _Constants(
     start=3.515625 / 16,
     reciprocals=(
         *(1.59375, 1.53125, 1.4375, 1.375, 1.34375, 1.28125, 1.21875, 1.1875),
@@ -138,7 +138,7 @@ _F32 = _Constants(
 
 
 def _constants(code: FloatCode) -> _Constants:
-    return _F64 if code.is_f64 else _F32
+    return F64 if code.is_f64 else _F32
 
 
 _Pair = tuple[float, float]
@@ -150,7 +150,7 @@ def _tables(is_f64: bool) -> tuple[tuple[_Pair, ...], tuple[_Pair, ...], _Pair]:
 
     The first parts of logarithms are multiples of the grid; those of roots are rounded to the precision.
     """
-    known = _F64 if is_f64 else _F32
+    known = F64 if is_f64 else _F32
     rounded = np.float64 if is_f64 else np.float32
     count = len(known.reciprocals)
 
@@ -239,7 +239,7 @@ def power(code: FloatCode, x: Real, y: Real) -> Real:
 def is_common_power(code: FloatCode, x: Real, y: Real) -> Truth:
     """Return whether `power` holds for the operands as they are: for a positive normal base."""
     mantissa, bias = code.precision.mantissa, code.precision.bias
-    normal = ~(x.bits < 1 << mantissa) & (x.bits < (2 * bias + 1) << mantissa)
+    normal = x.bits.is_between(1 << mantissa, (2 * bias + 1) << mantissa)
     return normal & (y.magnitude < _constants(code).largest)
 
 

@@ -220,7 +220,7 @@ def _is_moderate(code: FloatCode, x: Real) -> Truth:
     # the thresholds in `_arctangent` are neither subnormal nor infinite, and neither are sums of coordinates
     mantissa, bias = code.precision.mantissa, code.precision.bias
     bits = x.magnitude.bits
-    return ~(bits < 4 << mantissa) & (bits < (2 * bias - 1) << mantissa)
+    return bits.is_between(4 << mantissa, (2 * bias - 1) << mantissa)
 
 
 def without_origin(code: FloatCode, y: Real, x: Real) -> tuple[Real, ...]:
