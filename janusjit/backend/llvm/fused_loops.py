@@ -15,6 +15,7 @@ from llvmlite import ir
 from janusjit.backend.fused import FusedKernel, Reduction
 from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
+from janusjit.backend.llvm.fused_aligned import Aligned
 from janusjit.backend.llvm.fused_delayed import emit_delayed
 from janusjit.backend.llvm.fused_elements import ElementCode
 from janusjit.backend.llvm.fused_repeats import Repeats
@@ -76,7 +77,7 @@ class _Nest:
     def emit(self) -> None:
         """Emit the loops."""
         dims, cursors, reduced = self.code.dims, self.code.cursors, self.kernel.reduced
-        special = None if self.kernel.reductions else Repeats.of(self.code) or Transposed.of(self.code)
+        special = None if self.kernel.reductions else self._special()
         if self.kernel.delay is not None:
             emit_delayed(self.code, self.kernel.delay)
         elif special is not None:
@@ -90,6 +91,9 @@ class _Nest:
         else:
             self._initialize()
             emit_nest(self.context, dims, cursors, self._accumulate, self.code.is_long)
+
+    def _special(self) -> Repeats | Transposed | Aligned | None:
+        return Repeats.of(self.code) or Transposed.of(self.code) or Aligned.of(self.code)
 
     def _outer(self) -> list[bool]:
         """Return which loops around the rows that are reduced as one are reductions themselves."""

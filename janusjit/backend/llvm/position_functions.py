@@ -192,6 +192,8 @@ def _better_lanes(builder: ir.IRBuilder, op: str, dtype: str, x: ir.Value, best:
 def _emit_row(context: KernelContext, op: str, dtype: str, elements: ir.Value, count: ir.Value) -> ir.Value:
     """Emit the search of a row: for the block that has the extremum, then in that block."""
     builder, kind = context.builder, op.removeprefix("arg")
+    if dtype == "bool":
+        return _emit_first_truth(context, op, elements, count)
     if is_float(dtype):
         enough = ir.Constant(I64, CHUNK // item_size(dtype))
         with builder.if_then(builder.icmp_signed(">=", count, enough)):
@@ -217,6 +219,24 @@ def _emit_row(context: KernelContext, op: str, dtype: str, elements: ir.Value, c
     builder = context.builder
     found, start = Scalar(dtype, builder.load(best, typ=register_type(dtype))), builder.load(place, typ=I64)
     return _emit_first_equal(context, found, elements, start, count)
+
+
+def _emit_first_truth(context: KernelContext, op: str, elements: ir.Value, count: ir.Value) -> ir.Value:
+    """Emit the search for the first element that is true, or not true for ``argmin``; 0 if there is none."""
+    operator, byte = "!=" if op == "argmax" else "==", memory_type("bool")
+    done: ir.Value = ir.Constant(I64, 0)
+    for lanes in (64, 1):
+        loop = VectorLoop.begin(context, (done, count), [], lanes)
+        builder, bits = context.builder, ir.IntType(lanes)
+        x = load_vector(builder, "bool", elements, loop.index, lanes)
+        zero = ir.Constant(ir.VectorType(byte, lanes), [0] * lanes)
+        hits = builder.bitcast(builder.icmp_unsigned(operator, x, zero), bits)
+        with builder.if_then(builder.icmp_unsigned("!=", hits, ir.Constant(bits, 0)), likely=False):
+            number = builder.cttz(hits, ir.Constant(I1, 1))
+            builder.ret(builder.add(loop.index, builder.zext(number, I64) if lanes < 64 else number))
+        loop.end(builder, [])
+        done = loop.index
+    return ir.Constant(I64, 0)
 
 
 def _emit_by_chunks(context: KernelContext, op: str, dtype: str, elements: ir.Value, count: ir.Value) -> ir.Value:

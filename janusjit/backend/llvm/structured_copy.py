@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from janusjit.backend.llvm.indexing import copy_elements, nest, part
+from janusjit.backend.llvm.indexing import at, copy_elements, nest, part
 from janusjit.backend.llvm.values import I64, ArrayValue, Extent, KernelContext, as_i64
 from janusjit.ir.graph import Node
 
@@ -79,8 +79,9 @@ def emit_tile(context: KernelContext, node: Node, inputs: Arrays, outputs: Array
 
 
 def emit_repeat(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
-    """Emit ``repeat``: one copy a repetition, to every so many positions."""
+    """Emit ``repeat``: a copy a repetition of each position, so that the result is written from begin to end."""
     (x,), (out,) = inputs, outputs
     axis, repeats = node.attributes["axis"], node.attributes["repeats"]
-    with context.loop(repeats) as repetition:
-        copy_elements(context, x, part(context, out, axis, repetition, x.dims[axis], repeats))
+    with nest(context, x.dims[: axis + 1]) as index, context.loop(repeats) as repetition:
+        position = context.builder.add(context.builder.mul(index[axis], as_i64(repeats)), repetition)
+        copy_elements(context, at(context, x, index), at(context, out, (*index[:axis], position)))
