@@ -20,6 +20,7 @@ from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Difference, Stream
+from janusjit.runtime.generations import generations_of
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import identify
 from janusjit.runtime.replacement import OnStackReplacement
@@ -51,6 +52,8 @@ class FunctionLifecycle(Lifecycle):
         self._misses = self._hits_before = 0
         self._resting = False
         self.review_after = 0
+        self._generations = generations_of(function) if options.background and options.policy != "raise" else None
+        self._begun, self._beginning = self._generations is None, 0.0
         self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
         builder.replacement = self.replacement
         builder.resumptions = self.resumptions
@@ -80,9 +83,35 @@ class FunctionLifecycle(Lifecycle):
     ) -> Any:
         """Run one call that the fast path could not serve; see `Lifecycle.call`."""
         with self.budget.call():
+            if not self._begun and not self._begin():
+                self._rest(_PUT_OFF)
+                return self._run_python(Call(args, kwargs, bound, self.number))
+            if self._generations is not None and self.tally.profiled_calls < self.options.warmup:
+                return self._run_warm_up(args, kwargs, bound)
             if self.trial.wants_plain and tried is None and self.refusal is None:
                 return self._run_trial(Call(args, kwargs, bound, self.number))
             return super().call(args, kwargs, bound, tried)
+
+    def _begin(self) -> bool:
+        """Begin with the warm-up, if there is use in it: of functions made anew all the time, it has to have paid."""
+        assert self._generations is not None
+        self._begun = self._generations.may_begin()
+        if self._begun:
+            self._generations.began(self)
+        return self._begun
+
+    def _run_warm_up(self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...]) -> Any:
+        started = time.perf_counter()
+        try:
+            return super().call(args, kwargs, bound)
+        finally:
+            self._beginning += time.perf_counter() - started
+
+    def paid(self) -> tuple[float, float]:
+        """Return the seconds that profiling and compilation have taken, and those that graphs have saved."""
+        own = self.tally.profiled_calls * (self.tally.eager_seconds or 0.0)
+        saved = self.tally.statistics(self.cache).saved_seconds
+        return max(self._beginning - own, 0.0) + self._elsewhere()[0], saved
 
     def _missed(self, call: Call) -> Any:
         self._misses = self._misses + 1 if self.cache.hits == self._hits_before else 0
@@ -149,7 +178,7 @@ class FunctionLifecycle(Lifecycle):
 
     def review(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call of a function left to Python for its cost, and see whether its work has grown since."""
-        if self._resting:
+        if self._resting or not self.review_after:  # the thread that compiles may just have ended the rest
             self._resume()
             self._backoff.waited()
             return self.function(*args, **kwargs)
