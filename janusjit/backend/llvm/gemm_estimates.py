@@ -30,6 +30,8 @@ _DOT_CYCLES = 2.0
 _LOOP_CYCLES = 2.0
 #: what a packed tile takes besides its steps, in cycles; packing a byte, in transfers of one; a call, in nanoseconds
 _TILE_CYCLES, _PACKED, _ROUTINE = 60.0, 2.0, 300.0
+#: how much slower packed tiles are where blocks of the operands push each other out of the caches
+_FAR_PANELS = 1.08
 #: storing a byte of the result, in transfers of one, as libraries do
 _STORING = 2.0
 #: reading a right operand that is in no core's cache, a part of each row at a time, instead of in order
@@ -112,10 +114,10 @@ def quickest(product: Product, threads: int = 1) -> str:
         if product.row_by_row or is_worth_it(*product.sizes, product.by_columns, library_threads()):
             return "tiles"
         return "packed" if may_pack and min(product.sizes[:3]) >= LEAST and library_threads() == 1 else "library"
-    expected = {
-        "tiles": tile_nanoseconds(product),
-        "library": library_nanoseconds(*product.sizes) * (_DOUBT_TURNED if product.by_columns else _DOUBT),
-    }
+    doubt = _DOUBT_TURNED if product.by_columns else _DOUBT
+    if product.right_bytes >= calibration.FAR_BYTES:
+        doubt = 1.0  # libraries are no slower then than for what was measured
+    expected = {"tiles": tile_nanoseconds(product), "library": library_nanoseconds(*product.sizes) * doubt}
     if may_pack:
         alone = packed_nanoseconds(*product.sizes, product.by_columns)
         expected["packed"] = alone / packed_threads(product.rows, alone, threads) * _DIVIDED
@@ -169,6 +171,7 @@ def packed_nanoseconds(rows: int, columns: int, depth: int, dtype: str, by_colum
     packing = right * machine.transfer(right) if by_columns and right >= calibration.FAR_BYTES else 0.0
     packing += sum(moved * (_PACKED * machine.near + machine.transfer(moved)) for moved in (left, right))
     storing = turns * Product(rows, columns, depth, dtype).storing
+    cycles *= _FAR_PANELS if right >= calibration.FAR_BYTES else 1.0
     return cycles * machine.cycle + packing + storing + _ROUTINE
 
 
