@@ -16,7 +16,7 @@ from janusjit.__main__ import main
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration, ImplausibleError, LibraryTime, using
 from janusjit.backend.llvm import calibrating, engine_cache, measurement
-from janusjit.backend.llvm.gemm_estimates import Product, packed_threads, product_nanoseconds, quickest
+from janusjit.backend.llvm.gemm_estimates import LEAST_DIVIDED, Product, packed_threads, product_nanoseconds, quickest
 from janusjit.backend.parallel import Division
 from janusjit.config import override
 from tests.backend.test_blas import assert_as_good_as_numpy, random_operands
@@ -201,7 +201,7 @@ def test_choices_follow_the_figures() -> None:
 
 
 def test_threads_are_for_products_that_take_long_and_have_many_rows() -> None:
-    limit = MADE_UP.parallel_nanoseconds
+    limit = max(MADE_UP.parallel_nanoseconds, LEAST_DIVIDED)
     with using(MADE_UP):
         assert packed_threads(1000, limit / 2, 8) == 1 and packed_threads(1000, limit, 8) == 8
         assert packed_threads(100, limit, 8) == 2 and packed_threads(10, limit, 8) == 1

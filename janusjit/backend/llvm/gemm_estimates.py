@@ -44,6 +44,8 @@ _NEAREST_BYTES, _LONG_PART = 32 << 10, 512
 _PAGE, _PAGE_MISSES = 4096, 2.0
 #: how much quicker a library has to seem: its times for shapes that were not measured are guesses
 _DOUBT, _DOUBT_TURNED = 1.1, 1.4
+#: a product that takes one thread less, in nanoseconds, often finds the others asleep, and they are not woken for it
+LEAST_DIVIDED = 100_000.0
 #: what threads take more than their share
 _DIVIDED = 1.1
 
@@ -177,7 +179,7 @@ def packed_nanoseconds(rows: int, columns: int, depth: int, dtype: str, by_colum
 
 def packed_threads(rows: int, nanoseconds: float, threads: int) -> int:
     """Return how many threads are of use to the routine that packs, for what takes one of them so long."""
-    if nanoseconds < calibration.current().parallel_nanoseconds:
+    if nanoseconds < max(calibration.current().parallel_nanoseconds, LEAST_DIVIDED):
         return 1
     return max(min(threads, rows // ROWS_OF_THREAD), 1)
 
