@@ -50,6 +50,8 @@ from janusjit.ir.graph import Node
 
 #: windows of some images that are to be added up stay in the cache: so many bytes
 _BLOCK_BYTES = 512 * 1024
+#: and those of a large image take so many at most: an allocator keeps that, and pages are not made each time
+_MOST_BYTES = 16 * 1024 * 1024
 
 
 def emit_convolution(context: KernelContext, node: Node, inputs: Sequence[ArrayValue], out: ArrayValue) -> str:
@@ -438,9 +440,12 @@ class _Back:
     def emit(self, context: KernelContext, images: Extent, start: ir.Value, blocks: Extent) -> str:
         """Emit some blocks of as many ``images``, from one on; return how products are computed."""
         g, kernel, dtype = self.g, self.node.attributes["kernel"], self.out.dtype
-        of_windows = (self.out.dims[1], *kernel, images, *g.dims[2:])
+        channels = self._channels(images)
+        of_windows = (channels, *kernel, images, *g.dims[2:])
         of_rows = (g.dims[1], images, *g.dims[2:])
         windows, rows = context.scratch(dtype, of_windows), context.scratch(dtype, of_rows)
+        products = _flat(context, windows, 1 + len(kernel))
+        parts = self.out.dims[1] // channels if isinstance(channels, int) and isinstance(self.out.dims[1], int) else 1
         with context.loop(blocks) as number:
             first = context.builder.add(start, as_i64(multiply(context.builder, number, images)))
             part, target = (_images(context, array, first, images) for array in (g, self.out))
@@ -448,10 +453,26 @@ class _Back:
             if not (images == 1 and _is_contiguous(context, at(context, part, (0,)))):
                 copy_elements(context, given, rows)
                 given = rows
-            products = _flat(context, windows, 1 + len(kernel))
-            chosen = emit_matmul(context, self.kernels, _flat(context, given, 1), products)
-            emit_fold(context, self.node, [windows], [target])
+            right = _flat(context, given, 1)
+            with context.loop(parts) as block:
+                channel = multiply(context.builder, block, channels)
+                row = multiply(context.builder, channel, math.prod(kernel))
+                left = replace(self.kernels, dims=(products.dims[0], self.kernels.dims[1]))
+                left = replace(left, pointer=element_pointer(context.builder, self.kernels, (row,)))
+                some = replace(target, dims=(target.dims[0], channels, *target.dims[2:]))
+                some = replace(some, pointer=element_pointer(context.builder, target, (0, channel)))
+                chosen = emit_matmul(context, left, right, products)
+                emit_fold(context, self.node, [windows], [some])
         return chosen
+
+    def _channels(self, images: Extent) -> Extent:
+        """Return of how many channels windows are added up together: all, or a part that memory is kept for."""
+        channels = self.out.dims[1]
+        extents = [*self.node.attributes["kernel"], images, *self.g.dims[2:]]
+        if not isinstance(channels, int) or not all(isinstance(extent, int) for extent in extents):
+            return channels
+        most = _MOST_BYTES // (math.prod(extents) * item_size(self.out.dtype) or 1)
+        return max(count for count in range(1, channels + 1) if channels % count == 0 and count <= max(most, 1))
 
 
 def _images(context: KernelContext, array: ArrayValue, start: Extent, count: Extent) -> ArrayValue:
