@@ -33,6 +33,13 @@ class Span:
     function: str = ""
     text: str = ""
 
+    @property
+    def bare(self) -> Span:
+        """The same source, without what a subclass notes of a node there."""
+        if type(self) is Span:
+            return self
+        return Span(self.file, self.line, self.column, self.end_line, self.end_column, self.function, self.text)
+
     def __str__(self) -> str:
         """Return ``file.py:line:column`` with the directory left out."""
         return f"{self.file.rsplit('/', 1)[-1]}:{self.line}:{self.column}"

@@ -90,14 +90,14 @@ def unexplained(guard: EntryGuard | InGraphGuard | None) -> Difference:
     """Return the difference for a guard that native code calls failed, and Python does not: our own bug."""
     subject = "" if guard is None else guard.subject
     expected = "" if guard is None else guard.expected
-    span = UNKNOWN_SPAN if guard is None else guard.span
+    span = UNKNOWN_SPAN if guard is None else guard.span.bare
     return Difference("unknown", "bug", subject, expected, "unexplained, please report", span)
 
 
 def _difference(
     guard: EntryGuard | InGraphGuard, code: str, expression: str, expected: str, actual: str
 ) -> Difference:
-    return Difference(code, category(code), expression, expected, actual, guard.span, guard.evidence)
+    return Difference(code, category(code), expression, expected, actual, guard.span.bare, guard.evidence)
 
 
 def _place_code(place: Place, code: str) -> str:

@@ -236,7 +236,7 @@ def _told(failure: Failure) -> dict[str, Any]:
     return {
         "cause": Cause(failure.code, failure.category, f"{where}{construct}{failure.reason} [{kind}]"),
         "construct": failure.construct,
-        "where": failure.span,
+        "where": failure.span.bare,
         "hint": Hint(failure.hint, "high") if failure.hint else None,
         "details": failure.details,
     }

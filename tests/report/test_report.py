@@ -19,7 +19,7 @@ from janusjit.runtime.call import Options
 from janusjit.runtime.dispatch import JitFunction
 from janusjit.runtime.events import KINDS, Cause, Counted, Stream, environment, record, started
 from janusjit.runtime.journal import JournalError, follow, read_journal, write_journal
-from janusjit.spans import Span
+from janusjit.spans import NotedSpan, Span
 from tests.runtime.tiny_compiler import TinyCompiler
 
 
@@ -184,6 +184,21 @@ def test_to_dict_is_json(stream_and_step):
     assert data["schema_version"] == 1
     assert data["environment"]["numpy"] == np.__version__
     assert data["functions"][0]["rows"][0]["code"]
+
+
+def test_what_is_noted_of_warnings_is_no_part_of_a_report(tmp_path):
+    def refuse(arguments, relaxations):
+        span = NotedSpan.of(Span("train.py", 7, 5), ignored=frozenset({"over"}), operation="add")
+        return CaptureFailure("array.alias", "supportable", span, "in-place write", "not now")
+
+    stream = Stream()
+    follow(tmp_path / "events.jsonl", stream)
+    plain = JitFunction(lambda x: x, Options(), TinyCompiler(refuse=refuse), stream)
+    assert [plain(number) for number in range(4)] == [0, 1, 2, 3]  # nor does the journal fail a call
+    report = report_of(stream)
+    assert json.loads(report.to_json()) == report.to_dict()
+    assert [row.where for row in report.functions[0].rows] == [Span("train.py", 7, 5)]
+    assert plain.stats.graph_calls == 0 and plain.stats.calls == 4
 
 
 def test_counters_are_shown(stream_and_step):

@@ -119,8 +119,8 @@ class Machine:
         self.effort = Effort(hosts.deadline)
         self.nested = self.held = self.forks = self.symbol_count = self.recursions = 0
         self.dropping = self.several_kinds = False
-        self.written, self.aliased, self.layouts = set[int](), set[int](), dict[Value, tuple[Dim | None, ...]]()
-        self.samples: dict[Symbol, int] = {}
+        self.written, self.aliased, self.joined = set[int](), set[int](), set[frozenset[int]]()
+        self.layouts, self.samples = dict[Value, tuple[Dim | None, ...]](), dict[Symbol, int]()
         self.gradients, self.recorded = GradientsUnderWay(graph), RecordedOperations()
         self.recursion = self.pool = None  # type: Any
 

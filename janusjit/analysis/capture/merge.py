@@ -16,7 +16,7 @@ from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.merge_numbers import merge_numbers
 from janusjit.analysis.capture.sameness import same_constant, same_function
-from janusjit.analysis.capture.sharing import permit
+from janusjit.analysis.capture.sharing import check_joined_objects, note_joined, permit
 from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import (
     Cell,
@@ -117,8 +117,7 @@ class Merger:
         Unmergeable
             If lists, dicts, iterators or deferred effects differ in structure.
         """
-        states = self.states
-        first = states[0]
+        states, first = self.states, self.states[0]
         if any(len(s.effects) != len(first.effects) for s in states) or any(
             a is not b for s in states[1:] for a, b in zip(first.effects, s.effects, strict=True)
         ):
@@ -128,8 +127,7 @@ class Merger:
         self._result.effects = list(first.effects)
         for state in states:
             self._result.missed.update(state.missed)
-        known = first.refined.items()
-        self._result.refined = {k: v for k, v in known if all(s.refined.get(k) is v for s in states)}
+        self._result.refined = {k: v for k, v in first.refined.items() if all(s.refined.get(k) is v for s in states)}
         self._result.dims = {value: dim for value, dim in first.dims.items() if self._bound_before(value, dim)}
         for index in sorted({index for state in states for index in state.heap if index < 0}):
             self._keep(index)
@@ -143,6 +141,8 @@ class Merger:
             self._keep_held()
         for state in states:
             check_generators(self.machine, state, self._result.heap)
+        check_joined_objects(self._result, self._objects)
+        note_joined(self.machine, self._result, self._storages)
         return self._result
 
     def _bound_before(self, value: Value, dim: DimExpr) -> bool:

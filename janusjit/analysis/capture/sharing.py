@@ -10,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from janusjit.analysis.capture.liveness import live_after
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_memory import first_copy
-from janusjit.analysis.capture.state import Frame, Storage
-from janusjit.analysis.capture.values import ArrayValue
+from janusjit.analysis.capture.signals import Unmergeable
+from janusjit.analysis.capture.state import Frame, State, Storage
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Reference
 
 UNKNOWN_ALIAS = "whether another array made of it shares its memory is not known"
 _PACKAGE = __name__.rpartition(".")[0]
@@ -54,6 +55,47 @@ def permit(merged: Storage, items: list[Storage]) -> None:
     merged.writeable = all(item.writeable for item in items)
 
 
+def note_joined(machine: Machine, result: State, joined: Mapping[tuple[int, ...], int]) -> None:
+    """Note which arrays behind a join are one array on some path, given those that were made there, by their sources.
+
+    Such a pair stays noted: what it says of two storages holds wherever both are known.
+    """
+    for index, own, other, its in _pairs(result, joined):
+        if isinstance(result.heap[other], Storage):
+            pairs = zip(own, its, strict=True)
+            if any(a == b >= 0 or frozenset((a, b)) in machine.joined for a, b in pairs):
+                machine.joined.add(frozenset((index, other)))
+
+
+def check_joined_objects(result: State, joined: Mapping[tuple[int, ...], AbstractValue]) -> None:
+    """Refuse a join behind which what is one object on some path would be two: what is done to one would be lost.
+
+    Raises
+    ------
+    Unmergeable
+        If there is such an object among those that were made there.
+    """
+    made = {sources: found.index for sources, found in joined.items() if isinstance(found, Reference)}
+    for _, own, _, its in _pairs(result, made):
+        if any(a == b for a, b in zip(own, its, strict=True)):
+            raise Unmergeable("an object is one of several, and known by another name as well")
+
+
+def _pairs(
+    result: State, joined: Mapping[tuple[int, ...], int]
+) -> Iterator[tuple[int, tuple[int, ...], int, tuple[int, ...]]]:
+    """Yield what was joined, each with everything else there is behind a join, both with their sources."""
+    if not joined:
+        return
+    paths = len(next(iter(joined)))
+    sources = {index: found for found, index in joined.items() if index in result.heap}
+    everything = sources | {i: (i,) * paths for i in result.heap if i not in sources}
+    for index, own in sources.items():
+        for other, its in everything.items():
+            if other != index:
+                yield index, own, other, its
+
+
 def frozen_reason(machine: Machine, index: int) -> str:
     """Return why a storage must not be written in place; an empty string if it may be."""
     storage: Storage = machine.state.at(index)
@@ -72,6 +114,7 @@ class Escaping:
         self._members: dict[int, int] = {}
         self._seen: dict[int, set[int]] = {}
         self._alone: set[int] = set()
+        self._made: set[int] = set()
 
     def alone(self, array: ArrayValue) -> bool:
         """Whether an array of a new storage is to have memory of its own, though eager has it as a view.
@@ -79,6 +122,9 @@ class Escaping:
         It is a view of an array that eager has in another order of memory, and the only one of it that gets out.
         """
         storage: Storage = self._machine.state.at(array.storage)
+        if any(frozenset((array.storage, other)) in self._machine.joined for other in self._made):
+            raise self._refused("two arrays are returned that are one on some way to here")
+        self._made.add(array.storage)
         outsider = storage.frozen != UNKNOWN_ALIAS or storage.family == OUTSIDERS
         if not outsider and self._members.setdefault(storage.family, array.storage) != array.storage:
             raise self._refused(f"two arrays are returned, and {UNKNOWN_ALIAS}")
