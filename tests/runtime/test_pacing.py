@@ -18,6 +18,12 @@ from janusjit.backend.llvm import engine, machine_code, paced_builder
 from janusjit.collection import collection_rare
 
 
+@pytest.fixture(autouse=True)
+def alone():
+    """Let what other tests have left to compile come to its end first: there is one pace in a process."""
+    jj.wait()
+
+
 @pytest.fixture
 def rests(monkeypatch):
     found = []
