@@ -109,6 +109,8 @@ def fork(
     """
     if split and machine.nested:
         raise PoisonUsed(key, "a rule of capture goes on after the join")
+    if split:
+        machine.effort.split(machine)
     machine.forks += 1
     outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
     stop = origin.depth
@@ -216,6 +218,7 @@ def _merge_both(machine: Machine, outer: Region, condition: Value, arms: list[Ar
     except Unmergeable as difference:
         if machine.nested:
             raise PoisonUsed(key, str(difference)) from difference
+        machine.effort.split(machine)
         for arm in arms:
             _resume(machine, arm, (0, 0))
         machine.region = outer

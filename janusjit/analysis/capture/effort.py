@@ -27,6 +27,8 @@ UNROLLED_STEPS = 60_000
 #: nodes, and steps, that a recursion may be unfolded to if its calls can run in code of their own
 UNFOLDED_NODES = 6_000
 UNFOLDED_STEPS = 15_000
+#: branches behind which paths may stay apart: each path has exits of its own, and doubles with every further branch
+SPLIT_LIMIT = 40
 #: steps between two looks at the clock
 _STEPS_A_LOOK = 64
 
@@ -41,16 +43,15 @@ class Effort:
 
     Attributes
     ----------
-    nodes, steps : int
-        Emitted nodes, and instructions that were executed or left.
+    nodes, steps, splits : int
+        Emitted nodes, instructions that were executed or left, and branches behind which paths stay apart.
     """
 
-    __slots__ = ("deadline", "nodes", "steps")
+    __slots__ = ("deadline", "nodes", "splits", "steps")
 
     def __init__(self, deadline: float = math.inf) -> None:
         self.deadline = deadline
-        self.nodes = 0
-        self.steps = 0
+        self.nodes = self.steps = self.splits = 0
 
     def step(self, machine: Machine) -> None:
         """Count a step, and look at the clock now and then."""
@@ -64,6 +65,15 @@ class Effort:
         self.nodes += 1
         if self.nodes > NODE_LIMIT:
             raise too_large(machine, "limit.graph_size", f"its graph has more than {NODE_LIMIT} nodes")
+
+    def split(self, machine: Machine) -> None:
+        """Count a branch behind which paths stay apart."""
+        self.splits += 1
+        if self.splits > SPLIT_LIMIT and not machine.hosts.recursive:  # recursions have limits of their own
+            text = f"more than {SPLIT_LIMIT} branches leave what cannot be joined, and paths that stay apart"
+            failure = machine.unsupported("limit.paths", machine.span.text or "if", text, "cost")
+            failure.instruction = unrolled_loop(machine) or failure.instruction
+            raise failure
 
     def unfolds_too_far(self) -> bool:
         """Whether a recursion had better run in code of its own."""
