@@ -1,8 +1,9 @@
-"""Arrays that may share memory in eager NumPy, which capture cannot tell.
+"""Arrays that may share memory in eager NumPy, which capture cannot tell, and names of one object behind joins.
 
-Owns `may_share`, `frozen_reason` and what exits check. Invariant: such an array is written in place only where nothing
-that may be read later can reach another that it may share with, and leaves a graph without such another: then whether
-it does makes no difference.
+Owns `may_share`, `frozen_reason`, what joins note of arrays and refuse of objects, and what exits check. Invariants:
+such an array is written in place only where nothing that may be read later can reach another that it may share with,
+and leaves a graph without such another: then whether it does makes no difference. No object that is one on some path
+is two behind a join.
 """
 
 from __future__ import annotations
@@ -60,10 +61,16 @@ def note_joined(machine: Machine, result: State, joined: Mapping[tuple[int, ...]
 
     Such a pair stays noted: what it says of two storages holds wherever both are known.
     """
-    for index, own, other, its in _pairs(result, joined):
-        if isinstance(result.heap[other], Storage):
+    if not joined:
+        return
+    paths = len(next(iter(joined)))
+    made = {index: sources for sources, index in joined.items() if index in result.heap}
+    kept = [index for index, item in result.heap.items() if isinstance(item, Storage) and index not in made]
+    everything = made | {index: (index,) * paths for index in kept}
+    for index, own in made.items():
+        for other, its in everything.items():
             pairs = zip(own, its, strict=True)
-            if any(a == b >= 0 or frozenset((a, b)) in machine.joined for a, b in pairs):
+            if other != index and any(a == b >= 0 or frozenset((a, b)) in machine.joined for a, b in pairs):
                 machine.joined.add(frozenset((index, other)))
 
 
@@ -75,25 +82,14 @@ def check_joined_objects(result: State, joined: Mapping[tuple[int, ...], Abstrac
     Unmergeable
         If there is such an object among those that were made there.
     """
-    made = {sources: found.index for sources, found in joined.items() if isinstance(found, Reference)}
-    for _, own, _, its in _pairs(result, made):
-        if any(a == b for a, b in zip(own, its, strict=True)):
+    made = {found.index: sources for sources, found in joined.items() if isinstance(found, Reference)}
+    seen: set[tuple[int, int]] = set()  # in linear time: there may be thousands of objects
+    for index, sources in made.items():
+        known = set(enumerate(sources))
+        kept = any(source in result.heap and source not in made for source in sources)
+        if index in result.heap and (kept or not seen.isdisjoint(known)):
             raise Unmergeable("an object is one of several, and known by another name as well")
-
-
-def _pairs(
-    result: State, joined: Mapping[tuple[int, ...], int]
-) -> Iterator[tuple[int, tuple[int, ...], int, tuple[int, ...]]]:
-    """Yield what was joined, each with everything else there is behind a join, both with their sources."""
-    if not joined:
-        return
-    paths = len(next(iter(joined)))
-    sources = {index: found for found, index in joined.items() if index in result.heap}
-    everything = sources | {i: (i,) * paths for i in result.heap if i not in sources}
-    for index, own in sources.items():
-        for other, its in everything.items():
-            if other != index:
-                yield index, own, other, its
+        seen |= known
 
 
 def frozen_reason(machine: Machine, index: int) -> str:

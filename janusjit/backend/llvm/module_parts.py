@@ -19,7 +19,7 @@ from janusjit.pacing import pause
 LINES_A_PART = 500
 MOST_PARTS = 8
 
-#: how the names of functions begin that are loops over vectors already, which nothing is to be inlined into or from
+#: how the names of functions begin that go through no passes, which gain nothing: vector code, and guards called often
 HANDWRITTEN = "janusjit_handwritten."
 
 _NAME = re.compile(r"@(?:\"([^\"]*)\"|([\w.$-]+))")
