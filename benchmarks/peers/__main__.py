@@ -26,23 +26,35 @@ PACKAGES = ("numpy", "autograd", "jax", "torch", "numba", "pytensor")
 
 
 def run_worker(core_type: str | None, threads: int, extra: list[str]) -> list[dict[str, Any]]:
-    """Time the rows in a process of their own."""
+    """Time the rows in a process of their own, and those behind a row that has killed it in another."""
     environment = {name: value for name, value in os.environ.items() if name not in OPENBLAS_SETTINGS}
     variables = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     environment |= dict.fromkeys(variables, str(threads))
-    environment |= {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    environment |= {"JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     environment["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
     if core_type is not None:
         environment["OPENBLAS_CORETYPE"] = core_type
     command = [sys.executable, "-m", "benchmarks.peers.worker", "--threads", str(threads), *extra]
-    completed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return [json.loads(line) for line in completed.stdout.splitlines() if line.startswith('{"name"')]
+    rows: list[dict[str, Any]] = []
+    begun = 0
+    while True:
+        completed = subprocess.run([*command, "--skip", str(begun)], env=environment, stdout=subprocess.PIPE, text=True)
+        lines = completed.stdout.splitlines()
+        rows += [json.loads(line) for line in lines if line.startswith('{"name"')]
+        begun += sum(line.startswith("row: ") for line in lines)
+        if completed.returncode == 0:
+            return rows
+        if not lines or not lines[-1].startswith("row: "):
+            raise subprocess.CalledProcessError(completed.returncode, command)
+        print(f"left out: {lines[-1]} ended the process with {completed.returncode}", file=sys.stderr)
 
 
 def joined(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows with the lesser time of every contestant, and what follows from them."""
     rows = []
-    for one, other in zip(first, second, strict=True):
+    others = {(row["name"], row["dtype"]): row for row in second}
+    for one in first:
+        other = others.get((one["name"], one["dtype"]), one)  # itself where the process that timed it again was killed
         seconds = {
             name: min(part["seconds"].get(name, math.inf) for part in (one, other)) for name in one["seconds"]
         }

@@ -1,5 +1,7 @@
 """Times rows in one process, that is under one BLAS setting and one number of threads; prints a JSON object for each.
 
+Before a row its name is printed, so that whoever started the process knows which row has killed it, if one has.
+
 Owns the method: every contestant is warmed up, then blocks of calls are timed in turn, contestant after contestant, so
 that what else the machine does meets all of them. The figure is the least of the medians over the rounds. Invariant:
 the process is bound to as many processors as it has threads, so no contestant has more of them than another.
@@ -132,16 +134,19 @@ def main() -> None:
     parser.add_argument("--row-seconds", type=float, default=ROW_SECONDS)
     parser.add_argument("--only", default="")
     parser.add_argument("--contestants", default=",".join(CONTESTANTS))
+    parser.add_argument("--skip", type=int, default=0, help="how many of the rows that were asked for to leave out")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.threads :])
-    for row in ROWS:
-        for dtype in row.dtypes:
-            if any(part in f"{row.name} {dtype}" for part in options.only.split("|")):
-                measured = measure(row, dtype, options.contestants.split(","), options)
-                figures = "  ".join(f"{name} {1e6 * s:.4g}" for name, s in measured["seconds"].items())
-                print(f"  {row.name} {dtype}: {figures} µs", file=sys.stderr, flush=True)
-                print(json.dumps({**measured, "threads": options.threads}), flush=True)
+    asked = [(row, dtype) for row in ROWS for dtype in row.dtypes]
+    parts = options.only.split("|")
+    asked = [(row, dtype) for row, dtype in asked if any(part in f"{row.name} {dtype}" for part in parts)]
+    for row, dtype in asked[options.skip :]:
+        print(f"row: {row.name} {dtype}", flush=True)
+        measured = measure(row, dtype, options.contestants.split(","), options)
+        figures = "  ".join(f"{name} {1e6 * s:.4g}" for name, s in measured["seconds"].items())
+        print(f"  {row.name} {dtype}: {figures} µs", file=sys.stderr, flush=True)
+        print(json.dumps({**measured, "threads": options.threads}), flush=True)
 
 
 if __name__ == "__main__":
