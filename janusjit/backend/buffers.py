@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import fields
 
 from janusjit.backend.fuse import input_layout, make_plan
-from janusjit.backend.layout import Layout, contiguous
-from janusjit.backend.liveness import Liveness, Scope, breaks, continues
+from janusjit.backend.layout import Layout, contiguous, ordered
+from janusjit.backend.liveness import Liveness, Read, Scope, breaks, continues
 from janusjit.backend.overwriting import Overwriting
 from janusjit.backend.plan import (
     UPDATES,
@@ -57,6 +57,7 @@ class _Assigner:
         self.liveness = Liveness(plan)
         self.placement = Placement(self.liveness)
         self.overwriting = Overwriting(plan, self.placement)
+        self._orders = result_orders(plan)
         self._terminators = {step.node: step for step in plan.walk() if isinstance(step, NodeStep)}
         for index, input_ in enumerate(plan.graph.inputs):
             if input_.value.type.rank > 0:
@@ -70,9 +71,21 @@ class _Assigner:
         return storage
 
     def _place_new(self, value: Value, step: Step, kind: str = "arena") -> Storage:
-        storage = self._new(contiguous(value.type), self.liveness.scopes[step], step.time, kind)
+        storage = self._new(self._layout(value, step), self.liveness.scopes[step], step.time, kind)
         self.placement.place(value, storage, step.time)
         return storage
+
+    def _layout(self, value: Value, step: Step) -> Layout:
+        """Return the layout of a new array: that of the result it becomes, where nothing stands against it.
+
+        Loops write and read any layout. Whether a reshape copies has been decided for C order, and what is carried
+        from region to region is expected in it.
+        """
+        order = self._orders.get(value, ())
+        free = isinstance(step, FusedStep) and self.liveness.scopes[step] is self.liveness.body
+        if order and free and all(map(_takes_any_layout, self.liveness.reads.get(value, ()))):
+            return ordered(value.type, order)
+        return contiguous(value.type)
 
     def _touch(self, value: Value, *times: int) -> None:
         storage = self.placement.storage(value)
@@ -251,6 +264,17 @@ class _Assigner:
             storage.kind = "object"
 
 
+def _takes_any_layout(read: Read) -> bool:
+    value = read.value
+    while is_view_value(value):
+        assert value.node is not None
+        if value.node.op == "reshape":
+            return False
+        value = value.node.inputs[0]
+    is_exit = isinstance(read.step, NodeStep) and read.step.node.op == "exit"
+    return not read.as_base and (is_exit or isinstance(read.step, FusedStep))
+
+
 def _kind_of(node: Node) -> str:
     """Return the kind of storage that a node's result lives in."""
     if node.op in ("constant_array", "tape_pop"):
@@ -258,17 +282,32 @@ def _kind_of(node: Node) -> str:
     return "brought" if brought_arrays(node) else "arena"
 
 
+def result_orders(plan: Plan) -> dict[Value, tuple[int, ...]]:
+    """Return in which order the axes of results lie that are not in C order, where all exits agree."""
+    found: dict[Value, set[tuple[int, ...]]] = {}
+    for step in plan.walk():
+        if isinstance(step, NodeStep) and step.node.op == "exit":
+            for box in _array_boxes(step.node):
+                found.setdefault(step.node.inputs[box.operand], set()).add(box.order)
+    return {value: next(iter(orders)) for value, orders in found.items() if len(orders) == 1}
+
+
 def boxed_arrays(node: Node) -> list[Value]:
     """Return the operands of an exit that become fresh arrays."""
+    values = (node.inputs[box.operand] for box in _array_boxes(node))
+    return [value for value in values if value.type.rank > 0]
+
+
+def _array_boxes(node: Node) -> list[ArrayBox]:
     recipe: ExitRecipe = node.attributes["recipe"]
-    found: list[Value] = []
+    found: list[ArrayBox] = []
     pending: list[object] = [recipe.result, *recipe.effects]
     while pending:
         part = pending.pop()
         if isinstance(part, ArrayBox):
-            found.append(node.inputs[part.operand])
+            found.append(part)
         elif isinstance(part, tuple):
             pending.extend(part)
         elif isinstance(part, (Box, Effect)):
             pending.extend(getattr(part, field.name) for field in fields(part))
-    return [value for value in found if value.type.rank > 0]
+    return found

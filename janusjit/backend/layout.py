@@ -69,6 +69,14 @@ def contiguous(type_: TensorType) -> Layout:
     return Layout(type_.dtype, type_.shape, tuple(reversed(strides)))
 
 
+def ordered(type_: TensorType, order: Sequence[int]) -> Layout:
+    """Return the layout without gaps whose axes are in an order, from the one that steps furthest; C order if none."""
+    if not order:
+        return contiguous(type_)
+    strides = contiguous(type_.with_shape(tuple(type_.shape[axis] for axis in order))).strides
+    return Layout(type_.dtype, type_.shape, tuple(strides[order.index(axis)] for axis in range(type_.rank)))
+
+
 def fortran(type_: TensorType) -> Layout:
     """Return the Fortran-contiguous layout of a type."""
     reverse = contiguous(type_.with_shape(type_.shape[::-1]))

@@ -89,7 +89,12 @@ class Exit:
 
     @_make.register
     def _array(self, box: bx.ArrayBox) -> Any:
-        return np.array(self._operands[box.operand], order="C")
+        if not box.order:
+            return np.array(self._operands[box.operand], order="C")
+        outside_in = np.array(self._operands[box.operand].transpose(box.order), order="C")
+        made = np.empty_like(outside_in.transpose(np.argsort(box.order)))  # which owns its memory
+        made[...] = self._operands[box.operand]
+        return made
 
     @_make.register
     def _view(self, box: bx.ViewBox) -> Any:

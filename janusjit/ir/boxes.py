@@ -63,10 +63,15 @@ class ScalarBox(Box):
 
 @dataclass(frozen=True, eq=False)
 class ArrayBox(Box):
-    """A fresh ndarray that owns the operand's value (never memory of the arena or of an earlier result)."""
+    """A fresh ndarray that owns the operand's value (never memory of the arena or of an earlier result).
+
+    Its elements lie without gaps, the axes in the ``order`` given, from the one that steps furthest; in C order if none
+    is given.
+    """
 
     operand: int
     key: int = -1
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

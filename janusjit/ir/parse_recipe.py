@@ -6,6 +6,7 @@ recipe.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -106,7 +107,7 @@ class RecipeParser:
             return bx.ConstantBox(self._data.data())
         operand = self._operand()
         if kind == "array":
-            return bx.ArrayBox(operand)
+            return bx.ArrayBox(operand, order=tuple(self._axes()))
         if kind == "view":
             self._tokens.expect(",")
             return bx.ViewBox(operand, self.box())
@@ -116,6 +117,10 @@ class RecipeParser:
         if kind in ("int", "float", "bool") or kind.startswith("numpy."):
             return bx.ScalarBox(operand, kind)
         raise self._tokens.error(f"{kind} is no kind of box")
+
+    def _axes(self) -> Iterator[int]:
+        while self._tokens.accept(","):
+            yield self._tokens.integer()
 
     def _of_reference(self, kind: str) -> bx.Box:
         tokens = self._tokens

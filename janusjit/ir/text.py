@@ -108,7 +108,7 @@ class RecipePrinter:
 
     def _made(self, box: bx.Box) -> str:
         if isinstance(box, bx.ArrayBox):
-            return f"array({self.operand(box.operand)})"
+            return f"array({', '.join([self.operand(box.operand), *map(str, box.order)])})"
         if isinstance(box, bx.ViewBox):
             return f"view({self.operand(box.operand)}, {self.box(box.base)})"
         if isinstance(box, bx.SequenceBox):

@@ -274,6 +274,10 @@ class _Verifier:
             operand = getattr(part, "operand", None)
             if isinstance(operand, int) and not 0 <= operand < len(node.inputs):
                 raise self._fail(f"{type(part).__name__} refers to operand {operand} of {len(node.inputs)}", node)
+            if isinstance(part, ArrayBox) and part.order:
+                axes = range(node.inputs[part.operand].type.rank)
+                if sorted(part.order) != list(axes):
+                    raise self._fail(f"{part.order} is no order of {len(axes)} axes", node)
             if isinstance(part, ScalarBox) and node.inputs[part.operand].type.rank:
                 raise self._fail(f"a scalar is made of {node.inputs[part.operand].type}", node)
             if isinstance(part, ViewBox) and not isinstance(part.base, (ArrayBox, PlaceBox)):

@@ -87,7 +87,7 @@ def training_step() -> Graph:
         builder.branch(stop, leave, go_on)
         builder.terminate("unreachable")
     last = builder.loop(branch.results, body, (TensorType("f32"),), span(18)).result
-    array = bx.ArrayBox(0, key=1)
+    array = bx.ArrayBox(0, key=1, order=(1, 0))
     builder.exit(
         (product, last, rate, weight, rate),
         bx.ExitRecipe(

@@ -17,6 +17,7 @@ from janusjit.analysis.capture.arrays import check_mirror, new_array, read
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.making import choose, make_function, make_read_only
+from janusjit.analysis.capture.numpy_memory import axis_order, of_new_array, strides
 from janusjit.analysis.capture.protocols import ObjectKey, key_value, set_order
 from janusjit.analysis.capture.sharing import Escaping
 from janusjit.analysis.capture.state import (
@@ -206,8 +207,11 @@ class Boxer:
         alone = self._escaping.alone(value)
         key = self._key(("storage", value.storage))
         if alone:
-            return self._once(key, lambda: ArrayBox(self._view(value), key))
-        base = self._once(key, lambda: ArrayBox(self.operand(storage.version), key))
+            order = axis_order(value.type.shape, strides(self.machine, value))
+            return self._once(key, lambda: ArrayBox(self._view(value), key, order))
+        version = storage.version
+        order = axis_order(version.type.shape, of_new_array(self.machine, version))
+        base = self._once(key, lambda: ArrayBox(self.operand(version), key, order))
         if storage.outside is not None:
             return self._either(value, storage, base)
         if not storage.writeable:

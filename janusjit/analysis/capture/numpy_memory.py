@@ -210,28 +210,77 @@ def _c_order(shape: Sequence[Dim], given: Strides) -> bool:
 
 def in_common_order(shape: tuple[Dim, ...], sources: Sequence[tuple[tuple[Dim, ...], Strides]]) -> Strides:
     """Return the strides of a new array whose axes NumPy's iterator puts in the order of its operands' (``"K"``)."""
-    steps: list[list[int]] = []
-    for dims, given in sources:
-        if not all(isinstance(step, int) for step in given):
-            return (None,) * len(shape)
-        own = [0 if dim == 1 else abs(step) for dim, step in zip(dims, given, strict=True)]  # type: ignore[arg-type]
-        steps.append([0] * (len(shape) - len(dims)) + own)
-    order: list[int] = []  # from the axis that steps least
-    for axis in reversed(range(len(shape))):
-        place = len(order)
-        for position in reversed(range(len(order))):
-            pairs = [(s[axis], s[order[position]]) for s in steps if s[axis] and s[order[position]]]
-            if any(outer >= inner for outer, inner in pairs):
-                break  # where operands disagree, C order wins
-            if pairs:
-                place = position
-        order.insert(place, axis)
+    order = _common_order(shape, sources)
+    if order is None:
+        return (None,) * len(shape)
     made: list[Stride] = [0] * len(shape)
     together: Dim = 1
     for axis in order:
         made[axis] = together
         together = product((together, shape[axis]))
     return tuple(made)
+
+
+def _common_order(
+    shape: tuple[Dim, ...], sources: Sequence[tuple[tuple[Dim, ...], Strides]]
+) -> list[int] | None:
+    """Return the axes as NumPy's iterator puts them, from the one that steps least; None where that is not known."""
+    steps: list[list[Dim]] = []
+    for dims, given in sources:
+        own: list[Dim] = [0] * (len(shape) - len(dims))
+        for dim, step in zip(dims, given, strict=True):
+            if step is None:
+                return None
+            own.append(0 if dim == 1 else abs(step) if isinstance(step, int) else step)
+        steps.append(own)
+    order: list[int] = []
+    for axis in reversed(range(len(shape))):
+        place = len(order)
+        for position in reversed(range(len(order))):
+            pairs = [(s[axis], s[order[position]]) for s in steps if s[axis] != 0 and s[order[position]] != 0]
+            further = [_steps_as_far(outer, inner) for outer, inner in pairs]
+            if any(further):
+                break  # where operands disagree, C order wins
+            if None in further:
+                return None
+            if pairs:
+                place = position
+        order.insert(place, axis)
+    return order
+
+
+def _steps_as_far(one: Dim, other: Dim) -> bool | None:
+    """Whether a step is as long as another, or longer; None where that is not known."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one >= other
+    if _is_multiple(one, other):
+        return True
+    return False if _is_multiple(other, one) else None
+
+
+def _is_multiple(one: Dim, other: Dim) -> bool:
+    """Whether a step is known to be a positive multiple of another: they are products, and one has all its factors."""
+    (atoms, factor), (part, least) = _factors(one), _factors(other)
+    left = list(atoms)
+    for atom in part:
+        if atom not in left:
+            return False
+        left.remove(atom)
+    return 0 < least <= factor
+
+
+def _factors(step: Dim) -> tuple[tuple[object, ...], int]:
+    """Return what a step is a product of: dimensions, and a number, which is 0 if it is no product."""
+    if isinstance(step, int):
+        return (), step
+    return step.terms[0] if len(step.terms) == 1 else ((), 0)
+
+
+def axis_order(shape: tuple[Dim, ...], given: Strides) -> tuple[int, ...]:
+    """Return the axes of an array from the one that steps furthest, or none where that is C order or not known."""
+    order = None if _c_order(shape, given) else _common_order(shape, [(shape, given)])
+    outside_in = tuple(reversed(order or ()))
+    return () if outside_in == tuple(range(len(shape))) else outside_in
 
 
 def laid_out(machine: Machine, made: AbstractValue, order: AbstractValue, like: Value | None = None) -> AbstractValue:

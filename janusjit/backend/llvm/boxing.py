@@ -183,14 +183,16 @@ def _numpy_scalar(exit_: Exit, scalar: Scalar, dtype: str) -> ir.Value:
 
 
 def _array(exit_: Exit, box: kinds.ArrayBox) -> ir.Value:
-    return arrays.fresh_array(exit_, exit_.operands[box.operand])
+    return arrays.fresh_array(exit_, exit_.operands[box.operand], box.order)
 
 
 def _view(exit_: Exit, box: kinds.ViewBox) -> ir.Value:
     base = exit_.box(box.base)
     if isinstance(exit_.operands[box.operand], Scalar) and not arrays.is_whole(exit_.values[box.operand]):
         raise CompileError("backend.box", "a view of one element needs the element's address, not its value")
-    moved_from = exit_.operands[box.base.operand] if isinstance(box.base, kinds.ArrayBox) else None
+    moved_from = None
+    if isinstance(box.base, kinds.ArrayBox):
+        moved_from = arrays.Moved(exit_.operands[box.base.operand], box.base.order)
     read_only = arrays.is_broadcast(exit_.values[box.operand])
     return arrays.view_of(exit_, base, exit_.operands[box.operand], moved_from, read_only)
 

@@ -7,6 +7,7 @@ view keeps its base alive.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -80,7 +81,7 @@ def extent_vector(api: PythonApi, frame: EntryFrame, extents: Sequence[Extent]) 
     return slot
 
 
-def fresh_array(exit_: Making, operand: Operand) -> ir.Value:
+def fresh_array(exit_: Making, operand: Operand, order: Sequence[int] = ()) -> ir.Value:
     """Emit an ndarray that owns the operand's value: the one it was computed into, else a copy."""
     frame, api, builder = exit_.frame, exit_.frame.api, exit_.builder
     if isinstance(operand, ArrayValue) and operand.owner is not None:
@@ -88,18 +89,28 @@ def fresh_array(exit_: Making, operand: Operand) -> ir.Value:
         frame.hold_box(operand.owner)
         return operand.owner
     dims = operand.dims if isinstance(operand, ArrayValue) else ()
-    made = exit_.take(new_array(api, frame, operand.dtype, dims))
-    copy_into(exit_, operand, made)
+    strides = ordered_strides(builder, operand.dtype, dims, order) if order else None
+    made = exit_.take(new_array(api, frame, operand.dtype, dims, strides))
+    copy_into(exit_, operand, made, order)
     return made
 
 
-def copy_into(exit_: Making, operand: Operand, array: ir.Value) -> None:
-    """Emit the copy of an operand into a C-contiguous ndarray of its dtype and shape."""
+def ordered_strides(
+    builder: ir.IRBuilder, dtype: str, dims: Sequence[Extent], order: Sequence[int]
+) -> tuple[Extent, ...]:
+    """Emit the strides of an array without gaps whose axes lie in an order, from the one that steps furthest."""
+    order = order or range(len(dims))
+    strides = contiguous_strides(builder, dtype, [dims[axis] for axis in order])
+    return tuple(strides[order.index(axis)] for axis in range(len(dims)))
+
+
+def copy_into(exit_: Making, operand: Operand, array: ir.Value, order: Sequence[int] = ()) -> None:
+    """Emit the copy of an operand into an ndarray of its dtype and shape without gaps, in C order if no other."""
     frame, api, builder = exit_.frame, exit_.frame.api, exit_.builder
     data = api.field(builder, array, layout.ARRAY_DATA, POINTER)
     if isinstance(operand, Scalar):
         store(builder, operand, data)
-    elif is_contiguous(operand):
+    elif is_contiguous(operand, order):
         copy_memory(builder, data, operand.pointer, byte_count(builder, operand.dtype, operand.dims))
     else:
         source = new_array(api, frame, operand.dtype, operand.dims, operand.strides, operand.pointer)
@@ -120,23 +131,33 @@ def copy_memory(builder: ir.IRBuilder, target: ir.Value, source: ir.Value, size:
     builder.call(copy, [target, source, size, ir.Constant(I1, 0)])
 
 
-def is_contiguous(array: ArrayValue) -> bool:
-    """Return whether an array's strides are known, now, to be those of a C-contiguous one."""
+def is_contiguous(array: ArrayValue, order: Sequence[int] = ()) -> bool:
+    """Return whether an array's strides are known, now, to be those of one without gaps in an order of its axes."""
     step = item_size(array.dtype)
     known = True
-    for dim, stride in zip(reversed(array.dims), reversed(array.strides), strict=True):
+    axes = list(order or range(len(array.dims)))
+    for axis in reversed(axes):
+        dim, stride = array.dims[axis], array.strides[axis]
         known = known and (dim == 1 or stride == step)
         if isinstance(dim, int):
             step *= dim
         else:
-            known = known and dim is array.dims[0]  # strides further out would have to be computed
+            known = known and axis == axes[0]  # strides further out would have to be computed
     return known
 
 
-def view_of(exit_: Making, base: ir.Value, view: Operand, moved_from: Operand | None, read_only: bool) -> ir.Value:
+@dataclass(frozen=True)
+class Moved:
+    """The operand that a view's base was made of, and the order of the base's axes."""
+
+    operand: Operand
+    order: Sequence[int]
+
+
+def view_of(exit_: Making, base: ir.Value, view: Operand, moved_from: Moved | None, read_only: bool) -> ir.Value:
     """Emit an ndarray on memory of the ndarray ``base``.
 
-    ``moved_from`` is the operand ``base`` was made of, None if ``base`` was there before: when its value was copied to
+    ``moved_from`` is what ``base`` was made of, None if ``base`` was there before: when its value was copied to
     make ``base``, the view lies as far into the copy as it lay into the original.
     """
     frame, api, builder = exit_.frame, exit_.frame.api, exit_.builder
@@ -151,16 +172,17 @@ def view_of(exit_: Making, base: ir.Value, view: Operand, moved_from: Operand | 
 
 
 def _view_memory(
-    exit_: Making, base: ir.Value, view: Operand, moved_from: Operand | None
+    exit_: Making, base: ir.Value, view: Operand, moved: Moved | None
 ) -> tuple[ir.Value, tuple[Extent, ...], tuple[Extent, ...]]:
     builder = exit_.builder
     data = exit_.frame.api.field(builder, base, layout.ARRAY_DATA, POINTER)
     dims = view.dims if isinstance(view, ArrayValue) else ()
+    moved_from = None if moved is None else moved.operand
     if isinstance(view, Scalar) or isinstance(moved_from, Scalar):
         return data, dims, tuple(item_size(view.dtype) for _ in dims)
-    if moved_from is None or moved_from.owner is not None:
+    if moved is None or moved_from is None or moved_from.owner is not None:
         return view.pointer, dims, view.strides
-    expected = contiguous_strides(builder, moved_from.dtype, moved_from.dims)
+    expected = ordered_strides(builder, moved_from.dtype, moved_from.dims, moved.order)
     for dim, found, wanted in zip(moved_from.dims, moved_from.strides, expected, strict=True):
         if dim != 1 and found != wanted:
             exit_.failed(builder.icmp_signed("!=", as_i64(found), as_i64(wanted)))

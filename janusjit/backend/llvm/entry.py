@@ -187,14 +187,14 @@ class EntryEmitter:
     # -- PythonEmitter ------------------------------------------------------------------------------------------------
 
     def allocate_array(
-        self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent]
+        self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent], strides: Sequence[Extent] | None = None
     ) -> tuple[ir.Value, ir.Value]:
-        """Emit the making of a fresh C-contiguous ndarray; return its ``PyObject*`` and the address of its data."""
+        """Emit the making of a fresh ndarray; return its ``PyObject*`` and the address of its data."""
         with self.frame.at(builder):
             slot = self.frame.hold_in_body()
             self.api.decref_unless_null(builder, builder.load(slot, typ=POINTER))  # of the previous turn of a loop
             builder.store(NULL, slot)
-            made = boxing_arrays.new_array(self.api, self.frame, type_.dtype, dims)
+            made = boxing_arrays.new_array(self.api, self.frame, type_.dtype, dims, strides)
             if self._writes_arrays:  # in place, perhaps before this: the call cannot be run again from its beginning
                 self._raise_if(self.api.is_null(builder, made))
             else:

@@ -180,7 +180,8 @@ class Memory:
     def allocate_object(self, storage: Storage) -> None:
         """Emit the making of an ndarray for a storage of its own."""
         dims = [self._extents.of(dim) for dim in storage.layout.shape]
-        owner, data = self._python.allocate_array(self._builder, storage.layout.type, dims)
+        strides = None if storage.layout.is_contiguous else [self._extents.of(s) for s in storage.layout.strides]
+        owner, data = self._python.allocate_array(self._builder, storage.layout.type, dims, strides)
         self._pointers[storage] = data
         if storage.scope is self._placement.liveness.body:
             self._owners[storage] = owner

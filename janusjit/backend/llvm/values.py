@@ -191,9 +191,11 @@ class PythonEmitter(Protocol):
         """Emit the taking of work memory, 64-byte aligned, until the call ends; return its address."""
 
     def allocate_array(
-        self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent]
+        self, builder: ir.IRBuilder, type_: TensorType, dims: Sequence[Extent], strides: Sequence[Extent] | None = None
     ) -> tuple[ir.Value, ir.Value]:
-        """Emit the making of a fresh C-contiguous ndarray; return its ``PyObject*`` and the address of its data.
+        """Emit the making of a fresh ndarray without gaps; return its ``PyObject*`` and the address of its data.
+
+        It is C-contiguous unless ``strides`` are given.
 
         Leaves ``builder`` in the block where the allocation has succeeded. The array is released on every way out on
         which no exit has boxed it.
