@@ -14,7 +14,7 @@ import numpy as np
 
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_memory import first_copy
-from janusjit.analysis.capture.sharing import frozen_reason
+from janusjit.analysis.capture.sharing import frozen_reason, refusal
 from janusjit.analysis.capture.state import ListObject, Mirror, Storage
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -139,7 +139,7 @@ def writeable_storage(machine: Machine, array: ArrayValue) -> Storage:
         raise machine.python_error(ValueError, "assignment destination is read-only")
     frozen = frozen_reason(machine, array.storage)
     if frozen:
-        raise machine.unsupported("array.alias", "in-place write", f"the array is written in place, and {frozen}")
+        raise refusal(machine, array.storage, "in-place write", f"the array is written in place, and {frozen}")
     storage.written = True
     if array.storage < 0:
         machine.written.add(array.storage)

@@ -116,11 +116,11 @@ class Machine:
         self.site = -1
         self.births: dict[Value, int] = {}
         self.symbol_births: dict[Symbol, int] = {}
-        self.effort = Effort(hosts.deadline)
+        self.effort, self.samples = Effort(hosts.deadline), dict[Symbol, int]()
         self.nested = self.held = self.forks = self.symbol_count = self.recursions = 0
         self.dropping = self.several_kinds = False
         self.written, self.aliased, self.joined = set[int](), set[int](), set[frozenset[int]]()
-        self.layouts, self.samples = dict[Value, tuple[Dim | None, ...]](), dict[Symbol, int]()
+        self.layouts, self.doubts = dict[Value, tuple[Dim | None, ...]](), dict[Value, Instruction | None]()
         self.gradients, self.recorded = GradientsUnderWay(graph), RecordedOperations()
         self.recursion = self.pool = None  # type: Any
 

@@ -33,6 +33,7 @@ from janusjit.analysis.capture.numpy_arguments import (
 )
 from janusjit.analysis.capture.numpy_dimensions import align, size_value
 from janusjit.analysis.capture.numpy_linalg import inexact
+from janusjit.analysis.capture.numpy_memory import laid_out
 from janusjit.analysis.capture.numpy_select import model_compress
 from janusjit.analysis.capture.numpy_shape import flattened, reshape_to
 from janusjit.analysis.capture.numpy_statistics import require_all
@@ -237,7 +238,8 @@ def _model_choose(
     for place in reversed(range(len(values) - 1)):
         chosen = machine.emit("equal", index, constant(machine, place, "i64"))
         found = machine.emit("where", chosen, values[place], found)
-    return finish(machine, found, out)
+    made = finish(machine, found, out)
+    return made if given(out) else laid_out(machine, made, Known("C"))
 
 
 array_method("choose")(_model_choose)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import cast, constant, new_array, sequence_items, wrap
+from janusjit.analysis.capture.arrays import cast, constant, new_array, read, sequence_items, wrap
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
@@ -30,9 +30,10 @@ from janusjit.analysis.capture.numpy_arguments import (
 )
 from janusjit.analysis.capture.numpy_dimensions import align, broadcast_shape, require_equal, with_shape
 from janusjit.analysis.capture.numpy_reduce import accumulator, reduce_to
-from janusjit.analysis.capture.numpy_shape import flattened
+from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, transpose_to
 from janusjit.analysis.capture.operators import MATMUL
-from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, TupleValue
+from janusjit.analysis.capture.sharing import may_share
+from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, ArrayValue, Known, TupleValue
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
 
@@ -188,7 +189,22 @@ def _model_einsum(
                 sizes[letter] = dim
             elif dim != 1:
                 require_equal(machine, dim, sizes[letter], "operands could not be broadcast together")
-    return finish(machine, machine.emit("einsum", *values, subscripts=text), out)
+    labels, _, result = text.replace(" ", "").partition("->")
+    if len(values) == 1 and not given(out) and set(labels) == set(result):
+        return _axes_of(machine, as_array_value(machine, operands[0]), labels, result)
+    made = machine.emit("einsum", *values, subscripts=text)
+    if machine.constant(optimize, "optimize") is not False and made.type.rank > 1:
+        machine.layouts[made] = (None,) * made.type.rank  # that depends on the order of contractions
+    return finish(machine, made, out)
+
+
+def _axes_of(machine: Machine, source: ArrayValue, labels: str, result: str) -> AbstractValue:
+    """Return what an array's ``einsum`` is that sums nothing: a view of it, of diagonals where a letter is repeated."""
+    if len(labels) == len(result):
+        return transpose_to(machine, source, tuple(labels.index(letter) for letter in result))
+    made = new_array(machine, machine.emit("einsum", read(machine, source), subscripts=f"{labels}->{result}"))
+    may_share(machine, source.storage, made.storage)
+    return made
 
 
 @numpy_function(np.kron)

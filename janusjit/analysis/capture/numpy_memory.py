@@ -7,27 +7,29 @@ known, the answer is ``unknown``, never a guess.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue
 from janusjit.ir.dims import Dim, product
-from janusjit.ir.graph import Value
+from janusjit.ir.graph import Node, Value
 from janusjit.ops import OPS
 from janusjit.ops.indexing import NewAxis, PathStep, Range
 from janusjit.ops.registry import Elementwise
 from janusjit.ops.type_rules import at_least
 
+#: the strides of the results of operations that lay them out in a way of their own, given those of their inputs; filled
+#: by `janusjit.analysis.capture.numpy_layouts`
+LAYOUTS: dict[str, Callable[[Node, list[tuple[tuple[Dim, ...], Strides]]], Strides]] = {}
 #: elements from one position of an axis to the next; None where that is not known
 Stride = Dim | None
 Strides = tuple[Stride, ...]
 
 #: ops whose results are in C order whatever the order of their inputs
 _C_RESULTS = frozenset(
-    {"full", "constant_array", "eye", "arange", "matmul", "compress", "nonzero", "tile", "pad"}
-    | {"convolution", "convolution_by_input", "convolution_by_kernel"}
+    {"full", "constant_array", "eye", "arange", "diag", "convolution", "convolution_by_input", "convolution_by_kernel"}
 )
 #: ops that give a view, or, where a reshape cannot, a copy in C order
 _VIEWS = frozenset({"transpose", "reshape", "view"})
@@ -169,6 +171,8 @@ def layout(machine: Machine, value: Value) -> Strides:
 def _sources(value: Value) -> tuple[Value, ...]:
     """Return the values whose layouts that of a value depends on."""
     node = value.node
+    if node is not None and node.op in LAYOUTS:
+        return node.inputs
     if node is None or _one_axis(value.type.shape) or node.op in _C_RESULTS or node.op in _ANY_RESULTS:
         return ()
     if node.op in _VIEWS or node.op.startswith("update"):
@@ -183,13 +187,15 @@ def _layout(machine: Machine, value: Value) -> Strides:
         layouts = {given.value: given.layout for given in machine.graph.inputs}
         return dense(shape, layouts.get(value))
     sources = [(source.type.shape, machine.layouts[source]) for source in _sources(value)]
+    if node.op in LAYOUTS:
+        return LAYOUTS[node.op](node, sources)
     if node.op in _VIEWS and sources:
         return _step(*sources[0], PathStep.of(node.op, **node.attributes))[1]
     if node.op.startswith("update") and sources:
         return sources[0][1]
     if node.op in _ANY_RESULTS or (node.op == "take" and node.attributes["axis"]):
         return c_strides(shape) if _one_axis(shape) else unknown
-    if all(_c_order(*source) for source in sources):
+    if all(c_ordered(*source) for source in sources):
         return c_strides(shape)
     return in_common_order(shape, sources) if isinstance(OPS[node.op].lowering, Elementwise) else unknown
 
@@ -198,7 +204,7 @@ def _one_axis(shape: Sequence[Dim]) -> bool:
     return sum(dim != 1 for dim in shape) <= 1
 
 
-def _c_order(shape: Sequence[Dim], given: Strides) -> bool:
+def c_ordered(shape: Sequence[Dim], given: Strides) -> bool:
     """Whether axes are known to stand in C order, gaps or not: so does what is computed from them."""
     steps = [stride for dim, stride in zip(shape, given, strict=True) if dim != 1]
     if len(steps) <= 1 or tuple(given) == c_strides(shape):
@@ -210,34 +216,49 @@ def _c_order(shape: Sequence[Dim], given: Strides) -> bool:
 
 def in_common_order(shape: tuple[Dim, ...], sources: Sequence[tuple[tuple[Dim, ...], Strides]]) -> Strides:
     """Return the strides of a new array whose axes NumPy's iterator puts in the order of its operands' (``"K"``)."""
-    order = _common_order(shape, sources)
+    return iterated(shape, [_aligned(shape, steps_of(*source)) for source in sources])
+
+
+def _aligned(shape: Sequence[Dim], steps: list[Dim] | None) -> list[Dim] | None:
+    return None if steps is None else [*[0] * (len(shape) - len(steps)), *steps]
+
+
+def steps_of(dims: Sequence[Dim], given: Strides) -> list[Dim] | None:
+    """Return how far an array steps along each axis, 0 where it does not; None if that is not known."""
+    steps: list[Dim] = []
+    for dim, step in zip(dims, given, strict=True):
+        if step is None:
+            return None
+        steps.append(0 if dim == 1 else abs(step) if isinstance(step, int) else step)
+    return steps
+
+
+def iterated(shape: Sequence[Dim], operands: Sequence[Sequence[Dim] | None]) -> Strides:
+    """Return the strides of a new array that NumPy's iterator makes for operands with such steps along its axes.
+
+    Axes that the operands have and the array has not, since they are summed over, come last.
+    """
+    order = _iteration_order(len(shape), operands)
     if order is None:
-        return (None,) * len(shape)
+        return c_strides(shape) if _one_axis(shape) else (None,) * len(shape)
     made: list[Stride] = [0] * len(shape)
     together: Dim = 1
-    for axis in order:
+    for axis in (axis for axis in order if axis < len(shape)):
         made[axis] = together
         together = product((together, shape[axis]))
     return tuple(made)
 
 
-def _common_order(
-    shape: tuple[Dim, ...], sources: Sequence[tuple[tuple[Dim, ...], Strides]]
-) -> list[int] | None:
+def _iteration_order(rank: int, operands: Sequence[Sequence[Dim] | None]) -> list[int] | None:
     """Return the axes as NumPy's iterator puts them, from the one that steps least; None where that is not known."""
-    steps: list[list[Dim]] = []
-    for dims, given in sources:
-        own: list[Dim] = [0] * (len(shape) - len(dims))
-        for dim, step in zip(dims, given, strict=True):
-            if step is None:
-                return None
-            own.append(0 if dim == 1 else abs(step) if isinstance(step, int) else step)
-        steps.append(own)
+    known = [steps for steps in operands if steps is not None]
+    if len(known) < len(operands):
+        return None
     order: list[int] = []
-    for axis in reversed(range(len(shape))):
+    for axis in reversed(range(max([rank, *map(len, known)]))):
         place = len(order)
         for position in reversed(range(len(order))):
-            pairs = [(s[axis], s[order[position]]) for s in steps if s[axis] != 0 and s[order[position]] != 0]
+            pairs = [(s[axis], s[order[position]]) for s in known if s[axis] != 0 and s[order[position]] != 0]
             further = [_steps_as_far(outer, inner) for outer, inner in pairs]
             if any(further):
                 break  # where operands disagree, C order wins
@@ -278,7 +299,7 @@ def _factors(step: Dim) -> tuple[tuple[object, ...], int]:
 
 def axis_order(shape: tuple[Dim, ...], given: Strides) -> tuple[int, ...]:
     """Return the axes of an array from the one that steps furthest, or none where that is C order or not known."""
-    order = None if _c_order(shape, given) else _common_order(shape, [(shape, given)])
+    order = None if c_ordered(shape, given) else _iteration_order(len(shape), [steps_of(shape, given)])
     outside_in = tuple(reversed(order or ()))
     return () if outside_in == tuple(range(len(shape))) else outside_in
 
@@ -299,13 +320,15 @@ def dense(shape: tuple[Dim, ...], order: str | None) -> Strides:
     """Return the strides of an array in C or Fortran order; of any other, that they are not known."""
     if order == "F":
         return tuple(reversed(c_strides(shape[::-1])))
-    return c_strides(shape) if order == "C" or _one_axis(shape) else (None,) * len(shape)
+    if order is None and _one_axis(shape):
+        return c_strides(shape)
+    return c_strides(shape) if order == "C" else tuple(0 if dim == 1 else None for dim in shape)
 
 
 def of_new_array(machine: Machine, value: Value) -> Strides:
     """Return the strides of the memory that eager NumPy allocates for a value."""
     shape = value.type.shape
     found = layout(machine, value)
-    if _c_order(shape, found):
+    if c_ordered(shape, found):
         return c_strides(shape)
     return in_common_order(shape, [(shape, found)])

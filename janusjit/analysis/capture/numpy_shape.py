@@ -152,23 +152,14 @@ def _method_reshape(
 def _model_ravel(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
     require_c_order(machine, order, "ravel")
     source = as_array_value(machine, a)
-    if source.type.rank == 1:
-        stride = strides(machine, source)[0]
-        if stride != 1:
-            copied = new_array(machine, machine.emit("copy", read(machine, source)))
-            if stride is None:
-                may_share(machine, source.storage, copied.storage)
-            return copied
-    return _ravel_view(machine, source)
-
-
-def _ravel_view(machine: Machine, source: ArrayValue) -> ArrayValue:
-    """Ravel copies unless the array is contiguous, even where a reshape would not."""
     shape: tuple[Dim, ...] = (product(source.type.shape),)
-    steps = [s for d, s in zip(source.type.shape, strides(machine, source), strict=True) if d != 1]
-    if steps and steps[-1] not in (1, None) and source.type.rank > 1:
-        return new_array(machine, machine.emit("reshape", read(machine, source), shape=shape))
-    return reshape_to(machine, source, shape)
+    contiguous = in_c_order(source.type.shape, strides(machine, source))
+    if contiguous is True:
+        return reshape_to(machine, source, shape)
+    copied = new_array(machine, machine.emit("copy", flattened(machine, read(machine, source))))
+    if contiguous is None:
+        may_share(machine, source.storage, copied.storage)
+    return copied
 
 
 @array_method("flatten")

@@ -20,6 +20,7 @@ from janusjit.analysis.capture.numpy_memory import first_copy
 from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import Frame, State, Storage
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Reference
+from janusjit.errors import CaptureFailure
 
 UNKNOWN_ALIAS = "whether another array made of it shares its memory is not known"
 _PACKAGE = __name__.rpartition(".")[0]
@@ -47,12 +48,27 @@ def may_share(machine: Machine, first: int, second: int) -> None:
     for index, storage in zip((first, second), pair, strict=True):
         freeze(machine, index, UNKNOWN_ALIAS)
         storage.family = family
+        machine.doubts.setdefault(storage.version, machine.blamed())
+
+
+def refusal(machine: Machine, index: int, construct: str, message: str) -> CaptureFailure:
+    """Return the failure that leaves to Python what is done to an array, or what made another that may share with it.
+
+    The latter where that one is from outside, and lies in memory as it does in eager.
+    """
+    storage: Storage = machine.state.at(index)
+    failure = machine.unsupported("array.alias", construct, message)
+    made_by = machine.doubts.get(storage.version) if storage.family == OUTSIDERS else None
+    if made_by is not None and made_by not in machine.hosts.instructions:
+        failure.instruction = made_by
+    return failure
 
 
 def permit(merged: Storage, items: list[Storage]) -> None:
     """Permit writes to what may be each of some storages where each of them may be written."""
     merged.frozen = next((item.frozen for item in items if item.frozen), "")
-    merged.family = items[0].family if len({item.family for item in items}) == 1 else 0
+    families = {item.family for item in items}
+    merged.family = items[0].family if len(families) == 1 else OUTSIDERS if OUTSIDERS in families else 0
     merged.writeable = all(item.writeable for item in items)
 
 
@@ -121,9 +137,12 @@ class Escaping:
         if any(frozenset((array.storage, other)) in self._machine.joined for other in self._made):
             raise self._refused("two arrays are returned that are one on some way to here")
         self._made.add(array.storage)
-        outsider = storage.frozen != UNKNOWN_ALIAS or storage.family == OUTSIDERS
-        if not outsider and self._members.setdefault(storage.family, array.storage) != array.storage:
-            raise self._refused(f"two arrays are returned, and {UNKNOWN_ALIAS}")
+        if storage.frozen == UNKNOWN_ALIAS:
+            if storage.family == OUTSIDERS:
+                reason = "an array is returned, and whether it shares memory with one from outside is not known"
+                raise refusal(self._machine, array.storage, "result", reason)
+            if self._members.setdefault(storage.family, array.storage) != array.storage:
+                raise self._refused(f"two arrays are returned, and {UNKNOWN_ALIAS}")
         if array.path and first_copy(storage.version.type.shape, array.path) is not None:
             self._alone.add(array.storage)
         seen = self._seen.setdefault(array.storage, set())
