@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from llvmlite import ir
 
+from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.compile import compile_graph
+from janusjit.backend.llvm.values import item_size
 from janusjit.ir.dims import symbol
 from tests.backend.lowering import Program, run_both, same
 
@@ -67,7 +70,7 @@ def test_a_nan_anywhere_is_the_extremum(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("op", ["argmax", "argmin"])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "int8", "uint8", "uint64", "bool"])
 def test_positions_in_rows_of_any_length(op: str, dtype: str) -> None:
     program = Program()
     x = program.input(np.ones(3, dtype), (symbol("n", 0),))
@@ -84,6 +87,28 @@ def test_positions_in_rows_of_any_length(op: str, dtype: str) -> None:
             assert compiled.entry(values) == (find(values),)
             for same_everywhere in (np.inf, -np.inf, np.nan):
                 assert compiled.entry(np.full(length, same_everywhere, dtype)) == (0,)
+
+
+@pytest.mark.parametrize("dtype", ["i64", "i32", "u8", "u64", "f32"])
+def test_rows_are_searched_by_vectors(dtype: str) -> None:
+    module = ir.Module()
+    reduce.block_function(module, None, "max", dtype)  # type: ignore[arg-type]
+    lanes = reduce.EXTREMUM_BYTES // item_size(dtype)
+    assert f"load <{lanes} x " in str(module) and f"load <{reduce.LANES} x " in str(module)
+
+
+def test_integers_at_the_limits_of_their_type() -> None:
+    for dtype in ("int8", "uint8", "int64", "uint64"):
+        limits = np.iinfo(dtype)
+        program = Program()
+        x = program.input(np.ones(3, dtype), (symbol("n", 0),))
+        found = [program.emit(op, x, axis=0, keepdims=False) for op in ("argmax", "argmin")]
+        compiled = compile_graph(program.finish(*found))
+        for length in (1, 7, 8, 9, 300, 5000, 9000):
+            for first, other in ((limits.min, limits.max), (limits.max, limits.min), (limits.min, limits.min)):
+                values = np.full(length, first, dtype)
+                values[length // 2] = other
+                assert compiled.entry(values) == (np.argmax(values), np.argmin(values))
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "reversed"])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.values import I64, Scalar, item_size, register_type
 from janusjit.backend.llvm.vector_math import emit_function
 from janusjit.ir.types import DTYPES
@@ -305,6 +306,8 @@ class LLVMScalarEmitter:
 
     def _truncate_to_signed(self, x: Scalar, width: int) -> ir.Value:
         """Return the integral part; the least integer for what is out of range and for NaN, raising invalid."""
+        if engine.truncates_to_least():
+            return self._truncated_by_instruction(x, width)
         builder, target = self.builder, ir.IntType(width)
         above = 2.0 ** (width - 1)
         # the least integer is in range; a float64 truncates to the least 32-bit integer from beyond it
@@ -321,6 +324,27 @@ class LLVMScalarEmitter:
         safe = self.select(outside, self.constant(0.0, x.dtype), number)
         least = ir.Constant(target, -(1 << (width - 1)))
         return builder.select(outside.value, least, builder.fptosi(safe.value, target))
+
+    def _truncated_by_instruction(self, x: Scalar, width: int) -> ir.Value:
+        """Return what the processor's instruction gives, which is just that.
+
+        LLVM leaves open what it gives out of range, and would take any number for it if it knew a value to be there:
+        none is known of what comes out of assembly, even if there is nothing in it.
+        """
+        builder, bits = self.builder, ir.IntType(bit_width(x.dtype))
+        same = builder.bitcast(
+            builder.or_(builder.bitcast(x.value, bits), self._hidden_zero(bits)), register_type(x.dtype)
+        )
+        number = builder.fptosi(same, ir.IntType(width))
+        frozen = ir.Instruction(builder.block, number.type, "freeze", [number])  # llvmlite has no method for it
+        builder._insert(frozen)
+        return frozen
+
+    def _hidden_zero(self, type_: ir.IntType) -> ir.Value:
+        """Return a zero of which LLVM does not know that it is one."""
+        with self.builder.goto_entry_block():
+            signature = ir.FunctionType(type_, [type_])
+            return self.builder.asm(signature, "", "=r,0", [ir.Constant(type_, 0)], side_effect=False)
 
     def _is_between(self, x: Scalar, below: float, above: float) -> Scalar:
         """Return whether ``below < x < above`` (of signs minus and plus), found from the representations."""

@@ -8,6 +8,7 @@ keeps a reference beside it.
 from __future__ import annotations
 
 import functools
+import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,12 @@ def has_vector_scaling() -> bool:
     The instruction is AVX-512's. LLVM 20 leaves such loops to scalars, which are ten times slower; 22 does not.
     """
     return vector_bytes() == 64 and llvm.llvm_version_info[0] >= 22
+
+
+@functools.cache
+def truncates_to_least() -> bool:
+    """Return whether the processor makes the least integer of floats that are no integer of the type, as x86's does."""
+    return platform.machine() in ("x86_64", "AMD64")
 
 
 def create_target_machine(level: int = 2) -> llvm.TargetMachine:

@@ -161,32 +161,17 @@ def _emit_columns_in_order(
     builder, zero = context.builder, ir.Constant(I64, 0)
     best = columns.row(context, dtype, zero)
     place = ir.Constant(ir.VectorType(I64, columns.lanes), [0] * columns.lanes)
-    nan = _nan_lanes(builder, dtype, best)
+    nan = reduce.nan_lanes(builder, dtype, best)
     loop = VectorLoop.begin(context, (ir.Constant(I64, 1), columns.count), [best, place, nan], 1)
     best, place, nan = loop.carried
     x = columns.row(context, dtype, loop.index)
-    better = _better_lanes(builder, op, dtype, x, best)
+    better = reduce.exceeds(builder, op.removeprefix("arg"), dtype, x, best)
     if heeds_nan:
-        first_nan = builder.and_(_nan_lanes(builder, dtype, x), builder.fcmp_ordered("ord", best, best))
+        first_nan = builder.and_(reduce.nan_lanes(builder, dtype, x), builder.fcmp_ordered("ord", best, best))
         better = builder.or_(better, first_nan)
-    here, nan = splat(builder, loop.index, place.type), builder.or_(nan, _nan_lanes(builder, dtype, x))
+    here, nan = splat(builder, loop.index, place.type), builder.or_(nan, reduce.nan_lanes(builder, dtype, x))
     loop.end(builder, [builder.select(better, x, best), builder.select(better, here, place), nan])
     return place, loop.carried[2]
-
-
-def _nan_lanes(builder: ir.IRBuilder, dtype: str, x: ir.Value) -> ir.Value:
-    if is_float(dtype):
-        return builder.fcmp_unordered("uno", x, x)
-    return ir.Constant(ir.VectorType(I1, x.type.count), [0] * x.type.count)
-
-
-def _better_lanes(builder: ir.IRBuilder, op: str, dtype: str, x: ir.Value, best: ir.Value) -> ir.Value:
-    operator = ">" if op == "argmax" else "<"
-    if is_float(dtype):
-        return builder.fcmp_ordered(operator, x, best)
-    if dtype == "bool" or dtype.startswith("u"):
-        return builder.icmp_unsigned(operator, x, best)
-    return builder.icmp_signed(operator, x, best)
 
 
 def _emit_row(context: KernelContext, op: str, dtype: str, elements: ir.Value, count: ir.Value) -> ir.Value:
@@ -256,7 +241,8 @@ def _emit_by_chunks(context: KernelContext, op: str, dtype: str, elements: ir.Va
     start, last = builder.mul(loop.index, length), builder.sub(count, length)  # the last chunk may overlap another
     start = builder.select(builder.icmp_signed("<", start, last), start, last)
     a, b, c, d = _chunk(builder, dtype, elements, start)
-    x = reduce.better(builder, kind, reduce.better(builder, kind, a, b), reduce.better(builder, kind, c, d))
+    first, second = reduce.better(builder, kind, dtype, a, b), reduce.better(builder, kind, dtype, c, d)
+    x = reduce.better(builder, kind, dtype, first, second)
     is_more = builder.fcmp_ordered(">" if kind == "max" else "<", x, best)
     for one, other in ((a, b), (c, d)):
         nan = builder.or_(nan, builder.fcmp_unordered("uno", one, other))
@@ -266,7 +252,7 @@ def _emit_by_chunks(context: KernelContext, op: str, dtype: str, elements: ir.Va
     with builder.if_then(reduce.any_lane(builder, nan), likely=False):
         not_a_number = Scalar(dtype, ir.Constant(register_type(dtype), float("nan")))
         builder.ret(_emit_first_equal(context, not_a_number, elements, zero, count))
-    extremum = splat(builder, reduce.across(builder, kind, best), best.type)
+    extremum = splat(builder, reduce.across(builder, kind, dtype, best), best.type)
     unseen = ir.Constant(starts.type, [2**63 - 1] * lanes)
     begins = builder.select(builder.fcmp_ordered("==", best, extremum), starts, unseen)
     least = context.declare(f"llvm.vector.reduce.umin.v{lanes}i64", I64, [begins.type])

@@ -113,23 +113,36 @@ def emit_known_extremum(
     whole = count - count % LANES
     starts = [*range(0, whole, LANES), *([count - LANES] if whole < count and not just_stored else [])]
     vectors = [load_vector(builder, dtype, elements, ir.Constant(I64, start), LANES) for start in starts]
-    best, nan = vectors[0], _is_nan(builder, vectors[0])
+    best, nan = vectors[0], nan_lanes(builder, dtype, vectors[0])
     for x in vectors[1:]:
-        best, nan = better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))
-    found = _or_nan(builder, dtype, any_lane(builder, nan), across(builder, kind, best))
+        best, nan = better(builder, kind, dtype, best, x), builder.or_(nan, nan_lanes(builder, dtype, x))
+    found = _or_nan(builder, dtype, any_lane(builder, nan), across(builder, kind, dtype, best))
     for index in range(whole, count) if just_stored else ():
         pointer = builder.gep(elements, [ir.Constant(I64, index)], inbounds=True, source_etype=memory_type(dtype))
         found = combine(emitter, kind, found, load(builder, dtype, pointer))
     return found
 
 
-def _is_nan(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    return builder.fcmp_unordered("uno", x, x)
+def nan_lanes(builder: ir.IRBuilder, dtype: str, x: ir.Value) -> ir.Value:
+    """Return the mask of the lanes of a vector that are NaN."""
+    if is_float(dtype):
+        return builder.fcmp_unordered("uno", x, x)
+    return ir.Constant(ir.VectorType(I1, x.type.count), [0] * x.type.count)
 
 
-def better(builder: ir.IRBuilder, kind: str, best: ir.Value, x: ir.Value) -> ir.Value:
-    """Return what of two vectors of floats is more extreme; a NaN never stays."""
-    return builder.select(builder.fcmp_ordered(">" if kind == "max" else "<", best, x), best, x)
+def exceeds(builder: ir.IRBuilder, kind: str, dtype: str, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Return the mask of the lanes in which ``x`` is more extreme than ``y``."""
+    operator = ">" if kind == "max" else "<"
+    if is_float(dtype):
+        return builder.fcmp_ordered(operator, x, y)
+    if dtype == "bool" or dtype.startswith("u"):
+        return builder.icmp_unsigned(operator, x, y)
+    return builder.icmp_signed(operator, x, y)
+
+
+def better(builder: ir.IRBuilder, kind: str, dtype: str, best: ir.Value, x: ir.Value) -> ir.Value:
+    """Return what of two vectors is more extreme; a NaN never stays."""
+    return builder.select(exceeds(builder, kind, dtype, best, x), best, x)
 
 
 def any_lane(builder: ir.IRBuilder, lanes: ir.Value) -> ir.Value:
@@ -138,24 +151,26 @@ def any_lane(builder: ir.IRBuilder, lanes: ir.Value) -> ir.Value:
     return builder.icmp_unsigned("!=", builder.bitcast(lanes, mask), ir.Constant(mask, 0))
 
 
-def _folded(builder: ir.IRBuilder, kind: str, best: ir.Value, lanes: int) -> ir.Value:
+def _folded(builder: ir.IRBuilder, kind: str, dtype: str, best: ir.Value, lanes: int) -> ir.Value:
     """Return the extrema of the lanes of a vector as a vector of fewer lanes."""
     while best.type.count > lanes:  # LLVM's own reductions heed NaN, lane after lane
         half = best.type.count // 2
         undefined, indices = ir.Constant(best.type, ir.Undefined), ir.VectorType(I32, half)
         lower, upper = (ir.Constant(indices, list(range(first, first + half))) for first in (0, half))
         parts = [builder.shuffle_vector(best, undefined, part) for part in (lower, upper)]
-        best = better(builder, kind, *parts)
+        best = better(builder, kind, dtype, *parts)
     return best
 
 
-def across(builder: ir.IRBuilder, kind: str, best: ir.Value) -> ir.Value:
-    """Return the extremum of the lanes of a vector of floats."""
-    return builder.extract_element(_folded(builder, kind, best, 1), ir.Constant(I32, 0))
+def across(builder: ir.IRBuilder, kind: str, dtype: str, best: ir.Value) -> ir.Value:
+    """Return the extremum of the lanes of a vector."""
+    return builder.extract_element(_folded(builder, kind, dtype, best, 1), ir.Constant(I32, 0))
 
 
 def _or_nan(builder: ir.IRBuilder, dtype: str, seen: ir.Value, found: ir.Value) -> Scalar:
     """Return NaN where one was ``seen``."""
+    if not is_float(dtype):
+        return Scalar(dtype, found)
     return Scalar(dtype, builder.select(seen, ir.Constant(found.type, float("nan")), found))
 
 
@@ -172,7 +187,7 @@ def block_function(module: ir.Module, python: PythonEmitter, kind: str, dtype: s
     function.attributes.add("noinline")  # a call for many elements; copies in every kernel would cost compile time
     context = KernelContext(function, python)
     total, elements, count = function.args
-    if kind in ("max", "min") and is_float(dtype):
+    if kind in ("max", "min") and dtype != "bool":
         result = _emit_extremum_block(context, kind, dtype, total, elements, count)
     else:
         result = _emit_sequence(context, kind, dtype, total, elements, ir.Constant(I64, 0), count)
@@ -217,12 +232,12 @@ def _emit_extremum_block(
     lanes = EXTREMUM_BYTES // item_size(dtype)
     worst = ir.Constant(ir.VectorType(memory_type(dtype), lanes), [identity(kind, dtype)] * lanes)
     done, best, seen = _emit_extremum_loop(context, kind, dtype, elements, (zero, count), worst)
-    best = _folded(builder, kind, best, LANES)
+    best = _folded(builder, kind, dtype, best, LANES)
     _, best, seen_later = _emit_extremum_loop(context, kind, dtype, elements, (done, count), best)
     last = load_vector(builder, dtype, elements, builder.sub(count, ir.Constant(I64, LANES)), LANES)
-    seen_last = any_lane(builder, _is_nan(builder, last))
+    seen_last = any_lane(builder, nan_lanes(builder, dtype, last))
     seen = builder.or_(builder.or_(seen, seen_later), seen_last)
-    found = _or_nan(builder, dtype, seen, across(builder, kind, better(builder, kind, best, last)))
+    found = _or_nan(builder, dtype, seen, across(builder, kind, dtype, better(builder, kind, dtype, best, last)))
     return combine(LLVMScalarEmitter(builder), kind, Scalar(dtype, total), found).value
 
 
@@ -235,5 +250,5 @@ def _emit_extremum_loop(
     loop = VectorLoop.begin(context, span, [best, no_nan], lanes)
     x = load_vector(builder, dtype, elements, loop.index, lanes)
     best, nan = loop.carried
-    loop.end(builder, [better(builder, kind, best, x), builder.or_(nan, _is_nan(builder, x))])
+    loop.end(builder, [better(builder, kind, dtype, best, x), builder.or_(nan, nan_lanes(builder, dtype, x))])
     return loop.index, best, any_lane(builder, nan)
