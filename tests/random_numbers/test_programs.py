@@ -634,3 +634,28 @@ def test_generators_inside_consumed_inside():
         return [batch.sum() for batch in batches(g["new"], x, 3)]
 
     check(step, lambda n: (np.arange(6.0),))
+
+
+def test_a_list_of_pairs_of_arrays_is_shuffled_by_python():
+    def passed(pairs, state):
+        random.shuffle(pairs)
+        for vector, bias in pairs:
+            bias -= 0.1 * (vector @ vector + bias)
+        state["passes"] += 1
+        return pairs[0][1][0]
+
+    def made():
+        rng = np.random.default_rng(3)
+        return [(rng.normal(size=4), rng.normal(size=1)) for _ in range(30)], {"passes": 0}
+
+    step = janusjit.jit(passed, background=False)
+    plain, ours = made(), made()
+    for number in range(8):
+        results = []
+        for function, given in ((passed, plain), (step, ours)):
+            random.seed(number)
+            results.append(function(*given))
+        assert np.isclose(*results, rtol=1e-13)
+    for (_, expected), (_, found) in zip(plain[0], ours[0], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert step.stats.graph_calls > 0  # no array is made of what makes none

@@ -32,6 +32,7 @@ from janusjit.analysis.capture.protocols import (
 )
 from janusjit.analysis.capture.set_algebra import members
 from janusjit.analysis.capture.state import (
+    DeferredCall,
     DictObject,
     GeneratorObject,
     GraphLoopEntry,
@@ -462,13 +463,13 @@ def _model_print(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
 
 
 def _defer_call(machine: Machine, function: AbstractValue, arguments: Arguments, keywords: Named) -> None:
+    reason = "it is to be seen in the middle of a loop"
+    by_python = machine.unsupported("python.effect", machine.span.text or "call", reason)
     if any(isinstance(entry, GraphLoopEntry) for frame in machine.state.frames for entry in frame.blocks):
-        raise machine.unsupported(
-            "python.effect", machine.span.text or "call", "it is to be seen at each turn of a loop kept in the graph"
-        )
+        raise by_python
     values = [snapshot(machine, argument) for argument in arguments]
     named = [(name, snapshot(machine, value)) for name, value in keywords.items()]
-    machine.state.effects.append((function, tuple(values), tuple(named)))
+    machine.state.effects.append(DeferredCall(function, tuple(values), tuple(named), by_python))
 
 
 @models(

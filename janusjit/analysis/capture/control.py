@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from janusjit.analysis.capture.effort import SPLITS_OF_MESSAGES
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
+from janusjit.analysis.capture.state import LoopEntry, State
 from janusjit.analysis.capture.values import Scalar
 from janusjit.analysis.core import Assert, If
 from janusjit.errors import CaptureFailure
@@ -125,7 +127,24 @@ def fork(
         _start(machine, arm, start, (0, 0) if split else stop, optional)
     _settle(machine, arms, key)
     machine.region, machine.span, machine.site = outer, span, site
+    if machine.effort.splits >= SPLITS_OF_MESSAGES:
+        _check_effects(origin, arms)
     _join(machine, outer, condition, arms, key, span)
+
+
+def _check_effects(origin: State, arms: list[Arm]) -> None:
+    """Refuse a branch in an unrolled loop whose arms leave effects of their own: Python had better see to those.
+
+    Each turn leaves another path that nothing joins with the others.
+    """
+    first, second = ([] if arm.state is None else arm.state.effects for arm in arms)
+    if any(arm.state is None for arm in arms) or not any(
+        isinstance(entry, LoopEntry) for frame in origin.frames for entry in frame.blocks
+    ):
+        return
+    for call in (*first, *second):
+        if (call not in first or call not in second) and call.by_python is not None:
+            raise call.by_python
 
 
 @dataclass(frozen=True, slots=True)

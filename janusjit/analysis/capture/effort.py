@@ -29,6 +29,8 @@ UNFOLDED_NODES = 6_000
 UNFOLDED_STEPS = 15_000
 #: branches behind which paths may stay apart: each path has exits of its own, and doubles with every further branch
 SPLIT_LIMIT = 40
+#: such branches in unrolled loops after which a message that keeps paths apart is left to Python
+SPLITS_OF_MESSAGES = 4
 #: steps between two looks at the clock
 _STEPS_A_LOOK = 64
 

@@ -54,12 +54,11 @@ class Committer(Boxer):
         """Return the writes that make outside objects what they are now."""
         found: list[Effect] = []
         for call in self.machine.state.effects:
-            function, arguments, keywords = call
             found.append(
                 CallFunction(
-                    self.box(function),
-                    tuple(map(self.box, arguments)),
-                    tuple((name, self.box(value)) for name, value in keywords),
+                    self.box(call.function),
+                    tuple(map(self.box, call.arguments)),
+                    tuple((name, self.box(value)) for name, value in call.keywords),
                 )
             )
         for index, item in sorted(self.machine.state.heap.items(), reverse=True):

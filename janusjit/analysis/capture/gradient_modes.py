@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from janusjit.analysis.capture.attributes import get_attribute
 from janusjit.analysis.capture.calls import models
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.state import ListObject
+from janusjit.analysis.capture.state import DeferredCall, ListObject
 from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference
 from janusjit.analysis.recording_mode import MODE, Mode, mode_with, no_grad
 from janusjit.ir.guards import ContextValueIs
@@ -38,9 +38,9 @@ def mode(machine: Machine) -> Mode:
     CaptureFailure
         If a tape from outside is recording: it would not see what compiled code does.
     """
-    for function, arguments, _ in reversed(machine.state.effects):
-        if function is _SET:
-            found: Mode = arguments[0].value
+    for call in reversed(machine.state.effects):
+        if call.function is _SET:
+            found: Mode = call.arguments[0].value  # type: ignore[attr-defined]
             return found
     present = MODE.get()
     if present.tapes:
@@ -53,10 +53,10 @@ def mode(machine: Machine) -> Mode:
 def set_mode(machine: Machine, wanted: Mode) -> None:
     """Let another mode begin."""
     effects = machine.state.effects
-    if effects and effects[-1][0] is _SET:
+    if effects and effects[-1].function is _SET:
         effects.pop()
     if not _same(mode(machine), wanted):
-        effects.append((_SET, (TapeMode(wanted) if wanted.tapes else Known(wanted),), ()))
+        effects.append(DeferredCall(_SET, (TapeMode(wanted) if wanted.tapes else Known(wanted),)))
 
 
 def _same(one: Mode, other: Mode) -> bool:

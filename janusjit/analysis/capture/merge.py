@@ -132,7 +132,7 @@ class Merger:
         for index in sorted({index for state in states for index in state.heap if index < 0}):
             self._keep(index)
         for effect in first.effects:
-            self._reach(effect)
+            self._reach(effect.values)
         for position in range(len(first.frames)):
             self._result.frames.append(self._frame(position, [state.frames[position] for state in states]))
         returned = [state.returned for state in states]

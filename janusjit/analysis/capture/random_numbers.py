@@ -282,8 +282,9 @@ def _table(called: _Call, sequence: AbstractValue) -> tuple[Value, str]:
         raise called.refusal("it is called with something else than a list of numbers")
     items = [machine.resolve(item) for item in items]
     types = {python_type(machine, item) for item in items if is_number(item)}
-    table = as_array(machine, sequence)
-    if len(types) != 1 or not all(map(is_number, items)) or table is None:
+    # of other items, an array may be impossible to make: Python, which makes none, raises nothing
+    table = as_array(machine, sequence) if all(map(is_number, items)) else None
+    if len(types) != 1 or table is None:
         raise called.refusal("it is called with a list whose items are not numbers of one type")
     (type_,) = types
     kind = {int: "int", float: "float", bool: "bool"}.get(type_) if type_ is not None else None

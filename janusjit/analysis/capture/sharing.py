@@ -160,7 +160,7 @@ class Escaping:
 def _relatives_live(machine: Machine, index: int, family: int) -> bool:
     """Whether what may be read later holds another storage of a family, or one whose family is not known."""
     frames = machine.state.frames
-    roots: list[Any] = [machine.state.returned, machine.state.effects]
+    roots: list[Any] = [machine.state.returned, [call.values for call in machine.state.effects]]
     for frame in frames:
         names = live_after(frame, at=frame is frames[-1])
         roots.extend(value for name, value in frame.locals.items() if names is None or name in names)

@@ -17,6 +17,7 @@ from janusjit.analysis.capture.signals import PoisonUsed
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, HostValue, Known, Reference
 from janusjit.analysis.core import Block, For, FunctionCore, Instruction, Local
 from janusjit.analysis.loop_iterators import LoopIterator, may_hold_generator
+from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
@@ -32,6 +33,24 @@ class HeapObject:
 
     def copy(self) -> HeapObject:
         return copy.copy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeferredCall:
+    """A call that is made when the graph is left, as of ``print``.
+
+    ``by_python`` is the failure that leaves it to Python in the middle of the graph instead.
+    """
+
+    function: AbstractValue
+    arguments: tuple[AbstractValue, ...]
+    keywords: tuple[tuple[str, AbstractValue], ...] = ()
+    by_python: CaptureFailure | None = None
+
+    @property
+    def values(self) -> tuple[AbstractValue, ...]:
+        """What it takes."""
+        return (self.function, *self.arguments, *(value for _, value in self.keywords))
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +359,7 @@ class State:
         self.frames: list[Frame] = []
         self.heap: dict[int, HeapObject] = {}
         self.templates = templates
-        self.effects: list[Any] = []
+        self.effects: list[DeferredCall] = []
         self.returned: AbstractValue = Known(None)
         self.dims: dict[Value, DimExpr] = {}
         self.freed: frozenset[Value] = frozenset()

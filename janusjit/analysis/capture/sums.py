@@ -13,17 +13,21 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture import numbers, operators
-from janusjit.analysis.capture.arrays import constant, is_python_number, scalar_value, wrap
+from janusjit.analysis.capture.arrays import cast, constant, is_python_number, read, scalar_value, wrap
 from janusjit.analysis.capture.calls import models
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_dimensions import require_nonempty
 from janusjit.analysis.capture.packed import Packed, packed
 from janusjit.analysis.capture.protocols import invoke
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Known, Scalar, concrete, known
 from janusjit.ir.floating_point import ERRORS
 from janusjit.ir.graph import Value
+from janusjit.ops.indexing import Pick, Range
 from janusjit.spans import NotedSpan
 
+#: of an array of more items, the sum is one operation
+_UNROLLED = 8
 Arguments = Sequence[AbstractValue]
 Named = dict[str, AbstractValue]
 
@@ -31,10 +35,11 @@ Named = dict[str, AbstractValue]
 @models(sum, keywords=("start",))
 def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     total = arguments[1] if len(arguments) > 1 else keywords.get("start", Known(0))
-    if isinstance(arguments[0], ArrayValue) and arguments[0].type.shape:
-        size = arguments[0].type.shape[0]
-        if not isinstance(size, int) or size > 64:
-            raise machine.unsupported("python.builtin", "sum", "the built-in sum runs over a long array")
+    source = machine.resolve(arguments[0])
+    if isinstance(source, ArrayValue) and source.type.shape:
+        size = source.type.shape[0]
+        if not isinstance(size, int) or size > _UNROLLED:
+            return _sum_of_array(machine, source, total)
     together = packed(machine, arguments[0], numbers=True)
     if together is not None and isinstance(total, Known) and type(total.value) is int and total.value == 0:
         found = _sum_of_many(machine, together)
@@ -47,6 +52,33 @@ def _model_sum(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
     for item in items:
         total = operators.binary(machine, "+", total, item)
     return total
+
+
+def _sum_of_array(machine: Machine, source: ArrayValue, start: AbstractValue) -> AbstractValue:
+    """Return the sum of a long array's items: NumPy's numbers or rows, added one by one."""
+    floats = source.type.dtype in ("f64", "f32")
+    from_zero = isinstance(start, Known) and type(start.value) in ((int, float) if floats else (int,))
+    if not (from_zero and start.value == 0) or source.type.dtype not in ("f64", "f32", "i64", "bool"):  # type: ignore[attr-defined]
+        raise machine.unsupported("python.builtin", "sum", "the built-in sum runs over a long array")
+    require_nonempty(machine, source.type.shape[0], "sum")  # of no items, it is the start
+    values = read(machine, source)
+    machine.span = NotedSpan.of(machine.span, operation="add" if source.type.rank > 1 else "scalar add")
+    if not floats:
+        return wrap(machine, _sum_of_ints(machine, values))
+    totals = machine.emit("cumsum", values, axis=0)
+    whole = tuple(Range(0, size) for size in source.type.shape[1:])
+    last = machine.emit("view", totals, index=(Pick(source.type.shape[0] - 1), *whole))
+    return wrap(machine, machine.emit("add", last, constant(machine, 0.0, source.type.dtype)))  # 0 + -0.0 is 0.0
+
+
+def _sum_of_ints(machine: Machine, values: Value) -> Value:
+    """Return the sum of ints over the first axis; where they are numbers, NumPy would tell of an overflow."""
+    if values.type.dtype == "i64" and values.type.rank == 1:
+        sizes = machine.emit("absolute", cast(machine, values, "f64"))
+        bound = machine.emit("sum", sizes, axes=(0,), keepdims=False)
+        guard = machine.guard("int.overflow", machine.span.text or "sum", "a sum that fits 64 bits")
+        machine.require(machine.emit("less", bound, constant(machine, 2.0**62, "f64")), guard)
+    return machine.emit("sum", cast(machine, values, "i64"), axes=(0,), keepdims=False)
 
 
 def _sum_of_many(machine: Machine, numbers_: Packed) -> AbstractValue | None:
