@@ -170,6 +170,12 @@ class FusedKernel:
         """Whether all operations are defined for zeros, and raise no flags for them."""
         return all(instruction.op in _TOTAL for instruction in self.instructions)
 
+    def loaded(self) -> set[int]:
+        """Return the numbers of the arrays whose elements are computed with or stored."""
+        sources = [source for instruction in self.instructions for source in instruction.sources]
+        sources += [source for source, _ in self.stores] + [reduction.source for reduction in self.reductions]
+        return {source.number for source in sources if isinstance(source, Element)}
+
     def written(self) -> set[int]:
         """Return the numbers of the arrays that are written to."""
         return {number for _, number in self.stores} | {reduction.target for reduction in self.reductions}

@@ -28,6 +28,7 @@ from janusjit.backend.llvm.convolution_threads import emit_divided, multiplicati
 from janusjit.backend.llvm.gemm import choose_kernel
 from janusjit.backend.llvm.gemm_tiling import Piece, tile_start
 from janusjit.backend.llvm.indexing import at, copy_elements
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.structured_windows import emit_fold, emit_unfold
 from janusjit.backend.llvm.values import (
     I1,
@@ -45,7 +46,7 @@ from janusjit.backend.llvm.values import (
     multiply,
     offset_pointer,
 )
-from janusjit.backend.llvm.vectors import load_piece, multiply_add, splat, store_piece, vector_type, zeros
+from janusjit.backend.llvm.vectors import load_piece, multiply_add, store_piece, vector_type, zeros
 from janusjit.ir.graph import Node
 
 #: windows of some images that are to be added up stay in the cache: so many bytes

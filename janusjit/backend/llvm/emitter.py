@@ -1,8 +1,9 @@
 """Scalar operations as LLVM instructions.
 
 Owns `LLVMScalarEmitter`, the implementation of `janusjit.ops.emitter.ScalarEmitter` that compiled kernels use.
-Invariants: every operation is branch-free, so that LLVM's loop vectoriser works through it; and its result is NumPy's
-for every operand, including NaN, signed zeros, integers divided by zero and casts out of range (as on x86-64).
+Invariants: every operation is branch-free, so that it can be done for the lanes of a vector, and LLVM's loop vectoriser
+works through it; and its result is NumPy's for every operand, including NaN, signed zeros, integers divided by zero and
+casts out of range (as on x86-64).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
-from janusjit.backend.llvm.values import I64, Scalar, item_size, register_type
+from janusjit.backend.llvm.lanes import constant, splat, widened
+from janusjit.backend.llvm.values import I1, Scalar, declare, item_size, register_type
 from janusjit.backend.llvm.vector_math import emit_function
 from janusjit.ir.types import DTYPES
 
@@ -49,10 +51,15 @@ class LLVMScalarEmitter:
     is_alone : bool
         Whether there are no neighbouring elements for which a loop does the same: the C library's functions do then
         for those that are not short.
+    lanes : int
+        Where there are more than one, scalars are vectors of so many.
     """
 
-    def __init__(self, builder: ir.IRBuilder, is_alone: bool = False) -> None:
-        self.builder, self._is_alone = builder, is_alone
+    def __init__(self, builder: ir.IRBuilder, is_alone: bool = False, lanes: int = 1) -> None:
+        self.builder, self._is_alone, self.lanes = builder, is_alone, lanes
+
+    def _type(self, dtype: str) -> ir.Type:
+        return widened(register_type(dtype), self.lanes)
 
     # -- values
 
@@ -62,10 +69,10 @@ class LLVMScalarEmitter:
 
     def constant(self, value: Any, dtype: str) -> Scalar:
         """Return a constant of ``dtype``."""
-        return Scalar(dtype, scalar_constant(value, dtype))
+        return Scalar(dtype, constant(self._type(dtype), scalar_constant(value, dtype).constant))
 
     def _constant_like(self, value: Any, x: Scalar) -> ir.Value:
-        return scalar_constant(value, x.dtype)
+        return self.constant(value, x.dtype).value
 
     # -- arithmetic
 
@@ -91,7 +98,9 @@ class LLVMScalarEmitter:
 
     def neg(self, x: Scalar) -> Scalar:
         """Return ``-x``."""
-        return Scalar(x.dtype, self.builder.fneg(x.value) if is_float(x.dtype) else self.builder.neg(x.value))
+        if is_float(x.dtype):
+            return Scalar(x.dtype, self.builder.fneg(x.value))
+        return Scalar(x.dtype, self.builder.sub(self._constant_like(0, x), x.value))
 
     def abs(self, x: Scalar) -> Scalar:
         """Return the absolute value; the least integer is its own."""
@@ -225,7 +234,7 @@ class LLVMScalarEmitter:
         zero = self.builder.icmp_unsigned("==", b.value, self._constant_like(0, b))
         unsafe = zero
         if is_signed(a.dtype):
-            least = self.builder.icmp_signed("==", a.value, ir.Constant(a.value.type, -(1 << (bit_width(a.dtype) - 1))))
+            least = self.builder.icmp_signed("==", a.value, constant(a.value.type, -(1 << (bit_width(a.dtype) - 1))))
             minus_one = self.builder.icmp_signed("==", b.value, self._constant_like(-1, b))
             unsafe = self.builder.or_(zero, self.builder.and_(least, minus_one))
         return zero, self.builder.select(unsafe, self._constant_like(1, b), b.value)
@@ -255,15 +264,16 @@ class LLVMScalarEmitter:
         return Scalar(a.dtype, builder.select(zero, none, wrapped))
 
     def _rest_has_other_sign(self, rest: ir.Value, divisor: ir.Value) -> ir.Value:
-        zero = ir.Constant(rest.type, 0)
+        zero = constant(rest.type, 0)
         opposite = self.builder.icmp_signed("<", self.builder.xor(rest, divisor), zero)
         return self.builder.and_(opposite, self.builder.icmp_signed("!=", rest, zero))
 
     def multiply_overflows(self, a: Scalar, b: Scalar) -> Scalar:
         """Return whether the product of two ``i64`` does not fit ``i64``."""
-        pair = ir.LiteralStructType([I64, ir.IntType(1)])
-        signature = ir.FunctionType(pair, [I64, I64])
-        function = self.builder.module.declare_intrinsic("llvm.smul.with.overflow", (I64,), signature)
+        whole = self._type("i64")
+        pair = ir.LiteralStructType([whole, widened(I1, self.lanes)])
+        name = f"llvm.smul.with.overflow.{f'v{self.lanes}' if self.lanes > 1 else ''}i64"
+        function = declare(self.builder.module, name, pair, [whole, whole])
         return Scalar("bool", self.builder.extract_value(self.builder.call(function, [a.value, b.value]), 1))
 
     # -- functions and casts
@@ -272,7 +282,7 @@ class LLVMScalarEmitter:
         """Return a transcendental function of floats, within 2 ULP, with NumPy's special values."""
         dtype = operands[0].dtype
         values = tuple(x.value for x in operands)
-        return Scalar(dtype, emit_function(self.builder, name, dtype, values, self._is_alone))
+        return Scalar(dtype, emit_function(self.builder, name, dtype, values, self._is_alone, self.lanes))
 
     def cast(self, x: Scalar, dtype: str) -> Scalar:
         """Return what ``x.astype(dtype)`` gives."""
@@ -281,7 +291,7 @@ class LLVMScalarEmitter:
         return Scalar(dtype, self._convert(x, dtype))
 
     def _convert(self, x: Scalar, dtype: str) -> ir.Value:
-        builder, target = self.builder, register_type(dtype)
+        builder, target = self.builder, self._type(dtype)
         if dtype == "bool":
             return self.ne(x, self.constant(0, x.dtype)).value
         if is_float(dtype):
@@ -302,13 +312,13 @@ class LLVMScalarEmitter:
             return self._float_to_u64(x)
         width = 32 if bit_width(dtype) < 32 or dtype == "i32" else 64
         wide = self._truncate_to_signed(x, width)
-        return wide if width == bit_width(dtype) else self.builder.trunc(wide, register_type(dtype))
+        return wide if width == bit_width(dtype) else self.builder.trunc(wide, self._type(dtype))
 
     def _truncate_to_signed(self, x: Scalar, width: int) -> ir.Value:
         """Return the integral part; the least integer for what is out of range and for NaN, raising invalid."""
         if engine.truncates_to_least():
             return self._truncated_by_instruction(x, width)
-        builder, target = self.builder, ir.IntType(width)
+        builder, target = self.builder, widened(ir.IntType(width), self.lanes)
         above = 2.0 ** (width - 1)
         # the least integer is in range; a float64 truncates to the least 32-bit integer from beyond it
         beyond = float(np.nextafter(DTYPES[x.dtype].type(-above), -np.inf))
@@ -320,10 +330,8 @@ class LLVMScalarEmitter:
             self.select(in_range, x, self.constant(np.inf, x.dtype)),
             self.select(self._is_between(x, below, above), self.constant(1.0, x.dtype), self.constant(0.0, x.dtype)),
         )
-        outside = self.isnan(number)
-        safe = self.select(outside, self.constant(0.0, x.dtype), number)
-        least = ir.Constant(target, -(1 << (width - 1)))
-        return builder.select(outside.value, least, builder.fptosi(safe.value, target))
+        least = constant(target, -(1 << (width - 1)))
+        return builder.select(self.isnan(number).value, least, builder.fptosi(number.value, target))
 
     def _truncated_by_instruction(self, x: Scalar, width: int) -> ir.Value:
         """Return what the processor's instruction gives, which is just that.
@@ -332,10 +340,9 @@ class LLVMScalarEmitter:
         none is known of what comes out of assembly, even if there is nothing in it.
         """
         builder, bits = self.builder, ir.IntType(bit_width(x.dtype))
-        same = builder.bitcast(
-            builder.or_(builder.bitcast(x.value, bits), self._hidden_zero(bits)), register_type(x.dtype)
-        )
-        number = builder.fptosi(same, ir.IntType(width))
+        zero = splat(builder, self._hidden_zero(bits), widened(bits, self.lanes))
+        same = builder.bitcast(builder.or_(builder.bitcast(x.value, zero.type), zero), x.value.type)
+        number = builder.fptosi(same, widened(ir.IntType(width), self.lanes))
         frozen = ir.Instruction(builder.block, number.type, "freeze", [number])  # llvmlite has no method for it
         builder._insert(frozen)
         return frozen
@@ -348,17 +355,19 @@ class LLVMScalarEmitter:
 
     def _is_between(self, x: Scalar, below: float, above: float) -> Scalar:
         """Return whether ``below < x < above`` (of signs minus and plus), found from the representations."""
-        builder, bits = self.builder, ir.IntType(bit_width(x.dtype))
+        width = bit_width(x.dtype)
+        builder, bits = self.builder, widened(ir.IntType(width), self.lanes)
         raw = builder.bitcast(x.value, bits)
-        negative = builder.icmp_signed("<", raw, ir.Constant(bits, 0))
-        sizes = np.abs(np.array([below, above], DTYPES[x.dtype])).view(f"i{bits.width // 8}")
-        limits = [ir.Constant(bits, int(size)) for size in sizes]
-        magnitude = builder.and_(raw, ir.Constant(bits, (1 << (bits.width - 1)) - 1))
+        negative = builder.icmp_signed("<", raw, constant(bits, 0))
+        sizes = np.abs(np.array([below, above], DTYPES[x.dtype])).view(f"i{width // 8}")
+        limits = [constant(bits, int(size)) for size in sizes]
+        magnitude = builder.and_(raw, constant(bits, (1 << (width - 1)) - 1))
         return Scalar("bool", builder.icmp_signed("<", magnitude, builder.select(negative, *limits)))
 
     def _float_to_u64(self, x: Scalar) -> ir.Value:
         half = self.constant(2.0**63, x.dtype)
         high = self.ge(x, half)
         low_part = self._truncate_to_signed(self.select(high, self.sub(x, half), x), 64)
-        flip = self.builder.select(high.value, ir.Constant(ir.IntType(64), 1 << 63), ir.Constant(ir.IntType(64), 0))
+        bits = widened(ir.IntType(64), self.lanes)
+        flip = self.builder.select(high.value, constant(bits, 1 << 63), constant(bits, 0))
         return self.builder.xor(low_part, flip)

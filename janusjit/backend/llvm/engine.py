@@ -68,6 +68,13 @@ def has_many_vector_registers() -> bool:
 
 
 @functools.cache
+def has_masked_lanes() -> bool:
+    """Return whether loads and stores of vectors can leave out lanes, of elements of any size: with AVX-512."""
+    enabled = set(host_target()[2].split(","))
+    return vector_bytes() == 64 and {"+avx512bw", "+avx512dq", "+avx512vl"} <= enabled
+
+
+@functools.cache
 def has_vector_scaling() -> bool:
     """Return whether loops that multiply by a power of two by ``llvm.ldexp`` become one instruction a vector.
 

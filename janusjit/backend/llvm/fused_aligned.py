@@ -7,7 +7,6 @@ first. Invariant: every element is computed once, in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -15,6 +14,7 @@ from llvmlite import ir
 from janusjit.backend import cost
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.fused_elements import ElementCode
+from janusjit.backend.llvm.fused_vectors import Compute, emit_elements
 from janusjit.backend.llvm.loops import Cursor
 from janusjit.backend.llvm.values import I64, Extent, as_i64, item_size
 
@@ -44,9 +44,9 @@ class Aligned:
         contiguous = all(cursor.strides[0] in (0, item_size(cursor.dtype)) for cursor in code.cursors)
         return Aligned(code.dims[0], wanted[0]) if wanted and contiguous else None
 
-    def emit(self, code: ElementCode, compute: Callable[[Sequence[Cursor]], None]) -> None:
+    def emit(self, code: ElementCode, compute: Compute) -> None:
         """Emit the loops around what ``compute`` emits."""
-        context, builder = code.context, code.context.builder
+        builder = code.context.builder
         target = code.cursors[self.target]
         address, size = builder.ptrtoint(target.pointer, I64), item_size(target.dtype)
         count, line = as_i64(self.count), engine.vector_bytes()
@@ -55,9 +55,7 @@ class Aligned:
         if not isinstance(self.count, int):
             enough = builder.icmp_signed(">=", count, ir.Constant(I64, LEAST_ELEMENTS))
             missing = builder.select(enough, missing, ir.Constant(I64, 0))
-        with context.loop(missing, kept=True) as index:
-            compute([cursor.enter(builder, index) for cursor in code.cursors])
+        emit_elements(code, [missing], code.cursors, compute)
         behind = [cursor.enter(builder, missing) for cursor in code.cursors]
         rest = [Cursor(x.dtype, y.pointer, x.strides) for x, y in zip(code.cursors, behind, strict=True)]
-        with context.loop(builder.sub(count, missing), code.is_long) as index:
-            compute([cursor.enter(builder, index) for cursor in rest])
+        emit_elements(code, [builder.sub(count, missing)], rest, compute)

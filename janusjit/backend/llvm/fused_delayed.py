@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from llvmlite import ir
 
-from janusjit.backend.llvm.fused_elements import ElementCode
-from janusjit.backend.llvm.loops import Cursor, emit_nest
+from janusjit.backend.llvm.fused_elements import ElementCode, Row
+from janusjit.backend.llvm.fused_vectors import emit_copy, emit_elements
+from janusjit.backend.llvm.loops import Cursor, Place
 from janusjit.backend.llvm.values import I64, as_i64, multiply, offset_pointer
 
 
@@ -30,19 +31,15 @@ def emit_delayed(code: ElementCode, delay: int) -> None:
         pointer = offset_pointer(context.builder, ring.pointer, multiply(context.builder, place, ring.strides[0]))
         return Cursor(ring.dtype, pointer, ring.strides[1:])
 
-    def compute(cursors: Sequence[Cursor]) -> None:
-        waiting.emit(cursors)
-
-    def write(cursors: Sequence[Cursor]) -> None:
-        there, here = cursors
-        there.store(context.builder, here.load(context.builder))
+    def compute(cursors: Sequence[Place], row: Row | None) -> None:
+        waiting.emit(cursors, row)
 
     behind = ir.Constant(I64, delay)
     with context.loop(context.builder.add(as_i64(rows), behind)) as row:
         builder = context.builder
         with builder.if_then(builder.icmp_signed("<", row, as_i64(rows))):
             current = [cursor.enter(builder, row) for cursor in code.cursors]
-            emit_nest(context, inner, [*current, buffer(row)], compute, code.is_long)
+            emit_elements(waiting, inner, [*current, buffer(row)], compute)
         with builder.if_then(builder.icmp_signed(">=", row, behind)):
             done = builder.sub(row, behind)
-            emit_nest(context, inner, [code.cursors[target].enter(builder, done), buffer(done)], write)
+            emit_copy(context, inner, buffer(done), code.cursors[target].enter(builder, done))

@@ -15,9 +15,28 @@ from janusjit.backend import cost
 from janusjit.backend.fused import Argument, FusedKernel, Literal, Outcome, Size, Source
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.loops import Cursor
+from janusjit.backend.llvm.loops import Cursor, Place
 from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, Scalar, register_type
 from janusjit.ops.registry import OPS, Elementwise
+
+
+@dataclass
+class Row:
+    """What the elements have in common that are computed together, each in a lane of vectors.
+
+    Attributes
+    ----------
+    lanes : int
+        How many elements those are.
+    scalars : list of Scalar
+        The kernel's scalar arguments, in every lane.
+    outcomes : dict
+        Outcomes that are the same for all elements of the row, in every lane, by the number of the instruction.
+    """
+
+    lanes: int
+    scalars: list[Scalar]
+    outcomes: dict[int, Scalar]
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,11 @@ class ElementCode:
         """Whether an element takes so many instructions, one after the other, that two vectors should be under way."""
         length = sum(cost.operation_cost(instruction.op) for instruction in self.kernel.instructions)
         return length >= cost.INTERLEAVED and engine.has_many_vector_registers()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is one element only."""
+        return all(dim == 1 for dim in self.kernel.dims)
 
     @staticmethod
     def argument_types(kernel: FusedKernel) -> list[ir.Type]:
@@ -77,25 +101,32 @@ class ElementCode:
             [Scalar(value.type.dtype, argument) for value, argument in zip(kernel.scalars, values, strict=True)],
         )
 
-    def emit(self, cursors: Sequence[Cursor]) -> list[Scalar]:
-        """Emit instructions and stores for the elements the cursors are at; return what the reductions combine."""
+    def emit(self, places: Sequence[Place], row: Row | None = None) -> list[Scalar]:
+        """Emit instructions and stores for the elements at the places; return what the reductions combine.
+
+        For elements of a ``row``, these are vectors.
+        """
         builder = self.context.builder
-        emitter = LLVMScalarEmitter(builder, is_alone=all(dim == 1 for dim in self.kernel.dims))
+        emitter = LLVMScalarEmitter(builder, self.is_alone, 1 if row is None else row.lanes)
+        scalars, common = (self.scalars, {}) if row is None else (row.scalars, row.outcomes)
         loaded: dict[int, Scalar] = {}
         outcomes: list[Scalar] = []
 
         def fetch(source: Source) -> Scalar:
             if isinstance(source, Argument):
-                return self.scalars[source.number]
+                return scalars[source.number]
             if isinstance(source, Literal):
                 return emitter.constant(source.value, source.dtype)
             if isinstance(source, Outcome):
                 return outcomes[source.number]
             if source.number not in loaded:
-                loaded[source.number] = cursors[source.number].load(builder)
+                loaded[source.number] = places[source.number].load(builder)
             return loaded[source.number]
 
-        for instruction in self.kernel.instructions:
+        for number, instruction in enumerate(self.kernel.instructions):
+            if number in common:
+                outcomes.append(common[number])
+                continue
             lowering = OPS[instruction.op].lowering
             assert isinstance(lowering, Elementwise)
             operands = [fetch(source) for source in instruction.sources]
@@ -103,5 +134,5 @@ class ElementCode:
         stored = [(fetch(source), number) for source, number in self.kernel.stores]
         combined = [fetch(reduction.source) for reduction in self.kernel.reductions]
         for value, number in stored:
-            cursors[number].store(builder, value)
+            places[number].store(builder, value)
         return combined

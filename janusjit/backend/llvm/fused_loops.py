@@ -17,11 +17,12 @@ from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_aligned import Aligned
 from janusjit.backend.llvm.fused_delayed import emit_delayed
-from janusjit.backend.llvm.fused_elements import ElementCode
+from janusjit.backend.llvm.fused_elements import ElementCode, Row
 from janusjit.backend.llvm.fused_repeats import Repeats
 from janusjit.backend.llvm.fused_rows import reduce_row
 from janusjit.backend.llvm.fused_transposed import Transposed
-from janusjit.backend.llvm.loops import Cursor, emit_nest
+from janusjit.backend.llvm.fused_vectors import emit_elements, emit_moves, emit_totals
+from janusjit.backend.llvm.loops import Cursor, Place, emit_nest
 from janusjit.backend.llvm.values import VOID, KernelContext, PythonEmitter, Scalar
 
 
@@ -64,6 +65,7 @@ class FusedFunctions:
         dims = [axis for axis, _ in enumerate(kernel.dims)]
         _Nest(ElementCode.of(kernel, context, dims)).emit()
         context.finish()
+        context.mark_vectors()
         return function
 
 
@@ -83,14 +85,14 @@ class _Nest:
         elif special is not None:
             special.emit(self.code, self._compute)
         elif not self.kernel.reductions:
-            emit_nest(self.context, dims, cursors, self._compute, self.code.is_long)
+            emit_elements(self.code, dims, cursors, self._compute)
         elif reduced and reduced[-1]:
             if any(self._outer()):
                 self._initialize()
             emit_nest(self.context, dims[: len(self._outer())], cursors, self._reduce_row)
         else:
             self._initialize()
-            emit_nest(self.context, dims, cursors, self._accumulate, self.code.is_long)
+            self._emit_totals()
 
     def _special(self) -> Repeats | Transposed | Aligned | None:
         return Repeats.of(self.code) or Transposed.of(self.code) or Aligned.of(self.code)
@@ -99,8 +101,8 @@ class _Nest:
         """Return which loops around the rows that are reduced as one are reductions themselves."""
         return self.kernel.reduced[: len(self.kernel.dims) - self.kernel.flat_dims]
 
-    def _compute(self, cursors: Sequence[Cursor]) -> None:
-        self.code.emit(cursors)
+    def _compute(self, cursors: Sequence[Place], row: Row | None) -> None:
+        self.code.emit(cursors, row)
 
     # -- reductions
 
@@ -110,26 +112,37 @@ class _Nest:
         cursors = [self.code.cursors[target] for target in self.targets]
         cursors = [Cursor(c.dtype, c.pointer, tuple(c.strides[axis] for axis in kept)) for c in cursors]
 
-        def initialize(current: Sequence[Cursor]) -> None:
+        def initialize(current: Sequence[Place], row: Row | None) -> None:
             for reduction, cursor in zip(self.kernel.reductions, current, strict=True):
-                cursor.store(self.context.builder, self._identity(reduction))
+                cursor.store(self.context.builder, self._identity(reduction, row))
 
-        emit_nest(self.context, [self.code.dims[axis] for axis in kept], cursors, initialize)
+        emit_moves(self.context, [self.code.dims[axis] for axis in kept], cursors, initialize, cursors)
 
-    def _identity(self, reduction: Reduction) -> Scalar:
+    def _identity(self, reduction: Reduction, row: Row | None = None) -> Scalar:
         dtype = self.kernel.dtypes[reduction.target]
-        emitter = LLVMScalarEmitter(self.context.builder)
+        emitter = LLVMScalarEmitter(self.context.builder, lanes=1 if row is None else row.lanes)
         return emitter.constant(reduce.identity(reduction.kind, dtype), dtype)
 
-    def _accumulate(self, cursors: Sequence[Cursor]) -> None:
+    def _emit_totals(self) -> None:
+        """Emit the reduction of other dimensions than the innermost."""
+        dims, cursors, reduced = self.code.dims, self.code.cursors, self.kernel.reduced
+        if not (len(dims) > 1 and reduced[-2] and emit_totals(self.code, dims, cursors, self.targets, self._combined)):
+            emit_elements(self.code, dims, cursors, self._accumulate)
+
+    def _accumulate(self, cursors: Sequence[Place], row: Row | None) -> None:
         """Emit the combination of the current elements with the totals in memory."""
-        values = self.code.emit(cursors)
-        builder = self.context.builder
-        emitter = LLVMScalarEmitter(builder)
-        for reduction, value in zip(self.kernel.reductions, values, strict=True):
-            x = reduce.element(emitter, reduction.kind, value)
-            target = cursors[reduction.target]
-            target.store(builder, reduce.combine(emitter, reduction.kind, target.load(builder), x))
+        values = self.code.emit(cursors, row)
+        before = [cursors[target].load(self.context.builder) for target in self.targets]
+        for target, total in zip(self.targets, self._combined(before, values, row), strict=True):
+            cursors[target].store(self.context.builder, total)
+
+    def _combined(self, totals: Sequence[Scalar], values: Sequence[Scalar], row: Row | None) -> list[Scalar]:
+        """Emit the combination of totals with an element each."""
+        emitter = LLVMScalarEmitter(self.context.builder, lanes=1 if row is None else row.lanes)
+        return [
+            reduce.combine(emitter, reduction.kind, total, reduce.element(emitter, reduction.kind, value))
+            for reduction, total, value in zip(self.kernel.reductions, totals, values, strict=True)
+        ]
 
     def _reduce_row(self, cursors: Sequence[Cursor]) -> None:
         """Emit the reduction of the innermost dimensions."""

@@ -8,12 +8,13 @@ as before, in the same order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
 from janusjit.backend.llvm.fused_elements import ElementCode
+from janusjit.backend.llvm.fused_vectors import Compute, emit_copy, emit_elements
 from janusjit.backend.llvm.loops import Cursor, emit_nest
 from janusjit.backend.llvm.values import I64, Extent, as_i64, item_size, memory_type, multiply, offset_pointer
 
@@ -64,7 +65,7 @@ class Repeats:
             return None
         return Repeats(width, group, tuple(repeated))
 
-    def emit(self, code: ElementCode, compute: Callable[[Sequence[Cursor]], None]) -> None:
+    def emit(self, code: ElementCode, compute: Compute) -> None:
         """Emit the kernel's loops around what ``compute`` emits."""
         buffers = {number: self._fill(code, code.cursors[number]) for number in self.repeated}
         rows = code.dims[-2]
@@ -81,7 +82,7 @@ class Repeats:
                     Cursor(cursor.dtype, buffers[n], cursor.strides[-1:]) if n in buffers else _at_row(cursor, start)
                     for n, cursor in enumerate(cursors)
                 ]
-                emit_nest(code.context, [multiply(builder, count, self.width)], inside, compute, code.is_long)
+                emit_elements(code, [multiply(builder, count, self.width)], inside, compute)
 
         def _at_row(cursor: Cursor, row: Extent) -> Cursor:
             builder = code.context.builder
@@ -99,9 +100,5 @@ class Repeats:
         count = builder.select(builder.icmp_signed("<", rows, group), rows, group)
         source = Cursor(cursor.dtype, cursor.pointer, (0, size))
         target = Cursor(cursor.dtype, buffer, (self.width * size, size))
-
-        def copy(current: Sequence[Cursor]) -> None:
-            current[1].store(context.builder, current[0].load(context.builder))
-
-        emit_nest(context, [count, self.width], [source, target], copy)
+        emit_copy(context, [count, self.width], source, target)
         return buffer

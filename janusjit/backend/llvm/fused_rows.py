@@ -16,8 +16,9 @@ from llvmlite import ir
 from janusjit.backend.fused import Element, FusedKernel, Reduction
 from janusjit.backend.llvm import pairwise_sum, reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
-from janusjit.backend.llvm.fused_elements import ElementCode
-from janusjit.backend.llvm.loops import Cursor
+from janusjit.backend.llvm.fused_elements import ElementCode, Row
+from janusjit.backend.llvm.fused_vectors import ROOM, emit_elements
+from janusjit.backend.llvm.loops import Cursor, Place
 from janusjit.backend.llvm.values import (
     I64,
     POINTER,
@@ -31,7 +32,6 @@ from janusjit.backend.llvm.values import (
     multiply,
     offset_pointer,
     register_type,
-    store,
 )
 
 #: rows of fewer elements are computed without loops, if that takes no more instructions; sums of so few elements are
@@ -74,6 +74,7 @@ def _emit_unrolled(code: ElementCode, cursors: Sequence[Cursor], before: list[Sc
     """Emit the computation and combination of a few elements, one after the other, without loops."""
     dims = code.dims[len(code.dims) - len(cursors[0].strides) :]
     builder = code.context.builder
+    code.context.needs_passes = True
     emitter = LLVMScalarEmitter(builder)
     reductions = code.kernel.reductions
     totals = [None if _is_pairwise(code, r) else total for r, total in zip(reductions, before, strict=True)]
@@ -101,6 +102,7 @@ def _emit_in_registers(
 ) -> list[Scalar]:
     """Emit one loop that combines each element with the totals."""
     context, builder = code.context, code.context.builder
+    context.needs_passes = True
     emitter = LLVMScalarEmitter(builder)
     slots = [context.stack_slot(register_type(total.dtype)) for total in before]
     for slot, total in zip(slots, before, strict=True):
@@ -184,7 +186,7 @@ def _emit_block(
     direct = [_direct(code, reduction, cursors) for reduction in code.kernel.reductions]
     dtypes = [code.kernel.dtypes[reduction.target] for reduction in code.kernel.reductions]
     buffers = [
-        _at(code, cursor, start) if cursor else context.stack_slot(memory_type(dtype), reduce.BLOCK)
+        _at(code, cursor, start) if cursor else context.stack_slot(memory_type(dtype), reduce.BLOCK + ROOM)
         for cursor, dtype in zip(direct, dtypes, strict=True)
     ]
     if code.kernel.stores or not all(direct):
@@ -206,16 +208,27 @@ def _emit_elements(
     code: ElementCode, cursors: Sequence[Cursor], start: ir.Value, count: ir.Value, buffers: Buffers
 ) -> None:
     """Emit the loop that computes ``count`` elements of the last dimension from ``start`` on, into the buffers."""
-    with code.context.loop(count, code.is_long) as step:
-        builder = code.context.builder
-        index = builder.add(start, step)
-        values = code.emit([cursor.enter(builder, index) for cursor in cursors])
-        emitter = LLVMScalarEmitter(builder)
+    builder = code.context.builder
+    entered = [cursor.enter(builder, start) for cursor in cursors]
+    moved = [Cursor(at.dtype, at.pointer, cursor.strides) for at, cursor in zip(entered, cursors, strict=True)]
+    dtypes = [code.kernel.dtypes[reduction.target] for reduction in code.kernel.reductions]
+    filled = [
+        Cursor(dtype, buffer, (item_size(dtype),))
+        for dtype, buffer in zip(dtypes, buffers, strict=True)
+        if buffer is not None
+    ]
+
+    def compute(current: Sequence[Place], row: Row | None) -> None:
+        values = code.emit(current, row)
+        emitter = LLVMScalarEmitter(code.context.builder, lanes=1 if row is None else row.lanes)
+        places = iter(current[len(cursors) :])
         for reduction, value, buffer in zip(code.kernel.reductions, values, buffers, strict=True):
             if buffer is not None:
-                x = reduce.element(emitter, reduction.kind, value)
-                pointer = builder.gep(buffer, [step], inbounds=True, source_etype=memory_type(x.dtype))
-                store(builder, x, pointer)
+                next(places).store(code.context.builder, reduce.element(emitter, reduction.kind, value))
+
+    places = [*moved, *filled]
+    stored, own = [number for _, number in code.kernel.stores], range(len(cursors), len(places))
+    emit_elements(code, [count], places, compute, [*stored, *own], own)
 
 
 def _emit_segments(
@@ -295,6 +308,7 @@ def part_function(kernel: FusedKernel, whole: ir.Function, python: PythonEmitter
     with context.builder.if_then(small):
         context.builder.ret(_sum_block(part, slots, start, count))
     context.finish_with(_sum_halves(part, start, count))
+    context.mark_vectors()
     return function
 
 

@@ -7,13 +7,14 @@ as before; all of a block is loaded before any of it is stored, as no array that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.fused_elements import ElementCode
+from janusjit.backend.llvm.fused_vectors import Compute, emit_elements
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
 from janusjit.backend.llvm.loops import Cursor, emit_nest
 from janusjit.backend.llvm.values import I64, Extent, as_i64, item_size, memory_type, multiply, offset_pointer
@@ -59,7 +60,7 @@ class Transposed:
         widest = max(item_size(code.cursors[number].dtype) for number in turned)
         return Transposed(tuple(turned), code.dims[-2], columns, ROW_BYTES // widest)
 
-    def emit(self, code: ElementCode, compute: Callable[[Sequence[Cursor]], None]) -> None:
+    def emit(self, code: ElementCode, compute: Compute) -> None:
         """Emit the kernel's loops around what ``compute`` emits."""
         context = code.context
         buffers = {
@@ -77,7 +78,7 @@ class Transposed:
                 inside = [_moved(builder, cursor, row, column) for cursor in cursors]
                 for number, buffer in buffers.items():
                     inside[number] = _turned(code, inside[number], buffer, rows, columns)
-                emit_nest(context, [rows, columns], inside, compute, code.is_long)
+                emit_elements(code, [rows, columns], inside, compute)
 
         emit_nest(context, code.dims[:-2], code.cursors, emit_blocks)
 

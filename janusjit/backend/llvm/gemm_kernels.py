@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_tiling import Tiling, tile_start
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.values import (
     I64,
@@ -27,7 +28,7 @@ from janusjit.backend.llvm.values import (
     load,
     offset_pointer,
 )
-from janusjit.backend.llvm.vectors import load_piece, multiply_add, splat, store_piece, vector_type, zeros
+from janusjit.backend.llvm.vectors import load_piece, multiply_add, store_piece, vector_type, zeros
 
 
 def emit_tiles(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling) -> None:

@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.values import (
     I1,
@@ -31,7 +32,6 @@ from janusjit.backend.llvm.vectors import (
     load_piece,
     load_some,
     multiply_add,
-    splat,
     store_piece,
     store_some,
     vector_type,

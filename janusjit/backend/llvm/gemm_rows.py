@@ -11,8 +11,9 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.values import I64, KernelContext, item_size, load, offset_pointer
-from janusjit.backend.llvm.vectors import load_piece, multiply_add, splat, store_piece, vector_type
+from janusjit.backend.llvm.vectors import load_piece, multiply_add, store_piece, vector_type
 
 #: rows at a time: more streams than that are not prefetched, with fewer the result is read and written more often
 STREAMS = 8

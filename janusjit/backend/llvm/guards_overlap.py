@@ -13,10 +13,10 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.entry_places import place_key
 from janusjit.backend.llvm.guards import GuardEmitter, emits
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.python_api import I1, I64, POINTER, PythonApi
 from janusjit.backend.llvm.python_api_shared import shared
 from janusjit.backend.llvm.values import Extent, as_i64, item_size, multiply
-from janusjit.backend.llvm.vectors import splat
 from janusjit.ir import guards as kinds
 from janusjit.ir.places import Place
 

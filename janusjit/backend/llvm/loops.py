@@ -7,12 +7,15 @@ loop vectoriser understands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from llvmlite import ir
 
 from janusjit.backend.llvm.values import (
+    I64,
     Extent,
     KernelContext,
     Scalar,
@@ -51,6 +54,16 @@ class Cursor:
         store(builder, value, self.pointer)
 
 
+class Place(Protocol):
+    """Where an element is, or as many as vectors have lanes: a `Cursor` inside all loops, or what stands for one."""
+
+    def load(self, builder: ir.IRBuilder) -> Scalar:
+        """Load what is there."""
+
+    def store(self, builder: ir.IRBuilder, value: Scalar) -> None:
+        """Store to it."""
+
+
 Cursors = Sequence[Cursor]
 
 
@@ -71,3 +84,32 @@ def emit_nest(
     with context.loop(dims[0], interleaved and len(dims) == 1) as index:
         inner = [cursor.enter(context.builder, index) for cursor in cursors]
         emit_nest(context, dims[1:], inner, body, interleaved)
+
+
+@contextmanager
+def turns(
+    context: KernelContext, span: tuple[ir.Value, ir.Value], step: int, before: Sequence[ir.Value]
+) -> Iterator[tuple[ir.Value, list[ir.Value]]]:
+    """Emit ``for index in range(*span, step)``, given the index and values that are carried from turn to turn.
+
+    The ``with`` body emits the loop's, and puts what follows into the list it is given; afterwards there is in it what
+    was carried out of the loop.
+    """
+    builder, function = context.builder, context.function
+    block = builder.block
+    head, body, after = (function.append_basic_block(name) for name in ("vectors", "vector", "vectored"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    index, phis = builder.phi(I64, "index"), [builder.phi(value.type) for value in before]
+    for phi, value in zip((index, *phis), (span[0], *before), strict=True):
+        phi.add_incoming(value, block)
+    builder.cbranch(builder.icmp_signed("<", index, span[1]), body, after)
+    builder.position_at_end(body)
+    carried: list[ir.Value] = list(phis)
+    yield index, carried
+    following = builder.add(index, ir.Constant(I64, step), flags=("nsw",))
+    for phi, value in zip((index, *phis), (following, *carried), strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    carried[:] = phis

@@ -22,6 +22,9 @@ MOST_PARTS = 8
 #: how the names of functions begin that go through no passes, which gain nothing: vector code, and guards called often
 HANDWRITTEN = "janusjit_handwritten."
 
+#: what says of other functions that they are vector code
+VECTORS = '"janusjit-vectors"'
+
 _NAME = re.compile(r"@(?:\"([^\"]*)\"|([\w.$-]+))")
 _INTERNAL = re.compile(r"^define (?:internal|private) ")
 _LINKAGE = re.compile(r"^define (?:internal |private )?")
@@ -68,7 +71,7 @@ class _Function:
     @property
     def is_handwritten(self) -> bool:
         """Whether it is vector code already."""
-        return self.name.startswith(HANDWRITTEN)
+        return self.name.startswith(HANDWRITTEN) or VECTORS in self.heading
 
     @property
     def is_copied(self) -> bool:
@@ -176,6 +179,10 @@ class _Module:
         return "\n".join([*lines, *self.end, ""])
 
 
+def _is_handwritten(group: Sequence[_Function]) -> bool:
+    return all(function.is_handwritten for function in group)
+
+
 def _name(match: re.Match[str] | None) -> str:
     assert match is not None
     return match[1] or match[2]
@@ -189,14 +196,14 @@ def parts_of(text: str) -> list[Part]:
     text : str
         Its textual LLVM IR.
     """
-    if text.count("\n") < LINES_A_PART and " optnone" not in text and HANDWRITTEN not in text:
+    if text.count("\n") < LINES_A_PART and " optnone" not in text and HANDWRITTEN not in text and VECTORS not in text:
         return [Part(text)]
     module = _Module(text)
     groups = module.groups()
     kinds = {
         (True, False): [[f for f in module.functions.values() if f.is_cold]],
-        (False, True): _shares([group for group in groups if group[0].is_handwritten]),
-        (False, False): _shares([group for group in groups if not group[0].is_handwritten]),
+        (False, True): _shares([group for group in groups if _is_handwritten(group)]),
+        (False, False): _shares([group for group in groups if not _is_handwritten(group)]),
     }
     contents = [(share, kind) for kind, shares in kinds.items() for share in shares if share]
     if len(contents) == 1 and not contents[0][1][0]:

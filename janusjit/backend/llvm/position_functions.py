@@ -13,6 +13,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
@@ -30,7 +31,7 @@ from janusjit.backend.llvm.values import (
     offset_pointer,
     register_type,
 )
-from janusjit.backend.llvm.vectors import VectorLoop, load_vector, splat
+from janusjit.backend.llvm.vectors import VectorLoop, load_vector
 
 #: rows are searched in blocks that stay in the first-level cache for the second pass
 BLOCK_BYTES = 8192

@@ -15,6 +15,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.indexing import Index, at, copy_elements, load_at, nest
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.values import (
     I64,
     ArrayValue,
@@ -27,7 +28,7 @@ from janusjit.backend.llvm.values import (
     load,
     store,
 )
-from janusjit.backend.llvm.vectors import load_vector, splat, vector_type, zeros
+from janusjit.backend.llvm.vectors import load_vector, vector_type, zeros
 from janusjit.ir.graph import Node
 
 Arrays = Sequence[ArrayValue]

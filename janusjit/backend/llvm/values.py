@@ -14,6 +14,7 @@ from typing import Protocol, Union
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.module_parts import VECTORS
 from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import PythonApi
 from janusjit.ir.boxes import ExitRecipe
@@ -246,7 +247,8 @@ class KernelContext:
     -----
     `scratch` memory lives until the function returns; `require` makes a kernel return ``false``. Code goes in at
     ``builder``, which helpers may leave in a different block than they found it. Where it `computes_elements_only`, no
-    vector has lanes that are computed for nothing: operations on what is there may raise flags.
+    vector has lanes that are computed for nothing: operations on what is there may raise flags. A function that
+    `needs_passes` has loops that LLVM is to find vectors for.
     """
 
     def __init__(self, function: ir.Function, python: PythonEmitter, threads: int = 1) -> None:
@@ -257,6 +259,7 @@ class KernelContext:
         self.entry_block: ir.Block = function.append_basic_block("entry")
         self.builder = PacedBuilder(function.append_basic_block("body"))
         self.computes_elements_only = False
+        self.needs_passes = False
         self._heap_slots: list[ir.Value] = []
         self._failure: ir.Block | None = None
 
@@ -349,6 +352,11 @@ class KernelContext:
             self._emit_return(ir.Constant(I1, 0))
         body = self.function.blocks[1]
         ir.IRBuilder(self.entry_block).branch(body)
+
+    def mark_vectors(self) -> None:
+        """Note on the finished function whether it is vector code already."""
+        if not self.needs_passes:
+            set.add(self.function.attributes, VECTORS)  # an attribute llvmlite does not know of
 
     def finish_with(self, result: ir.Value) -> None:
         """Close a function that returns ``result``; it has neither requirements nor scratch memory on the heap."""

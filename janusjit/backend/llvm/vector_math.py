@@ -6,7 +6,7 @@ special values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -21,7 +21,7 @@ from janusjit.backend.llvm import vector_math_power as power
 from janusjit.backend.llvm import vector_math_remainder as remainder
 from janusjit.backend.llvm import vector_math_tables as tables
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
-from janusjit.backend.llvm.values import declare, register_type
+from janusjit.backend.llvm.values import I32, declare, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
 from janusjit.backend.llvm.vector_math_library import Precautions, SharedMath
 
@@ -92,30 +92,68 @@ C_NAMES = {
 
 
 def emit_function(
-    builder: ir.IRBuilder, name: str, dtype: str, operands: tuple[ir.Value, ...], is_alone: bool = False
+    builder: ir.IRBuilder,
+    name: str,
+    dtype: str,
+    operands: tuple[ir.Value, ...],
+    is_alone: bool = False,
+    lanes: int = 1,
 ) -> ir.Value:
     """Emit the function of `janusjit.ops.emitter.FUNCTIONS` called ``name`` on floats of ``dtype``.
 
-    Where it ``is_alone``, in no loop over elements, functions that are called are the C library's.
+    With more ``lanes`` than one, operands and result are vectors. Where it ``is_alone``, in no loop over elements,
+    functions that are called are the C library's.
     """
     if is_alone and (name in SHARED or (dtype == "f32" and name in SHARED_F32)):
         return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
+    shared = _shared(name, dtype, len(operands), is_alone)
+    if shared is not None:
+        return shared.emit_call(builder, operands) if lanes == 1 else shared.emit_vector_call(builder, operands, lanes)
+    if name in FORMULAS and lanes > 1:
+        return _formula(builder, name, dtype, operands, lanes)
+    if name in FORMULAS:
+        return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
+    function = library_function(builder.module, name, dtype, len(operands))
+    return builder.call(function, operands) if lanes == 1 else _lane_by_lane(builder, function, operands, lanes)
+
+
+def is_called(op: str, dtype: str) -> bool:
+    """Return whether an operation on the elements of arrays takes calls of a function."""
+    name = {"power": "pow"}.get(op, op)
+    return name in C_NAMES and dtype in ("f32", "f64") and _shared(name, dtype, 1, False) is not None
+
+
+def _shared(name: str, dtype: str, arity: int, is_alone: bool) -> SharedMath | None:
+    """Return the function that is called, if one is."""
     known = None if is_alone else _known_by_tables(name, dtype)
     if known is None and dtype == "f32":
         known = SHARED_F32.get(name)
     if known is not None:
         formula, precautions = known
-        c_name = c_symbol(name, dtype)
-        shared = SharedMath(name, dtype, len(operands), formula, None, c_name, precautions=precautions)
-        return shared.emit_call(builder, operands)
-    if name in FORMULAS:
-        return builder.call(_inlined_function(builder.module, name, dtype, len(operands)), operands)
-    if name in SHARED:
-        formula, is_regular = SHARED[name]
-        c_name = c_symbol(name, dtype)
-        shared = SharedMath(name, dtype, len(operands), formula, is_regular, c_name, PRECAUTIONS.get(name))
-        return shared.emit_call(builder, operands)
-    return builder.call(library_function(builder.module, name, dtype, len(operands)), operands)
+        return SharedMath(name, dtype, arity, formula, None, c_symbol(name, dtype), precautions=precautions)
+    if name in FORMULAS or name not in SHARED:
+        return None
+    formula, is_regular = SHARED[name]
+    return SharedMath(name, dtype, arity, formula, is_regular, c_symbol(name, dtype), PRECAUTIONS.get(name))
+
+
+def _formula(
+    builder: ir.IRBuilder, name: str, dtype: str, operands: Sequence[ir.Value], lanes: int
+) -> ir.Value:
+    code = FloatCode(builder, F64_FORMAT if dtype == "f64" else F32_FORMAT, lanes)
+    return FORMULAS[name](code, *(Real(code, operand) for operand in operands)).value
+
+
+def _lane_by_lane(
+    builder: ir.IRBuilder, function: ir.Function, operands: Sequence[ir.Value], lanes: int
+) -> ir.Value:
+    """Emit a call of a function of scalars for each lane."""
+    result: ir.Value = ir.Constant(operands[0].type, ir.Undefined)
+    for lane in range(lanes):
+        position = ir.Constant(I32, lane)
+        element = builder.call(function, [builder.extract_element(operand, position) for operand in operands])
+        result = builder.insert_element(result, element, position)
+    return result
 
 
 def _known_by_tables(name: str, dtype: str) -> tuple[Callable[..., Real], Precautions | None] | None:
@@ -133,8 +171,7 @@ def _inlined_function(module: ir.Module, name: str, dtype: str, arity: int) -> i
     for attribute in ("alwaysinline", "nounwind", "readnone"):
         function.attributes.add(attribute)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    code = FloatCode(builder, F64_FORMAT if dtype == "f64" else F32_FORMAT)
-    builder.ret(FORMULAS[name](code, *(Real(code, operand) for operand in function.args)).value)
+    builder.ret(_formula(builder, name, dtype, function.args, 1))
     return function
 
 

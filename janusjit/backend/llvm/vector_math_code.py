@@ -15,6 +15,7 @@ from typing import Union
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.lanes import constant, widened
 from janusjit.backend.llvm.values import F32, F64, I1, I32, I64, declare
 
 Number = Union["Real", float]
@@ -114,17 +115,14 @@ class FloatCode:
         self.whole_type = self._widened(ir.IntType(precision.width))
 
     def _widened(self, type_: ir.Type) -> ir.Type:
-        return type_ if self.lanes == 1 else ir.VectorType(type_, self.lanes)
-
-    def _constant(self, type_: ir.Type, value: float) -> ir.Constant:
-        return ir.Constant(type_, value if self.lanes == 1 else [value] * self.lanes)
+        return widened(type_, self.lanes)
 
     def real(self, value: Number) -> Real:
         """Return a number as a `Real`."""
         if isinstance(value, Real):
             return value
         if self._pool is None or value == 0:
-            return Real(self, self._constant(self.real_type, float(value)))
+            return Real(self, constant(self.real_type, float(value)))
         return Real(self, self._pooled(self._bits_of(value), self.real_type))
 
     def _bits_of(self, value: float) -> int:
@@ -149,7 +147,7 @@ class FloatCode:
 
     def immediate(self, value: int) -> Whole:
         """Return an integer that stands in the instruction itself."""
-        return Whole(self, self._constant(self.whole_type, value))
+        return Whole(self, constant(self.whole_type, value))
 
     def intrinsic(self, name: str, *operands: Real) -> Real:
         """Call an LLVM intrinsic whose operands and result are floats."""
@@ -426,5 +424,4 @@ class Truth:
 
     def __invert__(self) -> Truth:
         lanes = self.code.lanes
-        ones = ir.Constant(I1, 1) if lanes == 1 else ir.Constant(ir.VectorType(I1, lanes), [1] * lanes)
-        return Truth(self.code, self.code.builder.xor(self.value, ones))
+        return Truth(self.code, self.code.builder.xor(self.value, constant(widened(I1, lanes), 1)))

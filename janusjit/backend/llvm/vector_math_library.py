@@ -103,6 +103,34 @@ class SharedMath:
         _add_attribute(call.attributes, f'"vector-function-abi-variant"="{variant}"')
         return call
 
+    def emit_vector_call(self, builder: ir.IRBuilder, operands: Sequence[ir.Value], lanes: int) -> ir.Value:
+        """Emit the function of ``lanes`` elements, by calls of the vector version."""
+        load_once((self.vector_symbol,), self._emit_vector_version)
+        function = self._declare(builder.module, self.vector_symbol, self.lanes)
+        if lanes == self.lanes:
+            return builder.call(function, operands)
+        if lanes < self.lanes:  # what fills the vector up are copies, of which nothing new can be said
+            filled = [self._shuffled(builder, x, [lane % lanes for lane in range(self.lanes)]) for x in operands]
+            return self._shuffled(builder, builder.call(function, filled), range(lanes))
+        parts = [
+            builder.call(
+                function, [self._shuffled(builder, x, range(first, first + self.lanes)) for x in operands]
+            )
+            for first in range(0, lanes, self.lanes)
+        ]
+        while len(parts) > 1:
+            width = 2 * parts[0].type.count
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self._shuffled(builder, one, range(width), other) for one, other in pairs]
+        return parts[0]
+
+    @staticmethod
+    def _shuffled(
+        builder: ir.IRBuilder, x: ir.Value, lanes: Sequence[int], other: ir.Value | None = None
+    ) -> ir.Value:
+        mask = ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes))
+        return builder.shuffle_vector(x, ir.Constant(x.type, ir.Undefined) if other is None else other, mask)
+
     def _declare(self, module: ir.Module, symbol: str, lanes: int) -> ir.Function:
         type_ = register_type(self.dtype) if lanes == 1 else ir.VectorType(register_type(self.dtype), lanes)
         function = declare(module, symbol, type_, [type_] * self.arity)

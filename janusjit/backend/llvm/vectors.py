@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm.gemm_tiling import Piece
+from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.values import I1, I32, I64, VOID, KernelContext, item_size, memory_type
 
 
@@ -21,13 +22,6 @@ def vector_type(dtype: str, lanes: int) -> ir.VectorType:
 def zeros(type_: ir.Type) -> ir.Constant:
     """Return the constant whose elements are all zero."""
     return ir.Constant(type_, None)
-
-
-def splat(builder: ir.IRBuilder, element: ir.Value, type_: ir.VectorType) -> ir.Value:
-    """Return the vector all of whose elements are ``element``."""
-    undefined = ir.Constant(type_, ir.Undefined)
-    one = builder.insert_element(undefined, element, ir.Constant(I32, 0))
-    return builder.shuffle_vector(one, undefined, zeros(ir.VectorType(I32, type_.count)))
 
 
 def multiply_add(context: KernelContext, dtype: str, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:

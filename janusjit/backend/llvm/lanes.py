@@ -1,0 +1,41 @@
+"""Values in one lane or in several.
+
+Owns the types and the constants that code is written in which does the same with a number and with a vector of numbers.
+Invariant: with one lane they are those of scalars.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+
+class _Splat(ir.Constant):  # type: ignore[misc]
+    """A vector all of whose elements are one constant, written once: text takes time to write and to parse."""
+
+    def __init__(self, type_: ir.VectorType, element: ir.Constant) -> None:
+        self.type, self.constant = type_, element.constant
+        self._element = element
+
+    def _get_reference(self) -> str:
+        return f"splat ({self._element})"
+
+
+def widened(type_: ir.Type, lanes: int) -> ir.Type:
+    """Return the type of so many values of a type side by side."""
+    return type_ if lanes == 1 else ir.VectorType(type_, lanes)
+
+
+def constant(type_: ir.Type, value: float) -> ir.Constant:
+    """Return a number as a constant of a type, in every lane if that is a vector's."""
+    if not isinstance(type_, ir.VectorType):
+        return ir.Constant(type_, value)
+    return _Splat(type_, ir.Constant(type_.element, value))
+
+
+def splat(builder: ir.IRBuilder, element: ir.Value, type_: ir.Type) -> ir.Value:
+    """Return the vector all of whose elements are ``element``; the element itself where the type is not a vector's."""
+    if not isinstance(type_, ir.VectorType):
+        return element
+    undefined, first = ir.Constant(type_, ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(undefined, element, ir.Constant(first, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(first, type_.count), None))

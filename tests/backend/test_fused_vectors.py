@@ -1,0 +1,178 @@
+"""Elementwise loops by vectors: every length, no memory beyond a row, no flag that no element raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit.backend.llvm import engine, machine_code
+from janusjit.backend.llvm.module_parts import VECTORS, Part
+
+LENGTHS = (0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65, 127, 129, 257, 300)
+DTYPES = ("float64", "float32", "int64", "int32", "int16", "uint8", "bool")
+
+
+def settled(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return a jitted function that has been called often enough to run compiled, with copies of the arguments."""
+    step = jj.jit(function, background=False, warmup=1)
+    for _ in range(2):
+        step(*(np.array(argument) for argument in arguments))
+    assert (step.stats.graph_calls, step.stats.deopts) == (1, 0)
+    return step
+
+
+def pair(dtype: str, count: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return arrays of numbers of a dtype."""
+    rng = np.random.default_rng(count)
+    return tuple(rng.integers(0, 100, (2, count)).astype(dtype))  # type: ignore[return-value]
+
+
+def mixed(x: Any, y: Any) -> Any:
+    """Return elementwise results of several dtypes."""
+    chosen = np.where(x > y, x, y)
+    return chosen, x == y, (x + y).astype(np.float32), (x.astype(np.float64) * 0.5 - 7) ** 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_length_and_dtype(dtype: str) -> None:
+    for count in LENGTHS:
+        x, y = pair(dtype, count)
+        step = settled(mixed, x, y)
+        for got, expected in zip(step(x, y), mixed(x, y), strict=True):
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected, err_msg=str(count))
+        assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int16", "uint8"])
+def test_memory_around_a_row_is_left_alone(dtype: str) -> None:
+    def update(x: Any, y: Any) -> None:
+        x *= 3
+        x += y
+
+    for count in LENGTHS[1:]:
+        given, y = pair(dtype, count)
+        step = settled(update, given, y)
+        around = np.full(count + 64, 77, dtype)
+        around[32:-32] = given
+        expected = around.copy()
+        update(expected[32:-32], y)
+        step(around[32:-32], y)
+        np.testing.assert_array_equal(around, expected, err_msg=str(count))
+        assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+
+
+def test_lengths_known_at_run_time_only() -> None:
+    def function(x: Any, y: Any) -> Any:
+        return np.tanh(x) + y, x * 2 - y, (x / (y + 1)).sum()
+
+    step = jj.jit(function, background=False, warmup=1)
+    for count in (4, 6, 9, *LENGTHS[2:], 1000, 5):
+        x, y = pair("float64", count)
+        for got, expected in zip(step(x, y), function(x, y), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-15)
+    assert step.stats.specializations == 2  # of one length, and of any
+    assert step.stats.graph_calls >= len(LENGTHS)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_lanes_without_elements_raise_no_flags(dtype: str) -> None:
+    """Zeros in such lanes would divide by zero, and numbers that are everywhere would overflow there."""
+
+    def function(x: Any, large: Any) -> Any:
+        return 1.0 / x, np.log(x), x * large, np.sqrt(x - 1.5), np.arctan2(x, x)
+
+    large = np.array([np.finfo(dtype).max / 4], dtype)
+    for count in LENGTHS[1:]:
+        x = np.linspace(2, 3, count).astype(dtype)
+        step = settled(function, x, large)
+        for got, expected in zip(step(x, large), function(x, large), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-6 if dtype == "float32" else 1e-15)
+        assert (step.stats.graph_calls, step.stats.deopts) == (2, 0), count
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_rows_have_in_common_is_not_computed_without_elements() -> None:
+    def function(x: Any, scale: Any) -> Any:
+        return x * (1.0 / scale)
+
+    step = jj.jit(function, background=False, warmup=1)
+    shapes = ((3, 4), (5, 4), (6, 4), (7, 4), (0, 4), (3, 0))
+    for shape in shapes:
+        scale = np.zeros((shape[0], 1)) if 0 in shape else np.ones((shape[0], 1))
+        if shape == (3, 0):
+            with pytest.warns(RuntimeWarning):  # NumPy divides by zero, if by nothing else
+                assert step(np.ones(shape), scale).shape == shape
+        else:
+            np.testing.assert_array_equal(step(np.ones(shape), scale), np.ones(shape))
+    assert step.stats.graph_calls >= 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "bool"])
+@pytest.mark.parametrize("width", [1, 3, 8, 10, 16, 33, 70, 300])
+def test_sums_along_columns(dtype: str, width: int) -> None:
+    """Few totals are in registers while rows are gone through; rows with one number times each are multiplied first."""
+
+    def function(x: Any, factor: Any) -> Any:
+        return (x * factor).sum(axis=0), x.max(axis=0), (x > 1).any(axis=0)
+
+    for rows in (1, 2, 5, 31):
+        rng = np.random.default_rng(rows)
+        x, factor = rng.integers(0, 4, (rows, width)).astype(dtype), rng.integers(0, 4, (rows, 1)).astype(dtype)
+        step = settled(function, x, factor)
+        for got, expected in zip(step(x, factor), function(x, factor), strict=True):
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected)
+        assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+
+
+def test_functions_that_are_called_take_vectors_of_any_length() -> None:
+    """An operand of another width makes vectors of fewer lanes than the functions have, or more."""
+
+    def function(x: Any, y: Any, flags: Any) -> Any:
+        small = x.astype(np.float32)
+        chosen = np.where(flags, np.log(y), np.cos(y))
+        return np.sin(small) + y, chosen, np.hypot(x, y), np.power(small, np.float32(2.5))
+
+    for count in (1, 7, 8, 9, 24, 100):
+        x, y = np.linspace(0.5, 3, count), np.linspace(1, 9, count)
+        flags = np.arange(count) % 3 == 0
+        step = settled(function, x, y, flags)
+        for got, expected in zip(step(x, y, flags), function(x, y, flags), strict=True):
+            assert got.dtype == expected.dtype
+            np.testing.assert_allclose(got, expected, rtol=3e-7 if got.dtype == np.float32 else 1e-15, atol=1e-7)
+        assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Part]]:
+    """The parts of modules that are compiled."""
+    found: list[Part] = []
+    begin = machine_code.PartCompiler.__init__
+
+    def note(self: machine_code.PartCompiler, part: Part, *rest: Any) -> None:
+        found.append(part)
+        begin(self, part, *rest)
+
+    monkeypatch.setattr(machine_code.PartCompiler, "__init__", note)
+    return iter([found])  # type: ignore[return-value]
+
+
+def test_vector_code_goes_through_no_passes(parts: Any) -> None:
+    (found,) = parts
+
+    def function(x: Any, y: Any) -> Any:
+        return np.exp(x) * y, (x * y).sum(axis=1)
+
+    x, y = np.linspace(0, 1, 4567).reshape(1, -1), np.ones((1, 4567))
+    step = settled(function, x, y)
+    np.testing.assert_allclose(step(x, y)[1], 4567 / 2)
+    kernels = [part for part in found if f" {VECTORS}" in part.text and "define" in part.text]
+    assert kernels if engine.has_masked_lanes() else not kernels
+    assert all(part.is_handwritten for part in kernels if "define void @\"fused" in part.text)
+    assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
