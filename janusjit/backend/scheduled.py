@@ -119,7 +119,7 @@ class Scheduled:
     def separates(self, nodes: Iterable[Node], step: FusedStep) -> bool:
         """Return whether one of some nodes is not to be in one step with those that ``step`` computes."""
         rule = self.separation
-        return rule is not None and any(rule.between(node, other) for node in nodes for other in nodes_of(step))
+        return rule is not None and rule.parts(nodes, nodes_of(step))
 
     def leaves(self, step: FusedStep) -> list[Value]:
         """Return the arrays a step reads from memory."""
