@@ -7,6 +7,7 @@ over is decided by `janusjit.backend.overwriting` alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 
 from janusjit.backend.fuse import input_layout, make_plan
@@ -221,10 +222,9 @@ class _Assigner:
         for value, storage in self.placement.placed.items():
             last = self.liveness.last_use(value)
             storage.resolve().touch(max(last, self.placement.defined[value]))
-        for step in self.plan.walk():
-            if isinstance(step, NodeStep) and step.node.op == "exit":
-                for value in boxed_arrays(step.node):
-                    self._make_object(value)
+        orders = result_orders(self.plan)
+        for value in {value: None for step in exits_of(self.plan) for value in boxed_arrays(step.node)}:
+            self._make_object(value, orders.get(value))
         at_entry = set(self.plan.graph.symbols)
         for storage in storages:
             if storage.kind in ("arena", "object") and not symbols_of(storage.layout.shape) <= at_entry:
@@ -256,11 +256,12 @@ class _Assigner:
         storage = self.placement.storage(target)
         return any(t is not but and self.placement.storage(t.source) is storage for t in transfers)
 
-    def _make_object(self, value: Value) -> None:
+    def _make_object(self, value: Value, order: tuple[int, ...] | None) -> None:
+        """Let an array live in the ndarray it becomes, where it lies there as it is to at all exits."""
         storage = self.placement.storage(value)
-        if storage is None or is_view_value(value) or storage.kind != "arena":
+        if storage is None or is_view_value(value) or storage.kind != "arena" or order is None:
             return
-        if storage.scope is self.liveness.body:
+        if storage.scope is self.liveness.body and storage.layout == ordered(value.type, order):
             storage.kind = "object"
 
 
@@ -285,11 +286,17 @@ def _kind_of(node: Node) -> str:
 def result_orders(plan: Plan) -> dict[Value, tuple[int, ...]]:
     """Return in which order the axes of results lie that are not in C order, where all exits agree."""
     found: dict[Value, set[tuple[int, ...]]] = {}
+    for step in exits_of(plan):
+        for box in _array_boxes(step.node):
+            found.setdefault(step.node.inputs[box.operand], set()).add(box.order)
+    return {value: next(iter(orders)) for value, orders in found.items() if len(orders) == 1}
+
+
+def exits_of(plan: Plan) -> Iterator[NodeStep]:
+    """Yield the steps that leave the graph."""
     for step in plan.walk():
         if isinstance(step, NodeStep) and step.node.op == "exit":
-            for box in _array_boxes(step.node):
-                found.setdefault(step.node.inputs[box.operand], set()).add(box.order)
-    return {value: next(iter(orders)) for value, orders in found.items() if len(orders) == 1}
+            yield step
 
 
 def boxed_arrays(node: Node) -> list[Value]:

@@ -25,8 +25,17 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "a view of it too": lambda x: (lambda y: (y, y[1:], y.T))(x.T + 1),
     "twice": lambda x: (lambda y: {"a": y, "b": [y]})(x.T - 1),
     "a view of a result": lambda x: (x * 2).T,
+    "a flat copy of it too": lambda x: (lambda y: (y, y[1:], y.flatten()))(x.T + 1),
+    "written in part": lambda x: written_in_part(x.T * 2),
+    "of einsum": lambda x: (lambda y: (y, y[1:, ::2], y.T, y[None]))(np.einsum("ij,jk->ki", x, x.T)),
     "an array without gaps of a part": lambda x: x[:, 1:].T * 2,
 }
+
+
+def written_in_part(made: Any) -> Any:
+    made[0] += 1.0
+    made[:, 1] = made.sum()
+    return made, made[1:], made[::-1, 1:3].T
 
 
 def assert_laid_out_alike(got: Any, expected: Any) -> None:
@@ -93,3 +102,26 @@ def test_orders_of_symbolic_sizes() -> None:
     assert axis_order((n, m), (n, m)) == ()  # which of them steps further is not known
     assert axis_order((2, 3, 4), (1, 2, 6)) == (2, 1, 0)
     assert ordered(TensorType("f32", (n, m)), (1, 0)).strides == (4, 4 * n)
+
+
+def test_python_finds_them_laid_out_as_by_numpy() -> None:
+    """In the middle of a function too: what it makes of them there shares their memory, or does not."""
+
+    def program(x: Any, kept: dict[str, Any]) -> Any:
+        made = x.T * 2
+        made[0] += 1.0
+        kept["made"], kept["part"] = made, made[1:]
+        text = format(made.flags.f_contiguous)
+        flat = made.ravel()
+        flat[0] = 9.0
+        return text, made, flat
+
+    jitted = jj.jit(program, background=False)
+    for number in range(5):
+        x = np.arange(6.0).reshape(2, 3) + number
+        kept: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        got, expected = jitted(x, kept[0]), program(x, kept[1])
+        assert got[0] == expected[0] == "True"
+        assert_laid_out_alike((*got[1:], kept[0]), (*expected[1:], kept[1]))
+        assert kept[0]["made"] is got[1] and kept[0]["part"].base is got[1]
+    assert jitted.stats.graph_calls == 3 and jitted.stats.host_calls > 0

@@ -1,8 +1,8 @@
 """The operands of an exit.
 
 Owns `exit_operands`. Invariants: an operand boxed once is handed over with the ndarray it was computed in, one boxed
-more often is copied for each box; and a view of an array that was there before lies in that array's memory, even
-where its values were computed in a copy.
+more often, or in another order of axes than it was computed in, is copied for each box; and a view lies in the memory
+of the array it is to be a view of, even where its values were computed in a copy.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from llvmlite import ir
 
 from janusjit.backend.address import Address, view_of
+from janusjit.backend.layout import ordered
 from janusjit.backend.llvm.memory import Memory
 from janusjit.backend.llvm.values import ArrayValue, Operand
 from janusjit.backend.storage import is_view_value
@@ -31,6 +32,10 @@ def exit_operands(memory: Memory, graph: Graph, operand: Callable[[Value], Opera
         array = operands[fresh.operand]
         if isinstance(array, ArrayValue) and array.owner is not None:
             boxed[array.owner] += 1
+    for one in arrays:
+        array = operands[one.operand]
+        if isinstance(array, ArrayValue) and not _is_in_order(memory, node.inputs[one.operand], one):
+            operands[one.operand] = replace(array, owner=None)
     operands = [
         replace(o, owner=None) if isinstance(o, ArrayValue) and o.owner is not None and boxed[o.owner] > 1 else o
         for o in operands
@@ -43,6 +48,11 @@ def exit_operands(memory: Memory, graph: Graph, operand: Callable[[Value], Opera
     return operands
 
 
+def _is_in_order(memory: Memory, value: Value, box: ArrayBox) -> bool:
+    """Return whether an array lies as what is made of it; C order is that of all that is owned."""
+    return not box.order or memory.addresses.of(value).layout == ordered(value.type, box.order)
+
+
 def _view_operand(memory: Memory, graph: Graph, value: Value, box: ViewBox) -> ArrayValue | None:
     """Return a view in the memory of the object it is to be a view of; None if the operand is right as it is."""
     views = []
@@ -52,11 +62,22 @@ def _view_operand(memory: Memory, graph: Graph, value: Value, box: ViewBox) -> A
     if isinstance(box.base, PlaceBox):
         place = box.base.place
         value = next(input_.value for input_ in graph.inputs if input_.place is place)
+    elif isinstance(box.base, ArrayBox) and box.base.order:
+        return _view_of_copy(memory, views, value, box.base)
     elif not views or views[0].result.type.rank > 0:
         return None
     if value.type.rank == 0:
         return None
-    address: Address = memory.addresses.of(value)
+    return _along(memory, views, memory.addresses.of(value))
+
+
+def _view_of_copy(memory: Memory, views: list[Node], value: Value, base: ArrayBox) -> ArrayValue:
+    """Return a view of an array whose axes lie in another order in what is made of it."""
+    address = memory.addresses.of(value)
+    return _along(memory, views, replace(address, layout=ordered(value.type, base.order)))
+
+
+def _along(memory: Memory, views: list[Node], address: Address) -> ArrayValue:
     for view in reversed(views):
         address = view_of(address, view)
     return memory.array_at(address)
