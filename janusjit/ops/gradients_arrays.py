@@ -111,7 +111,10 @@ def _update_take(p: Pullback) -> list[Cotangent]:
     g, axes = p.cotangent, p.attributes["axes"]
     nothing: list[Cotangent] = [None] * len(indices)
     read = p.emit("gather", g, *indices, axes=axes)
-    if p.attributes["accumulate"]:
+    accumulate = p.attributes["accumulate"]
+    if isinstance(accumulate, str):
+        raise NotDifferentiableError(f"np.{accumulate}.at")
+    if accumulate:
         return [g, read, *nothing]
     kept = p.emit("update_take", g, g.constant(0), *indices, axes=axes, accumulate=False)
     if p.wanted[1]:

@@ -86,16 +86,23 @@ def gathered_shape(x: TensorType, indices: Sequence[TensorType], axes: tuple[int
 
 def _update_take_rule(inputs: tuple[TensorType, ...], attributes: Attributes) -> tuple[TensorType, ...]:
     base, value, *indices = inputs
-    check_same_dtype((base, value), "update_take")
+    if isinstance(attributes["accumulate"], bool):  # others combine elements in the dtype of the values
+        check_same_dtype((base, value), "update_take")
     check_broadcastable(value.shape, gathered_shape(base, indices, attributes["axes"]))
     return (base,)
 
 
-def _eager_update_take(base: Any, value: Any, *indices: Any, axes: tuple[int, ...], accumulate: bool) -> Any:
+def accumulation(accumulate: bool | str) -> str | None:
+    """Return the operation by which ``update_take`` combines values with what is there; None if they replace it."""
+    return ("add" if accumulate else None) if isinstance(accumulate, bool) else accumulate
+
+
+def _eager_update_take(base: Any, value: Any, *indices: Any, axes: tuple[int, ...], accumulate: bool | str) -> Any:
     result = np.array(base)
     part = np.moveaxis(result, axes, range(len(axes)))
-    if accumulate:
-        np.add.at(part, indices, value)
+    operation = accumulation(accumulate)
+    if operation is not None:
+        getattr(np, operation).at(part, indices, value)
     else:
         part[indices] = value
     return result
@@ -169,7 +176,7 @@ declare(
         gradient=GRADIENTS["update_take"],
         fallible=True,
         positions=lambda attributes: [(2 + at, axis) for at, axis in enumerate(attributes["axes"])],
-        numpy=(np.add.at,),
+        numpy=(np.add.at, np.maximum.at),
         samples=tuple(
             Sample(inputs, {"axes": axes, "accumulate": accumulate})
             for accumulate in (False, True)

@@ -131,7 +131,7 @@ def _require_same_size(machine: Machine, given: Dim, wanted: Dim) -> None:
 
 
 def scatter(
-    machine: Machine, base: ArrayValue, axes: list[int], arrays: list[Value], element: Value, accumulate: bool
+    machine: Machine, base: ArrayValue, axes: list[int], arrays: list[Value], element: Value, accumulate: bool | str
 ) -> None:
     """``base[…, arrays, …] = element`` or, accumulating, ``np.add.at``."""
     if base.path or axes != list(range(len(axes))):
@@ -162,7 +162,9 @@ def _move_value(machine: Machine, element: Value, arrays: list[Value], axis: int
     return machine.emit("transpose", element, axes=order)
 
 
-def _update_take(machine: Machine, version: Value, arrays: list[Value], element: Value, accumulate: bool) -> Value:
+def _update_take(
+    machine: Machine, version: Value, arrays: list[Value], element: Value, accumulate: bool | str
+) -> Value:
     guard = machine.guard("index.bounds", machine.span.text or "index", "positions within bounds")
     axes = tuple(range(len(arrays)))
     return machine.emit("update_take", version, element, *arrays, axes=axes, accumulate=accumulate, guard=guard)

@@ -304,6 +304,14 @@ def _present(machine: Machine, value: Value, axes: tuple[int, ...], neutral: flo
     return machine.emit("where", missing, constant(machine, neutral, value.type.dtype), value), count
 
 
+def _replaced(machine: Machine, value: Value, axes: tuple[int, ...], neutral: float) -> Value:
+    """Return a value with NaN replaced, guarded not to be everything."""
+    missing = machine.emit("isnan", value)
+    some = machine.emit("any", machine.emit("logical_not", missing), axes=axes, keepdims=True)
+    require_all(machine, some, "a number that is not NaN")
+    return machine.emit("where", missing, constant(machine, neutral, value.type.dtype), value)
+
+
 def _nan_extremum(op: str, neutral: float) -> Any:
     def rule(
         machine: Machine,
@@ -315,7 +323,7 @@ def _nan_extremum(op: str, neutral: float) -> Any:
         value = array(machine, a)
         axes = axes_of(machine, axis, value.type.rank)
         if value.type.is_float:
-            value, _ = _present(machine, value, axes, neutral)
+            value = _replaced(machine, value, axes, neutral)
         return finish(machine, reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims")), out)
 
     return rule
@@ -334,7 +342,7 @@ def _nan_position(op: str, neutral: float) -> Any:
             value = flattened(machine, value)
         at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
         if value.type.is_float:
-            value, _ = _present(machine, value, (at,), neutral)
+            value = _replaced(machine, value, (at,), neutral)
         return finish(machine, operate(machine, op, value, axis=at, keepdims=False), out)
 
     return rule

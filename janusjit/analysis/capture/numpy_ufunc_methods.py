@@ -14,7 +14,7 @@ import numpy as np
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import cast, wrap
 from janusjit.analysis.capture.calls import MODELS, Model
-from janusjit.analysis.capture.index_writing import element_value, scatter, set_item
+from janusjit.analysis.capture.index_writing import scatter, set_item
 from janusjit.analysis.capture.indexing import get_item, nonzero
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import UFUNC_METHOD
@@ -45,6 +45,13 @@ _REDUCTIONS: dict[np.ufunc, tuple[Any, bool]] = {
     np.logical_and: (np.all, False),
     np.logical_or: (np.any, False),
 }
+
+
+#: those that ``at`` has a rule for
+_IN_PLACE = frozenset(
+    {np.add, np.subtract, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin}
+    | {np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.logical_and, np.logical_or}
+)
 
 
 def _reduction(ufunc: np.ufunc) -> Model:
@@ -116,37 +123,39 @@ def _outer(ufunc: np.ufunc) -> Model:
 def _at(ufunc: np.ufunc) -> Model:
     def rule(machine: Machine, a: AbstractValue, indices: AbstractValue, b: AbstractValue, /) -> AbstractValue:
         target = machine.resolve(a)
-        if not isinstance(target, ArrayValue) or ufunc not in (np.add, np.subtract):
-            raise machine.unsupported("numpy.function", f"np.{ufunc.__name__}.at", "only add and subtract have a rule")
-        _add_at(machine, ufunc, target, machine.resolve(indices), machine.resolve(b))
+        if not isinstance(target, ArrayValue) or ufunc not in _IN_PLACE:
+            raise machine.unsupported("numpy.function", f"np.{ufunc.__name__}.at", "the method has no rule yet")
+        _combine_at(machine, ufunc, target, machine.resolve(indices), machine.resolve(b))
         return NONE
 
     return by_signature(rule, f"np.{ufunc.__name__}.at")
 
 
-def _add_at(machine: Machine, ufunc: np.ufunc, target: ArrayValue, indices: AbstractValue, b: AbstractValue) -> None:
-    element = array(machine, b, "np.add.at")
-    if not np.can_cast(
-        np.result_type(target.type.numpy_dtype, element.type.numpy_dtype), target.type.numpy_dtype, "same_kind"
-    ):
-        raise machine.python_error(TypeError, "Cannot cast ufunc 'add' output")
-    element = element_value(machine, target, b)
+def _combine_at(
+    machine: Machine, ufunc: np.ufunc, target: ArrayValue, indices: AbstractValue, b: AbstractValue
+) -> None:
+    name = f"np.{ufunc.__name__}.at"
+    element = array(machine, b, name)  # no number is weak here
+    loop = ufuncs.loop_of(machine, ufunc, [target.type.numpy_dtype, element.type.numpy_dtype])
+    element = cast(machine, element, loop)
+    combining = np.add if ufunc is np.subtract else ufunc
     if ufunc is np.subtract:
         element = machine.emit("negative", element)
     parts = indices.items if isinstance(indices, TupleValue) else (indices,)
     arrays = [_position_array(machine, machine.resolve(part)) for part in parts]
     if any(part is None for part in arrays):
         if any(part is not None and part.type.rank for part in arrays):
-            raise machine.unsupported("numpy.function", "np.add.at", "slices are mixed with index arrays")
+            raise machine.unsupported("numpy.function", name, "slices are mixed with index arrays")
         # no position occurs twice in a basic index
         current = get_item(machine, target, indices)
-        set_item(machine, target, indices, ufuncs.apply(machine, np.add, (current, wrap(machine, element))))
+        set_item(machine, target, indices, ufuncs.apply(machine, combining, (current, wrap(machine, element))))
         return
     values: list[Value] = []
     for part in arrays:
         assert part is not None
         values.extend(nonzero(machine, part) if part.type.dtype == "bool" else [cast(machine, part, "i64")])
-    scatter(machine, target, list(range(len(values))), values, element, True)
+    accumulate = True if combining is np.add and loop == target.type.dtype else combining.__name__
+    scatter(machine, target, list(range(len(values))), values, element, accumulate)
 
 
 def _position_array(machine: Machine, part: AbstractValue) -> Value | None:

@@ -103,6 +103,11 @@ def apply(
     return store(machine, out, result, where, casting)
 
 
+def loop_of(machine: Machine, ufunc: np.ufunc, dtypes: Sequence[np.dtype]) -> str:
+    """Return the dtype that a ufunc takes its operands in, if they are arrays of these dtypes."""
+    return _resolve(machine, ufunc, list(dtypes), None)[0]
+
+
 def note_operation(result: Value, name: str) -> None:
     """Note what NumPy's warnings call the operation on numbers that has given a result."""
     if result.node is not None:

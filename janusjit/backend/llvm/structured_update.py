@@ -17,13 +17,15 @@ from janusjit.backend.llvm.structured_masks import count_true, set_in_order
 from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, Scalar, as_i64, element_pointer, load, store
 from janusjit.ir.graph import Node
 from janusjit.ops.registry import OPS, Elementwise
+from janusjit.ops.updates import accumulation
 
 Arrays = Sequence[ArrayValue]
 
 
 def emit_update_take(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
-    """Emit ``update_take``: set what index arrays pick, or add to it."""
+    """Emit ``update_take``: set what index arrays pick, or combine it with values."""
     (_, value, *indices), (out,), axes = inputs, outputs, node.attributes["axes"]
+    operation = accumulation(node.attributes["accumulate"])
     for axis, index in zip(axes, indices, strict=True):
         require_in_bounds(context, index, out.dims[axis])
     shape = _broadcast_dims([index.dims for index in indices])
@@ -32,8 +34,8 @@ def emit_update_take(context: KernelContext, node: Node, inputs: Arrays, outputs
     indices = [broadcast_to(index, shape) for index in indices]
     with nest(context, shape) as position:
         target, source = picked(context, out, axes, indices, position), at(context, value, position)
-        if node.attributes["accumulate"]:
-            add_elements(context, source, target)
+        if operation is not None:
+            combine_elements(context, operation, source, target)
         else:
             copy_elements(context, source, target)
 
@@ -48,16 +50,20 @@ def _broadcast_dims(shapes: Sequence[tuple[Extent, ...]]) -> tuple[Extent, ...]:
 
 def add_elements(context: KernelContext, source: ArrayValue, target: ArrayValue) -> None:
     """Emit ``target += source`` by the rule of the op ``add``, which for bools is ``or``."""
-    add = OPS["add"].lowering
-    assert isinstance(add, Elementwise)
+    combine_elements(context, "add", source, target)
+
+
+def combine_elements(context: KernelContext, operation: str, source: ArrayValue, target: ArrayValue) -> None:
+    """Emit ``target[...] = operation(target, source)``, done in the dtype of ``source``."""
+    rule = OPS[operation].lowering
+    assert isinstance(rule, Elementwise)
     with nest(context, target.dims) as index:
         builder = context.builder
+        emitter = LLVMScalarEmitter(builder)
         place = element_pointer(builder, target, index)
-        operands = [
-            load(builder, target.dtype, place),
-            load(builder, source.dtype, element_pointer(builder, source, index)),
-        ]
-        store(builder, add.scalar(LLVMScalarEmitter(builder), *operands), place)
+        old = emitter.cast(load(builder, target.dtype, place), source.dtype)
+        made = rule.scalar(emitter, old, load(builder, source.dtype, element_pointer(builder, source, index)))
+        store(builder, emitter.cast(made, target.dtype), place)
 
 
 def emit_update_mask(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
