@@ -19,6 +19,7 @@ from janusjit.analysis.capture.arrays import is_number, is_python_number, read, 
 from janusjit.analysis.capture.calls import call_known, invoke, models
 from janusjit.analysis.capture.container_methods import one_by_one, sort_items
 from janusjit.analysis.capture.containers import build, new_dict, update_dict
+from janusjit.analysis.capture.followed import assumed
 from janusjit.analysis.capture.iteration import draw, draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import operate
@@ -86,7 +87,7 @@ def _model_len(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 
 @models(range)
 def _model_range(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    values = [_index(machine, value) for value in arguments]
+    values = [assumed(machine, _index(machine, value)) for value in arguments]
     if len(values) == 1:
         return RangeValue(Known(0), values[0], Known(1))
     return RangeValue(values[0], values[1], values[2] if len(values) > 2 else Known(1))

@@ -130,6 +130,10 @@ class EntryGuards:
         """Whether the value at a place never varied so far."""
         return ("value", str(place)) not in self.relaxations
 
+    def is_assumed(self, place: Place) -> bool:
+        """Whether it is assumed what number or string a place holds."""
+        return (id(place), "value") in self._guarded
+
     def guard_length(self, place: Place, length: int) -> None:
         """Assume the length of an outside list, tuple or dict."""
         key = ("iterated" if self.length_varies(place) else "length", str(place))

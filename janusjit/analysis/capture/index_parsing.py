@@ -16,6 +16,7 @@ from janusjit.analysis.capture.arrays import (
     cast,
     constant,
 )
+from janusjit.analysis.capture.followed import assumed
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_dimensions import size_value
 from janusjit.analysis.capture.values import (
@@ -56,7 +57,7 @@ class ParsedIndex:
 def parse(machine: Machine, array: ArrayValue, index: AbstractValue) -> ParsedIndex:
     """Translate an index expression against an array's shape."""
     parts = list(index.items) if isinstance(index, TupleValue) else [index]
-    parts = [machine.resolve(part) for part in parts]
+    parts = [assumed(machine, machine.resolve(part)) for part in parts]
     classified = [_classify(machine, part) for part in parts]
     consumed = sum(
         0 if isinstance(c, NewAxis) or c is Ellipsis else c.rank if isinstance(c, Advanced) else 1 for c in classified
@@ -158,11 +159,14 @@ def normalized_position(machine: Machine, position: Scalar, size: Dim) -> Value:
 
 
 def _slice_item(machine: Machine, part: SliceValue, size: Dim, operands: list[Value]) -> Range:
-    start, stop = machine.resolve(part.start), machine.resolve(part.stop)
+    start, stop = (assumed(machine, machine.resolve(bound)) for bound in (part.start, part.stop))
     step = machine.constant(part.step, "a slice step")
     step = 1 if step is None else int(step)
     if step == 0:
         raise machine.python_error(ValueError, "slice step cannot be zero")
+    if step != 1:  # of run-time bounds, only those of whole dimensions have a rule
+        bounds = (machine.constant(b, "a slice bound") if _may_be_known(machine, b) else b for b in (start, stop))
+        start, stop = (Known(b) if not isinstance(b, AbstractValue) else b for b in bounds)
     start, stop = (_known_integer(value) for value in (start, stop))
     if isinstance(size, int) and not isinstance(start, Scalar) and not isinstance(stop, Scalar):
         low, high, _ = slice(start, stop, step).indices(size)
@@ -176,6 +180,10 @@ def _slice_item(machine: Machine, part: SliceValue, size: Dim, operands: list[Va
     low_dim = _bound(machine, start, size, 0, operands)
     high_dim = _bound(machine, stop, size, size, operands)
     return _between(machine, low_dim, high_dim, operands)
+
+
+def _may_be_known(machine: Machine, bound: AbstractValue) -> bool:
+    return isinstance(bound, Scalar) and machine.may_specialize(bound)
 
 
 def _known_integer(value: AbstractValue) -> Any:

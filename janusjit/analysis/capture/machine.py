@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from janusjit.analysis.capture.blame import blamed_by
 from janusjit.analysis.capture.effort import Effort
 from janusjit.analysis.capture.externals import Externals, Unread
+from janusjit.analysis.capture.followed import may_specialize, specialize
 from janusjit.analysis.capture.gradients_under_way import GradientsUnderWay
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.recorded_operations import RecordedOperations
@@ -306,25 +307,15 @@ class Machine:
 
     def may_specialize(self, value: Scalar) -> bool:
         """Whether a run-time number may be assumed to be what it is in the call capture looks at."""
-        if value.sample is None or isinstance(value.sample, float):
-            return False
-        if value.place is not None:
-            return self.externals.may_assume_value(value.place)
-        return self._value_key() not in self.relaxations
+        return may_specialize(self, value)
 
-    def _value_key(self) -> Any:
+    def value_key(self) -> Any:
+        """Return under which name it is remembered that a number at the present instruction varies."""
         return ("value", self.span.file, self.frame.core.qualified_name, self.frame.core.span.line, self.site)
 
     def specialize(self, value: Scalar) -> Any:
         """Guard that a run-time number has the value it has now, and return that value."""
-        if value.place is not None:
-            self.externals.guard_value(value.place, value.sample)
-            return value.sample
-        wanted = self.emit("constant", value=int(value.sample), dtype=value.value.type.dtype)
-        subject = self.span.text or "value"
-        guard = self.guard("value", subject, repr(value.sample), self._value_key())
-        self.require(self.emit("equal", value.value, wanted), guard)
-        return value.sample
+        return specialize(self, value)
 
     def constant(self, value: AbstractValue, what: str) -> Any:
         """Return the Python object of a value that capture must know, specialising on a run-time number.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from janusjit.analysis.capture.arrays import cast, constant, is_python_number, scalar_value
+from janusjit.analysis.capture.followed import assumed, followed
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.values import AbstractValue, Known, Scalar
@@ -82,6 +83,7 @@ def fold(machine: Machine, function: Callable[..., Any], *arguments: Any) -> Any
 
 def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     """Return ``left symbol right`` of two Python numbers."""
+    left, right = assumed(machine, left), assumed(machine, right)
     if isinstance(left, Known) and isinstance(right, Known):
         return Known(fold(machine, PYTHON_OPERATORS[symbol], left.value, right.value))
     if symbol in COMPARISONS:
@@ -91,7 +93,7 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
         return _float_binary(machine, symbol, left, right)
     if kinds == ("bool", "bool") and symbol in _PLAIN_INT:
         value = machine.emit(_PLAIN_INT[symbol], *_values(machine, left, right, "bool"))
-        return Scalar(value, "bool", sample=_sample(symbol, left, right))
+        return Scalar(value, "bool", **followed(PYTHON_OPERATORS[symbol], left, right))
     return _int_binary(machine, symbol, left, right)
 
 
@@ -111,27 +113,27 @@ def to_number(machine: Machine, value: Value, dtype: str) -> Value:
 
 def _int_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     a, b = _values(machine, left, right, "i64")
-    sample = _sample(symbol, left, right)
+    now = followed(PYTHON_OPERATORS[symbol], left, right, symbol=symbol)
     text = machine.span.text or symbol
     if symbol == "/":
         guard = machine.guard("python.exception", text, "a divisor that is not 0")
-        return Scalar(machine.emit("checked_int_divide", a, b, guard=guard), "float")
+        return Scalar(machine.emit("checked_int_divide", a, b, guard=guard), "float", **now)
     if symbol in _PLAIN_INT:
-        return Scalar(machine.emit(_PLAIN_INT[symbol], a, b), "int", sample=sample)
+        return Scalar(machine.emit(_PLAIN_INT[symbol], a, b), "int", **now)
     if symbol == ">>":
         machine.require(
             machine.emit("greater_equal", b, constant(machine, 0, "i64")),
             machine.guard("python.exception", text, "a shift that is not negative"),
         )
         limit = machine.emit("minimum", b, constant(machine, 63, "i64"))
-        return Scalar(machine.emit("right_shift", a, limit), "int", sample=sample)
+        return Scalar(machine.emit("right_shift", a, limit), "int", **now)
     if symbol == "**" and isinstance(right, Known) and right.value < 0:
         return _float_binary(machine, symbol, left, Known(float(right.value)))
     if symbol not in _CHECKED_INT:
         raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}: 'int' and 'int'")
     value = machine.emit(_CHECKED_INT[symbol], a, b, guard=machine.guard("int.overflow", text, "an int of 64 bits"))
     _follow_dims(machine, symbol, value, (left, right), (a, b))
-    return Scalar(value, "int", sample=sample)
+    return Scalar(value, "int", **now)
 
 
 def _follow_dims(machine: Machine, symbol: str, result: Value, operands: Any, values: tuple[Value, Value]) -> None:
@@ -155,12 +157,13 @@ def _follow_dims(machine: Machine, symbol: str, result: Value, operands: Any, va
 
 def _float_binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     a, b = _values(machine, left, right, "f64")
+    now = followed(PYTHON_OPERATORS[symbol], left, right, symbol=symbol)
     if symbol in _PLAIN_FLOAT:
-        return Scalar(_unheard(machine.emit(_PLAIN_FLOAT[symbol], a, b)), "float")
+        return Scalar(_unheard(machine.emit(_PLAIN_FLOAT[symbol], a, b)), "float", **now)
     if symbol not in _CHECKED_FLOAT:
         raise machine.python_error(TypeError, f"unsupported operand type(s) for {symbol}: 'float'")
     guard = machine.guard("python.exception", machine.span.text or symbol, "a defined float")
-    return Scalar(_unheard(machine.emit(_CHECKED_FLOAT[symbol], a, b, guard=guard)), "float")
+    return Scalar(_unheard(machine.emit(_CHECKED_FLOAT[symbol], a, b, guard=guard)), "float", **now)
 
 
 def _unheard(result: Value) -> Value:
@@ -180,7 +183,8 @@ def compare(machine: Machine, symbol: str, left: AbstractValue, right: AbstractV
     if dtype == "f64" and kinds != ("float", "float"):
         _require_exact(machine, left if kinds[0] != "float" else right)
     value = machine.emit(COMPARISONS[symbol], *_values(machine, left, right, dtype))
-    return Scalar(value, "bool", sample=_sample(symbol, left, right))
+    now = followed(PYTHON_OPERATORS[symbol], left, right) if "float" not in kinds else {}
+    return Scalar(value, "bool", **now)
 
 
 def _compare_dims(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> bool | None:
@@ -222,34 +226,23 @@ def _require_exact(machine: Machine, value: AbstractValue) -> None:
     machine.require(machine.emit("less_equal", bounded, limit), guard)
 
 
-def _sample(symbol: str, left: AbstractValue, right: AbstractValue) -> Any:
-    samples = [v.value if isinstance(v, Known) else getattr(v, "sample", None) for v in (left, right)]
-    if any(type(s) not in (int, bool) for s in samples):
-        return None
-    try:
-        sample = PYTHON_OPERATORS[symbol](*samples)
-    except (ArithmeticError, ValueError):
-        return None
-    return sample if type(sample) in (int, bool) and -(2**63) <= sample < 2**63 else None
-
-
 def unary(machine: Machine, symbol: str, value: AbstractValue) -> AbstractValue:
     """Return ``-x``, ``+x`` or ``~x`` of a Python number."""
     if isinstance(value, Known):
         return Known(fold(machine, PYTHON_OPERATORS[symbol], value.value))
     assert isinstance(value, Scalar)
-    sample = PYTHON_OPERATORS[symbol](value.sample) if type(value.sample) is int else None
+    now = followed(PYTHON_OPERATORS[symbol], value) if value.kind == "int" else {}
     if value.kind == "float":
         if symbol == "~":
             raise machine.python_error(TypeError, "bad operand type for unary ~: 'float'")
         return Scalar(machine.emit("negative", value.value), "float") if symbol == "u-" else value
     number = cast(machine, value.value, "i64")
     if symbol == "~":
-        return Scalar(machine.emit("invert", number), "int", sample=sample)
+        return Scalar(machine.emit("invert", number), "int", **now)
     if symbol == "u+":
-        return Scalar(number, "int", sample=sample)
+        return Scalar(number, "int", **now)
     guard = machine.guard("int.overflow", machine.span.text or symbol, "an int of 64 bits")
-    return Scalar(machine.emit("checked_negative", number, guard=guard), "int", sample=sample)
+    return Scalar(machine.emit("checked_negative", number, guard=guard), "int", **now)
 
 
 def absolute(machine: Machine, value: AbstractValue) -> AbstractValue:
@@ -260,25 +253,23 @@ def absolute(machine: Machine, value: AbstractValue) -> AbstractValue:
     if value.kind == "float":
         return Scalar(machine.emit("absolute", value.value), "float")
     guard = machine.guard("int.overflow", machine.span.text or "abs", "an int of 64 bits")
-    sample = abs(value.sample) if type(value.sample) is int else None
-    return Scalar(
-        machine.emit("checked_absolute", cast(machine, value.value, "i64"), guard=guard), "int", sample=sample
-    )
+    now = followed(abs, value) if value.kind == "int" else {}
+    return Scalar(machine.emit("checked_absolute", cast(machine, value.value, "i64"), guard=guard), "int", **now)
 
 
 def to_int(machine: Machine, value: Scalar) -> AbstractValue:
     """Return ``int(x)`` of a Python or NumPy number."""
     dtype = value.value.type.dtype
-    sample = int(value.sample) if isinstance(value.sample, int) else None
     if value.kind == "int":
         return value
+    now = followed(int, value)
     if dtype in ("f32", "f64"):
         guard = machine.guard("python.exception", machine.span.text or "int", "a float that fits 64 bits")
         number = machine.emit("float_to_int", cast(machine, value.value, "f64"), guard=guard)
-        return Scalar(number, "int", sample=sample)
+        return Scalar(number, "int", **now)
     if dtype == "u64":
         raise machine.unsupported("array.dtype", "int", "an unsigned 64-bit scalar becomes a Python int")
-    return Scalar(cast(machine, value.value, "i64"), "int", sample=sample)
+    return Scalar(cast(machine, value.value, "i64"), "int", **now)
 
 
 def to_float(machine: Machine, value: Scalar) -> AbstractValue:

@@ -244,7 +244,7 @@ def _same(first: Any, second: Any) -> bool:
     if isinstance(first, tuple):
         return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, AbstractValue):
-        compared = [field.name for field in fields(first) if field.name not in ("place", "sample")]
+        compared = [field.name for field in fields(first) if field.name not in ("place", "sample", "origins")]
         return all(_same(getattr(first, name), getattr(second, name)) for name in compared)
     return bool(first == second)
 

@@ -44,13 +44,15 @@ class Scalar(AbstractValue):
     """A number known at run time only.
 
     ``kind`` is a scalar kind (``"int"``, ``"float"``, ``"bool"``, ``"numpy.f64"``, …); ``place`` is set when it was
-    read unchanged from there; ``sample`` is its value in the call capture looks at, when that could be followed.
+    read unchanged from there; ``sample`` is its value in the call capture looks at, when that could be followed, and
+    ``origins`` the numbers from outside that it is computed from: their places, and what they are.
     """
 
     value: Value
     kind: str
     place: Place | None = None
     sample: Any = None
+    origins: tuple[tuple[Place, Any], ...] | None = None
 
     @property
     def is_python(self) -> bool:
