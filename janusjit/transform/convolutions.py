@@ -12,14 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from janusjit.ir.builder import Substitution
 from janusjit.ir.dims import Dim, product
-from janusjit.ir.graph import Graph, Node, Region, Value
+from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ops.contract import parse_subscripts
-from janusjit.pacing import pause
 from janusjit.transform.dead_code import remove_dead_code
 from janusjit.transform.facts import pinned_nodes
-from janusjit.transform.typed import infer
+from janusjit.transform.replacing import Maker, replace_nodes
 
 Factors = list[tuple[int, ...]]
 _GEOMETRY = ("kernel", "stride", "padding", "dilation")
@@ -35,26 +33,8 @@ def find_convolutions(graph: Graph) -> int:
     finder = _Finder(list(graph.walk()), pinned_nodes(graph))
     found = finder.found()
     if found:
-        unwanted = {node for one in found.values() for node in one.unwanted}
-        _replace(graph.body, found, unwanted, Substitution())
+        replace_nodes(graph.body, found)
     return len(found)
-
-
-def _replace(region: Region, found: dict[Node, _Found], unwanted: set[Node], substitution: Substitution) -> None:
-    nodes, region.nodes = region.nodes, []
-    for node in nodes:
-        pause()
-        substitution.apply(node)
-        if node in found:
-            made = found[node].made(node)
-            region.nodes += made
-            substitution.set(node.result, made[-1].result)
-            continue
-        if node in unwanted:
-            continue
-        region.nodes.append(node)
-        for inner in node.regions:
-            _replace(inner, found, unwanted, substitution)
 
 
 # ---------------------------------------------------------------------- contractions
@@ -165,39 +145,21 @@ class _Windows:
 # ---------------------------------------------------------------------- what is found
 
 
-class _Maker:
-    """Makes the nodes that stand for one."""
+def _operand(
+    make: Maker, value: Value, letters: tuple[str, str, str], factors: dict[str, tuple[int, ...]], windows: _Windows
+) -> Value:
+    """Return an operand as ``(all of its own, *axes)``: the letters' axes in their order, those of length 1 too.
 
-    def __init__(self, origin: Node) -> None:
-        self._origin = origin
-        self.nodes: list[Node] = []
-
-    def emit(self, op: str, *inputs: Value, **attributes: object) -> Value:
-        types = infer(op, tuple(value.type for value in inputs), attributes)
-        self.nodes.append(Node(op, inputs, types, dict(attributes), self._origin.span))
-        return self.nodes[-1].result
-
-    def transposed(self, value: Value, axes: Sequence[int]) -> Value:
-        return value if list(axes) == sorted(axes) else self.emit("transpose", value, axes=tuple(axes))
-
-    def reshaped(self, value: Value, shape: Sequence[Dim]) -> Value:
-        return value if value.type.shape == tuple(shape) else self.emit("reshape", value, shape=tuple(shape))
-
-    def operand(
-        self, value: Value, letters: tuple[str, str, str], factors: dict[str, tuple[int, ...]], windows: _Windows
-    ) -> Value:
-        """Return an operand as ``(all of its own, *axes)``: the letters' axes in their order, those of length 1 too.
-
-        Letters are the operand's, those that are its own, and those that have axes.
-        """
-        all_letters, own, shared = letters
-        value = self.transposed(value, [all_letters.index(letter) for letter in (*own, *shared)])
-        order = [axis for letter in shared for axis in factors[letter]]
-        rows = product(value.type.shape[: len(own)])
-        value = self.reshaped(value, (rows, *(windows.shape[axis] for axis in order)))
-        value = self.transposed(value, [0, *(1 + order.index(axis) for axis in sorted(order))])
-        axes = windows.of_kernel if set(order) <= set(windows.of_kernel) else windows.of_places
-        return self.reshaped(value, (rows, *(windows.shape[axis] for axis in axes)))
+    Letters are the operand's, those that are its own, and those that have axes.
+    """
+    all_letters, own, shared = letters
+    value = make.transposed(value, [all_letters.index(letter) for letter in (*own, *shared)])
+    order = [axis for letter in shared for axis in factors[letter]]
+    rows = product(value.type.shape[: len(own)])
+    value = make.reshaped(value, (rows, *(windows.shape[axis] for axis in order)))
+    value = make.transposed(value, [0, *(1 + order.index(axis) for axis in sorted(order))])
+    axes = windows.of_kernel if set(order) <= set(windows.of_kernel) else windows.of_places
+    return make.reshaped(value, (rows, *(windows.shape[axis] for axis in axes)))
 
 
 @dataclass(frozen=True)
@@ -212,17 +174,17 @@ class _Found:
 
     @property
     def unwanted(self) -> tuple[Node, ...]:
-        """Nodes that nothing else needs, though they may warn."""
+        """See `Replacement`."""
         return ()
 
-    def made(self, node: Node) -> list[Node]:
-        """Return the nodes that stand for a contraction of windows, the last of which has its result."""
-        make, contraction = _Maker(node), self.contraction
+    def made(self, make: Maker, node: Node) -> Value:
+        """Return what stands for a contraction of windows."""
+        contraction = self.contraction
         windows = _Windows(self.windows.result.type.shape)
         other = 1 - self.operand
         letters = contraction.operands[other]
         own, summed, free = contraction.free(other), contraction.summed(self.operand), contraction.free(self.operand)
-        given = make.operand(node.inputs[other], (letters, own, summed), self.factors, windows)
+        given = _operand(make, node.inputs[other], (letters, own, summed), self.factors, windows)
         x, attributes = self.windows.inputs[0], self.windows.attributes
         geometry = {name: attributes[name] for name in _GEOMETRY}
         if windows.are((self.factors[letter] for letter in summed), windows.of_kernel):
@@ -239,11 +201,10 @@ class _Found:
         for letter in contraction.result:
             order += [own.index(letter)] if letter in own else [places[axis] for axis in self.factors[letter]]
         assert set(free) <= set(contraction.result)
-        make.reshaped(make.transposed(result, order), node.result.type.shape)
-        return make.nodes
+        return make.reshaped(make.transposed(result, order), node.result.type.shape)
 
 
-def _with_rows_first(make: _Maker, value: Value) -> Value:
+def _with_rows_first(make: Maker, value: Value) -> Value:
     """Return an array with its first two axes exchanged."""
     return make.transposed(value, [1, 0, *range(2, value.type.rank)])
 
@@ -259,19 +220,18 @@ class _FoundSum(_Found):
     def unwanted(self) -> tuple[Node, ...]:
         return (self.product, *self.arranging)
 
-    def made(self, node: Node) -> list[Node]:
-        """Return the nodes that stand for windows that are added up."""
-        make, contraction = _Maker(node), self.contraction
+    def made(self, make: Maker, node: Node) -> Value:
+        """Return what stands for windows that are added up."""
+        contraction = self.contraction
         windows = _Windows(node.inputs[0].type.shape)
         summed = contraction.summed(self.operand)
         parts = []
         for number in (self.operand, 1 - self.operand):
             letters = (contraction.operands[number], summed, contraction.free(number))
-            parts.append(make.operand(self.product.inputs[number], letters, self.factors, windows))
+            parts.append(_operand(make, self.product.inputs[number], letters, self.factors, windows))
         geometry = {name: node.attributes[name] for name in _GEOMETRY}
         w, g = parts[0], _with_rows_first(make, parts[1])
-        make.emit("convolution_by_input", w, g, size=node.attributes["size"], **geometry)
-        return make.nodes
+        return make.emit("convolution_by_input", w, g, size=node.attributes["size"], **geometry)
 
 
 class _Finder:

@@ -87,7 +87,7 @@ class _Folder:
             return None
         if not is_operation(node) or node.op in _SOURCES or "symbol" in node.attributes or node in self._pinned:
             return None
-        inputs = [_array_of(value.node) for value in node.inputs]
+        inputs = [array_of(value.node) for value in node.inputs]
         if not inputs or any(item is None for item in inputs):
             return None
         for result in node.results:
@@ -108,7 +108,8 @@ def _folded(node: Node, inputs: list[Any]) -> list[Node] | None:
     return [_constant(node, result) for result in results]
 
 
-def _array_of(node: Node | None) -> Any:
+def array_of(node: Node | None) -> Any:
+    """Return the value of a constant's node; None for any other node."""
     if node is not None and node.op == "constant":
         return DTYPES[node.attributes["dtype"]].type(node.attributes["value"])
     return node.attributes["value"].value if node is not None and node.op == "constant_array" else None

@@ -19,6 +19,7 @@ from janusjit.ir.text import format_graph
 from janusjit.ir.verify import VerificationError
 from janusjit.transform.alike_arms import join_alike_arms
 from janusjit.transform.common_subexpressions import merge_common_subexpressions
+from janusjit.transform.contractions import find_products
 from janusjit.transform.convolutions import find_convolutions
 from janusjit.transform.dead_code import remove_dead_code
 from janusjit.transform.fold import fold_constants
@@ -28,6 +29,7 @@ from janusjit.transform.loop_invariants import hoist_loop_invariants
 from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
 from janusjit.transform.typed import verify_graph
+from janusjit.transform.windows import find_windows
 
 Dump = Callable[[str, str], object]
 """Receives the name of a stage and the text of the graph after it (``JANUSJIT_DUMP``)."""
@@ -76,7 +78,9 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("alike_arms", join_alike_arms),
         Pass("rewrite", lambda graph: rewrite(graph, rules)),
         Pass("fold_rewritten", fold_constants),
+        Pass("windows", find_windows),
         Pass("convolutions", find_convolutions),
+        Pass("contractions", find_products),
         Pass("loop_invariants", hoist_loop_invariants),
         Pass("common_subexpressions_again", merge_common_subexpressions),
         Pass("barriers", remove_barriers),

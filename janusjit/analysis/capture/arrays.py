@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from janusjit.analysis.capture.followed import assumed
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_memory import first_copy
 from janusjit.analysis.capture.sharing import frozen_reason, refusal
@@ -153,6 +154,7 @@ def constant(machine: Machine, value: Any, dtype: str) -> Value:
 
 def scalar_value(machine: Machine, value: AbstractValue) -> Value | None:
     """Return the 0-d graph value of a Python or NumPy number, in its own dtype; None if it is no number we hold."""
+    value = assumed(machine, value)
     if isinstance(value, Scalar):
         return value.value
     if isinstance(value, Known):

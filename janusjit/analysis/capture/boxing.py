@@ -204,6 +204,8 @@ class Boxer:
                 return PlaceBox(storage.place)
             key = self._key(("view", value.identity))
             return self._once(key, lambda: ViewBox(self._view(value), PlaceBox(storage.place), key))
+        if storage.mirrors is not None and storage.writeable:
+            raise self.machine.unsupported("array.alias", "result", "a view that is not followed leaves compiled code")
         alone = self._escaping.alone(value)
         key = self._key(("storage", value.storage))
         if alone:

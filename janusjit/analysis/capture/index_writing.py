@@ -130,34 +130,44 @@ def _require_same_size(machine: Machine, given: Dim, wanted: Dim) -> None:
     machine.require(holds, machine.guard("value", machine.span.text or "assignment", "as many values as true elements"))
 
 
+def combine_with_item(
+    machine: Machine, array: ArrayValue, index: AbstractValue, element: Value, accumulate: bool | str
+) -> None:
+    """``ufunc.at(array, index, element)`` for an index of arrays and slices."""
+    base, advanced = base_of_advanced(machine, array, parse(machine, array, index))
+    if any(part.value.type.dtype == "bool" for _, part in advanced):
+        raise machine.unsupported("numpy.function", "ufunc.at", "slices are mixed with masks")
+    scatter(machine, base, [axis for axis, _ in advanced], index_arrays(machine, advanced), element, accumulate)
+
+
 def scatter(
     machine: Machine, base: ArrayValue, axes: list[int], arrays: list[Value], element: Value, accumulate: bool | str
 ) -> None:
     """``base[…, arrays, …] = element`` or, accumulating, ``np.add.at``."""
-    if base.path or axes != list(range(len(axes))):
-        target = read(machine, base)
-        if axes != list(range(len(axes))) and len(axes) > 1:
-            raise machine.unsupported("array.index", "index", "several index arrays after a slice are assigned to")
-        order = [*axes, *(axis for axis in range(target.type.rank) if axis not in axes)]
-        moved = machine.emit("transpose", target, axes=tuple(order)) if axes[0] else target
-        if axes[0]:
-            element = _move_value(machine, element, arrays, axes[0], target.type.rank)
-        updated = _update_take(machine, machine.emit("copy", moved), arrays, element, accumulate)
-        if axes[0]:
-            updated = machine.emit("transpose", updated, axes=tuple(np.argsort(order).tolist()))
-        write(machine, base, updated)
+    leading = list(range(len(axes)))
+    if not base.path and axes == leading:
+        storage = writeable_storage(machine, base)
+        storage.version = _update_take(machine, storage.version, arrays, element, accumulate)
         return
-    storage = writeable_storage(machine, base)
-    storage.version = _update_take(machine, storage.version, arrays, element, accumulate)
+    target = read(machine, base)
+    order = [*axes, *(axis for axis in range(target.type.rank) if axis not in axes)]
+    moved = machine.emit("transpose", target, axes=tuple(order)) if axes != leading else target
+    if axes == list(range(axes[0], axes[0] + len(axes))) and axes[0]:  # otherwise the arrays' dimensions come first
+        element = _move_value(machine, element, max(one.type.rank for one in arrays), axes, target.type.rank)
+    updated = _update_take(machine, machine.emit("copy", moved), arrays, element, accumulate)
+    if axes != leading:
+        updated = machine.emit("transpose", updated, axes=tuple(np.argsort(order).tolist()))
+    write(machine, base, updated)
 
 
-def _move_value(machine: Machine, element: Value, arrays: list[Value], axis: int, rank: int) -> Value:
-    full = rank - 1 + arrays[0].type.rank
+def _move_value(machine: Machine, element: Value, count: int, axes: list[int], rank: int) -> Value:
+    """Return a value whose ``count`` dimensions for index arrays, which stand where the arrays do, come first."""
+    full, axis = rank - len(axes) + count, axes[0]
+    if element.type.rank > full:
+        return element
     if element.type.rank < full:
-        element = machine.emit(
-            "reshape", element, shape=(*(1 for _ in range(full - element.type.rank)), *element.type.shape)
-        )
-    count = arrays[0].type.rank
+        missing = full - element.type.rank
+        element = machine.emit("reshape", element, shape=(*(1 for _ in range(missing)), *element.type.shape))
     order = (*range(axis, axis + count), *range(axis), *range(axis + count, full))
     return machine.emit("transpose", element, axes=order)
 

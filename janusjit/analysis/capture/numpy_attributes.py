@@ -19,6 +19,7 @@ from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import ARRAY_METHOD
 from janusjit.analysis.capture.numpy_arguments import ARRAY_METHODS, array, array_method, dtype_of, given, rows
+from janusjit.analysis.capture.numpy_memory import strides
 from janusjit.analysis.capture.numpy_shape import reshape_to, transpose_to
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import (
@@ -32,6 +33,7 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
+from janusjit.ir.dims import product
 from janusjit.ir.graph import Value
 from janusjit.ir.types import TensorType
 
@@ -119,6 +121,16 @@ _OPERATORS = {
     for name, symbol in (("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("pow", "**"), ("matmul", "@"))
     for reflected in (False, True)
 }
+def _strides(machine: Machine, owner: AbstractValue, type_: TensorType) -> AbstractValue:
+    if not isinstance(owner, ArrayValue):
+        return TupleValue(())
+    steps = strides(machine, owner)
+    if 0 in type_.shape or any(dim == 1 for dim in type_.shape) or None in steps:
+        raise machine.unsupported("array.attribute", ".strides", "the memory order that eager NumPy has is not known")
+    size = type_.numpy_dtype.itemsize
+    return TupleValue(tuple(dim_value(machine, product((step, size))) for step in steps if step is not None))
+
+
 _ATTRIBUTES: dict[str, Callable[[Machine, AbstractValue, TensorType], AbstractValue]] = {
     "T": _transposed,
     "mT": _matrix_transposed,
@@ -127,6 +139,7 @@ _ATTRIBUTES: dict[str, Callable[[Machine, AbstractValue, TensorType], AbstractVa
     "size": lambda machine, owner, type_: dim_value(machine, type_.size),
     "dtype": lambda machine, owner, type_: Known(type_.numpy_dtype),
     "itemsize": lambda machine, owner, type_: Known(type_.numpy_dtype.itemsize),
+    "strides": _strides,
     "nbytes": lambda machine, owner, type_: dim_value(machine, type_.size * type_.numpy_dtype.itemsize),
     "real": lambda machine, owner, type_: owner,
     "imag": _imaginary,

@@ -6,12 +6,13 @@ reshapes and elementwise products; contracted dimensions are guarded to be equal
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import cast, constant, new_array, read, sequence_items, wrap
+from janusjit.analysis.capture.arrays import cast, constant, literal, new_array, read, sequence_items, wrap
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
@@ -175,7 +176,10 @@ def _model_einsum(
     out: AbstractValue = NONE,
     optimize: AbstractValue = FALSE,
 ) -> AbstractValue:
-    text = machine.constant(subscripts, "subscripts")
+    if isinstance(machine.resolve(subscripts), ArrayValue):
+        text, operands = _by_numbers(machine, (subscripts, *operands))
+    else:
+        text = machine.constant(subscripts, "subscripts")
     if not isinstance(text, str) or "." in text:
         raise machine.unsupported("numpy.argument", "np.einsum", "only subscripts of letters have a rule")
     values = with_common_dtype(machine, [array(machine, operand) for operand in operands])
@@ -205,6 +209,22 @@ def _axes_of(machine: Machine, source: ArrayValue, labels: str, result: str) -> 
     made = new_array(machine, machine.emit("einsum", read(machine, source), subscripts=f"{labels}->{result}"))
     may_share(machine, source.storage, made.storage)
     return made
+
+
+def _by_numbers(
+    machine: Machine, arguments: tuple[AbstractValue, ...]
+) -> tuple[str, tuple[AbstractValue, ...]]:
+    """Return subscripts and operands that are given in turns, subscripts as lists of numbers, the result's last."""
+    letters = string.ascii_uppercase + string.ascii_lowercase
+    texts = []
+    for argument in (*arguments[1::2], *(arguments[-1:] if len(arguments) % 2 else ())):
+        numbers = literal(machine, argument)
+        if not isinstance(numbers, list) or not all(type(one) is int and 0 <= one < len(letters) for one in numbers):
+            raise machine.unsupported("numpy.argument", "np.einsum", "subscripts are no lists of numbers")
+        texts.append("".join(letters[one] for one in numbers))
+    count = len(arguments) // 2
+    text = ",".join(texts[:count]) + "".join(f"->{one}" for one in texts[count:])
+    return text, arguments[: 2 * count : 2]
 
 
 @numpy_function(np.kron)

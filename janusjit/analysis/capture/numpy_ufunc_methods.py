@@ -14,7 +14,7 @@ import numpy as np
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import cast, wrap
 from janusjit.analysis.capture.calls import MODELS, Model
-from janusjit.analysis.capture.index_writing import scatter, set_item
+from janusjit.analysis.capture.index_writing import combine_with_item, scatter, set_item
 from janusjit.analysis.capture.indexing import get_item, nonzero
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import UFUNC_METHOD
@@ -141,11 +141,13 @@ def _combine_at(
     combining = np.add if ufunc is np.subtract else ufunc
     if ufunc is np.subtract:
         element = machine.emit("negative", element)
+    accumulate = True if combining is np.add and loop == target.type.dtype else combining.__name__
     parts = indices.items if isinstance(indices, TupleValue) else (indices,)
     arrays = [_position_array(machine, machine.resolve(part)) for part in parts]
     if any(part is None for part in arrays):
         if any(part is not None and part.type.rank for part in arrays):
-            raise machine.unsupported("numpy.function", name, "slices are mixed with index arrays")
+            combine_with_item(machine, target, indices, element, accumulate)
+            return
         # no position occurs twice in a basic index
         current = get_item(machine, target, indices)
         set_item(machine, target, indices, ufuncs.apply(machine, combining, (current, wrap(machine, element))))
@@ -154,7 +156,6 @@ def _combine_at(
     for part in arrays:
         assert part is not None
         values.extend(nonzero(machine, part) if part.type.dtype == "bool" else [cast(machine, part, "i64")])
-    accumulate = True if combining is np.add and loop == target.type.dtype else combining.__name__
     scatter(machine, target, list(range(len(values))), values, element, accumulate)
 
 

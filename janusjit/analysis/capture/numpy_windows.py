@@ -1,26 +1,33 @@
-"""Models of NumPy's sliding windows.
+"""Models of NumPy's windows.
 
-Owns that of `numpy.lib.stride_tricks.sliding_window_view`. Invariant: what it gives is read-only, and shows what is
-written to the array afterwards, as NumPy's view does.
+Owns those of `numpy.lib.stride_tricks.sliding_window_view` and ``as_strided``. Invariant: what they give shows what is
+written to the array afterwards, as NumPy's views do, and is not written itself.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.arrays import sequence_items
+from janusjit.analysis.capture.arrays import sequence_items, shape_of
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import axis_of, flag, integer, numpy_function, operate
 from janusjit.analysis.capture.numpy_dimensions import with_shape
 from janusjit.analysis.capture.numpy_linalg import transposed
+from janusjit.analysis.capture.numpy_memory import strides as memory_strides
 from janusjit.analysis.capture.numpy_shape import as_array_value, mirror
-from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, Known
-from janusjit.ir.dims import product
+from janusjit.analysis.capture.sharing import freeze
+from janusjit.analysis.capture.state import Storage
+from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known
+from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import FrozenArray
+from janusjit.transform.picked import Digit, Picked, Windows
+from janusjit.transform.positions import known_sizes
+from janusjit.transform.replacing import Arranger
 
 #: an array's elements times those of a window, from which on windows along one axis are taken along rows
 LEAST = 2048
@@ -56,6 +63,87 @@ def _model_sliding_windows(
         if size < window:
             raise machine.python_error(ValueError, "window shape cannot be larger than input array shape")
     return mirror(machine, source, lambda machine, value: _windows(machine, value, axes, windows))
+
+
+@numpy_function(np.lib.stride_tricks.as_strided)
+def _model_as_strided(
+    machine: Machine,
+    x: AbstractValue,
+    shape: AbstractValue = NONE,
+    strides: AbstractValue = NONE,
+    subok: AbstractValue = FALSE,
+    writeable: AbstractValue = TRUE,
+) -> AbstractValue:
+    if flag(machine, subok, "subok"):
+        raise machine.unsupported("numpy.argument", "as_strided", "a subclass of arrays is asked for")
+    source = as_array_value(machine, x)
+    size = source.type.numpy_dtype.itemsize
+    lengths = source.type.shape if machine.resolve(shape) == NONE else shape_of(machine, shape)
+    memory = memory_strides(machine, source)
+    steps: list[Dim | None] = list(memory)
+    if machine.resolve(strides) != NONE:
+        given = sequence_items(machine, machine.resolve(strides)) or [strides]
+        steps = [integer(machine, item, "strides") for item in given]
+        if any(step % size for step in steps if isinstance(step, int)):
+            raise machine.unsupported("numpy.argument", "as_strided", "elements overlap")
+        steps = [step // size if isinstance(step, int) else step for step in steps]
+    picked = _picked(source.type.shape, memory, lengths, steps)
+    if picked is None:
+        raise machine.unsupported("numpy.argument", "as_strided", "axes do not each step along one axis of the array")
+    made = mirror(machine, source, lambda machine, value: _pick(machine, value, picked))
+    if flag(machine, writeable, "writeable"):
+        storage: Storage = machine.state.at(made.storage)
+        storage.writeable = True
+        freeze(machine, made.storage, "it shares the memory of another in a way that is not followed")
+    return made
+
+
+def _picked(
+    shape: Sequence[Dim], memory: Sequence[Dim | None], lengths: Sequence[Dim], steps: Sequence[Dim | None]
+) -> Picked | None:
+    """Return what axes of some lengths, each stepping by so many elements of memory, pick of an array."""
+    known = known_sizes(shape), known_sizes(lengths)
+    if known[0] is None or known[1] is None or len(lengths) != len(steps):
+        return None
+    axes = [(step, axis) for axis, step in enumerate(memory) if known[0][axis] > 1 and isinstance(step, int)]
+    if len(axes) != sum(size > 1 for size in known[0]):
+        return None
+    digits = []
+    for length, step in zip(known[1], steps, strict=True):
+        if length == 1:
+            digits.append(Digit(0, 1, 1))
+            continue
+        along = [(own, axis) for own, axis in axes if own > 0 and isinstance(step, int) and step > 0 and not step % own]
+        if not along or not isinstance(step, int):
+            return None
+        own, axis = max(along)
+        digits.append(Digit(axis, length, step // own))
+    picked = Picked(known[0], (0,) * len(known[0]), tuple(digits))
+    return picked if picked.is_inside() and known[0] else None
+
+
+class _Emitting(Arranger):
+    """Emits operations as capture does."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def emit(self, op: str, *inputs: Value, **attributes: Any) -> Value:
+        return self._machine.emit(op, *inputs, **attributes)
+
+
+def _pick(machine: Machine, value: Value, picked: Picked) -> Value:
+    """Return what is picked of an array, as windows or by arrays of positions."""
+    windows = Windows.of(picked) if value.type.dtype in ("f32", "f64") else None
+    if windows is not None:
+        return machine.emit("copy", windows.unfolded(_Emitting(machine), value))
+    positions: list[Any] = [np.full((1,) * len(picked.digits), start) for start in picked.starts]
+    for number, digit in enumerate(picked.digits):
+        line = np.arange(digit.length) * digit.step
+        positions[digit.axis] = positions[digit.axis] + line.reshape((-1,) + (1,) * (len(picked.digits) - number - 1))
+    arrays = [machine.emit("constant_array", value=FrozenArray(item)) for item in positions]
+    guard = machine.guard("index.bounds", "as_strided", "positions within bounds")
+    return machine.emit("gather", value, *arrays, axes=tuple(range(len(arrays))), guard=guard)
 
 
 def _axes(machine: Machine, axis: AbstractValue, rank: int) -> list[int]:
