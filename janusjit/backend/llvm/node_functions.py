@@ -33,6 +33,9 @@ from janusjit.backend.plan import may_fail
 from janusjit.ir.graph import Node
 from janusjit.ops.registry import OPS, Contract, Library, ObjectCall, Reduce
 
+#: a function of so many blocks is straight code, of which passes make nothing better
+STRAIGHT = 2
+
 Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], Union[str, None]]
 
 
@@ -109,6 +112,8 @@ class NodeFunctions:
         outputs = [signature.inside(function, operand) for operand in operands[1]]
         chosen = emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])
         context.finish()
+        if len(function.blocks) == STRAIGHT:
+            context.mark_vectors()
         return chosen
 
 

@@ -106,6 +106,7 @@ class ProductBlocks:
             follows = After(*self._task(context, tile, parts, found), tile.block if is_kept else 0)
             chosen = emit_matmul_and(context, (a, b, out), follows)
             context.finish()
+            context.mark_vectors()
             return function, chosen
         (size,) = symbols_of((tile.size,))
 
@@ -115,6 +116,7 @@ class ProductBlocks:
 
         chosen = emit_matmul_in_blocks(context, (a, b, out), tile.block, is_kept, after)
         context.finish()
+        context.mark_vectors()
         return function, chosen
 
     def _task(
