@@ -176,3 +176,23 @@ def test_vector_code_goes_through_no_passes(parts: Any) -> None:
     assert kernels if engine.has_masked_lanes() else not kernels
     assert all(part.is_handwritten for part in kernels if "define void @\"fused" in part.text)
     assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 9, 15])
+def test_memory_around_rows_of_bytes_beside_numbers_is_left_alone(count: int) -> None:
+    """The mask of eight lanes waits while a function is called; that of bytes has to have sixteen."""
+
+    def function(x: Any, y: Any, same: Any) -> Any:
+        ratio = x / y
+        same[...] = x != x
+        return ratio, np.arctan2(y, ratio)
+
+    x, y = np.arange(8.0 * count).reshape(4, 2, count) + 1, np.arange(8.0).reshape(4, 2, 1) + 1
+    with np.errstate(all="ignore"):
+        step = jj.jit(function, background=False, warmup=1)
+        for _ in range(3):
+            around = np.full(8 * count + 64, True)
+            step(x, y, around[32:-32].reshape(x.shape))
+    assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+    assert not around[32:-32].any()
+    assert around[:32].all() and around[-32:].all()

@@ -22,7 +22,6 @@ from janusjit.backend.llvm.fused_elements import ElementCode, Row
 from janusjit.backend.llvm.lanes import splat, widened
 from janusjit.backend.llvm.loops import Cursor, Place, emit_nest, turns
 from janusjit.backend.llvm.values import (
-    I1,
     I64,
     Extent,
     KernelContext,
@@ -30,7 +29,7 @@ from janusjit.backend.llvm.values import (
     as_i64,
     item_size,
 )
-from janusjit.backend.llvm.vector_places import Everywhere, Neighbours
+from janusjit.backend.llvm.vector_places import Everywhere, Mask, Neighbours
 from janusjit.ops.registry import OPS, Elementwise
 
 #: what computes the elements the cursors are at
@@ -247,7 +246,7 @@ class _Rows:
         """Emit the computation of a vector of elements from ``first`` on, or of the ``left`` ones: at least one."""
         self.compute(self.places(first, None if left is None else self._mask(left)), self.row)
 
-    def places(self, first: ir.Value, mask: ir.Value | None) -> list[Place]:
+    def places(self, first: ir.Value, mask: Mask | None) -> list[Place]:
         """Return what stands for the arrays' elements from ``first`` on, those that the mask has."""
         return [
             place
@@ -256,24 +255,20 @@ class _Rows:
             for number, place in enumerate(self._arrays)
         ]
 
-    def pieces(self, count: int) -> list[tuple[ir.Value, ir.Value | None]]:
+    def pieces(self, count: int) -> list[tuple[ir.Value, Mask | None]]:
         """Return where the vectors of a row of ``count`` elements begin, and which elements they have."""
         starts = [ir.Constant(I64, first) for first in range(0, count, self.lanes)]
         return [(start, self._mask(ir.Constant(I64, count - start.constant))) for start in starts]
 
-    def _mask(self, left: ir.Value) -> ir.Value | None:
+    def _mask(self, left: ir.Value) -> Mask | None:
         """Return the mask of the lanes for which there are elements ``left``; None if there are for all."""
-        lanes, bits = self.lanes, ir.IntType(self.lanes)
-        mask_type = ir.VectorType(I1, lanes)
+        builder, everything = self.builder, ir.Constant(I64, (1 << self.lanes) - 1)
         if isinstance(left, ir.Constant):
-            if left.constant >= lanes:
-                return None
-            return self.builder.bitcast(ir.Constant(bits, (1 << left.constant) - 1), mask_type)
-        builder = self.builder
+            found = ir.Constant(I64, (1 << left.constant) - 1)
+            return None if left.constant >= self.lanes else Mask.of(builder, found, self.lanes)
         some = builder.sub(builder.shl(ir.Constant(I64, 1), left), ir.Constant(I64, 1))
-        enough = builder.icmp_signed("<", left, ir.Constant(I64, lanes))
-        found = builder.select(enough, some, ir.Constant(I64, -1))
-        return builder.bitcast(builder.trunc(found, bits) if lanes < 64 else found, mask_type)
+        enough = builder.icmp_signed("<", left, ir.Constant(I64, self.lanes))
+        return Mask.of(builder, builder.select(enough, some, everything), self.lanes)
 
     # -- what is the same for all elements
 

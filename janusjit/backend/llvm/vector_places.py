@@ -1,7 +1,7 @@
 """What stands for the element of an array in code that computes many elements at a time.
 
-Owns `Everywhere` and `Neighbours`, vectors in the place of a `janusjit.backend.llvm.loops.Cursor`. Invariant: memory of
-elements that a mask leaves out is not touched; for them there is a copy of one that it has.
+Owns `Mask`, and `Everywhere` and `Neighbours`, vectors in the place of a `janusjit.backend.llvm.loops.Cursor`.
+Invariant: memory of elements that a mask leaves out is not touched; for them there is a copy of one that it has.
 """
 
 from __future__ import annotations
@@ -11,7 +11,42 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm.lanes import constant, splat
-from janusjit.backend.llvm.values import I8, I32, VOID, Scalar, declare, item_size, memory_type
+from janusjit.backend.llvm.values import I1, I8, I32, VOID, Scalar, declare, item_size, memory_type
+
+#: a vector register of the shortest kind has so many bytes
+_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which lanes have an element: the first has one.
+
+    Attributes
+    ----------
+    lanes
+        A vector of bits.
+    of_bytes
+        The same for a vector of bytes, filled up to a register. LLVM would fill it up itself, with zeros; where it
+        keeps the result on the stack meanwhile, LLVM 22 loses them, and elements that are not there are written.
+    """
+
+    lanes: ir.Value
+    of_bytes: ir.Value
+
+    @staticmethod
+    def of(builder: ir.IRBuilder, bits: ir.Value, lanes: int) -> Mask:
+        """Return the mask that has the lanes of an ``i64``'s bits, of which no others are set."""
+        short, long = (_bits(builder, bits, count) for count in (lanes, max(lanes, _BYTES)))
+        return Mask(short, short if lanes >= _BYTES else long)
+
+
+def _bits(builder: ir.IRBuilder, bits: ir.Value, count: int) -> ir.Value:
+    type_ = ir.IntType(count)
+    if isinstance(bits, ir.Constant):
+        bits = ir.Constant(type_, bits.constant)
+    elif count < bits.type.width:
+        bits = builder.trunc(bits, type_)
+    return builder.bitcast(bits, ir.VectorType(I1, count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +74,7 @@ class Neighbours:
     pointer, index
         Where the row begins, and the number of the first element in it.
     mask
-        The lanes that have an element; None for all. The first has one.
+        The lanes that have an element; None for all.
     is_roomy
         Whether there is memory for all lanes, to which anything may be stored.
     """
@@ -48,7 +83,7 @@ class Neighbours:
     pointer: ir.Value
     index: ir.Value
     lanes: int
-    mask: ir.Value | None
+    mask: Mask | None
     is_roomy: bool = False
 
     def _at(self, builder: ir.IRBuilder) -> ir.Value:
@@ -62,12 +97,14 @@ class Neighbours:
         if self.mask is None:
             raw = builder.load(pointer, typ=type_, align=size)
         else:
+            mask = self._mask_of(self.mask)
+            type_ = ir.VectorType(element, mask.type.count)
             one = splat(builder, builder.load(pointer, typ=element, align=size), type_)
-            name = f"llvm.masked.load.v{self.lanes}{element.intrinsic_name}.p0"
-            function = declare(builder.module, name, type_, [pointer.type, I32, self.mask.type, type_])
-            raw = builder.call(function, [pointer, ir.Constant(I32, size), self.mask, one])
+            name = f"llvm.masked.load.v{type_.count}{element.intrinsic_name}.p0"
+            function = declare(builder.module, name, type_, [pointer.type, I32, mask.type, type_])
+            raw = _resized(builder, builder.call(function, [pointer, ir.Constant(I32, size), mask, one]), self.lanes)
         if self.dtype == "bool":
-            raw = builder.icmp_unsigned("!=", raw, constant(type_, 0))
+            raw = builder.icmp_unsigned("!=", raw, constant(raw.type, 0))
         return Scalar(self.dtype, raw)
 
     def store(self, builder: ir.IRBuilder, value: Scalar) -> None:
@@ -78,6 +115,21 @@ class Neighbours:
         if self.mask is None or self.is_roomy:
             builder.store(raw, pointer, align=size)
             return
-        name = f"llvm.masked.store.v{self.lanes}{raw.type.element.intrinsic_name}.p0"
-        function = declare(builder.module, name, VOID, [raw.type, pointer.type, I32, self.mask.type])
-        builder.call(function, [raw, pointer, ir.Constant(I32, size), self.mask])
+        mask = self._mask_of(self.mask)
+        raw = _resized(builder, raw, mask.type.count)
+        name = f"llvm.masked.store.v{raw.type.count}{raw.type.element.intrinsic_name}.p0"
+        function = declare(builder.module, name, VOID, [raw.type, pointer.type, I32, mask.type])
+        builder.call(function, [raw, pointer, ir.Constant(I32, size), mask])
+
+    def _mask_of(self, mask: Mask) -> ir.Value:
+        return mask.of_bytes if item_size(self.dtype) == 1 else mask.lanes
+
+
+def _resized(builder: ir.IRBuilder, vector: ir.Value, lanes: int) -> ir.Value:
+    """Return the first lanes of a vector, or a longer one that begins with it."""
+    count = vector.type.count
+    if count == lanes:
+        return vector
+    order = [ir.Constant(I32, min(lane, count)) for lane in range(lanes)]
+    mask = ir.Constant(ir.VectorType(I32, lanes), order)
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
