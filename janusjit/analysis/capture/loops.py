@@ -21,7 +21,7 @@ from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State, TestEntry
-from janusjit.analysis.capture.suspension import suspend
+from janusjit.analysis.capture.suspension import REGIONS, commit_behind, suspend
 from janusjit.analysis.capture.unrolling import PEEL_LIMIT, check_size, keeps_known_loop, suspends, too_long
 from janusjit.analysis.capture.values import AbstractValue, HostValue, Known, RangeValue, Reference, Scalar
 from janusjit.analysis.continuation import BlockStep
@@ -100,7 +100,7 @@ def _finish_separate_turn(machine: Machine, entry: LoopEntry) -> None:
     if entry.iterations > 1 and machine.recursion is not None:
         raise machine.recursion.turn(instruction)
     if entry.iterations > 1:
-        raise suspend(machine, "commit", instruction, "the loop's turns are regions of their own", "python.loop")
+        raise suspend(machine, "commit", instruction, REGIONS, "python.loop")
     if isinstance(instruction, While):
         machine.frame.blocks.append(TestEntry(_EMPTY, instruction=instruction))
         machine.push(instruction.test)
@@ -116,12 +116,17 @@ def _finish_separate_turn(machine: Machine, entry: LoopEntry) -> None:
 def _turn_or_leave(machine: Machine, instruction: Instruction, answer: bool | Value) -> None:
     """Begin the next turn or leave the loop; where only run time tells, both, apart from each other."""
     if isinstance(answer, Value):
-        enter, leave = (lambda: _begin_iteration(machine, instruction)), (lambda: _leave(machine, instruction))
+        enter, leave = (lambda: _begin_iteration(machine, instruction)), (lambda: _leave_turns(machine, instruction))
         fork(machine, answer, enter, leave, site_key(machine, "trips"), (1, 1), True)
     elif answer:
         _begin_iteration(machine, instruction)
     else:
-        _leave(machine, instruction)
+        _leave_turns(machine, instruction)
+
+
+def _leave_turns(machine: Machine, instruction: Instruction) -> None:
+    _leave(machine, instruction)
+    commit_behind(machine, instruction)
 
 
 def _finish_test(machine: Machine, entry: TestEntry) -> None:

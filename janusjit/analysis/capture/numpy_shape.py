@@ -33,7 +33,7 @@ from janusjit.analysis.capture.numpy_dimensions import (
 from janusjit.analysis.capture.numpy_memory import in_c_order, laid_out, reshaped, strides
 from janusjit.analysis.capture.sharing import may_share
 from janusjit.analysis.capture.state import Mirror, Storage
-from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, TupleValue, known
+from janusjit.analysis.capture.values import NONE, TRUE, AbstractValue, ArrayValue, Known, TupleValue, known
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import NewAxis, PathStep, Range
@@ -146,6 +146,18 @@ def _method_reshape(
 ) -> AbstractValue:
     wanted = shape[0] if len(shape) == 1 else TupleValue(shape)
     return _model_reshape(machine, a, wanted, order, copy=copy)
+
+
+@array_method("resize")
+def _method_resize(
+    machine: Machine, a: AbstractValue, *shape: AbstractValue, refcheck: AbstractValue = TRUE
+) -> AbstractValue:
+    """To the size there is, nothing changes; to another, memory would be allocated anew."""
+    wanted = shape_of(machine, machine.resolve(shape[0] if len(shape) == 1 else TupleValue(shape)))
+    same = isinstance(a, ArrayValue) and a.type.shape == wanted and in_c_order(wanted, strides(machine, a)) is True
+    if not same:
+        raise machine.unsupported("numpy.method", "resize", "an array gets another size")
+    return NONE
 
 
 @numpy_function(np.ravel, method="ravel")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.signals import Unwinding
 from janusjit.analysis.capture.state import Cell, ControlEntry, GraphLoopEntry, LoopEntry, Namespace, TryEntry
-from janusjit.analysis.capture.suspension import suspend
+from janusjit.analysis.capture.suspension import commit_behind, suspend
 from janusjit.analysis.capture.values import AbstractValue, FunctionValue, HostValue, Known, Reference
 from janusjit.analysis.core import (
     Break,
@@ -169,6 +169,8 @@ def _leave(machine: Machine, instruction: Break | Return, unwinding: Unwinding) 
     if dropped:
         reason = "a generator of Python's is dropped"
         raise suspend(machine, "commit", instruction, reason, "python.iterator", dropped=dropped)
+    if unwinding.kind == "break" and left:
+        commit_behind(machine, left[0].instruction)
 
 
 def _refuse_managers(machine: Machine, blocks: Sequence[ControlEntry]) -> None:

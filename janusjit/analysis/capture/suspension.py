@@ -54,6 +54,9 @@ from janusjit.spans import UNKNOWN_SPAN
 _EMPTY = Block()
 #: an operand that is a loop's iterator, which is left
 DROPPED = ".dropped"
+REGIONS = "the loop's turns are regions of their own"
+#: instructions behind such a loop from which on they are a region too
+_WORTH_A_REGION = 2
 
 
 # ---------------------------------------------------------------------- ending a graph
@@ -112,6 +115,18 @@ def suspend(
     core = machine.frame.core
     point = CommitPoint(kind, instruction, operands, continuation, exhausted, core, reason, code, guard, slot=slot)
     return shape.finish(point, dropped or [machine.frame.locals[name] for name in operands])
+
+
+def commit_behind(machine: Machine, loop: Instruction) -> None:
+    """End the path behind a loop whose turns are regions of their own: what follows is a region too.
+
+    What it takes for granted, as how long a list is by then, is not so in every turn.
+    """
+    if machine.recursion is not None or machine.nested or loop not in machine.hosts.loops:
+        return
+    following = sum(len(entry.block.instructions) - entry.index for entry in machine.frame.blocks)
+    if following >= _WORTH_A_REGION:
+        raise suspend(machine, "commit", loop, REGIONS, "python.loop")
 
 
 def suspend_at_call(
