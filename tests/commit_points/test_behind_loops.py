@@ -25,10 +25,11 @@ def simulated_until(state, turns, bound):
         state = state + 0.01 * slope(state)
         trajectory.append(state)
         if np.abs(state).max() > bound:
+            last = turn
             break
     else:
-        turn = -1
-    return np.vstack(trajectory).sum(axis=0), trajectory[-1] is state, turn
+        last = -1
+    return np.vstack(trajectory).sum(axis=0), trajectory[-1] is state, last
 
 
 def resized(weights, x):

@@ -112,7 +112,7 @@ def fork(
     if split and machine.nested:
         raise PoisonUsed(key, "a rule of capture goes on after the join")
     if split:
-        machine.effort.split(machine)
+        machine.effort.split(machine, machine.state)
     machine.forks += 1
     outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
     stop = origin.depth
@@ -129,7 +129,7 @@ def fork(
     machine.region, machine.span, machine.site = outer, span, site
     if machine.effort.splits >= SPLITS_OF_MESSAGES:
         _check_effects(origin, arms)
-    _join(machine, outer, condition, arms, key, span)
+    _join(machine, outer, condition, arms, key, span, origin)
 
 
 def _check_effects(origin: State, arms: list[Arm]) -> None:
@@ -209,11 +209,13 @@ def _settle(machine: Machine, arms: list[Arm], key: Any) -> None:
         _resume(machine, deeper, min(first, second))
 
 
-def _join(machine: Machine, outer: Region, condition: Value, arms: list[Arm], key: Any, span: Span) -> None:
+def _join(
+    machine: Machine, outer: Region, condition: Value, arms: list[Arm], key: Any, span: Span, origin: State
+) -> None:
     roots = list(arms)
     alive = [arm for arm in roots if arm.state is not None]
     if len(alive) == 2:
-        _merge_both(machine, outer, condition, arms, key, span)
+        _merge_both(machine, outer, condition, arms, key, span, origin)
         return
     regions = []
     for arm in roots:
@@ -230,18 +232,20 @@ def _join(machine: Machine, outer: Region, condition: Value, arms: list[Arm], ke
     machine.state = alive[0].state  # type: ignore[assignment]
 
 
-def _merge_both(machine: Machine, outer: Region, condition: Value, arms: list[Arm], key: Any, span: Span) -> None:
+def _merge_both(
+    machine: Machine, outer: Region, condition: Value, arms: list[Arm], key: Any, span: Span, origin: State
+) -> None:
     merger = Merger(machine, arms, key)
     try:
         merged = merger.merge()
     except Unmergeable as difference:
         if machine.nested:
             raise PoisonUsed(key, str(difference)) from difference
-        machine.effort.split(machine)
+        machine.effort.split(machine, origin)
         for arm in arms:
             _resume(machine, arm, (0, 0))
         machine.region = outer
-        _join(machine, outer, condition, arms, key, span)
+        _join(machine, outer, condition, arms, key, span, origin)
         return
     for position, arm in enumerate(arms):
         arm.region.nodes.append(Node("yield", tuple(slot.values[position] for slot in merger.slots), span=span))

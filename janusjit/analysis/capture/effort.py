@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from janusjit.analysis.capture.blame import blamed_for
-from janusjit.analysis.capture.state import LoopEntry
+from janusjit.analysis.capture.state import LoopEntry, State
 from janusjit.analysis.core import Instruction
 from janusjit.errors import CaptureFailure
 
@@ -68,11 +68,12 @@ class Effort:
         if self.nodes > NODE_LIMIT:
             raise too_large(machine, "limit.graph_size", f"its graph has more than {NODE_LIMIT} nodes")
 
-    def split(self, machine: Machine) -> None:
-        """Count a branch behind which paths stay apart."""
+    def split(self, machine: Machine, origin: State) -> None:
+        """Count a branch behind which paths stay apart; ``origin`` is the state they come from."""
         self.splits += 1
         if self.splits > SPLIT_LIMIT and not machine.hosts.recursive:  # recursions have limits of their own
             text = f"more than {SPLIT_LIMIT} branches leave what cannot be joined, and paths that stay apart"
+            machine.state = origin  # the paths may have left the loop that is to blame
             failure = machine.unsupported("limit.paths", machine.span.text or "if", text, "cost")
             failure.instruction = unrolled_loop(machine) or failure.instruction
             raise failure
