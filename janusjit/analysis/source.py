@@ -13,13 +13,13 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import libcst as cst
-from libcst.metadata import PositionProvider
 
 from janusjit.analysis.core import FunctionCore, MakeFunction
 from janusjit.analysis.lower import Lowering, Unit, comprehension_body, lower_body
 from janusjit.analysis.scope import Comprehension
 from janusjit.analysis.scope_builder import analyze
 from janusjit.analysis.source_files import FUTURE_ANNOTATIONS, Located, locate
+from janusjit.analysis.source_positions import Extent, positions_of
 from janusjit.analysis.walk import walk
 from janusjit.collection import collection_paused
 from janusjit.errors import SourceError
@@ -120,23 +120,14 @@ def _super_is_builtin(global_names: dict[str, Any]) -> bool:
     return global_names.get("super", builtins.super) is builtins.super
 
 
-class _Positions(PositionProvider):
-    """Computes positions without the visit of the whole tree by which libcst resolves what nothing asks for here."""
-
-    def of(self, module: cst.Module) -> Any:
-        """Return the position of each node."""
-        self._gen_impl(module)
-        return self._computed
-
-
-def _parse(place: Located) -> tuple[Any, cst.Module, Any, list[str], int]:
+def _parse(place: Located) -> tuple[Any, cst.Module, dict[cst.CSTNode, Extent], list[str], int]:
     """Parse the function's block; return its node, the module, positions, the parsed lines and the line offset."""
     text, offset = _block(place)
     try:
         module = cst.parse_module(text)
     except cst.ParserSyntaxError as error:
         raise SourceError("source.unsupported", f"libcst cannot read it: {error.message}", place.span) from None
-    positions = _Positions().of(module)
+    positions = positions_of(module)
     outermost: Any = module.body[0]
     if isinstance(outermost, cst.If):
         outermost = outermost.body.body[0]

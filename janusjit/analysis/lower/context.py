@@ -6,7 +6,7 @@ variable). Invariant: every instruction is emitted through `Lowering.emit`, so `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType
@@ -17,6 +17,7 @@ import libcst as cst
 from janusjit.analysis import core
 from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruction, Local, Parameters
 from janusjit.analysis.scope import Scope, ScopeTree, children, mangle
+from janusjit.analysis.source_positions import Extent
 from janusjit.errors import SourceError
 from janusjit.spans import Span
 
@@ -84,7 +85,7 @@ class Unit:
     """
 
     module: cst.Module
-    positions: Any
+    positions: Mapping[cst.CSTNode, Extent]
     lines: list[str]
     file: str
     line_offset: int
@@ -119,18 +120,17 @@ class Lowering:
     def span(self, node: Place) -> Span:
         """Return the span of a node, or from the start of one to the end of another, in the user's file."""
         first_node, last_node = node if isinstance(node, tuple) else (node, node)
-        start = self.unit.positions[first_node].start
-        end = self.unit.positions[last_node].end
-        first = self.unit.lines[start.line - 1]
-        text = first[start.column : end.column] if start.line == end.line else first[start.column :].rstrip() + " …"
+        line, column = self.unit.positions[first_node].start
+        last_line, last_column = self.unit.positions[last_node].end
+        first = self.unit.lines[line - 1]
         return Span(
             self.unit.file,
-            start.line + self.unit.line_offset,
-            start.column + 1,
-            end.line + self.unit.line_offset,
-            end.column + 1,
+            line + self.unit.line_offset,
+            column + 1,
+            last_line + self.unit.line_offset,
+            last_column + 1,
             self.qualified_name,
-            text,
+            first[column:last_column] if line == last_line else first[column:].rstrip() + " …",
         )
 
     def unsupported(self, node: cst.CSTNode, reason: str) -> SourceError:
