@@ -213,7 +213,11 @@ def text_of(module: ir.Module) -> str:
                 pieces.append(f"{block.get_reference()[1:]}:\n")
                 for instruction in block.instructions:
                     pause()
-                    pieces.append(f"  {instruction}\n")
+                    if not isinstance(instruction.type, ir.VoidType):
+                        pieces.append(f"  {instruction.get_reference()} = ")
+                    instruction.descr(pieces)
+                    if not pieces[-1].endswith("\n"):
+                        pieces.append("\n")
             pieces.append("}\n")
         else:
             pieces.append(f"{item}\n")
