@@ -1,8 +1,8 @@
-"""Elementwise work on a matrix product, done while rows of the product are still in the cache.
+"""Elementwise work on a product or a convolution, done while rows of it are still in the cache.
 
-Owns `find_epilogues`. A product that our own kernels compute, and the fused steps behind it that read it, are one
-`Tile`: they take turns over blocks of rows, and the product as a whole is there only if somebody else wants it, or if
-its kernel goes over the result more than once. Invariants: no
+Owns `find_epilogues`. A product that our own kernels compute, or a convolution, whose rows are images, and the fused
+steps behind it that read it, are one `Tile`: they take turns over blocks of rows, and the product as a whole is there
+only if somebody else wants it, or if its kernel goes over the result more than once. Invariants: no
 step of the tile touches, in one row, memory that another writes in a different row, so the order of the rows cannot be
 told from the results; the right operand, which every row needs, is not written; storages in use anywhere in the tile
 are in use in all of it; and steps that are looked at one by one for floating-point errors are left alone.
@@ -39,8 +39,9 @@ class ByRows:
     threads: int = 1
 
 
+_PRODUCTS = frozenset({"matmul", "convolution"})
 #: returns how a product is computed by rows; None if it is not
-RowsOf = Callable[[Address, Address, Address], "ByRows | None"]
+RowsOf = Callable[[Node, Address, Address, Address], "ByRows | None"]
 
 
 def find_epilogues(
@@ -72,7 +73,7 @@ class _Finder:
             if isinstance(step, RegionStep):
                 for body in step.bodies:
                     self.visit(body)
-            elif isinstance(step, NodeStep) and step.node.op == "matmul" and step not in self._apart:
+            elif isinstance(step, NodeStep) and step.node.op in _PRODUCTS and step not in self._apart:
                 self._try(step, steps, position + 1)
 
     def _try(self, product: NodeStep, steps: list[Step], following: int) -> None:
@@ -98,7 +99,8 @@ class _Finder:
 
     def _add(self, product: NodeStep, found: list[FusedStep], kernels: list[FusedKernel]) -> None:
         out = kernels[0].arrays[0]
-        way = self._rows_of(*map(self._addresses.of, (*product.node.inputs, product.node.result)))
+        addresses = map(self._addresses.of, (*product.node.inputs, product.node.result))
+        way = self._rows_of(product.node, *addresses)
         rows = out.layout.shape[0]
         assert isinstance(rows, int) and isinstance(out.layout.strides[0], int)
         if way is None or (way.threads == 1 and together(kernels[1:], self._threads) is not None):
@@ -117,7 +119,7 @@ class _Finder:
         if shape[0] in (0, 1) or a.type.shape[0] != shape[0]:
             return None
         out, left, right = (self._addresses.of(value) for value in (node.result, a, b))
-        if b.type.rank < len(shape) or len(shape) == 2 or b.type.shape[0] != shape[0]:
+        if node.op != "matmul" or b.type.rank < len(shape) or len(shape) == 2 or b.type.shape[0] != shape[0]:
             right = right.broadcast((shape[0], *right.layout.shape))  # every row is for all rows of the result
         arrays = [out, left, right]
         dims = list(shape)

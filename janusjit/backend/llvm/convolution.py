@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
+from janusjit.backend.epilogues import ByRows
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.convolution_choice import (
@@ -22,19 +23,22 @@ from janusjit.backend.llvm.convolution_choice import (
     choose_forward,
     is_possible,
 )
-from janusjit.backend.llvm.convolution_panels import Geometry, emit_kernel_panel
+from janusjit.backend.llvm.convolution_panels import Geometry
 from janusjit.backend.llvm.convolution_sums import emit_sums_over_windows
-from janusjit.backend.llvm.convolution_threads import emit_divided, multiplication_nanoseconds
+from janusjit.backend.llvm.convolution_threads import (
+    Units,
+    emit_divided,
+    forward_nanoseconds,
+    multiplication_nanoseconds,
+    threads_for,
+)
+from janusjit.backend.llvm.convolution_tiles import Forward
 from janusjit.backend.llvm.gemm import choose_kernel
-from janusjit.backend.llvm.gemm_tiling import Piece, tile_start
+from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.indexing import at, copy_elements
-from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.structured_windows import emit_fold, emit_unfold
 from janusjit.backend.llvm.values import (
-    I1,
     I64,
-    POINTER,
-    VOID,
     ArrayValue,
     Extent,
     KernelContext,
@@ -42,11 +46,9 @@ from janusjit.backend.llvm.values import (
     contiguous_strides,
     element_pointer,
     item_size,
-    load,
     multiply,
     offset_pointer,
 )
-from janusjit.backend.llvm.vectors import load_piece, multiply_add, store_piece, vector_type, zeros
 from janusjit.ir.graph import Node
 
 #: windows of some images that are to be added up stay in the cache: so many bytes
@@ -77,234 +79,44 @@ def emit_convolution(context: KernelContext, node: Node, inputs: Sequence[ArrayV
 
 def _emit_forward(context: KernelContext, node: Node, inputs: Sequence[ArrayValue], out: ArrayValue) -> str:
     x, w = inputs
-    geometry = Geometry.of(node.attributes, x.dims[2:], out.dims[2:])
-    batch, channels, out_channels = x.dims[0], x.dims[1], w.dims[0]
-    if not is_possible(geometry, (channels, out_channels), batch):
+    plan = _forward_plan(node, x, w, out)
+    if plan is None:
         return _emit_windows_and_product(context, node, x, w, out)
-    assert geometry is not None and isinstance(channels, int) and isinstance(out_channels, int)
-    plan = choose_forward(geometry, x.dtype, batch, channels, out_channels)
-    threads = _Forward(context, _over_two(x), _over_two(w), _over_two(out), plan).emit()
+    threads = Forward(context, _over_two(x), _over_two(w), _over_two(out), plan).emit()
     return _with_threads(str(plan), threads)
 
 
-@dataclass(frozen=True)
-class _Forward:
-    """A convolution in register tiles."""
-
-    context: KernelContext
-    x: ArrayValue
-    w: ArrayValue
-    out: ArrayValue
-    plan: ForwardPlan
-
-    def emit(self) -> int:
-        """Emit the loops over blocks of images, of rows of windows and of channels; return the threads for them."""
-        context, panel = self.context, self.plan.panel
-        kernels = emit_kernel_panel(context, self.w, self.plan.tiling)
-        own = () if self._stores_rows else (self.w.dims[0], panel.places)
-        stride = self.out.strides[1] if not own else panel.places * item_size(panel.dtype)
-        assert isinstance(stride, int)
-        tile = _emit_tile(context, self.plan, stride, self._channel_blocks > 1)
-        batch, bands = self.x.dims[0], -(-panel.geometry.output[0] // panel.rows)
-        blocks = -(-batch // panel.images) if isinstance(batch, int) else batch
-        arrays = (self.x, self.out, kernels)
-
-        def emit_units(inner: KernelContext, given: Sequence[ArrayValue], start: ir.Value, count: Extent) -> None:
-            code = replace(self, context=inner, x=given[0], out=given[1])
-            code._emit_blocks(tile, given[2].pointer, own, (start, count))
-
-        units = blocks * bands if isinstance(blocks, int) else blocks
-        nanoseconds = 0.0
-        if isinstance(batch, int):
-            steps = math.prod(self.w.dims[1:])
-            nanoseconds = multiplication_nanoseconds(
-                batch * panel.geometry.places * self._out_channels * steps, panel.dtype
-            )
-        return emit_divided(context, units, nanoseconds, arrays, emit_units)
-
-    def _emit_blocks(
-        self, tile: ir.Function, kernels: ir.Value, own: tuple[Extent, ...], units: tuple[ir.Value, Extent]
-    ) -> None:
-        """Emit some blocks; where the number of images is not known, units are images with all their rows."""
-        context, panel, (start, count) = self.context, self.plan.panel, units
-        memory = context.scratch(panel.dtype, (panel.elements,)).pointer
-        product = context.scratch(panel.dtype, own) if own else None
-        partial = context.scratch(panel.dtype, self._partial) if self._channel_blocks > 1 else None
-        height, batch = panel.geometry.output[0], self.x.dims[0]
-        stride = self.out.strides[1] if product is None else product.strides[0]
-        assert isinstance(stride, int)
-        bands = -(-height // panel.rows)
-        inside = 1 if isinstance(batch, int) else bands
-        with context.loop(count) as number, context.loop(inside) as within:
-            builder = context.builder
-            image, band = builder.add(start, number), within
-            if isinstance(batch, int):
-                unit, several = image, ir.Constant(I64, bands)
-                image = tile_start(builder, builder.udiv(unit, several), panel.images, batch)
-                band = builder.urem(unit, several)
-            row = tile_start(builder, band, panel.rows, height)
-            target = element_pointer(builder, self.out, (image, 0, row, 0)) if product is None else product.pointer
-            with context.loop(self._channel_blocks) as block:
-                self._emit_channels(tile, (kernels, memory, target), partial, stride, (image, row, block))
-            if product is not None:
-                self._copy(product, image, row)
-
-    def _emit_channels(
-        self,
-        tile: ir.Function,
-        pointers: tuple[ir.Value, ir.Value, ir.Value],
-        partial: ArrayValue | None,
-        stride: int,
-        where: tuple[ir.Value, ir.Value, ir.Value],
-    ) -> None:
-        """Emit the part that a block of channels has in a block of the result."""
-        context, panel, tiling = self.context, self.plan.panel, self.plan.tiling
-        builder, (kernels, memory, target), (image, row, block) = context.builder, pointers, where
-        channels, size = self.x.dims[1], item_size(panel.dtype)
-        assert isinstance(channels, int)
-        channel = builder.mul(block, ir.Constant(I64, panel.channels))
-        left, most = builder.sub(ir.Constant(I64, channels), channel), ir.Constant(I64, panel.channels)
-        count = builder.select(builder.icmp_signed("<", left, most), left, most)
-        panel.emit(context, self.x, memory, (image, row, channel), count)
-        builder = context.builder
-        per_channel = math.prod(panel.geometry.kernel) * tiling.rows * size
-        first = offset_pointer(builder, kernels, builder.mul(channel, ir.Constant(I64, per_channel)))
-        planes = builder.mul(count, ir.Constant(I64, panel.geometry.kernel[1]))
-        is_first = builder.icmp_signed("==", block, ir.Constant(I64, 0))
-        is_last = builder.icmp_signed("==", block, ir.Constant(I64, self._channel_blocks - 1))
-        with context.loop(tiling.column_tiles) as across:
-            column = tile_start(context.builder, across, tiling.columns, panel.places)
-            offset = context.builder.mul(column, ir.Constant(I64, size))
-            with context.loop(tiling.row_tiles) as down:
-                builder = context.builder
-                of_tile = tile_start(builder, down, tiling.rows, self._out_channels)
-                a = offset_pointer(builder, first, builder.mul(down, ir.Constant(I64, channels * per_channel)))
-                below = offset_pointer(builder, target, builder.mul(of_tile, ir.Constant(I64, stride)))
-                moved = [offset_pointer(builder, pointer, offset) for pointer in (memory, below)]
-                kept = below if partial is None else element_pointer(builder, partial, (across, down, 0))
-                builder.call(tile, [a, *moved, kept, planes, is_first, is_last])
-
-    @property
-    def _out_channels(self) -> int:
-        count = self.w.dims[0]
-        assert isinstance(count, int)
-        return count
-
-    @property
-    def _channel_blocks(self) -> int:
-        channels = self.x.dims[1]
-        assert isinstance(channels, int)
-        return -(-channels // self.plan.panel.channels)
-
-    @property
-    def _partial(self) -> tuple[int, int, int]:
-        """Tiles of a block, and elements of one, whose vectors are all there."""
-        tiling = self.plan.tiling
-        return tiling.column_tiles, tiling.row_tiles, tiling.rows * sum(piece.lanes for piece in tiling.pieces)
-
-    @property
-    def _stores_rows(self) -> bool:
-        """Whether the rows of a block of the result are one in memory."""
-        (height, width), size = self.out.dims[2:], item_size(self.out.dtype)
-        by_row = self.out.strides[3] == size and (height == 1 or self.out.strides[2] == width * size)
-        return by_row and self.plan.panel.images == 1 and isinstance(self.out.strides[1], int)
-
-    def _copy(self, own: ArrayValue, image: ir.Value, row: ir.Value) -> None:
-        """Emit the copy of a block of the result to where it belongs."""
-        panel, size = self.plan.panel, item_size(self.out.dtype)
-        width = panel.geometry.output[1]
-        dims = (panel.images, own.dims[0], panel.rows, width)
-        source = replace(own, dims=dims, strides=(width * size, own.strides[0], panel.pitch * size, size))
-        pointer = element_pointer(self.context.builder, self.out, (image, 0, row, 0))
-        copy_elements(self.context, source, replace(self.out, pointer=pointer, dims=dims))
+def _forward_plan(node: Node, x: ArrayValue, w: ArrayValue, out: ArrayValue) -> ForwardPlan | None:
+    """Return how a convolution is cut into tiles; None if its windows are laid out."""
+    geometry = Geometry.of(node.attributes, x.dims[2:], out.dims[2:])
+    batch, channels, out_channels = x.dims[0], x.dims[1], w.dims[0]
+    if geometry is None or not is_possible(geometry, (channels, out_channels), batch):
+        return None
+    assert isinstance(channels, int) and isinstance(out_channels, int)
+    return choose_forward(geometry, x.dtype, batch, channels, out_channels)
 
 
-def _emit_tile(outer: KernelContext, plan: ForwardPlan, stride: int, in_parts: bool) -> ir.Function:
-    """Emit the function of a tile: the sums over some planes, stored; in parts, added up in memory of its own first.
-
-    So tiles may overlap: what two of them compute is added by each to its own sums.
-    """
-    types = [*[POINTER] * 4, I64, I1, I1]
-    function = ir.Function(outer.module, ir.FunctionType(VOID, types), f"{outer.function.name}.tile")
-    function.linkage = "internal"
-    for attribute in ("nounwind", "noinline"):
-        function.attributes.add(attribute)
-    context = KernelContext(function, outer.python)
-    out, partial, _, is_first, is_last = function.args[2:]
-    sums = _emit_steps(context, plan)
-    if not in_parts:
-        _store(context, plan, sums, out, stride)
-        context.finish()
-        return function
-    width = sum(piece.lanes for piece in plan.tiling.pieces) * item_size(plan.panel.dtype)
-    for row, vectors in enumerate(sums):
-        for number, piece in enumerate(plan.tiling.pieces):
-            pointer = _whole(context, plan, partial, row * width, piece)
-            type_ = vectors[number].type
-            before = context.builder.load(pointer, typ=type_, align=item_size(plan.panel.dtype))
-            before = context.builder.select(is_first, zeros(type_), before)
-            vectors[number] = context.builder.fadd(before, vectors[number])
-    with context.builder.if_else(is_last) as (done, otherwise):
-        with done:
-            _store(context, plan, sums, out, stride)
-        with otherwise:
-            for row, vectors in enumerate(sums):
-                for piece, total in zip(plan.tiling.pieces, vectors, strict=True):
-                    pointer = _whole(context, plan, partial, row * width, piece)
-                    context.builder.store(total, pointer, align=item_size(plan.panel.dtype))
-    context.finish()
-    return function
+def convolution_by_rows(
+    node: Node, x: ArrayValue, w: ArrayValue, out: ArrayValue, threads: int = 1
+) -> ByRows | None:
+    """Return how a convolution of arrays of known sizes is computed by images; None if it is not."""
+    plan = _forward_plan(node, x, w, out)
+    if plan is None or not isinstance(x.dims[0], int) or x.dims[0] % plan.panel.images:
+        return None
+    nanoseconds = forward_nanoseconds(plan, x.dims[0], _over_two(w).dims)
+    blocks = x.dims[0] // plan.panel.images
+    return ByRows(1, plan.panel.images, True, False, threads_for(blocks, nanoseconds, threads))
 
 
-def _whole(context: KernelContext, plan: ForwardPlan, memory: ir.Value, offset: int, piece: Piece) -> ir.Value:
-    """Return where all lanes of a piece are kept: pieces are in the order of their vectors."""
-    before = sum(one.lanes for one in plan.tiling.pieces if one.start < piece.start)
-    return offset_pointer(context.builder, memory, offset + before * item_size(plan.panel.dtype))
-
-
-def _store(context: KernelContext, plan: ForwardPlan, sums: list[list[ir.Value]], out: ir.Value, stride: int) -> None:
-    dtype = plan.panel.dtype
-    for row, vectors in enumerate(sums):
-        for piece, total in zip(plan.tiling.pieces, vectors, strict=True):
-            pointer = offset_pointer(context.builder, out, row * stride + piece.start * item_size(dtype))
-            store_piece(context, dtype, total, pointer, piece)
-
-
-def _emit_steps(context: KernelContext, plan: ForwardPlan) -> list[list[ir.Value]]:
-    """Emit the loop over planes, of which there is one at least, each with all rows of the kernel; return the sums."""
-    panel, tiling, builder = plan.panel, plan.tiling, context.builder
-    dtype, size, height = panel.dtype, item_size(panel.dtype), panel.geometry.kernel[0]
-    kernels, planes, count = (context.function.args[number] for number in (0, 1, 4))
-    before = builder.block
-    body, after = (context.function.append_basic_block(name) for name in ("plane", "plane.end"))
-    builder.branch(body)
-    builder.position_at_end(body)
-    number = builder.phi(I64)
-    number.add_incoming(ir.Constant(I64, 0), before)
-    types = [vector_type(dtype, piece.lanes) for piece in tiling.pieces]
-    running = [[builder.phi(type_) for type_ in types] for _ in range(tiling.rows)]
-    left = offset_pointer(builder, kernels, builder.mul(number, ir.Constant(I64, height * tiling.rows * size)))
-    right = offset_pointer(builder, planes, builder.mul(number, ir.Constant(I64, panel.plane_bytes)))
-    totals: list[list[ir.Value]] = [list(row) for row in running]
-    for place in range(height):
-        start = offset_pointer(builder, right, panel.offset(place))
-        vectors = [
-            load_piece(context, dtype, offset_pointer(builder, start, piece.start * size), piece)
-            for piece in tiling.pieces
-        ]
-        for row, sums in enumerate(totals):
-            factor = load(builder, dtype, offset_pointer(builder, left, (place * tiling.rows + row) * size)).value
-            products = zip(vectors, sums, strict=True)
-            totals[row] = [multiply_add(context, dtype, splat(builder, factor, v.type), v, s) for v, s in products]
-    for phis, sums in zip(running, totals, strict=True):
-        for phi, total in zip(phis, sums, strict=True):
-            phi.add_incoming(zeros(phi.type), before)
-            phi.add_incoming(total, body)
-    following = builder.add(number, ir.Constant(I64, 1), flags=("nsw",))
-    number.add_incoming(following, body)
-    builder.cbranch(builder.icmp_signed("<", following, count), body, after)
-    builder.position_at_end(after)
-    return totals
+def emit_convolution_and(
+    context: KernelContext, node: Node, operands: tuple[ArrayValue, ArrayValue, ArrayValue], after: After
+) -> str:
+    """Emit a convolution that `convolution_by_rows` has been asked about, with what follows images that are done."""
+    x, w, out = operands
+    plan = _forward_plan(node, x, w, out)
+    assert plan is not None
+    threads = Forward(context, _over_two(x), _over_two(w), _over_two(out), plan, after).emit()
+    return _with_threads(str(plan), threads)
 
 
 def _with_threads(text: str, threads: int) -> str:
@@ -407,10 +219,10 @@ def _emit_by_input(context: KernelContext, node: Node, inputs: Sequence[ArrayVal
         return f"{code.emit(context, 1, ir.Constant(I64, 0), batch)}, added up image by image"
     chosen = "nothing"
 
-    def emit_units(inner: KernelContext, given: Sequence[ArrayValue], start: ir.Value, count: Extent) -> None:
+    def emit_units(inner: KernelContext, given: Sequence[ArrayValue], units: Units) -> None:
         nonlocal chosen
-        first = inner.builder.mul(start, ir.Constant(I64, block))
-        chosen = replace(code, kernels=given[0], g=given[1], out=given[2]).emit(inner, block, first, count)
+        first = inner.builder.mul(units.start, ir.Constant(I64, block))
+        chosen = replace(code, kernels=given[0], g=given[1], out=given[2]).emit(inner, block, first, units.count)
 
     steps = math.prod([*window, g.dims[1]])
     columns = block * math.prod(g.dims[2:])

@@ -18,7 +18,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.convolution_choice import KernelPlan
 from janusjit.backend.llvm.convolution_panels import Panel
-from janusjit.backend.llvm.convolution_threads import emit_divided, is_worth_dividing, multiplication_nanoseconds
+from janusjit.backend.llvm.convolution_threads import Units, emit_divided, is_worth_dividing, multiplication_nanoseconds
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces, tile_start
 from janusjit.backend.llvm.indexing import at, copy_elements
 from janusjit.backend.llvm.values import (
@@ -66,8 +66,8 @@ def emit_sums_over_windows(
     )
     code = _Sums(context, x, g, out, plan, context.scratch(x.dtype, grid))
 
-    def emit_groups(inner: KernelContext, given: Sequence[ArrayValue], start: ir.Value, count: Extent) -> None:
-        _Sums(inner, given[0], given[1], out, plan, given[2]).emit_groups(start, count)
+    def emit_groups(inner: KernelContext, given: Sequence[ArrayValue], units: Units) -> None:
+        _Sums(inner, given[0], given[1], out, plan, given[2]).emit_groups(units.start, units.count)
 
     threads = emit_divided(context, groups, alone, (x, g, code.sums), emit_groups)
     code.emit_results()

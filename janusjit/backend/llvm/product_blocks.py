@@ -15,14 +15,16 @@ from llvmlite import ir
 from janusjit.backend.address import Address
 from janusjit.backend.epilogues import ByRows
 from janusjit.backend.llvm.blas import by_rows, emit_matmul_and, emit_matmul_in_blocks
+from janusjit.backend.llvm.convolution import convolution_by_rows, emit_convolution_and
 from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Part
 from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.values import I64, VOID, ArrayValue, KernelContext, PythonEmitter
 from janusjit.backend.tiles import Tile
 from janusjit.ir.dims import symbols_of
+from janusjit.ir.graph import Node
 
 
-def rows_of(a: Address, b: Address, out: Address, threads: int = 1) -> ByRows | None:
+def rows_of(node: Node, a: Address, b: Address, out: Address, threads: int = 1) -> ByRows | None:
     """Return how a product is computed by rows; None if it is not."""
     operands = []
     for address in (a, b, out):
@@ -32,6 +34,8 @@ def rows_of(a: Address, b: Address, out: Address, threads: int = 1) -> ByRows | 
         shape, strides = extents[: len(address.layout.shape)], extents[len(address.layout.shape) :]
         operands.append(ArrayValue(address.layout.dtype, None, shape, strides))
     left, right, result = operands
+    if node.op == "convolution":
+        return convolution_by_rows(node, left, right, result, threads)
     return by_rows(left, right, result, threads)
 
 
@@ -60,7 +64,7 @@ class ProductBlocks:
         parts: Sequence[Part],
         is_kept: bool,
     ) -> str:
-        """Emit the call of the function of a tile, whose product is that of known sizes of ``operands``.
+        """Emit the call of the function of a tile, whose product or convolution is that of known sizes of ``operands``.
 
         Returns
         -------
@@ -75,6 +79,7 @@ class ProductBlocks:
             *(part.key() for part in parts),
             *(one.form() for one in arguments),
             (tile.block, is_kept, tile.is_packed),
+            *_attributes_of(tile),
         )
         if key not in self._functions:
             self._functions[key] = self._emit(tile, operands, (parts, arguments), is_kept, values)
@@ -104,7 +109,10 @@ class ProductBlocks:
         found = [_given(one, given) for one in arguments]
         if tile.is_packed:
             follows = After(*self._task(context, tile, parts, found), tile.block if is_kept else 0)
-            chosen = emit_matmul_and(context, (a, b, out), follows)
+            if tile.product is not None and tile.product.node.op == "convolution":
+                chosen = emit_convolution_and(context, tile.product.node, (a, b, out), follows)
+            else:
+                chosen = emit_matmul_and(context, (a, b, out), follows)
             context.finish()
             context.mark_vectors()
             return function, chosen
@@ -128,6 +136,13 @@ class ProductBlocks:
         for number, value in enumerate(values):
             context.builder.store(value, context.builder.gep(told, [ir.Constant(I64, number)], source_etype=I64))
         return self._kernels.task(parts, arguments, tile.size, tile.block), told
+
+
+def _attributes_of(tile: Tile) -> tuple[str, ...]:
+    """Return what distinguishes the products of tiles beside their operands."""
+    assert tile.product is not None
+    node = tile.product.node
+    return (node.op, repr(sorted(node.attributes.items())))
 
 
 def _hidden(builder: ir.IRBuilder, count: int) -> ir.Value:
