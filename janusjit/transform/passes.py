@@ -18,6 +18,7 @@ from janusjit.ir.graph import Graph
 from janusjit.ir.text import format_graph
 from janusjit.ir.verify import VerificationError
 from janusjit.transform.alike_arms import join_alike_arms
+from janusjit.transform.arrangements import move_arrangements
 from janusjit.transform.common_subexpressions import merge_common_subexpressions
 from janusjit.transform.contractions import find_products
 from janusjit.transform.convolutions import find_convolutions
@@ -28,6 +29,7 @@ from janusjit.transform.identities import remove_barriers, remove_marks
 from janusjit.transform.loop_invariants import hoist_loop_invariants
 from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
+from janusjit.transform.rules import Rule
 from janusjit.transform.typed import verify_graph
 from janusjit.transform.windows import find_windows
 
@@ -81,6 +83,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("windows", find_windows),
         Pass("convolutions", find_convolutions),
         Pass("contractions", find_products),
+        Pass("arrangements", lambda graph: _arrange(graph, rules)),
         Pass("loop_invariants", hoist_loop_invariants),
         Pass("common_subexpressions_again", merge_common_subexpressions),
         Pass("barriers", remove_barriers),
@@ -88,6 +91,13 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("dead_code", remove_dead_code),
         Pass("rematerialization", _rematerialize),
     )
+
+
+def _arrange(graph: Graph, rules: tuple[Rule, ...]) -> int:
+    """Move what arranges convolutions, and remove what arranges and arranges back."""
+    if not any(node.op.startswith("convolution") for node in graph.walk()):
+        return 0
+    return move_arrangements(graph) + rewrite(graph, rules)
 
 
 def _rematerialize(graph: Graph) -> int:
