@@ -18,15 +18,22 @@ from janusjit.analysis.capture.values import AbstractValue, EitherValue
 
 def step_by_kind(machine: Machine) -> None:
     """Execute one instruction, or leave a finished block; once for each kind of a value that it needs the kind of."""
-    before, region, size, born = machine.state.fork(), machine.region, len(machine.region.nodes), len(machine.births)
+    region, size, born = machine.region, len(machine.region.nodes), len(machine.births)
+    before = machine.state.remember()
     try:
         machine.step()
     except EitherUsed as used:
         if machine.born_since(used.value.which, born):
+            before.forget()
             raise  # it was made by what the instruction has run so far, and that would be run again
         del region.nodes[size:]
-        machine.state, machine.region = before, region
+        machine.state, machine.region = before.state(), region
         _follow(machine, used.value, used.value.options)
+    except BaseException:
+        before.forget()
+        raise
+    else:
+        before.forget()
 
 
 def _follow(machine: Machine, value: EitherValue, options: Sequence[tuple[int, AbstractValue]]) -> None:

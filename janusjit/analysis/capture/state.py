@@ -6,13 +6,13 @@ means the same object in every fork; objects from outside are templates that eac
 
 from __future__ import annotations
 
-import copy
 import itertools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from janusjit.analysis.capture.remembered import Before, copied
 from janusjit.analysis.capture.signals import PoisonUsed
 from janusjit.analysis.capture.values import AbstractValue, ArrayValue, HostValue, Known, Reference
 from janusjit.analysis.core import Block, For, FunctionCore, Instruction, Local
@@ -32,7 +32,7 @@ class HeapObject:
     written: bool = False
 
     def copy(self) -> HeapObject:
-        return copy.copy(self)
+        return copied(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,7 +255,7 @@ class ControlEntry:
     index: int = 0
 
     def copy(self) -> ControlEntry:
-        return copy.copy(self)
+        return copied(self)
 
 
 @dataclass(slots=True)
@@ -348,10 +348,10 @@ class State:
     ``dims`` says of run-time ints which dimension they are: a symbol is only bound on the paths behind its binding.
     ``freed`` is what was recorded of variables and has been gone back through. ``missed`` are the objects that joins of
     paths could not keep, and the joins. ``refined`` says of values that are of one of several kinds, by their identity,
-    what they are on this path.
+    what they are on this path. ``before`` says what was on the heap when `remember` was called last.
     """
 
-    __slots__ = ("dims", "effects", "frames", "freed", "heap", "missed", "refined", "returned", "templates")
+    __slots__ = ("before", "dims", "effects", "frames", "freed", "heap", "missed", "refined", "returned", "templates")
 
     _indices = itertools.count()
 
@@ -365,23 +365,27 @@ class State:
         self.freed: frozenset[Value] = frozenset()
         self.missed: dict[int, Any] = {}
         self.refined: dict[int, AbstractValue] = {}
+        self.before: Before | None = None
 
     def fork(self) -> State:
         """Return an independent copy."""
+        other = self._without_heap()
+        other.heap = {index: item.copy() for index, item in self.heap.items()}
+        return other
+
+    def _without_heap(self) -> State:
         other = State(self.templates)
         other.frames = [frame.copy() for frame in self.frames]
-        other.heap = {index: item.copy() for index, item in self.heap.items()}
         other.effects = list(self.effects)
         other.returned = self.returned
         other.dims, other.freed, other.missed = dict(self.dims), self.freed, dict(self.missed)
         other.refined = dict(self.refined)
         return other
 
-    def become(self, other: State) -> None:
-        """Take over another state's contents."""
-        self.frames, self.heap, self.effects = other.frames, other.heap, other.effects
-        self.returned, self.dims = other.returned, other.dims
-        self.freed, self.missed, self.refined = other.freed, other.missed, other.refined
+    def remember(self) -> Before:
+        """Begin to note what is on the heap before it is changed, so that `Before.state` can have it again."""
+        self.before = Before(self, self._without_heap(), self.heap, self.before)
+        return self.before
 
     def noted(self, span: Span) -> Span:
         """Return the source of an instruction, with the floating-point errors that are ignored there."""
@@ -396,6 +400,7 @@ class State:
     def allocate(self, item: HeapObject) -> Reference:
         """Put a new object on the heap."""
         index = next(State._indices)
+        self._note(index, None)
         self.heap[index] = item
         return Reference(index)
 
@@ -410,8 +415,16 @@ class State:
         if found is None:
             if index in self.missed:
                 raise PoisonUsed(self.missed[index], "an object is another one on every path")
+            self._note(index, None)
             found = self.heap[index] = self.templates[index].copy()
+        else:
+            self._note(index, found)
         return found
+
+    def _note(self, index: int, item: HeapObject | None) -> None:
+        before = self.before
+        if before is not None and before.heap is self.heap and index not in before.changed:
+            before.changed[index] = None if item is None else item.copy()
 
     def pop(self) -> Frame:
         """Take the top frame off the stack, for good: a generator whose frame it is has finished."""

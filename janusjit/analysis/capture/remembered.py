@@ -1,0 +1,59 @@
+"""States as they were before a step.
+
+Owns `Before`, which a state fills in while a step runs that may have to be taken back, and `copied`. Invariant: an
+object is copied before it is handed out the first time, so what is changed later is not what is remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from janusjit.analysis.capture.state import HeapObject, State
+
+Item = TypeVar("Item")
+
+
+@cache
+def _field_names(type_: Any) -> tuple[str, ...]:
+    return tuple(field_.name for field_ in fields(type_))
+
+
+def copied(item: Item) -> Item:
+    """Return ``copy.copy(item)`` of a dataclass, in a fraction of the time."""
+    type_: Any = type(item)
+    made: Item = object.__new__(type_)
+    for name in _field_names(type_):
+        setattr(made, name, getattr(item, name))
+    return made
+
+
+@dataclass(slots=True, eq=False)
+class Before:
+    """What a state was: all but the heap, and of that the objects that may have been changed since, None if missing."""
+
+    owner: State
+    rest: State
+    heap: dict[int, HeapObject]
+    outer: Before | None
+    changed: dict[int, HeapObject | None] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Note no more: what has happened since stays."""
+        self.owner.before = self.outer
+        if self.outer is not None and self.outer.heap is self.heap:
+            for index, item in self.changed.items():
+                self.outer.changed.setdefault(index, item)
+
+    def state(self) -> State:
+        """Return the state there was, in place of the one that has been changed since."""
+        self.owner.before = self.outer
+        for index, item in self.changed.items():
+            if item is None:
+                self.heap.pop(index, None)
+            else:
+                self.heap[index] = item
+        self.rest.heap, self.rest.before = self.heap, self.outer
+        return self.rest
