@@ -196,3 +196,34 @@ def test_memory_around_rows_of_bytes_beside_numbers_is_left_alone(count: int) ->
     assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
     assert not around[32:-32].any()
     assert around[:32].all() and around[-32:].all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_quotients_and_remainders_of_integers(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    rng = np.random.default_rng(0)
+    some = [limits.min, limits.min + 1, limits.max, limits.max - 1, limits.max // 2, limits.max // 3, 0, 1, 2, 3, 7, 10]
+    values = np.array(some + ([-1, -2, -7] if limits.min else []), dtype)
+    x, y = (np.ascontiguousarray(one.ravel()) for one in np.meshgrid(values, values))
+    spread = [
+        rng.integers(limits.min, limits.max, 3000, dtype) >> np.array(shift, dtype)
+        for shift in rng.integers(0, limits.bits - 1, 8)
+    ]
+    near = (spread[0] // np.maximum(spread[1], 1)) * spread[1]  # multiples, and their neighbours
+    x = np.concatenate([x, *spread[:4], near, near + np.array(1, dtype), near - np.array(1, dtype)]).astype(dtype)
+    y = np.concatenate([y, *spread[4:], spread[1], spread[1], spread[1]]).astype(dtype)
+    y[y == 0] = 3
+
+    def divide(x: Any, y: Any, z: Any) -> Any:
+        return x // y, x % y, np.fmod(x, y), *np.divmod(x, z), x // 7, x % 7
+
+    with np.errstate(all="ignore"):
+        for count in (x.size, 70, 1):
+            arguments = x[:count], y[:count], y[5:6]
+            step = settled(divide, *arguments)
+            for got, expected in zip(step(*arguments), divide(*arguments), strict=True):
+                assert got.dtype == expected.dtype
+                np.testing.assert_array_equal(got, expected)
+            assert (step.stats.graph_calls, step.stats.deopts, step.stats.host_calls) == (2, 0, 0)
+    if limits.bits <= 32:
+        assert "fdiv <" in step.specializations[0].llvm_ir or count == 1

@@ -244,6 +244,8 @@ class LLVMScalarEmitter:
         builder = self.builder
         zero, divisor = self._safe_divisor(a, b)
         none = self._constant_like(0, a)
+        if self._divides_as_floats(b):
+            return Scalar(a.dtype, builder.select(zero, none, self._float_quotient(a, divisor)))
         if not is_signed(a.dtype):
             return Scalar(a.dtype, builder.select(zero, none, builder.udiv(a.value, divisor)))
         quotient = builder.sdiv(a.value, divisor)
@@ -257,11 +259,29 @@ class LLVMScalarEmitter:
         builder = self.builder
         zero, divisor = self._safe_divisor(a, b)
         none = self._constant_like(0, a)
+        if self._divides_as_floats(b):
+            whole = builder.mul(self._float_quotient(a, divisor), divisor)
+            return Scalar(a.dtype, builder.select(zero, none, builder.sub(a.value, whole)))
         if not is_signed(a.dtype):
             return Scalar(a.dtype, builder.select(zero, none, builder.urem(a.value, divisor)))
         rest = builder.srem(a.value, divisor)
         wrapped = builder.add(rest, builder.select(self._rest_has_other_sign(rest, divisor), divisor, none))
         return Scalar(a.dtype, builder.select(zero, none, wrapped))
+
+    def _divides_as_floats(self, b: Scalar) -> bool:
+        """Return whether integers are divided as floats: processors have no division of vectors of integers."""
+        return self.lanes > 1 and bit_width(b.dtype) <= 32 and not isinstance(b.value, ir.Constant)
+
+    def _float_quotient(self, a: Scalar, divisor: ir.Value) -> ir.Value:
+        """Return the quotient rounded down.
+
+        The format holds the sum of the operands' magnitudes, so a quotient that is no integer is not rounded to one.
+        """
+        dtype = "f32" if bit_width(a.dtype) <= 16 else "f64"
+        operands = (self.cast(x, dtype) for x in (a, Scalar(a.dtype, divisor)))
+        down = self.floor(self.div(*operands)).value
+        wide = self.builder.fptosi(down, widened(ir.IntType(64 if a.dtype == "u32" else 32), self.lanes))
+        return wide if a.dtype == "i32" else self.builder.trunc(wide, self._type(a.dtype))
 
     def _rest_has_other_sign(self, rest: ir.Value, divisor: ir.Value) -> ir.Value:
         zero = constant(rest.type, 0)

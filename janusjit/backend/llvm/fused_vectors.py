@@ -43,6 +43,8 @@ MANY = 16
 TOTALS = 8
 #: no vector has more lanes
 ROOM = 128
+#: a mask has so many lanes at most
+MASKED = 64
 
 
 def emit_elements(
@@ -181,7 +183,7 @@ class _Rows:
         self.count = count.constant if isinstance(count, ir.Constant) else count
         dtypes = [cursor.dtype for cursor in cursors] + [instruction.dtype for instruction in self.instructions]
         self.lanes = engine.vector_bytes() // max(map(item_size, dtypes))
-        if self.is_long and not self._is_below(2 * self.lanes):
+        if self.is_long and not self._is_below(2 * self.lanes) and 2 * self.lanes <= MASKED:
             self.lanes *= 2
         self.row = Row(self.lanes, [], {})
 
