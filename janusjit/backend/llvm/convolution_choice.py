@@ -1,15 +1,25 @@
 """How convolutions of known sizes are cut into blocks and register tiles.
 
-Owns `ForwardPlan`, `KernelPlan` and what chooses them. Invariant: a choice depends on sizes, element type and machine
-alone; None means that windows are laid out in memory, and a matrix product does the rest.
+Owns `ForwardPlan`, `KernelPlan`, what chooses them, and what convolutions are expected to take. Invariant: a choice
+depends on sizes, element type, machine and calibration alone; None means that windows are laid out in memory, and a
+matrix product does the rest: where that is expected to be quicker, if the machine has been measured.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
+from janusjit.backend import calibration
+from janusjit.backend.llvm.convolution_estimates import (
+    COPYING,
+    laid_out_nanoseconds,
+    sums_nanoseconds,
+    tiles_nanoseconds,
+)
 from janusjit.backend.llvm.convolution_panels import Geometry, Panel
+from janusjit.backend.llvm.gemm_estimates import product_nanoseconds
 from janusjit.backend.llvm.gemm_tiling import Machine, Tiling, choose
 from janusjit.backend.llvm.values import Extent, item_size
 
@@ -30,6 +40,8 @@ _SUM_VECTORS, _SUM_BYTES = 64, 1 << 20
 _SUM_CYCLES, _WINDOW_CYCLES, _ROW_CYCLES, _CALL_CYCLES = 15.0, 3.0, 2.0, 600.0
 #: what storing a vector of a result takes where images are together, in cycles
 _COPY_CYCLES = 3.0
+#: how much quicker laying windows out has to seem: what it does to the caches of others is not known
+_DOUBT = 1.2
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,10 @@ class ForwardPlan:
         """The estimate for one image, its windows and all channels but for the steps of the sum."""
         height = self.panel.geometry.output[0]
         return self.tiling.cycles * -(-height // self.panel.rows) / self.panel.images
+
+    def nanoseconds(self, batch: int, channels: int, out_channels: int) -> float:
+        """Return what it is expected to take one thread."""
+        return tiles_nanoseconds(self.panel, self.tiling, batch, channels, out_channels)
 
     def __str__(self) -> str:
         images = "" if self.panel.images == 1 else f", {self.panel.images} images at a time"
@@ -60,7 +76,9 @@ def is_possible(geometry: Geometry | None, sizes: tuple[Extent, ...], batch: Ext
     return geometry.places * (batch if isinstance(batch, int) else 1) >= LEAST_PLACES
 
 
-def choose_forward(geometry: Geometry, dtype: str, batch: Extent, channels: int, out_channels: int) -> ForwardPlan:
+def choose_forward(
+    geometry: Geometry, dtype: str, batch: Extent, channels: int, out_channels: int
+) -> ForwardPlan | None:
     """Return how a convolution is cut."""
     machine = Machine.host()
     steps = channels * math.prod(geometry.kernel)
@@ -75,7 +93,13 @@ def choose_forward(geometry: Geometry, dtype: str, batch: Extent, channels: int,
         return found.cycles * steps + copying
 
     most = min(batch, _IMAGES) if isinstance(batch, int) else 1
-    return min(map(plan, range(1, most + 1)), key=cycles)
+    found = min(map(plan, range(1, most + 1)), key=cycles)
+    if isinstance(batch, int) and calibration.current().origin != calibration.BUILT_IN:
+        places = batch * geometry.places
+        laying_out = laid_out_nanoseconds(out_channels, places, steps, dtype, steps * places)
+        if laying_out * _DOUBT < found.nanoseconds(batch, channels, out_channels):
+            return None
+    return found
 
 
 def _channels(geometry: Geometry, channels: int) -> int:
@@ -110,6 +134,10 @@ class KernelPlan:
         """Columns of a tile."""
         return self.planes * self.panel.geometry.kernel[0]
 
+    def nanoseconds(self, batch: int, channels: int, out_channels: int) -> float:
+        """Return what it is expected to take one thread."""
+        return sums_nanoseconds(self.panel, (self.rows, self.planes), batch, channels, out_channels)
+
     def __str__(self) -> str:
         return f"implicit windows in inner products in tiles {self.rows}×{self.columns}"
 
@@ -122,12 +150,6 @@ def choose_by_kernel(
     sums = out_channels * channels * math.prod(geometry.kernel) * machine.vector_bytes
     if geometry.kernel[0] > MOST_ROWS_OF_SUMS or sums > _SUM_BYTES:
         return None
-    if isinstance(batch, int):
-        vectors = batch * geometry.places / machine.lanes(dtype)
-        elements = channels * math.prod(geometry.kernel)
-        laying_out = (_WINDOW_CYCLES * elements + _ROW_CYCLES * out_channels) * vectors + _CALL_CYCLES
-        if _SUM_CYCLES * out_channels * elements > laying_out:
-            return None
     wanted = _SUM_VECTORS * machine.lanes(dtype)
     images = min(batch, max(1, round(wanted / geometry.places))) if isinstance(batch, int) else 1
     rows = geometry.output[0]
@@ -137,7 +159,57 @@ def choose_by_kernel(
     while panel.elements * item_size(dtype) > PANEL_BYTES and panel.channels > 1:
         panel = replace(panel, channels=-(-panel.channels // 2))
     height, planes = _sum_tile(out_channels, panel.planes, geometry.kernel[0], machine)
-    return KernelPlan(panel, height, planes)
+    found = KernelPlan(panel, height, planes)
+    is_slower = isinstance(batch, int) and _is_slower(found, batch, channels, out_channels)
+    return None if is_slower else found
+
+
+def _is_slower(plan: KernelPlan, batch: int, channels: int, out_channels: int) -> bool:
+    """Return whether sums over windows are expected to take longer than a product with windows that are laid out."""
+    geometry, dtype = plan.panel.geometry, plan.panel.dtype
+    elements, places = channels * math.prod(geometry.kernel), batch * geometry.places
+    if calibration.current().origin != calibration.BUILT_IN:
+        laying_out = laid_out_nanoseconds(out_channels, elements, places, dtype, elements * places, turned=True)
+        return laying_out * _DOUBT < plan.nanoseconds(batch, channels, out_channels)
+    vectors = places / Machine.host().lanes(dtype)
+    cycles = (_WINDOW_CYCLES * elements + _ROW_CYCLES * out_channels) * vectors + _CALL_CYCLES
+    return _SUM_CYCLES * out_channels * elements > cycles
+
+
+def convolution_nanoseconds(
+    op: str, geometry: Geometry, sizes: tuple[int, int, int], dtype: str, how: str
+) -> float | None:
+    """Return what a convolution, or one of its gradients, is expected to take.
+
+    Parameters
+    ----------
+    op : str
+        The operation.
+    geometry : Geometry
+        Its sizes.
+    sizes : tuple of int
+        Images, channels and output channels.
+    dtype : str
+        The element type.
+    how : str
+        How it is computed, in words.
+    """
+    batch, channels, out_channels = sizes
+    elements, places = channels * math.prod(geometry.kernel), batch * geometry.places
+    plan: ForwardPlan | KernelPlan | None = None
+    if how.startswith("implicit"):
+        chosen = choose_forward if op == "convolution" else choose_by_kernel
+        plan = chosen(geometry, dtype, batch, channels, out_channels)
+    if plan is not None:
+        alone = plan.nanoseconds(batch, channels, out_channels)
+    elif op == "convolution_by_kernel":
+        alone = laid_out_nanoseconds(out_channels, elements, places, dtype, elements * places, turned=True)
+    elif op == "convolution":
+        alone = laid_out_nanoseconds(out_channels, places, elements, dtype, elements * places)
+    else:  # products of some images stay in the cache until they are added up
+        adding = elements * places * item_size(dtype) * COPYING * calibration.current().near
+        alone = product_nanoseconds(how, elements, places, out_channels, dtype) + adding
+    return alone / int(words[1]) if (words := re.search(r"on up to (\d+)", how)) else alone
 
 
 def _sum_tile(rows: int, planes: int, height: int, machine: Machine) -> tuple[int, int]:

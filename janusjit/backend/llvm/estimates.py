@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from janusjit.backend import calibration
 from janusjit.backend.fused import FusedKernel
 from janusjit.backend.kernels import Kernel, PlanNotes
+from janusjit.backend.llvm.convolution_choice import convolution_nanoseconds
+from janusjit.backend.llvm.convolution_panels import Geometry
 from janusjit.backend.llvm.gemm_estimates import product_nanoseconds
-from janusjit.backend.llvm.gemm_tiling import Machine
 from janusjit.backend.parallel import Division, kernel_nanoseconds
 from janusjit.backend.plan import FusedStep, NodeStep, Plan, Step, line_of, lowering_of, nodes_of, with_threads
 from janusjit.backend.tiles import Tile
@@ -103,18 +104,21 @@ def _fused_nanoseconds(step: FusedStep, kernel: FusedKernel) -> float | None:
     return None if elements is None else elements * kernel_nanoseconds(kernel)
 
 
-def _convolution_nanoseconds(node: Node) -> float | None:
-    """Return what a convolution, or one of its gradients, is expected to take: its multiplications, in full vectors."""
+def _convolution_nanoseconds(node: Node, how: str) -> float | None:
+    """Return what a convolution, or one of its gradients, of known sizes is expected to take."""
     first, second = (value.type.shape for value in node.inputs)
-    kernel = _elements(node.attributes["kernel"])
-    channels = second[:2] if node.op == "convolution" else (second[1], first[1])
-    places = node.attributes["output"] if node.op == "convolution" else second[2:]
-    batch = first[0] if node.op != "convolution_by_input" else second[0]
-    elements = _elements((batch, *channels, *places))
-    if elements is None or kernel is None or node.result.type.dtype not in ("f32", "f64"):
+    result = node.result.type.shape
+    size, output = (first[2:], result[2:]) if node.op == "convolution" else (first[2:], second[2:])
+    batch, sizes = first[0], (second[1], second[0])
+    if node.op == "convolution_by_kernel":
+        sizes = (first[1], second[1])
+    elif node.op == "convolution_by_input":
+        batch, sizes, size = second[0], (first[1], first[0]), result[2:]
+    known = [extent for extent in (batch, *sizes) if isinstance(extent, int)]
+    geometry = Geometry.of(node.attributes, size, output)
+    if geometry is None or len(known) != 3 or 0 in (*known, *size, *output):
         return None
-    lanes, machine = Machine.host().lanes(node.result.type.dtype), calibration.current()
-    return elements * kernel / lanes / 2 * machine.cycle
+    return convolution_nanoseconds(node.op, geometry, (known[0], known[1], known[2]), node.result.type.dtype, how)
 
 
 def _on_threads(alone: float | None, division: Division | None, threads: int) -> float | None:
@@ -129,7 +133,7 @@ def _node_nanoseconds(node: Node, how: str | None) -> float | None:
     if how is None or not isinstance(lowering_of(node), Contract):
         return None
     if node.op != "matmul":
-        return _convolution_nanoseconds(node)
+        return _convolution_nanoseconds(node, how)
     a, b = (value.type.shape for value in node.inputs)
     rows, depth = (1, a[-1]) if len(a) == 1 else (a[-2], a[-1])
     columns = 1 if len(b) == 1 else b[-1]
