@@ -1,7 +1,8 @@
 """The jitted function: an object that behaves like the function, and runs it from compiled code where it can.
 
-Owns `JitFunction`. Invariant: on the settled path a call is a handful of Python instructions around one native call,
-which checks every guard itself; everything else is `Lifecycle`'s.
+Owns `JitFunction`. Invariant: on the settled path a call is a native call, which checks every guard itself, in machine
+code (`janusjit.runtime.native_call`) or with a handful of Python instructions around it, which do the same; everything
+else is `Lifecycle`'s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from janusjit.runtime import native_call
 from janusjit.runtime.binding import Binder
 from janusjit.runtime.building import forget_background
 from janusjit.runtime.call import Options
@@ -35,6 +37,16 @@ Rest = ParamSpec("Rest")
 
 #: every jitted function of this process
 FUNCTIONS: weakref.WeakSet[JitFunction[..., Any]] = weakref.WeakSet()
+
+#: whether nothing is left to be done for calls to settle in machine code
+NATIVE_CALL: list[bool] = []
+_SLOTS = {
+    "lifecycle": "_lifecycle",
+    "function": "_function",
+    "code": "_code",
+    "arity": "_arity",
+    "sentinel": "_deoptimized",
+}
 
 _disabled = DISABLED.get
 _tracer = sys.gettrace
@@ -144,8 +156,14 @@ class JitFunction(Generic[Parameters, Result]):
             return self._function(*args, **kwargs)  # type: ignore[no-any-return]
         return self._call_slowly(args, kwargs)
 
+    def _call_again(self, entry: Any, /, *bound: Any) -> Result:
+        """Run a call that an entry has refused which machine code has called."""
+        return self._lifecycle.retry(bound, {}, bound, entry)  # type: ignore[no-any-return]
+
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:
         """Run a call that is not settled, or has to be bound first."""
+        if not NATIVE_CALL:
+            _install_native_call(self)
         cause = suspension()
         if cause is not None:
             return self._call_suspended(cause, args, kwargs)
@@ -273,6 +291,14 @@ class JitFunction(Generic[Parameters, Result]):
     @property
     def __closure__(self) -> tuple[types.CellType, ...] | None:
         return self._function.__closure__
+
+
+_call_in_python = JitFunction.__call__
+
+
+def _install_native_call(example: JitFunction[..., Any]) -> None:
+    if native_call.install(JitFunction, example, _SLOTS, _call_in_python, JitFunction._call_again):
+        NATIVE_CALL.append(True)
 
 
 def wait_for(functions: Iterable[JitFunction[..., Any]], timeout: float | None) -> bool:

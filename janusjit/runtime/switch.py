@@ -7,7 +7,7 @@ it was set, so that two threads cannot put back each other's setting.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -49,14 +49,18 @@ def enable() -> Iterator[None]:
 
 
 if sys.version_info >= (3, 12):
+    #: returns what has registered for one of the kinds of tools
+    TOOL: Callable[[int], str | None] | None = sys.monitoring.get_tool
+    DEBUGGER, COVERAGE = sys.monitoring.DEBUGGER_ID, sys.monitoring.COVERAGE_ID
     _tool = sys.monitoring.get_tool
-    _DEBUGGER, _COVERAGE = sys.monitoring.DEBUGGER_ID, sys.monitoring.COVERAGE_ID
 
     def monitored() -> bool:
         """Whether a debugger or a coverage tool watches lines by ``sys.monitoring``."""
-        return _tool(_DEBUGGER) is not None or _tool(_COVERAGE) is not None
+        return _tool(DEBUGGER) is not None or _tool(COVERAGE) is not None
 
 else:
+    TOOL: Callable[[int], str | None] | None = None
+    DEBUGGER, COVERAGE = 0, 1
 
     def monitored() -> bool:
         """Whether a debugger or a coverage tool watches lines by ``sys.monitoring``: never before Python 3.12."""

@@ -38,6 +38,7 @@ DICT_VERSION = 24 if sys.version_info < (3, 14) else None
 CELL_CONTENTS = 16
 FLOAT_VALUE = 16
 METHOD_FUNCTION = 16
+FUNCTION_CODE = 48
 NUMPY_SCALAR_VALUE = 16
 
 #: 3.11: signed digit count; 3.12 on: digit count << 3 with the sign in the low two bits (0: +, 1: zero, 2: -)
@@ -150,6 +151,10 @@ def _probe_methods() -> bool:
     return _word(id(method) + METHOD_FUNCTION) == id(read_compact_int)
 
 
+def _probe_functions() -> bool:
+    return _word(id(_probe_methods) + FUNCTION_CODE) == id(_probe_methods.__code__)
+
+
 def _probe_floats() -> bool:
     value = float.fromhex("-0x1.23456789abcdep+5")
     return ctypes.c_double.from_address(id(value) + FLOAT_VALUE).value == value
@@ -237,6 +242,7 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "closure cells": _probe_cells,
     "floats": _probe_floats,
     "methods": _probe_methods,
+    "functions": _probe_functions,
     "ints": _probe_ints,
     "NumPy arrays": _probe_arrays,
     "NumPy descriptors": _probe_descriptors,

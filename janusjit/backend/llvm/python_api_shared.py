@@ -134,6 +134,11 @@ def _emit_callees(api: PythonApi) -> None:
         _ALL[symbol].emit(api, copy)
 
 
+def is_loaded(function: SharedFunction) -> bool:
+    """Return whether a shared function has been compiled and loaded."""
+    return function.symbol in _HOMES
+
+
 def shared_address(function: SharedFunction, variable: str | None = None) -> int:
     """Return the address of a shared function that has been loaded, or of a variable beside it."""
     home = _HOMES[function.symbol]

@@ -1,0 +1,166 @@
+"""Calls of functions that have settled, from CPython's call to the entry of compiled code and back.
+
+Owns `call_jitted`, the C function that `janusjit.runtime.native_call` makes a method of: what a jitted function does on
+the settled path, without a frame of Python around it. Invariants: whatever is not settled, or not as usual, is left to
+the method of the same name in Python; the tuple of entries is held while one of them runs, which it keeps alive.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from janusjit.backend.llvm import python_api_layout as layout
+from janusjit.backend.llvm.python_api import I8, I32, I64, NULL, POINTER, PythonApi, opaque
+from janusjit.backend.llvm.python_api_shared import is_loaded, shared, shared_address
+
+_STATE = "jitted_call"
+
+#: where in an instance its lifecycle, function, code, arity and sentinel are
+_OFFSETS = ("lifecycle", "function", "code", "arity", "sentinel")
+#: objects, and functions of C that take an object and another: of them the address, and the object, stand one by one
+_OBJECTS = ("entries", "fallback", "retry", "disabled")
+_FUNCTIONS = ("tracer", "tracer_self", "tool", "tool_self", "debugger", "coverage")
+#: the words of the state, in order; ``tool`` is null where there is no ``sys.monitoring``
+WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS)
+
+
+@shared(POINTER, POINTER, POINTER, I64, POINTER)
+def _call_jitted(api: PythonApi, function: ir.Function) -> None:
+    _Call(api, function).emit()
+
+
+call_jitted = _call_jitted
+
+
+def set_state(words: dict[str, int]) -> None:
+    """Tell the code what it needs to know; all the objects have to stay alive."""
+    state = (ctypes.c_int64 * len(WORDS)).from_address(shared_address(call_jitted, _STATE))
+    for number, word in enumerate(WORDS):
+        state[number] = words[word]
+
+
+def address() -> int:
+    """Return the address of the function: of the C type ``_PyCFunctionFastWithKeywords``."""
+    return shared_address(call_jitted)
+
+
+def is_there() -> bool:
+    """Return whether the code has been loaded, as it is before the first compiled code is."""
+    return is_loaded(call_jitted)
+
+
+class _Call:
+    """The function under construction; ``self.slow`` is where it begins to leave a call to Python."""
+
+    def __init__(self, api: PythonApi, function: ir.Function) -> None:
+        self.api, self.function = api, function
+        self.me, self.arguments, self.count, self.names = function.args
+        state = ir.GlobalVariable(api.module, ir.ArrayType(I64, len(WORDS)), _STATE)
+        state.initializer = ir.Constant(state.value_type, None)
+        self._state = opaque(state)
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.slow, self.unsettled = (function.append_basic_block(name) for name in ("slow", "unsettled"))
+
+    def emit(self) -> None:
+        """Emit all of it."""
+        builder, api = self.builder, self.api
+        self._require(api.is_null(builder, self.names), self.slow)
+        code = api.field(builder, self._slot("function"), layout.FUNCTION_CODE, POINTER)
+        self._require(builder.icmp_unsigned("==", code, self._slot("code")), self.slow)
+        overflow = opaque(builder.alloca(I32))
+        arity = api.call(builder, "PyLong_AsLongLongAndOverflow", self._slot("arity"), overflow)
+        self._require(builder.icmp_signed("==", arity, self.count), self.slow)
+        self._require_usual()
+        entries = api.call(builder, "PyObject_GenericGetAttr", self._slot("lifecycle"), self._object("entries"))
+        self._require(builder.not_(api.is_null(builder, entries)), self.slow)
+        size = api.field(builder, entries, layout.VARIABLE_SIZE, I64)
+        self._require(builder.icmp_signed(">", size, ir.Constant(I64, 0)), self.unsettled)
+        entry = api.field(builder, entries, layout.TUPLE_ITEMS, POINTER)
+        result = api.call(builder, "PyObject_Vectorcall", entry, self.arguments, self.count, NULL)
+        refused = builder.icmp_unsigned("==", result, self._slot("sentinel"))
+        with builder.if_then(refused, likely=False):
+            api.decref(builder, result)
+            again = self._call_with("retry", [self.me, entry], self.count, NULL)
+            api.decref(builder, entries)
+            builder.ret(again)
+        api.decref(builder, entries)
+        builder.ret(result)
+        builder.position_at_end(self.unsettled)
+        api.decref(builder, entries)
+        builder.branch(self.slow)
+        builder.position_at_end(self.slow)
+        self._emit_slow()
+
+    def _require_usual(self) -> None:
+        """Emit the ways to Python where compiled code is switched off, and where a tracer or a debugger looks on."""
+        builder, api = self.builder, self.api
+        value = opaque(builder.alloca(POINTER))
+        status = api.call(builder, "PyContextVar_Get", self._object("disabled"), NULL, value)
+        self._require(builder.icmp_signed("==", status, ir.Constant(I32, 0)), self.slow)
+        disabled = builder.load(value, typ=POINTER)
+        self._require_is(disabled, False)
+        self._require_is(self._call_function("tracer", NULL), None)
+        watched = self.function.append_basic_block("watched")
+        usual = self.function.append_basic_block("usual")
+        builder.cbranch(builder.icmp_unsigned("==", self._word("tool"), ir.Constant(I64, 0)), usual, watched)
+        builder.position_at_end(watched)
+        for number in ("debugger", "coverage"):
+            self._require_is(self._call_function("tool", self._object(number)), None)
+        builder.branch(usual)
+        builder.position_at_end(usual)
+
+    def _require_is(self, reference: ir.Value, value: object) -> None:
+        """Emit the way to Python unless a new reference, which is given up, is to ``value``, which lives for ever."""
+        expected = self.api.object(self.builder, value)
+        found = self.builder.icmp_unsigned("==", reference, expected)
+        self.api.decref_unless_null(self.builder, reference)
+        self._require(found, self.slow)
+
+    def _call_function(self, name: str, argument: ir.Value) -> ir.Value:
+        """Emit a call of a function of C."""
+        type_ = ir.FunctionType(POINTER, [POINTER, POINTER])
+        callee = self.builder.inttoptr(self._word(name), type_.as_pointer())
+        return self.builder.call(callee, [self._object(f"{name}_self"), argument])
+
+    def _emit_slow(self) -> None:
+        builder, api = self.builder, self.api
+        named = opaque(builder.alloca(I64))
+        builder.store(ir.Constant(I64, 0), named)
+        with builder.if_then(builder.not_(api.is_null(builder, self.names))):
+            builder.store(api.field(builder, self.names, layout.VARIABLE_SIZE, I64), named)
+        count = builder.add(self.count, builder.load(named, typ=I64))
+        builder.ret(self._call_with("fallback", [self.me], count, self.names))
+
+    def _call_with(self, name: str, first: Sequence[ir.Value], count: ir.Value, names: ir.Value) -> ir.Value:
+        """Emit a call of an object with some arguments, and then ``count`` of those that there are."""
+        builder, before = self.builder, ir.Constant(I64, len(first))
+        place = opaque(builder.alloca(POINTER, size=builder.add(count, before)))
+        for number, value in enumerate(first):
+            builder.store(value, builder.gep(place, [ir.Constant(I64, number)], source_etype=POINTER))
+        rest = builder.gep(place, [before], source_etype=POINTER)
+        bytes_ = builder.mul(count, ir.Constant(I64, 8))
+        type_ = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, ir.IntType(1)])
+        copy = self.api.module.globals.get("llvm.memcpy.p0.p0.i64")
+        copy = copy or ir.Function(self.api.module, type_, "llvm.memcpy.p0.p0.i64")
+        builder.call(copy, [rest, self.arguments, bytes_, ir.Constant(ir.IntType(1), 0)])
+        positional = builder.add(self.count, before)
+        return self.api.call(builder, "PyObject_Vectorcall", self._object(name), place, positional, names)
+
+    def _require(self, condition: ir.Value, otherwise: ir.Block) -> None:
+        following = self.function.append_basic_block("usual")
+        self.builder.cbranch(condition, following, otherwise)
+        self.builder.position_at_end(following)
+
+    def _word(self, name: str) -> ir.Value:
+        place = self.builder.gep(self._state, [ir.Constant(I64, WORDS.index(name))], source_etype=I64)
+        return self.builder.load(place, typ=I64)
+
+    def _object(self, name: str) -> ir.Value:
+        return self.builder.inttoptr(self._word(name), POINTER)
+
+    def _slot(self, name: str) -> ir.Value:
+        """Return, borrowed, what a slot of the instance holds."""
+        return self.builder.load(self.builder.gep(self.me, [self._word(name)], source_etype=I8), typ=POINTER)

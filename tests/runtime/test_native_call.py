@@ -1,0 +1,206 @@
+"""Calls in machine code do what calls in Python do."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit.runtime import dispatch
+from janusjit.runtime.dispatch import JitFunction
+
+X, Y = np.arange(3.0), np.ones(3)
+
+
+def add(x: Any, y: Any = 2.0) -> Any:
+    return x * 2.0 + y
+
+
+def settled(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return a jitted function whose next call of this kind is settled."""
+    step = jj.jit(function, background=False, warmup=1)
+    for _ in range(12):
+        step(*arguments)
+    assert step.stats.graph_calls >= 8 and step._lifecycle.entries
+    return step
+
+
+def test_the_method_is_in_machine_code_once_something_is_compiled() -> None:
+    step = settled(add, X, Y)
+    assert isinstance(JitFunction.__call__, types.MethodDescriptorType) and dispatch.NATIVE_CALL
+    before = step.stats.graph_calls
+    np.testing.assert_array_equal(step(X, Y), add(X, Y))
+    np.testing.assert_array_equal(step.__call__(X, Y), add(X, Y))
+    assert step.stats.graph_calls == before + 2
+    assert callable(step) and inspect.signature(step) == inspect.signature(add)
+
+
+@pytest.mark.parametrize("call", [lambda f: f(X, y=Y), lambda f: f(x=X, y=Y), lambda f: f(y=Y, x=X), lambda f: f(X)])
+def test_other_ways_to_pass_arguments(call: Callable[..., Any]) -> None:
+    step = settled(add, X, Y)
+    before = step.stats.graph_calls + step.stats.eager_calls
+    np.testing.assert_array_equal(call(step), call(add))
+    assert step.stats.graph_calls + step.stats.eager_calls == before + 1
+
+
+@pytest.mark.parametrize("arguments", [(), (X, Y, X), (X, Y, X, Y)])
+def test_wrong_arguments_raise_what_python_raises(arguments: tuple[Any, ...]) -> None:
+    step = settled(add, X, Y)
+    with pytest.raises(TypeError) as expected:
+        add(*arguments)
+    with pytest.raises(TypeError) as found:
+        step(*arguments)
+    assert str(found.value) == str(expected.value)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        step(X, z=Y)
+
+
+def test_keyword_only_and_many_arguments() -> None:
+    def named(x: Any, *, y: Any) -> Any:
+        return x - y
+
+    step = jj.jit(named, background=False, warmup=1)
+    for _ in range(8):
+        np.testing.assert_array_equal(step(X, y=Y), X - Y)
+    assert step.stats.graph_calls >= 4
+
+    names = [f"x{number}" for number in range(60)]
+    space: dict[str, Any] = {}
+    exec(f"def many({', '.join(names)}): pass", space)
+    with pytest.raises(TypeError):
+        step(*range(60))
+
+    def twelve(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any, k: Any, m: Any) -> Any:
+        return a + b + c + d + e + f + g + h + i + j + k + m
+
+    total = jj.jit(twelve, background=False)
+    for _ in range(8):
+        np.testing.assert_array_equal(total(*[X] * 12), X * 12)
+    assert total.stats.graph_calls >= 4
+
+
+def test_a_refused_call_is_made_by_another_entry_or_by_python() -> None:
+    step = settled(add, X, Y)
+    deopts = step.stats.deopts
+    for size in (3, 5, 3, 7, 5):
+        x = np.arange(float(size))
+        np.testing.assert_array_equal(step(x, np.ones(size)), add(x, np.ones(size)))
+    assert step("ab" if False else X, 1.0) is not None
+    assert step.stats.deopts > deopts and step.stats.specializations >= 2
+    with pytest.raises(TypeError):
+        step("ab", Y)
+
+
+def test_switched_off_and_traced_calls_are_plain() -> None:
+    step = settled(add, X, Y)
+    before = step.stats.graph_calls
+    with jj.disable():
+        np.testing.assert_array_equal(step(X, Y), add(X, Y))
+        with jj.enable():
+            step(X, Y)
+    assert step.stats.graph_calls == before + 1
+    tracer = sys.gettrace()
+    sys.settrace(lambda frame, event, argument: None)
+    try:
+        step(X, Y)
+    finally:
+        sys.settrace(tracer)
+    assert step.stats.graph_calls == before + 1
+    if sys.version_info >= (3, 12):
+        sys.monitoring.use_tool_id(sys.monitoring.DEBUGGER_ID, "a debugger")
+        try:
+            step(X, Y)
+        finally:
+            sys.monitoring.free_tool_id(sys.monitoring.DEBUGGER_ID)
+        assert step.stats.graph_calls == before + 1
+    step(X, Y)
+    assert step.stats.graph_calls == before + 2
+
+
+def test_replaced_code_is_noticed() -> None:
+    def double(x: Any) -> Any:
+        return x * 2.0
+
+    def triple(x: Any) -> Any:
+        return x * 3.0
+
+    step = settled(double, X)
+    double.__code__ = triple.__code__
+    np.testing.assert_array_equal(step(X), X * 3.0)
+
+
+def test_methods_and_functions_left_to_python() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.scale = 2.0
+
+        @jj.jit(background=False, warmup=1)
+        def scaled(self, x: Any) -> Any:
+            return x * self.scale
+
+    model = Model()
+    for _ in range(8):
+        np.testing.assert_array_equal(model.scaled(X), X * 2.0)
+    model.scale = 3.0
+    for _ in range(8):
+        np.testing.assert_array_equal(model.scaled(X), X * 3.0)
+    assert Model.scaled.stats.graph_calls >= 8
+    plain = jj.jit(lambda: eval("1 + 1"), background=False, warmup=1)
+    assert [plain() for _ in range(6)] == [2] * 6
+
+
+def test_no_reference_is_lost_or_kept() -> None:
+    step = settled(add, X, Y)
+    x, y, longer = np.arange(3.0), np.ones(3), np.arange(4.0)
+    calls: list[Callable[[], Any]] = [
+        lambda: step(x, y),
+        lambda: step(x, y=y),
+        lambda: step(longer, longer),
+    ]
+    for call in calls:
+        for _ in range(10):
+            call()
+    entries = step._lifecycle.entries
+    watched = [x, y, longer, step, entries, add, step._lifecycle, sys.gettrace]
+    before = [sys.getrefcount(one) for one in watched]
+    for _ in range(200):
+        for call in calls:
+            call()
+    assert max(abs(sys.getrefcount(one) - count) for one, count in zip(watched, before, strict=True)) < 20
+
+
+def test_deep_recursion_ends_as_pythons() -> None:
+    def down(n: Any) -> Any:
+        return step(n + 1)
+
+    step = jj.jit(down, background=False, warmup=1)
+    with pytest.raises(RecursionError):
+        step(0)
+
+
+def test_threads_call_while_specializations_change() -> None:
+    step = settled(add, X, Y)
+    failures: list[BaseException] = []
+
+    def work(size: int) -> None:
+        x, y = np.arange(float(size)), np.ones(size)
+        try:
+            for _ in range(300):
+                np.testing.assert_array_equal(step(x, y), x * 2.0 + y)
+        except BaseException as failure:  # noqa: BLE001 - looked at below
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in (3, 4, 5, 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert step.stats.graph_calls >= 300  # the others ran in Python while it was compiled
