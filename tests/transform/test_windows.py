@@ -231,6 +231,37 @@ def test_strides_of_a_transposed_array_and_of_integers() -> None:
     check(step, images(shape=(9, 7)), exactly=True)
 
 
+def test_strides_of_axes_of_one_element_are_those_of_the_argument() -> None:
+    """They mean nothing to NumPy, and may be anything; what is computed of them may show them."""
+
+    def step(x):  # type: ignore[no-untyped-def]
+        n, c, h, v = x.strides
+        windows = as_strided(x, (5, 1, 9, 12, 3, 2), (n, c, h, v, h, v))
+        return windows.max(axis=(4, 5)), np.full(3, float(c))
+
+    x = images(shape=(5, 1, 11, 13))
+    check(step, x, exactly=True)
+    wide = images(shape=(5, 4, 11, 13))[:, :1]
+    jitted = jj.jit(step, background=False)
+    for argument in (x, x, x, x, wide, wide, wide, images(shape=(5, 11, 13))[:, None]):
+        for one, other in zip(jitted(argument), step(argument), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert jitted.stats.graph_calls >= 2
+
+
+def test_what_is_computed_of_views_by_strides_lies_in_memory_as_they_do() -> None:
+    def step(x):  # type: ignore[no-untyped-def]
+        a, b = x.strides
+        return as_strided(x, (2, 8, 7), (a, a, b)) * 2.0, as_strided(x, (7, 2, 8), (b, a, a)) * 2.0
+
+    x = images(shape=(9, 7))
+    jitted = jj.jit(step, background=False)
+    for _ in range(4):
+        got = jitted(x)
+    assert [one.strides for one in got] == [one.strides for one in step(x)]
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (2, 0)
+
+
 def test_views_by_strides_show_what_is_written_afterwards() -> None:
     def step(x):  # type: ignore[no-untyped-def]
         x = x * 1.0

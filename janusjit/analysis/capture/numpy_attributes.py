@@ -19,8 +19,8 @@ from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import ARRAY_METHOD
 from janusjit.analysis.capture.numpy_arguments import ARRAY_METHODS, array, array_method, dtype_of, given, rows
-from janusjit.analysis.capture.numpy_memory import strides
 from janusjit.analysis.capture.numpy_shape import reshape_to, transpose_to
+from janusjit.analysis.capture.numpy_windows import exact_strides
 from janusjit.analysis.capture.state import Storage
 from janusjit.analysis.capture.values import (
     NONE,
@@ -124,11 +124,10 @@ _OPERATORS = {
 def _strides(machine: Machine, owner: AbstractValue, type_: TensorType) -> AbstractValue:
     if not isinstance(owner, ArrayValue):
         return TupleValue(())
-    steps = strides(machine, owner)
-    if 0 in type_.shape or any(dim == 1 for dim in type_.shape) or None in steps:
+    found = exact_strides(machine, owner)
+    if found is None:
         raise machine.unsupported("array.attribute", ".strides", "the memory order that eager NumPy has is not known")
-    size = type_.numpy_dtype.itemsize
-    return TupleValue(tuple(dim_value(machine, product((step, size))) for step in steps if step is not None))
+    return TupleValue(tuple(dim_value(machine, product((step, type_.numpy_dtype.itemsize))) for step in found))
 
 
 _ATTRIBUTES: dict[str, Callable[[Machine, AbstractValue, TensorType], AbstractValue]] = {

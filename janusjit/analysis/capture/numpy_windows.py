@@ -21,10 +21,11 @@ from janusjit.analysis.capture.numpy_memory import strides as memory_strides
 from janusjit.analysis.capture.numpy_shape import as_array_value, mirror
 from janusjit.analysis.capture.sharing import freeze
 from janusjit.analysis.capture.state import Storage
-from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known
+from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, ArrayValue, Known
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import FrozenArray
+from janusjit.ops.type_rules import at_least
 from janusjit.transform.picked import Digit, Picked, Windows
 from janusjit.transform.positions import known_sizes
 from janusjit.transform.replacing import Arranger
@@ -79,7 +80,7 @@ def _model_as_strided(
     source = as_array_value(machine, x)
     size = source.type.numpy_dtype.itemsize
     lengths = source.type.shape if machine.resolve(shape) == NONE else shape_of(machine, shape)
-    memory = memory_strides(machine, source)
+    memory = exact_strides(machine, source) or memory_strides(machine, source)
     steps: list[Dim | None] = list(memory)
     if machine.resolve(strides) != NONE:
         given = sequence_items(machine, machine.resolve(strides)) or [strides]
@@ -90,12 +91,39 @@ def _model_as_strided(
     picked = _picked(source.type.shape, memory, lengths, steps)
     if picked is None:
         raise machine.unsupported("numpy.argument", "as_strided", "axes do not each step along one axis of the array")
-    made = mirror(machine, source, lambda machine, value: _pick(machine, value, picked))
+
+    def compute(machine: Machine, value: Value) -> Value:
+        found = _pick(machine, value, picked)
+        machine.layouts[found] = tuple(steps)
+        return found
+
+    made = mirror(machine, source, compute)
     if flag(machine, writeable, "writeable"):
         storage: Storage = machine.state.at(made.storage)
         storage.writeable = True
         freeze(machine, made.storage, "it shares the memory of another in a way that is not followed")
     return made
+
+
+def exact_strides(machine: Machine, array: ArrayValue) -> tuple[Dim, ...] | None:
+    """Return an array's strides in elements, also those that mean nothing; those of an outside array are guarded.
+
+    None stands for strides that are not known.
+    """
+    steps, shape = memory_strides(machine, array), array.type.shape
+    known = tuple(step for step in steps if step is not None)
+    if len(known) == len(steps) and 0 not in shape and all(at_least(dim, 2) for dim in shape):
+        return known
+    live = machine.externals.live_array(array.storage)
+    if live is None or array.path or any(step % live.itemsize for step in live.strides):
+        return None
+    place = machine.externals.attribute_place(machine.state.at(array.storage).place, "strides")
+    items = [machine.externals.item_place(place, axis) for axis in range(live.ndim)]
+    if not all(map(machine.externals.may_assume_value, items)):
+        return None
+    for item, step in zip(items, live.strides, strict=True):
+        machine.externals.guard_value(item, step)
+    return tuple(step // live.itemsize for step in live.strides)
 
 
 def _picked(
