@@ -64,15 +64,15 @@ def install(
     as_expected = all(_word(id(example) + at) == id(getattr(example, slots[name])) for name, at in offsets.items())
     if not as_expected or not all(map(_is_laid_out, builtins)):
         return True
-    kept = ["entries", fallback, retry, DISABLED, DEBUGGER, COVERAGE]
-    objects = zip(("entries", "fallback", "retry", "disabled", "debugger", "coverage"), kept, strict=True)
-    words = {name: id(value) for name, value in objects}
-    words |= offsets
+    names = [sys.intern(name) for name in ("entries", "plain", "tally", "plain_calls", "review_at")]
+    objects: dict[str, Any] = dict(zip(names, names, strict=True))
+    objects |= {"fallback": fallback, "retry": retry, "disabled": DISABLED, "debugger": DEBUGGER, "coverage": COVERAGE}
+    words = {name: id(value) for name, value in objects.items()} | offsets
     words["tracer"], words["tracer_self"] = _function(sys.gettrace)
     words["tool"], words["tool_self"] = (0, 0) if TOOL is None else _function(TOOL)
     jitted_calls.set_state(words)
     definition = _Definition(b"__call__", jitted_calls.address(), _METH_FASTCALL_KEYWORDS, None)
-    _KEPT.extend([*kept, definition])
+    _KEPT.extend([*objects.values(), definition])
     type.__setattr__(type_, "__call__", _new_method(type_, ctypes.addressof(definition)))
     return True
 

@@ -204,3 +204,33 @@ def test_threads_call_while_specializations_change() -> None:
         thread.join()
     assert not failures
     assert step.stats.graph_calls >= 300  # the others ran in Python while it was compiled
+
+
+def test_functions_left_to_python_are_called_and_counted() -> None:
+    settled(add, X, Y)  # so that calls go through machine code
+
+    def odd(x: Any, y: Any = 1) -> Any:
+        locals()
+        return [x, y][y]
+
+    step = jj.jit(odd, background=False, warmup=1)
+    for _ in range(4):
+        step(1)
+    assert step.reason is not None and step._lifecycle.plain
+    before = step.stats.eager_calls
+    assert [step(5), step(5, 0), step(x=5, y=0), step(7, y=1)] == [1, 5, 5, 1]
+    with pytest.raises(IndexError):
+        step(1, 2)
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        step()
+    assert (step.stats.eager_calls, step.stats.graph_calls) == (before + 6, 0)
+    argument, lifecycle, counts = object(), step._lifecycle, []
+    for _ in range(2):
+        counts.append([sys.getrefcount(one) for one in (argument, step, odd, lifecycle, lifecycle.tally)])
+        for _ in range(300):
+            step(argument, 0)
+    assert max(abs(one - other) for one, other in zip(*counts, strict=True)) < 5
+    step._lifecycle.review_at = step._lifecycle.tally.plain_calls + 2
+    before = step.stats.eager_calls
+    assert [step(5, 0) for _ in range(5)] == [5] * 5
+    assert step.stats.eager_calls >= before + 2

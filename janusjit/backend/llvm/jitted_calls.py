@@ -21,7 +21,7 @@ _STATE = "jitted_call"
 #: where in an instance its lifecycle, function, code, arity and sentinel are
 _OFFSETS = ("lifecycle", "function", "code", "arity", "sentinel")
 #: objects, and functions of C that take an object and another: of them the address, and the object, stand one by one
-_OBJECTS = ("entries", "fallback", "retry", "disabled")
+_OBJECTS = ("entries", "plain", "tally", "plain_calls", "review_at", "fallback", "retry", "disabled")
 _FUNCTIONS = ("tracer", "tracer_self", "tool", "tool_self", "debugger", "coverage")
 #: the words of the state, in order; ``tool`` is null where there is no ``sys.monitoring``
 WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS)
@@ -67,6 +67,10 @@ class _Call:
     def emit(self) -> None:
         """Emit all of it."""
         builder, api = self.builder, self.api
+        lifecycle = self._slot("lifecycle")
+        entries = self._attribute(lifecycle, "entries")
+        size = api.field(builder, entries, layout.VARIABLE_SIZE, I64)
+        self._require(builder.icmp_signed(">", size, ir.Constant(I64, 0)), self.unsettled)
         self._require(api.is_null(builder, self.names), self.slow)
         code = api.field(builder, self._slot("function"), layout.FUNCTION_CODE, POINTER)
         self._require(builder.icmp_unsigned("==", code, self._slot("code")), self.slow)
@@ -74,10 +78,6 @@ class _Call:
         arity = api.call(builder, "PyLong_AsLongLongAndOverflow", self._slot("arity"), overflow)
         self._require(builder.icmp_signed("==", arity, self.count), self.slow)
         self._require_usual()
-        entries = api.call(builder, "PyObject_GenericGetAttr", self._slot("lifecycle"), self._object("entries"))
-        self._require(builder.not_(api.is_null(builder, entries)), self.slow)
-        size = api.field(builder, entries, layout.VARIABLE_SIZE, I64)
-        self._require(builder.icmp_signed(">", size, ir.Constant(I64, 0)), self.unsettled)
         entry = api.field(builder, entries, layout.TUPLE_ITEMS, POINTER)
         result = api.call(builder, "PyObject_Vectorcall", entry, self.arguments, self.count, NULL)
         refused = builder.icmp_unsigned("==", result, self._slot("sentinel"))
@@ -88,11 +88,56 @@ class _Call:
             builder.ret(again)
         api.decref(builder, entries)
         builder.ret(result)
-        builder.position_at_end(self.unsettled)
-        api.decref(builder, entries)
-        builder.branch(self.slow)
         builder.position_at_end(self.slow)
+        api.decref(builder, entries)
         self._emit_slow()
+        builder.position_at_end(self.unsettled)
+        self._emit_plain(lifecycle)
+        builder.branch(self.slow)
+
+    def _emit_plain(self, lifecycle: ir.Value) -> None:
+        """Emit the call of the function itself, which is counted, where it is left to Python; what follows is not."""
+        builder, api = self.builder, self.api
+        plain = self._attribute(lifecycle, "plain")
+        is_plain = builder.icmp_unsigned("==", plain, api.object(builder, True))
+        api.decref(builder, plain)
+        self._require(is_plain, self.slow)
+        tally = self._attribute(lifecycle, "tally")
+        number = builder.add(self._number(tally, "plain_calls"), ir.Constant(I64, 1))
+        with builder.if_then(builder.icmp_signed("!=", number, self._number(lifecycle, "review_at"))):
+            calls = api.call(builder, "PyLong_FromLongLong", number)
+            with builder.if_then(builder.not_(api.is_null(builder, calls)), likely=True):
+                status = api.call(builder, "PyObject_SetAttr", tally, self._object("plain_calls"), calls)
+                api.decref(builder, calls)
+                api.decref(builder, tally)
+                with builder.if_then(api.error(builder, status), likely=False):
+                    builder.ret(NULL)
+                callee = self._slot("function")
+                api.incref(builder, callee)
+                builder.ret(self._released(callee))
+            builder.ret(NULL)
+        api.decref(builder, tally)
+
+    def _released(self, callee: ir.Value) -> ir.Value:
+        """Emit a call with the arguments that there are of what is held for it, and given up then."""
+        result = self.api.call(self.builder, "PyObject_Vectorcall", callee, self.arguments, self.count, self.names)
+        self.api.decref(self.builder, callee)
+        return result
+
+    def _attribute(self, owner: ir.Value, name: str) -> ir.Value:
+        """Emit ``getattr(owner, name)``, a new reference; the function returns where there is no such attribute."""
+        found = self.api.call(self.builder, "PyObject_GenericGetAttr", owner, self._object(name))
+        with self.builder.if_then(self.api.is_null(self.builder, found), likely=False):
+            self.builder.ret(NULL)
+        return found
+
+    def _number(self, owner: ir.Value, name: str) -> ir.Value:
+        """Emit the reading of an attribute that is an int, and not a large one."""
+        found = self._attribute(owner, name)
+        overflow = opaque(self.builder.alloca(I32))
+        number = self.api.call(self.builder, "PyLong_AsLongLongAndOverflow", found, overflow)
+        self.api.decref(self.builder, found)
+        return number
 
     def _require_usual(self) -> None:
         """Emit the ways to Python where compiled code is switched off, and where a tracer or a debugger looks on."""
