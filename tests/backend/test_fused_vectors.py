@@ -227,3 +227,16 @@ def test_quotients_and_remainders_of_integers(dtype: str) -> None:
             assert (step.stats.graph_calls, step.stats.deopts, step.stats.host_calls) == (2, 0, 0)
     if limits.bits <= 32:
         assert "fdiv <" in step.specializations[0].llvm_ir or count == 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "bool"])
+def test_an_element_is_deleted_without_gathering_the_others(dtype: str) -> None:
+    step = jj.jit(lambda x, i: (np.delete(x, i), np.delete(x, -1)), background=False)
+    for count in (1, 2, 40, 40, 40, 33):
+        x = (np.arange(count) % 3).astype(dtype)
+        for i in (0, count - 1, -count, count // 2):
+            for got, expected in zip(step(x, i), (np.delete(x, i), np.delete(x, -1)), strict=True):
+                assert got.dtype == expected.dtype
+                np.testing.assert_array_equal(got, expected)
+    assert step.stats.graph_calls == step.stats.calls - 2 and step.stats.host_calls == 0
+    assert all("take" not in str(one.plan) for one in step.specializations)

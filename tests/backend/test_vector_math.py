@@ -31,6 +31,8 @@ def erf(x: np.ndarray) -> np.ndarray:
 
 
 NUMPY = {name: {"pow": np.power, "erf": erf}.get(name) or getattr(np, name) for name in FUNCTIONS}
+EVERYWHERE = ["exp", "log", "log2", "log10", "log1p", "cbrt", "tanh", "sin", "cos", "tan", "erf"]
+EVERYWHERE += ["arcsinh", "arccosh", "arctanh"]
 INVALID, DIVIDE_BY_ZERO, OVERFLOW = 0x01, 0x04, 0x08  # of x86's flags
 
 pytestmark = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="needs an extended-precision reference")
@@ -91,7 +93,7 @@ def test_within_two_ulp(name: str, dtype: str) -> None:
     assert_accurate(name, operands, kernel(name, dtype)(*operands), 2.0)
 
 
-@pytest.mark.parametrize("name", ["exp", "log", "log2", "log10", "log1p", "cbrt", "tanh", "sin", "cos", "erf"])
+@pytest.mark.parametrize("name", EVERYWHERE)
 def test_every_so_many_numbers_of_32_bits(name: str) -> None:
     patterns = np.arange(np.random.default_rng(1).integers(997), 2**32, 997, dtype=np.uint64).astype(np.uint32)
     for x in np.array_split(patterns.view(np.float32), 8):

@@ -111,6 +111,8 @@ def _delete(arr: Any, obj: Any, axis: Any = None) -> Any:
         if not -size <= obj < size:
             raise IndexError(f"index {obj} is out of bounds for axis {place} with size {size}")
         kept = np.arange(size - 1)
+        if array.ndim == 1:
+            return np.where(kept < (obj + size) % size, array[:-1], array[1:])
         return np.take(array, kept + (kept >= (obj + size) % size), axis=place)
     if isinstance(obj, (list, tuple)) and all(type(i) is int and -size <= i < size for i in obj):
         gone = [i % size for i in obj]

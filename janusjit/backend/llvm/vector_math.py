@@ -14,12 +14,14 @@ from janusjit.backend.llvm import engine
 from janusjit.backend.llvm import vector_math_error as error
 from janusjit.backend.llvm import vector_math_exponential as exponential
 from janusjit.backend.llvm import vector_math_inverse as inverse
+from janusjit.backend.llvm import vector_math_inverse_tables as inverse_tables
 from janusjit.backend.llvm import vector_math_logarithm as logarithm
 from janusjit.backend.llvm import vector_math_logarithm_f32 as logarithm_f32
 from janusjit.backend.llvm import vector_math_pieces as pieces
 from janusjit.backend.llvm import vector_math_power as power
 from janusjit.backend.llvm import vector_math_remainder as remainder
 from janusjit.backend.llvm import vector_math_tables as tables
+from janusjit.backend.llvm import vector_math_tangent as tangent
 from janusjit.backend.llvm import vector_math_trigonometry as trigonometry
 from janusjit.backend.llvm.values import I32, declare, register_type
 from janusjit.backend.llvm.vector_math_code import F32_FORMAT, F64_FORMAT, FloatCode, Real, Truth
@@ -80,6 +82,13 @@ BY_TABLES: dict[tuple[str, str], tuple[Callable[..., Real], Precautions | None]]
     ("log2", "f64"): (tables.log2, Precautions(*_POSITIVE)),
     ("log10", "f64"): (tables.log10, Precautions(*_POSITIVE)),
     ("log1p", "f64"): (tables.log1p, Precautions(*_ABOVE_MINUS_ONE)),
+    **{
+        (name, dtype): (getattr(inverse_tables, name), precautions)
+        for name, precautions in inverse_tables.PRECAUTIONS.items()
+        for dtype in ("f32", "f64")
+        if (name, dtype) != ("arctanh", "f32")  # its own formula has no logarithm for half of the numbers
+    },
+    **{("tan", dtype): (tangent.tan, None) for dtype in ("f32", "f64")},
     **{("cbrt", dtype): (tables.cbrt, Precautions(*_NORMAL)) for dtype in ("f32", "f64")},
 }
 
@@ -130,7 +139,8 @@ def _shared(name: str, dtype: str, arity: int, is_alone: bool) -> SharedMath | N
         known = SHARED_F32.get(name)
     if known is not None:
         formula, precautions = known
-        return SharedMath(name, dtype, arity, formula, None, c_symbol(name, dtype), precautions=precautions)
+        _, is_regular = SHARED.get(name, (None, None))
+        return SharedMath(name, dtype, arity, formula, is_regular, c_symbol(name, dtype), precautions=precautions)
     if name in FORMULAS or name not in SHARED:
         return None
     formula, is_regular = SHARED[name]

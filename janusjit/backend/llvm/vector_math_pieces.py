@@ -113,20 +113,31 @@ def _log_to(base: float) -> Callable[[FloatCode, Real], Real]:
 log, log2, log10 = map(_log_to, (math.e, 2.0, 10.0))
 
 
-def log1p(code: FloatCode, x: Real) -> Real:
-    """Return ``log(1 + x)``, for what `is_common_for_log1p`."""
+def log1p(code: FloatCode, x: Real, more: Real | None = None) -> Real:
+    """Return ``log(1 + x + more)``, for what `is_common_for_log1p`; ``more`` is less than what ``x`` is rounded by."""
     y = x + 1.0
     k, m, piece = split(y)
-    f = m - 1.0 + lost_by_adding_one(code, x, y, m)
-    return _logarithm(code, math.e, k, f, piece).with_sign_of(x)
+    near, beside = m - 1.0, lost_by_adding_one(code, x, y, m, more)
+    f = near + beside
+    if more is None:
+        return _logarithm(code, math.e, k, f, piece).with_sign_of(x)
+    two, two_low = _OF_TWO[math.e]
+    start = k * two
+    total = start + f
+    lost = ((start - total) + f) + ((near - f) + beside)  # worth its time where ``x`` is good to less than an ULP
+    q = evaluated(code, _log_tables(math.e), piece, f)
+    return (total + (f * f).times_plus(q, k.times_plus(two_low, lost))).with_sign_of(x)
 
 
-def lost_by_adding_one(code: FloatCode, x: Real, y: Real, m: Real) -> Real:
+def lost_by_adding_one(code: FloatCode, x: Real, y: Real, m: Real, more: Real | None) -> Real:
     """Return what the sum ``y`` of 1 and ``x`` lost to rounding, over the power of two that ``m`` is ``y`` without.
+
+    What is to be added to ``x``, if anything, counts as lost, too.
 
     Added to ``m - 1``, it gives back ``x`` where that power is 1.
     """
     lost = code.select(x < 1.0, x - (y - 1.0), 1.0 - (y - x))  # by the order of the operands' sizes
+    lost = lost if more is None else lost + more
     return lost * (m.bits - y.bits + (code.precision.bias << code.precision.mantissa)).as_real
 
 

@@ -80,11 +80,11 @@ def _log_to(base: int | None) -> Callable[[FloatCode, Real], Real]:
 log, log2, log10 = map(_log_to, (None, 2, 10))
 
 
-def log1p(code: FloatCode, x: Real) -> Real:
-    """Return ``log(1 + x)``, for what `pieces.is_common_for_log1p`."""
+def log1p(code: FloatCode, x: Real, more: Real | None = None) -> Real:
+    """Return ``log(1 + x + more)``, for what `pieces.is_common_for_log1p`; see `pieces.log1p`."""
     y = x + 1.0
     k, m, part = _split(code, y)
-    lost = pieces.lost_by_adding_one(code, x, y, m)
+    lost = pieces.lost_by_adding_one(code, x, y, m, more)
     c = code.looked_up(PARTS.reciprocals, part)
     return _logarithm(code, None, k, lost.times_plus(c, m.fused(c, -1.0)), part).with_sign_of(x)
 

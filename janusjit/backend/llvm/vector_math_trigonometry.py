@@ -73,9 +73,19 @@ def is_reducible(code: FloatCode, x: Real) -> Truth:
 
 def _reduced(code: FloatCode, x: Real) -> tuple[Real, Real, Whole]:
     """Return ``x`` less the nearest multiple of pi/2, in two parts, and that multiple's number in the low bits."""
-    first, second, third = _constants(code).half_pi
-    n, n_bits = code.nearest(x, 2 / math.pi)
-    # exact: the difference has no more bits than x, and is no finer than a unit in the last place of pi/2
+    total, tail, n_bits = reduced_by(code, x, 2)
+    r = total + tail
+    return r, (total - r) + tail, n_bits
+
+
+def reduced_by(code: FloatCode, x: Real, count: int) -> tuple[Real, Real, Whole]:
+    """Return ``x`` less the nearest multiple of ``pi/count``, a power of two, as `_reduced` does.
+
+    Where the first part is very small, the second need not be small beside it.
+    """
+    first, second, third = (part * 2 / count for part in _constants(code).half_pi)
+    n, n_bits = code.nearest(x, count / math.pi)
+    # exact: the difference has no more bits than x, and is no finer than a unit in the last place of the divisor
     rough = (-n).fused(first, x)
     high = n * second
     low = n.fused(second, -high) + n * third
@@ -83,9 +93,7 @@ def _reduced(code: FloatCode, x: Real) -> tuple[Real, Real, Whole]:
     # the error of the subtraction, whichever operand is larger
     moved = total - rough
     lost = (rough - (total - moved)) - (high + moved)
-    tail = lost - low
-    r = total + tail
-    return r, (total - r) + tail, n_bits
+    return total, lost - low, n_bits
 
 
 def _sine(code: FloatCode, r: Real, tail: Real) -> tuple[Real, Real]:
