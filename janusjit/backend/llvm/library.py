@@ -7,7 +7,9 @@ graph looks at the floating-point flags, they are afterwards what they were befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from janusjit.ir.graph import Node
 from janusjit.ops.indexing import symbols_in
 from janusjit.ops.registry import OPS
 
+_C_ORDER, _QUICKSORT = 0, 0  # NPY_CORDER, NPY_QUICKSORT
 WRITEABLE = 0x0400  # NPY_ARRAYWRITEABLE
 READS_MXCSR = engine.host_target()[0].startswith(("x86_64", "amd64", "i686"))
 ENVIRONMENT_BYTES = 64  # at least sizeof(fenv_t): 32 with glibc on x86-64, 8 on AArch64
@@ -46,7 +49,26 @@ def emit_library(context: KernelContext, node: Node, inputs: Sequence[Operand], 
     attributes = {name: value for name, value in node.attributes.items() if name != "symbol"}
     if symbols_in(attributes):
         raise ValueError(f"{node.op} has symbolic attributes, which a call of the library cannot be given")
-    emit_call(context, OPS[node.op].eager, attributes, inputs, outputs)
+    if node.op == "sort":
+        emit_call(context, OPS[node.op].eager, {}, inputs, outputs, partial(_sorted_copy, axis=attributes["axis"]))
+    else:
+        emit_call(context, OPS[node.op].eager, attributes, inputs, outputs)
+
+
+def _sorted_copy(context: KernelContext, vector: ir.Value, axis: int) -> ir.Value:
+    """Emit what the eager function of ``sort`` does, by NumPy's C API."""
+    builder, api = context.builder, context.python.api
+    made = context.stack_slot(POINTER, align=8)
+    x = builder.load(vector, typ=POINTER)
+    with keeping_flags(context):
+        builder.store(api.call(builder, "PyArray_NewCopy", x, ir.Constant(I32, _C_ORDER)), made)
+        copied = builder.load(made, typ=POINTER)
+        with builder.if_then(builder.not_(api.is_null(builder, copied)), likely=True):
+            status = api.call(builder, "PyArray_Sort", copied, ir.Constant(I32, axis), ir.Constant(I32, _QUICKSORT))
+            with builder.if_then(builder.icmp_signed("<", status, ir.Constant(I32, 0)), likely=False):
+                api.decref(builder, copied)
+                builder.store(NULL, made)
+    return builder.load(made, typ=POINTER)
 
 
 def emit_call(
@@ -55,8 +77,12 @@ def emit_call(
     attributes: Mapping[str, Any],
     inputs: Sequence[Operand],
     outputs: Sequence[ArrayValue],
+    by_api: Callable[[KernelContext, ir.Value], ir.Value] | None = None,
 ) -> None:
-    """Emit a call of a function of arrays, with attributes by name; the requirement is that its results are right."""
+    """Emit a call of a function of arrays, with attributes by name; the requirement is that its results are right.
+
+    ``by_api`` emits what does the same by the C API, given the address of the arguments.
+    """
     builder, api = context.builder, context.python.api
     for out in outputs:
         if out.rank:
@@ -69,7 +95,10 @@ def emit_call(
     succeeded = context.stack_slot(I1, align=1)
     builder.store(ir.Constant(I1, 0), succeeded)
     with builder.if_then(made, likely=True):
-        result = vectorcall(context, function, vector, len(inputs), tuple(attributes))
+        if by_api is None:
+            result = vectorcall(context, function, vector, len(inputs), tuple(attributes))
+        else:
+            result = by_api(context, vector)
         with builder.if_then(builder.not_(api.is_null(builder, result)), likely=True):
             if len(outputs) == 1:
                 builder.store(_take(context, result, outputs[0]), succeeded)
@@ -115,13 +144,19 @@ def vectorcall(
     """
     builder, api = context.builder, context.python.api
     called, keywords = api.object(builder, function), api.object(builder, names) if names else NULL
+    with keeping_flags(context):
+        return api.call(builder, "PyObject_Vectorcall", called, vector, ir.Constant(I64, positional), keywords)
+
+
+@contextmanager
+def keeping_flags(context: KernelContext) -> Iterator[None]:
+    """Emit what puts the flags back, if an exit looks at them, behind what the ``with`` body emits."""
     save, restore, state = _flags(context) if context.python.checks_flags else (None, None, NULL)
     if save is not None:
-        builder.call(save, [state])
-    result = api.call(builder, "PyObject_Vectorcall", called, vector, ir.Constant(I64, positional), keywords)
+        context.builder.call(save, [state])
+    yield
     if restore is not None:
-        builder.call(restore, [state])
-    return result
+        context.builder.call(restore, [state])
 
 
 def _flags(context: KernelContext) -> tuple[ir.Function, ir.Function, ir.Value]:

@@ -85,6 +85,8 @@ _PYTHON_FUNCTIONS: dict[str, tuple[ir.Type, tuple[ir.Type, ...]]] = {
 _NUMPY_FUNCTIONS: dict[str, tuple[int, ir.Type, tuple[ir.Type, ...]]] = {
     "PyArray_Scalar": (60, POINTER, (POINTER, POINTER, POINTER)),
     "PyArray_CopyInto": (50, I32, (POINTER, POINTER)),
+    "PyArray_NewCopy": (85, POINTER, (POINTER, I32)),
+    "PyArray_Sort": (129, I32, (POINTER, I32, I32)),
     "PyArray_NewFromDescr": (94, POINTER, (POINTER, POINTER, I32, POINTER, POINTER, POINTER, I32, POINTER)),
     "PyArray_EquivTypes": (182, I8, (POINTER, POINTER)),
     "PyArray_SetBaseObject": (282, I32, (POINTER, POINTER)),
