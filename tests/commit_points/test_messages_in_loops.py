@@ -4,6 +4,7 @@ import io
 from contextlib import redirect_stdout
 
 import numpy as np
+import pytest
 
 import janusjit as jj
 
@@ -60,3 +61,35 @@ def test_messages_of_a_short_loop_do_not_double_the_paths_at_each_turn():
         np.testing.assert_array_equal(found[0], expected[0])
     assert step.stats.graph_calls >= 8
     assert step.stats.host_calls > 0
+
+
+def halved(x):
+    turn = 0
+    while True:
+        turn += 1
+        x = x * 0.5
+        if x.sum() < 0.1:
+            print(turn, x.sum(), f"{x[0]:.6f}", x[:2])
+            break
+    x[0] = 4.0
+    return x
+
+
+def decayed(x):
+    for turn in range(3 * len(x)):
+        x = x * 0.9 - 0.001 * turn
+    else:
+        print("in the end", turn * 0.5, [x[1]], end="!\n")
+    x += 1.0
+    return x
+
+
+@pytest.mark.parametrize("program", [halved, decayed])
+def test_messages_on_the_way_out_say_what_the_loop_computed(program):
+    step = jj.jit(program, background=False)
+    for number in range(7):
+        (expected, text), (found, said) = (printed(f, np.arange(9.0 + number) + number) for f in (program, step))
+        assert said == text
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert step.stats.graph_calls >= 4
+    assert program is decayed or step.stats.host_calls == 0

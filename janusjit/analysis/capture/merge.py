@@ -14,6 +14,7 @@ from typing import Any
 from janusjit.analysis.capture.dropped import check_generators
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.merge_effects import merge_effects
 from janusjit.analysis.capture.merge_numbers import merge_numbers
 from janusjit.analysis.capture.sameness import same_constant, same_function
 from janusjit.analysis.capture.sharing import check_joined_objects, note_joined, permit
@@ -118,20 +119,16 @@ class Merger:
             If lists, dicts, iterators or deferred effects differ in structure.
         """
         states, first = self.states, self.states[0]
-        if any(len(s.effects) != len(first.effects) for s in states) or any(
-            a is not b for s in states[1:] for a, b in zip(first.effects, s.effects, strict=True)
-        ):
-            raise Unmergeable("deferred effects differ")
         self._result = State(first.templates)
         self._result.freed = frozenset().union(*(state.freed for state in states))
-        self._result.effects = list(first.effects)
+        self._result.effects = merge_effects(self)
         for state in states:
             self._result.missed.update(state.missed)
         self._result.refined = {k: v for k, v in first.refined.items() if all(s.refined.get(k) is v for s in states)}
         self._result.dims = {value: dim for value, dim in first.dims.items() if self._bound_before(value, dim)}
         for index in sorted({index for state in states for index in state.heap if index < 0}):
             self._keep(index)
-        for effect in first.effects:
+        for effect in self._result.effects:
             self._reach(effect.values)
         for position in range(len(first.frames)):
             self._result.frames.append(self._frame(position, [state.frames[position] for state in states]))
