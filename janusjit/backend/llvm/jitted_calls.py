@@ -144,7 +144,8 @@ class _Call:
         builder, api = self.builder, self.api
         value = opaque(builder.alloca(POINTER))
         status = api.call(builder, "PyContextVar_Get", self._object("disabled"), NULL, value)
-        self._require(builder.icmp_signed("==", status, ir.Constant(I32, 0)), self.slow)
+        with builder.if_then(api.error(builder, status), likely=False):
+            builder.ret(NULL)
         disabled = builder.load(value, typ=POINTER)
         self._require_is(disabled, False)
         self._require_is(self._call_function("tracer", NULL), None)
