@@ -27,7 +27,7 @@ _FUNCTIONS = ("tracer", "tracer_self", "tool", "tool_self", "debugger", "coverag
 WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS)
 
 
-@shared(POINTER, POINTER, POINTER, I64, POINTER)
+@shared(POINTER, POINTER, POINTER, I64, POINTER, is_always=True)
 def _call_jitted(api: PythonApi, function: ir.Function) -> None:
     _Call(api, function).emit()
 

@@ -1,8 +1,8 @@
 """Functions that all compiled code in the process shares.
 
-Owns `SharedFunction` and the libraries they are compiled into: one for all that are not hot, and one for each that is.
-Invariant: a library is compiled once in a process, before the first code that may call it is loaded, and never
-unloaded; so a specialization compiles only what is its own.
+Owns `SharedFunction` and the compilation of those that code calls: the hot ones one by one, the others together.
+Invariant: a function is compiled once in a process, before the first code that may call it is loaded, and never
+unloaded; so a specialization compiles only what is its own, and a process what its specializations call.
 """
 
 from __future__ import annotations
@@ -46,12 +46,18 @@ class SharedFunction:
         Whether it goes over data, or is called so often that its instructions are to be chosen well; such a function is
         compiled when the first code calls it, and has copies of the shared functions it calls, which must have no
         variables. Optimising them as well takes longer, and has gained nothing.
+    library : str
+        Functions that are of one have variables in common, and are compiled together.
+    is_always : bool
+        Whether the function is compiled with the first that are, though no code calls it.
     """
 
     name: str
     type_: ir.FunctionType
     emit: Emit
     is_hot: bool = False
+    library: str = ""
+    is_always: bool = False
 
     @property
     def symbol(self) -> str:
@@ -72,12 +78,14 @@ class SharedFunction:
         return known
 
 
-def shared(result: ir.Type, *parameters: ir.Type, is_hot: bool = False) -> Callable[[Emit], SharedFunction]:
+def shared(
+    result: ir.Type, *parameters: ir.Type, is_hot: bool = False, library: str = "", is_always: bool = False
+) -> Callable[[Emit], SharedFunction]:
     """Declare the decorated emitter as the body of a shared function of that prototype, named after it."""
 
     def declare(emit: Emit) -> SharedFunction:
         type_ = ir.FunctionType(result, parameters)
-        function = SharedFunction(emit.__name__.strip("_"), type_, emit, is_hot)
+        function = SharedFunction(emit.__name__.strip("_"), type_, emit, is_hot, library, is_always)
         _PENDING.append(function)
         _ALL[function.symbol] = function
         return function
@@ -94,34 +102,52 @@ def load_shared(symbols: Collection[str] | None = None) -> None:
         What the code calls; all there are when not given.
     """
     with _LOCK:
-        wanted = [f for f in _PENDING if not f.is_hot or symbols is None or f.symbol in symbols]
+        wanted = [f for f in _PENDING if symbols is None or f.is_always or f.symbol in symbols]
         for function in [function for function in wanted if function.is_hot]:
-            _load(function.symbol, [function])
-        _load("janusjit_shared", [f for f in wanted if not f.is_hot])
+            _load([function])
+        _load([f for f in wanted if not f.is_hot])
 
 
-def _load(name: str, functions: list[SharedFunction]) -> None:
-    """Compile functions, together."""
+def _load(functions: list[SharedFunction]) -> None:
+    """Compile functions together; if they are not hot, with others that they call or have variables in common with."""
     if not functions:
         return
-    module = engine.create_module(name)
+    module = engine.create_module(functions[0].symbol)
     api = PythonApi(module)
-    for function in functions:
-        declared = function.declare(module)
-        if not function.is_hot:
-            declared.attributes.add("noinline")
-            declared.attributes.add("optnone")
-        function.emit(api, declared)
-    if functions[0].is_hot:
+    done: list[SharedFunction] = []
+    while functions:
+        for function in functions:
+            _emit_body(api, function)
+        done += functions
+        functions = [] if done[0].is_hot else _needed(api, done)
+    if done[0].is_hot:
         _emit_callees(api)
     api.finish_table()
     loaded = engine.load(module)
-    for function in functions:
+    for function in done:
         engine.register_symbol(function.symbol, loaded.function_address(function.symbol))
         _HOMES[function.symbol] = loaded
         _PENDING.remove(function)
     fill_table(loaded.global_address(OBJECT_TABLE), api.objects)
     _LOADED.append((loaded, api.objects))
+
+
+def _emit_body(api: PythonApi, function: SharedFunction) -> None:
+    declared = function.declare(api.module)
+    if not function.is_hot:
+        declared.attributes.add("noinline")
+        declared.attributes.add("optnone")
+    function.emit(api, declared)
+
+
+def _needed(api: PythonApi, done: list[SharedFunction]) -> list[SharedFunction]:
+    """Return the functions that have to be where those are that are ``done``; load hot ones that they call."""
+    libraries = {function.library for function in done} - {""}
+    pending = [function for function in _PENDING if function not in done]
+    called = [function for function in pending if function.symbol in api.module.globals]
+    for function in [function for function in called if function.is_hot]:
+        _load([function])
+    return [f for f in pending if not f.is_hot and (f in called or f.library in libraries)]
 
 
 def _emit_callees(api: PythonApi) -> None:

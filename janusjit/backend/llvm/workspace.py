@@ -17,7 +17,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
-from janusjit.backend.llvm.python_api_shared import load_shared, shared, shared_address
+from janusjit.backend.llvm.python_api_shared import is_loaded, load_shared, shared, shared_address
 from janusjit.backend.llvm.values import declare
 
 #: blocks in the pool, at most
@@ -32,6 +32,7 @@ _MADV_HUGEPAGE = 14
 #: a block may be this many times larger than what is asked for
 _LOOSE = 4
 
+_LIBRARY = "workspace"
 _ADDRESSES, _SIZES, _STATE = "block_addresses", "block_sizes", "block_state"
 _USED, _BYTES, _LIMIT = 0, 1, 2
 
@@ -66,7 +67,7 @@ class _Pool:
         return self._builder.gep(self._sizes, [index], source_etype=I64)
 
 
-@shared(POINTER, I64)
+@shared(POINTER, I64, library=_LIBRARY)
 def block_take(api: PythonApi, function: ir.Function) -> None:
     """Return a block of at least so many bytes: the smallest in the pool that will do, or a new one, or null."""
     (size,) = function.args
@@ -132,7 +133,7 @@ def _made(api: PythonApi, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
     return block
 
 
-@shared(VOID, POINTER)
+@shared(VOID, POINTER, library=_LIBRARY)
 def block_give(api: PythonApi, function: ir.Function) -> None:
     """Put a block into the pool; free it where the pool is full."""
     (block,) = function.args
@@ -157,7 +158,7 @@ def _free(api: PythonApi, builder: ir.IRBuilder, block: ir.Value) -> None:
     builder.call(declare(api.module, "free", VOID, [POINTER]), [api.address(builder, block, -HEADER)])
 
 
-@shared(VOID, POINTER)
+@shared(VOID, POINTER, library=_LIBRARY)
 def block_returned(api: PythonApi, function: ir.Function) -> None:
     """Destroy a capsule: its block returns to the pool."""
     (capsule,) = function.args
@@ -166,7 +167,7 @@ def block_returned(api: PythonApi, function: ir.Function) -> None:
     builder.ret_void()
 
 
-@shared(POINTER, I64, POINTER)
+@shared(POINTER, I64, POINTER, library=_LIBRARY)
 def block_new(api: PythonApi, function: ir.Function) -> None:
     """Return a capsule that holds a block of so many bytes, and store the block's address; null if there is no memory.
 
@@ -185,7 +186,7 @@ def block_new(api: PythonApi, function: ir.Function) -> None:
     builder.ret(capsule)
 
 
-@shared(VOID)
+@shared(VOID, library=_LIBRARY)
 def block_release(api: PythonApi, function: ir.Function) -> None:
     """Free all blocks in the pool."""
     entry, turn, free, done = (function.append_basic_block(name) for name in ("entry", "turn", "free", "done"))
@@ -208,7 +209,7 @@ def block_release(api: PythonApi, function: ir.Function) -> None:
 
 
 def _state() -> ctypes.Array[ctypes.c_int64]:
-    load_shared(())
+    load_shared([block_take.symbol])
     return (ctypes.c_int64 * 3).from_address(shared_address(block_take, _STATE))
 
 
@@ -243,7 +244,9 @@ def release_memory() -> int:
 
 
 def limit_kept(limit: int) -> None:
-    """Keep at most so many bytes from here on."""
+    """Keep at most so many bytes from here on; to be said again when code is loaded, before which none are kept."""
+    if not is_loaded(block_take):
+        return
     _state()[_LIMIT] = limit
     if kept_memory() > limit:
         release_memory()
