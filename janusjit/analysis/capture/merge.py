@@ -55,6 +55,7 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
+from janusjit.analysis.capture.visibility import is_visible
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Region, Value
 from janusjit.ir.types import BOOL, INT, TensorType
@@ -343,6 +344,8 @@ class Merger:
         """Return one abstract value for the paths', or poison."""
         first = values[0]
         if all(value is first for value in values) and not isinstance(first, _WITH_RUN_TIME_PARTS):
+            if self.mark is not None and not is_visible(first, self.hides):
+                return self._poison(where, "it was made in a loop, of what cannot be seen behind it")
             self._reach(first)
             return first
         values = [self.machine.externals.force(value) for value in values]

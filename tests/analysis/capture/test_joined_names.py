@@ -130,3 +130,42 @@ def test_names_behind_a_join(function):
     jitted = jj.jit(function, background=False)
     assert run_side_by_side(Side(function, arguments), Side(jitted, arguments), 9) == []
     assert (jitted.stats.graph_calls > 0) == CASES[function]
+
+
+def a_function_made_in_each_turn(x, d):
+    for _ in range(3 * len(x)):
+        scaled = lambda z, m=d["t"]: z * m + 1.5
+        d["t"] = scaled(0.5)
+    return scaled(3.0), scaled.__defaults__
+
+
+def a_function_with_keywords(x, d):
+    for _ in range(3 * len(x)):
+
+        def scaled(z, *, m=d["t"]):
+            return z * m + 1.5
+
+        d["t"] = scaled(0.5)
+    d["f"] = scaled
+    return d.pop("f")(1.0), x
+
+
+def a_text_of_the_last_turn(x, d):
+    for turn in range(3 * len(x)):
+        x = x * 0.9
+        text = f"turn {turn}: {x[0]:.4f}"
+    return text, x
+
+
+@pytest.mark.parametrize(
+    "program", [a_function_made_in_each_turn, a_function_with_keywords, a_text_of_the_last_turn]
+)
+def test_what_is_made_in_a_turn_of_what_cannot_be_seen_behind_the_loop(program):
+    step = jj.jit(program, background=False)
+    for number in range(9):
+        x = np.arange(6.0 + number % 3) + number
+        expected, found = ({"t": 0.5}, {"t": 0.5})
+        first, second = program(x, expected), step(x, found)
+        np.testing.assert_array_equal(first[-1], second[-1])
+        assert expected == found and first[0] == second[0]
+    assert step.stats.graph_calls >= 4
