@@ -23,7 +23,9 @@ from janusjit.spans import BackwardSpan, NotedSpan
 
 #: families of ops whose floating-point results are made of their inputs without arithmetic
 _WITHOUT_ARITHMETIC = frozenset({"creation", "views", "updates", "gather", "join", "logic", "objects"})
-#: ops on floats that raise no floating-point flag
+#: ops on integers that raise a floating-point flag, for a zero divisor
+_DIVISIONS = frozenset({"floor_divide", "remainder", "fmod", "reciprocal"})
+#: ops on floats that raise none
 _SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where", "unfold"})
 
 
@@ -112,8 +114,10 @@ def errors_of(node: Node) -> frozenset[str]:
 
 def may_raise(node: Node, error: str) -> bool:
     """Return whether compiled code of the node may raise the flag of an error, whatever NumPy makes of it."""
-    if not is_operation(node) or not any(value.type.is_float for value in (*node.inputs, *node.results)):
+    if not is_operation(node):
         return False
+    if not any(value.type.is_float for value in (*node.inputs, *node.results)):
+        return error == "divide" and node.op in _DIVISIONS
     if OPS[node.op].family == "logic" or may_warn(node):
         return error in possible_errors(node.op) or error == "invalid"  # as of comparisons with NaN
     return False

@@ -231,13 +231,21 @@ class LLVMScalarEmitter:
 
     def _safe_divisor(self, a: Scalar, b: Scalar) -> tuple[ir.Value, ir.Value]:
         """Return whether ``b`` is zero, and a divisor that the machine can divide ``a`` by in any case."""
-        zero = self.builder.icmp_unsigned("==", b.value, self._constant_like(0, b))
+        zero = self._is_zero_divisor(b)
         unsafe = zero
         if is_signed(a.dtype):
             least = self.builder.icmp_signed("==", a.value, constant(a.value.type, -(1 << (bit_width(a.dtype) - 1))))
             minus_one = self.builder.icmp_signed("==", b.value, self._constant_like(-1, b))
             unsafe = self.builder.or_(zero, self.builder.and_(least, minus_one))
         return zero, self.builder.select(unsafe, self._constant_like(1, b), b.value)
+
+    def _is_zero_divisor(self, b: Scalar) -> ir.Value:
+        """Return whether an integer is zero, raising the flag of a division by zero if it is."""
+        if isinstance(b.value, ir.Constant):
+            return self.builder.icmp_unsigned("==", b.value, self._constant_like(0, b))
+        dtype = "f32" if bit_width(b.dtype) <= 16 else "f64"
+        share = self.div(self.constant(1.0, dtype), self.cast(b, dtype))
+        return self.eq(share, self.constant(np.inf, dtype)).value
 
     def int_floor_div(self, a: Scalar, b: Scalar) -> Scalar:
         """Return the quotient rounded down: 0 for a zero divisor, the least integer for itself over -1."""
