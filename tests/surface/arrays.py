@@ -50,7 +50,7 @@ def scatter_subtract(v, i):
     return v * 2
 
 
-@host
+@graph
 def scatter_maximum(v, i, w):
     np.maximum.at(v, i, w)
     return v * 2
@@ -97,7 +97,7 @@ def flat_loop(x):
     return total
 
 
-@host
+@graph
 def strides(x):
     return x.strides, x.itemsize, x.nbytes, x.size, x.ndim, x.dtype.name, x.dtype.kind
 
@@ -160,7 +160,7 @@ def to_bytes(v):
     return v.tobytes(), v.sum() * 2
 
 
-@python
+@graph
 def resize_in_place(v):
     other = v.copy()
     other.resize(3, refcheck=False)
