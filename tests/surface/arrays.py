@@ -160,7 +160,7 @@ def to_bytes(v):
     return v.tobytes(), v.sum() * 2
 
 
-@graph
+@host
 def resize_in_place(v):
     other = v.copy()
     other.resize(3, refcheck=False)
