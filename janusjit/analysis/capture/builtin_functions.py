@@ -85,9 +85,16 @@ def _model_len(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
     return length(machine, arguments[0])
 
 
+#: how long a range of assumed numbers may be for its loop to be one of known length
+_SHORT = 8
+
+
 @models(range)
 def _model_range(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    values = [assumed(machine, _index(machine, value)) for value in arguments]
+    values = [_index(machine, value) for value in arguments]
+    short = [assumed(machine, value) for value in values]
+    if all(isinstance(value, Known) and abs(value.value) <= _SHORT for value in short):
+        values = short  # a longer loop stays one of as many turns as there are
     if len(values) == 1:
         return RangeValue(Known(0), values[0], Known(1))
     return RangeValue(values[0], values[1], values[2] if len(values) > 2 else Known(1))
