@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+#: masks of vectors of bytes have at least so many lanes, which fill the shortest vector register: LLVM 22 fills up
+#: those of fewer itself, and loses the zeros where it keeps them on the stack meanwhile
+LANES_OF_BYTES = 16
+
 
 class _Splat(ir.Constant):  # type: ignore[misc]
     """A vector all of whose elements are one constant, written once: text takes time to write and to parse."""
@@ -39,3 +43,13 @@ def splat(builder: ir.IRBuilder, element: ir.Value, type_: ir.Type) -> ir.Value:
     undefined, first = ir.Constant(type_, ir.Undefined), ir.IntType(32)
     one = builder.insert_element(undefined, element, ir.Constant(first, 0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(first, type_.count), None))
+
+
+def resized(builder: ir.IRBuilder, vector: ir.Value, lanes: int, filling: ir.Constant | None = None) -> ir.Value:
+    """Return the first lanes of a vector, or a longer one that begins with it and ends with lanes of ``filling``."""
+    count = vector.type.count
+    if count == lanes:
+        return vector
+    index = ir.IntType(32)
+    order = ir.Constant(ir.VectorType(index, lanes), [ir.Constant(index, min(lane, count)) for lane in range(lanes)])
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined) if filling is None else filling, order)

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import reduce
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
-from janusjit.backend.llvm.lanes import splat
+from janusjit.backend.llvm.lanes import LANES_OF_BYTES, resized, splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
@@ -31,7 +31,7 @@ from janusjit.backend.llvm.values import (
     offset_pointer,
     register_type,
 )
-from janusjit.backend.llvm.vectors import VectorLoop, load_vector
+from janusjit.backend.llvm.vectors import VectorLoop, load_vector, zeros
 
 #: rows are searched in blocks that stay in the first-level cache for the second pass
 BLOCK_BYTES = 8192
@@ -131,12 +131,15 @@ class _Columns:
         pointer = offset_pointer(builder, self.first, builder.mul(number, self.stride))
         if self.mask is None:
             return load_vector(builder, dtype, pointer, ir.Constant(I64, 0), self.lanes)
-        type_ = ir.VectorType(memory_type(dtype), self.lanes)
+        mask = self.mask if item_size(dtype) > 1 else resized(builder, self.mask, LANES_OF_BYTES, zeros(self.mask.type))
+        type_ = ir.VectorType(memory_type(dtype), mask.type.count)
         suffix = {"bool": "i8"}.get(dtype, dtype).replace("u", "i")
-        name = f"llvm.masked.load.v{self.lanes}{suffix}.p0"
-        masked = context.declare(name, type_, [POINTER, I32, self.mask.type, type_])
+        masked = context.declare(
+            f"llvm.masked.load.v{type_.count}{suffix}.p0", type_, [POINTER, I32, mask.type, type_]
+        )
         align = ir.Constant(I32, item_size(dtype))
-        return builder.call(masked, [pointer, align, self.mask, ir.Constant(type_, None)])
+        row = builder.call(masked, [pointer, align, mask, ir.Constant(type_, None)])
+        return resized(builder, row, self.lanes)
 
 
 def _emit_columns(context: KernelContext, op: str, dtype: str, columns: _Columns) -> ir.Value:

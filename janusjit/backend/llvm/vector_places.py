@@ -10,11 +10,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from janusjit.backend.llvm.lanes import constant, splat
+from janusjit.backend.llvm.lanes import LANES_OF_BYTES, constant, resized, splat
 from janusjit.backend.llvm.values import I1, I8, I32, VOID, Scalar, declare, item_size, memory_type
-
-#: a vector register of the shortest kind has so many bytes
-_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,8 @@ class Mask:
     @staticmethod
     def of(builder: ir.IRBuilder, bits: ir.Value, lanes: int) -> Mask:
         """Return the mask that has the lanes of an ``i64``'s bits, of which no others are set."""
-        short, long = (_bits(builder, bits, count) for count in (lanes, max(lanes, _BYTES)))
-        return Mask(short, short if lanes >= _BYTES else long)
+        short, long = (_bits(builder, bits, count) for count in (lanes, max(lanes, LANES_OF_BYTES)))
+        return Mask(short, short if lanes >= LANES_OF_BYTES else long)
 
 
 def _bits(builder: ir.IRBuilder, bits: ir.Value, count: int) -> ir.Value:
@@ -102,7 +99,7 @@ class Neighbours:
             one = splat(builder, builder.load(pointer, typ=element, align=size), type_)
             name = f"llvm.masked.load.v{type_.count}{element.intrinsic_name}.p0"
             function = declare(builder.module, name, type_, [pointer.type, I32, mask.type, type_])
-            raw = _resized(builder, builder.call(function, [pointer, ir.Constant(I32, size), mask, one]), self.lanes)
+            raw = resized(builder, builder.call(function, [pointer, ir.Constant(I32, size), mask, one]), self.lanes)
         if self.dtype == "bool":
             raw = builder.icmp_unsigned("!=", raw, constant(raw.type, 0))
         return Scalar(self.dtype, raw)
@@ -116,20 +113,10 @@ class Neighbours:
             builder.store(raw, pointer, align=size)
             return
         mask = self._mask_of(self.mask)
-        raw = _resized(builder, raw, mask.type.count)
+        raw = resized(builder, raw, mask.type.count)
         name = f"llvm.masked.store.v{raw.type.count}{raw.type.element.intrinsic_name}.p0"
         function = declare(builder.module, name, VOID, [raw.type, pointer.type, I32, mask.type])
         builder.call(function, [raw, pointer, ir.Constant(I32, size), mask])
 
     def _mask_of(self, mask: Mask) -> ir.Value:
         return mask.of_bytes if item_size(self.dtype) == 1 else mask.lanes
-
-
-def _resized(builder: ir.IRBuilder, vector: ir.Value, lanes: int) -> ir.Value:
-    """Return the first lanes of a vector, or a longer one that begins with it."""
-    count = vector.type.count
-    if count == lanes:
-        return vector
-    order = [ir.Constant(I32, min(lane, count)) for lane in range(lanes)]
-    mask = ir.Constant(ir.VectorType(I32, lanes), order)
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
