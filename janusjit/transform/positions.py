@@ -166,7 +166,7 @@ def separate_digits(grid: Any) -> list[list[Digit]] | None:
     found, together = [], np.zeros_like(grid) + first
     for axis in range(rank):
         line = grid[(0,) * axis + (slice(None),) + (0,) * (rank - axis - 1)] - first
-        together += line.reshape((1,) * axis + (-1,) + (1,) * (rank - axis - 1) + (grid.shape[-1],))
+        together += line.reshape((1,) * axis + (len(line),) + (1,) * (rank - axis - 1) + (grid.shape[-1],))
         digits = _digits(line)
         if digits is None:
             return None

@@ -284,7 +284,7 @@ def _beside(node: Node, axes: tuple[int, ...], slices: Sequence[_Slice], kept: b
     if any(one.origin.source is not first.source or one.origin.axes != first.axes for one in slices):
         return None
     grid = _grid([one.place for one in slices], [one.origin.starts for one in slices], [shape[axis] for axis in axes])
-    if grid is None or (of_places := separate_digits(grid)) is None:
+    if grid is None or not size or (of_places := separate_digits(grid)) is None:
         return None
     stepped = {digit.axis for digits in of_places for digit in digits}
     within = math.prod(length for axis, length, _ in first.steps if axis in stepped)
@@ -320,7 +320,7 @@ def _added_up(node: Node, slices: Sequence[Origin], indices: Sequence[tuple[Inde
     axes = [axis for axis in range(len(size)) if axis not in by_axis]
     places = [tuple(one.starts[axis] for axis in axes) for one in slices]
     grid = _grid(places, [part[0] for part in known], [size[axis] for axis in axes])
-    if grid is None or (of_places := separate_digits(grid)) is None:
+    if grid is None or not size or (of_places := separate_digits(grid)) is None:
         return None
     digits: list[Digit] = []
     numbers: list[tuple[int, int, int]] = []  # for each digit of a place: the place's axis, its unit, its length

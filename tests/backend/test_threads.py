@@ -273,7 +273,10 @@ def test_without_workers_the_caller_does_all() -> None:
         assert (threads.usage().divided, threads.usage().alone) == (before.divided, before.alone + 1)
     finally:
         words[thread_pool_state.REFUSED] = 0
-    assert task.run(50, chunk=3, count=4) == [1] * 50
+    for _ in range(200):  # on a busy machine the caller does some work alone before it wakes others again
+        assert task.run(50, chunk=3, count=4) == [1] * 50
+        if threads.usage().workers:
+            break
     assert threads.usage().workers == 3
 
 

@@ -420,3 +420,16 @@ def test_index_arrays_between_slices_are_assigned_and_added_to() -> None:
 
     rng = np.random.default_rng(0)
     check(step, images(shape=(4, 3, 5, 2)), rng.standard_normal((4, 2, 2, 2)), rng.standard_normal((2, 2, 2, 2)))
+
+
+def test_numbers_joined_to_an_array_are_no_windows() -> None:
+    """What they are taken from has no axes."""
+
+    def function(x: np.ndarray) -> np.ndarray:
+        low, high = x.min(), x.max()
+        return np.array([low, high]) * np.stack([low, low])
+
+    step = jj.jit(function, background=False, warmup=1)
+    for _ in range(4):
+        np.testing.assert_array_equal(step(np.arange(1.0, 5.0)), [1.0, 4.0])
+    assert (step.stats.graph_calls, step.stats.deopts) == (3, 0)
