@@ -13,7 +13,7 @@ import janusjit as jj
 from janusjit.backend.llvm import engine, machine_code
 from janusjit.backend.llvm.module_parts import Part
 
-LENGTHS = (0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65, 127, 129, 257, 300)
+LENGTHS = (0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 129, 300)
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "uint8", "bool")
 
 
@@ -115,14 +115,14 @@ def test_what_rows_have_in_common_is_not_computed_without_elements() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "bool"])
-@pytest.mark.parametrize("width", [1, 3, 8, 10, 16, 33, 70, 300])
+@pytest.mark.parametrize("width", [1, 3, 8, 10, 33, 70, 300])
 def test_sums_along_columns(dtype: str, width: int) -> None:
     """Few totals are in registers while rows are gone through; rows with one number times each are multiplied first."""
 
     def function(x: Any, factor: Any) -> Any:
         return (x * factor).sum(axis=0), x.max(axis=0), (x > 1).any(axis=0)
 
-    for rows in (1, 2, 5, 31):
+    for rows in (1, 5, 31):
         rng = np.random.default_rng(rows)
         x, factor = rng.integers(0, 4, (rows, width)).astype(dtype), rng.integers(0, 4, (rows, 1)).astype(dtype)
         step = settled(function, x, factor)
