@@ -104,6 +104,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="few repeats, and less time for slow compilers")
     parser.add_argument("--threads", default="1,2", help="numbers of processors and threads, separated by commas")
     parser.add_argument("--only", default="", help="parts of names of rows, separated by |")
+    parser.add_argument("--write", action="store_true", help="write the figures though not of all rows")
     parser.add_argument("--contestants", default="", help="names, separated by commas; all by default")
     options = parser.parse_args(arguments)
     extra = ["--only", options.only, *(QUICK if options.quick else [])]
@@ -116,7 +117,7 @@ def main(arguments: list[str]) -> int:
         both = joined(first, second)
         print_table(both)
         rows += both
-        if not options.only:
+        if options.write or not options.only:
             _write(rows)
     return 0
 
