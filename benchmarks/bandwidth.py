@@ -94,13 +94,19 @@ def measured_bandwidth(arrays: list[Any]) -> float:
     )
 
 
+def fresh_arrays(dtype: str) -> list[Any]:
+    """Return arrays of numbers between 0 and 1."""
+    rng = np.random.default_rng(0)
+    return [rng.random(ELEMENTS).astype(dtype) for _ in range(4)]
+
+
 def measure(dtype: str) -> dict[str, Any]:
     """Time the kernels in one element type."""
-    rng = np.random.default_rng(0)
-    arrays = [rng.random(ELEMENTS).astype(dtype) for _ in range(4)]
+    arrays = fresh_arrays(dtype)
     bandwidth = measured_bandwidth(arrays)
     rows = {}
     for kernel, transfers in KERNELS.items():
+        arrays = fresh_arrays(dtype)
         jitted = janusjit.jit(kernel, background=False)
         for _ in range(WARM_UP):
             jitted(*arrays)
