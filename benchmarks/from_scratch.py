@@ -50,7 +50,8 @@ _CALLERS = frozenset(
 class Measured:
     """A function whose calls are timed, and sampled while ``samples`` is a list: the frame that runs, each millisecond.
 
-    A signal that arrives in compiled code is seen by the frame that called it.
+    A signal that arrives in compiled code is seen by the frame that called it, which is that of the call timed where
+    machine code has called it.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -66,7 +67,7 @@ class Measured:
 
     def sample(self, number: int, frame: types.FrameType | None) -> None:
         """Take note of the frame that runs."""
-        caller = frame.f_back if frame is not None else None
+        caller = frame
         while caller is not None and caller.f_code is not Measured.__call__.__code__:
             caller = caller.f_back
         if self.samples is not None and frame is not None and caller is not None:
@@ -124,7 +125,8 @@ def _share_in_graph(run: Callable[[int], Any], jitted: Measured, first: int) -> 
         number += 1
     signal.setitimer(signal.ITIMER_REAL, 0.0)
     jitted.samples = None
-    return sum(code in _CALLERS for code in samples) / max(len(samples), 1)
+    callers = _CALLERS | {Measured.__call__.__code__}
+    return sum(code in callers for code in samples) / max(len(samples), 1)
 
 
 def train(X: np.ndarray, y: np.ndarray, parameters: dict[str, np.ndarray], epochs: int) -> float:
