@@ -2,7 +2,7 @@
 
 Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread holds
 the interpreter for a slice of time and then leaves it alone for many, so that the program is slowed down by a tenth in
-any ten milliseconds, and by less than a fifth with what else the two share, caches among it; while they are not, it
+any ten milliseconds, and by about a fifth with what else the two share, caches among it; while they are not, it
 does not wait. LLVM works without the interpreter, on threads that get as much of a processor the program wants. Why:
 two threads that both want the interpreter get half of it each, and one that lets go of it for a moment, as NumPy does
 in most calls, has it back after five milliseconds.

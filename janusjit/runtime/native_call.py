@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from janusjit.backend.llvm import jitted_calls
+from janusjit.backend.llvm.python_api_layout import MethodDefinition, word
 from janusjit.runtime.switch import COVERAGE, DEBUGGER, DISABLED, TOOL
 
 _METH_FASTCALL_KEYWORDS = 0x82
@@ -21,17 +22,6 @@ _METH_FASTCALL_KEYWORDS = 0x82
 _MEMBER, _OFFSET = 40, 16
 #: where a builtin has its definition and what it is called with, and the definition its function
 _DEFINITION, _SELF, _FUNCTION = 16, 24, 8
-
-
-class _Definition(ctypes.Structure):
-    """``PyMethodDef``."""
-
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("documentation", ctypes.c_char_p),
-    ]
 
 
 _new_method = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.c_void_p)(
@@ -61,7 +51,7 @@ def install(
         return False
     offsets = {name: _offset(vars(type_)[slot]) for name, slot in slots.items()}
     builtins = [sys.gettrace, *([] if TOOL is None else [TOOL])]
-    as_expected = all(_word(id(example) + at) == id(getattr(example, slots[name])) for name, at in offsets.items())
+    as_expected = all(word(id(example) + at) == id(getattr(example, slots[name])) for name, at in offsets.items())
     if not as_expected or not all(map(_is_laid_out, builtins)):
         return True
     names = [sys.intern(name) for name in ("entries", "plain", "tally", "plain_calls", "review_at")]
@@ -71,7 +61,7 @@ def install(
     words["tracer"], words["tracer_self"] = _function(sys.gettrace)
     words["tool"], words["tool_self"] = (0, 0) if TOOL is None else _function(TOOL)
     jitted_calls.set_state(words)
-    definition = _Definition(b"__call__", jitted_calls.address(), _METH_FASTCALL_KEYWORDS, None)
+    definition = MethodDefinition(b"__call__", jitted_calls.address(), _METH_FASTCALL_KEYWORDS, None)
     _KEPT.extend([*objects.values(), definition])
     type.__setattr__(type_, "__call__", _new_method(type_, ctypes.addressof(definition)))
     return True
@@ -79,18 +69,14 @@ def install(
 
 def _is_laid_out(builtin: Any) -> bool:
     """Return whether a builtin is what the offsets are of."""
-    name = ctypes.string_at(_word(_word(id(builtin) + _DEFINITION)))
-    return name == builtin.__name__.encode() and _word(id(builtin) + _SELF) == id(builtin.__self__)
-
-
-def _word(address: int) -> int:
-    return int(ctypes.c_uint64.from_address(address).value)
+    name = ctypes.string_at(word(word(id(builtin) + _DEFINITION)))
+    return name == builtin.__name__.encode() and word(id(builtin) + _SELF) == id(builtin.__self__)
 
 
 def _offset(slot: types.MemberDescriptorType) -> int:
-    return _word(_word(id(slot) + _MEMBER) + _OFFSET)
+    return word(word(id(slot) + _MEMBER) + _OFFSET)
 
 
 def _function(builtin: Any) -> tuple[int, int]:
     """Return the addresses of a builtin's function and of the object it is called with."""
-    return _word(_word(id(builtin) + _DEFINITION) + _FUNCTION), _word(id(builtin) + _SELF)
+    return word(word(id(builtin) + _DEFINITION) + _FUNCTION), word(id(builtin) + _SELF)

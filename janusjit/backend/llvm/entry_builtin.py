@@ -17,6 +17,7 @@ from janusjit.backend.llvm import clock, engine, threads
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
+from janusjit.backend.llvm.python_api_layout import MethodDefinition
 from janusjit.backend.llvm.python_api_shared import load_shared
 from janusjit.backend.llvm.stopwatch import TIMES, read
 from janusjit.backend.llvm.workspace import limit_kept
@@ -34,17 +35,6 @@ class DeoptimizedType:
         return "<deoptimized>"
 
 
-class _MethodDefinition(ctypes.Structure):
-    """``PyMethodDef``."""
-
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("documentation", ctypes.c_char_p),
-    ]
-
-
 _new_builtin = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.py_object)(
     ("PyCFunction_NewEx", ctypes.pythonapi)
 )
@@ -56,7 +46,7 @@ class _Payload:
 
     module: engine.LoadedModule
     objects: list[Any]
-    definition: _MethodDefinition = field(default_factory=_MethodDefinition)
+    definition: MethodDefinition = field(default_factory=MethodDefinition)
 
 
 @dataclass

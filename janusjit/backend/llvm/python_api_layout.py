@@ -72,6 +72,17 @@ HAS_IMMORTAL_OBJECTS = sys.version_info >= (3, 12)
 INLINE_REFERENCE_COUNTS = sys.version_info < (3, 14)
 
 
+class MethodDefinition(ctypes.Structure):
+    """``PyMethodDef``: what a builtin or a method in C is made of."""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("documentation", ctypes.c_char_p),
+    ]
+
+
 def require_supported() -> None:
     """Raise `CompileError` unless compiled code can read this interpreter's objects."""
     reason = unsupported_reason()
@@ -101,7 +112,8 @@ def _build_reasons() -> Iterator[str]:
         yield "object headers are not two words (a trace-refs build)"
 
 
-def _word(address: int) -> int:
+def word(address: int) -> int:
+    """Return the eight bytes at an address."""
     return int(ctypes.c_uint64.from_address(address).value)
 
 
@@ -111,48 +123,48 @@ def _int32(address: int) -> int:
 
 def _probe_headers() -> bool:
     value = object()
-    before = _word(id(value))
+    before = word(id(value))
     holders = [value] * 3
-    return _word(id(value) + OBJECT_TYPE) == id(object) and _word(id(value)) - before == len(holders)
+    return word(id(value) + OBJECT_TYPE) == id(object) and word(id(value)) - before == len(holders)
 
 
 def _probe_sequences() -> bool:
     items = [object(), object(), object()]
     pair = (items[0], items[1])
-    listed = _word(id(items) + LIST_ITEMS)
+    listed = word(id(items) + LIST_ITEMS)
     return (
-        _word(id(items) + VARIABLE_SIZE) == 3
-        and [_word(listed + 8 * i) for i in range(3)] == list(map(id, items))
-        and _word(id(pair) + VARIABLE_SIZE) == 2
-        and [_word(id(pair) + TUPLE_ITEMS + 8 * i) for i in range(2)] == list(map(id, pair))
+        word(id(items) + VARIABLE_SIZE) == 3
+        and [word(listed + 8 * i) for i in range(3)] == list(map(id, items))
+        and word(id(pair) + VARIABLE_SIZE) == 2
+        and [word(id(pair) + TUPLE_ITEMS + 8 * i) for i in range(2)] == list(map(id, pair))
     )
 
 
 def _probe_hashed() -> bool:
     mapping = {i: i for i in range(5)}
-    before = DICT_VERSION and _word(id(mapping) + DICT_VERSION)
+    before = DICT_VERSION and word(id(mapping) + DICT_VERSION)
     mapping[1] = 7
-    if DICT_VERSION and _word(id(mapping) + DICT_VERSION) == before:
+    if DICT_VERSION and word(id(mapping) + DICT_VERSION) == before:
         return False
     del mapping[2]
     members = set(range(7))
     members.discard(3)
-    return _word(id(mapping) + DICT_USED) == 4 and _word(id(members) + SET_USED) == 6
+    return word(id(mapping) + DICT_USED) == 4 and word(id(members) + SET_USED) == 6
 
 
 def _probe_cells() -> bool:
     content = object()
     cell = types.CellType(content)
-    return _word(id(cell) + CELL_CONTENTS) == id(content)
+    return word(id(cell) + CELL_CONTENTS) == id(content)
 
 
 def _probe_methods() -> bool:
     method = types.MethodType(read_compact_int, object())
-    return _word(id(method) + METHOD_FUNCTION) == id(read_compact_int)
+    return word(id(method) + METHOD_FUNCTION) == id(read_compact_int)
 
 
 def _probe_functions() -> bool:
-    return _word(id(_probe_methods) + FUNCTION_CODE) == id(_probe_methods.__code__)
+    return word(id(_probe_methods) + FUNCTION_CODE) == id(_probe_methods.__code__)
 
 
 def _probe_floats() -> bool:
@@ -180,14 +192,14 @@ def _probe_arrays() -> bool:
     base = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     view = base[:, 1:, ::2]
     address = id(view)
-    dims, strides = _word(address + ARRAY_DIMS), _word(address + ARRAY_STRIDES)
+    dims, strides = word(address + ARRAY_DIMS), word(address + ARRAY_STRIDES)
     return (
-        _word(address + ARRAY_DATA) == view.ctypes.data
+        word(address + ARRAY_DATA) == view.ctypes.data
         and _int32(address + ARRAY_RANK) == view.ndim
-        and tuple(_word(dims + 8 * i) for i in range(3)) == view.shape
-        and tuple(_word(strides + 8 * i) for i in range(3)) == view.strides
-        and _word(address + ARRAY_BASE) == id(view.base)
-        and _word(address + ARRAY_DESCR) == id(view.dtype)
+        and tuple(word(dims + 8 * i) for i in range(3)) == view.shape
+        and tuple(word(strides + 8 * i) for i in range(3)) == view.strides
+        and word(address + ARRAY_BASE) == id(view.base)
+        and word(address + ARRAY_DESCR) == id(view.dtype)
         and _probe_flags(view)
         and _probe_flags(base[0])
         and _probe_flags(base.T)
@@ -232,7 +244,7 @@ def _probe_types() -> bool:
     class Plain:
         pass
 
-    return all(_word(id(t) + TYPE_NEW) == get_slot(t, _SLOT_TP_NEW) for t in (Plain, dict, np.ndarray, object))
+    return all(word(id(t) + TYPE_NEW) == get_slot(t, _SLOT_TP_NEW) for t in (Plain, dict, np.ndarray, object))
 
 
 _PROBES: dict[str, Callable[[], bool]] = {

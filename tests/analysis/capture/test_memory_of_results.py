@@ -124,3 +124,18 @@ def test_a_row_of_a_strided_argument():
 
     assert run_side_by_side(Side(program, arguments), Side(step, arguments), 6) == []
     assert step.stats.graph_calls >= 2
+
+
+def test_what_reshapes_share_depends_on_sizes() -> None:
+    """A transposed array of one row or column is viewed, another copied: sizes that vary ask Python which."""
+
+    def turned(x: np.ndarray) -> np.ndarray:
+        return x.T.reshape(2, -1)
+
+    step = jj.jit(turned, background=False, warmup=1)
+    for rows, columns in [(4, 4), (4, 4), (6, 4), (8, 4), (1, 2), (2, 2), (10, 4), (1, 4), (2, 1), (6, 4)]:
+        x = np.arange(float(rows * columns)).reshape(rows, columns)
+        got, expected = step(x), turned(x)
+        np.testing.assert_array_equal(got, expected)
+        assert np.shares_memory(got, x) == np.shares_memory(expected, x)
+    assert step.stats.graph_calls >= 5
