@@ -82,7 +82,7 @@ class Config:
     measure : bool
         Compiled code times its kernels, unless `janusjit.jit` is told otherwise.
     kept_memory : int
-        How many bytes of work memory are kept between calls, at most.
+        How many bytes of work memory and of dropped results are kept between calls, at most.
     allowance : float
         Seconds that the calls of a function may wait for its compilation before their own time counts.
     threads : int or None

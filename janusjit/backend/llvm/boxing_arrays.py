@@ -6,6 +6,7 @@ view keeps its base alive.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,7 @@ import numpy as np
 from llvmlite import ir
 
 from janusjit.backend.llvm import python_api_layout as layout
+from janusjit.backend.llvm.array_memory import SMALLEST, array_new
 from janusjit.backend.llvm.entry_frame import EntryFrame
 from janusjit.backend.llvm.python_api import I1, I32, I64, NULL, POINTER, PythonApi, array_descriptor
 from janusjit.backend.llvm.values import (
@@ -55,10 +57,17 @@ def new_array(
     api: PythonApi, frame: EntryFrame, dtype: str, dims: Sequence[Extent], strides: Sequence[Extent] | None = None,
     data: ir.Value = NULL, flags: ir.Value | int = 0,
 ) -> ir.Value:  # fmt: skip
-    """Emit ``PyArray_NewFromDescr``: a new reference, null with an exception set if there is no memory."""
+    """Emit the making of an ndarray, on fresh memory unless there is ``data``.
+
+    It is a new reference, or null with an exception set if there is no memory.
+    """
     builder = frame.builder
     descriptor = api.object(builder, array_descriptor(dtype))
     api.incref(builder, descriptor)  # the call takes it over
+    if data is NULL and not is_small(dtype, dims):
+        rank, size = ir.Constant(I32, len(dims)), byte_count(builder, dtype, dims)
+        extents = extent_vector(api, frame, dims), NULL if strides is None else extent_vector(api, frame, strides)
+        return array_new(api, builder, descriptor, rank, *extents, size)
     return api.call(
         builder,
         "PyArray_NewFromDescr",
@@ -71,6 +80,12 @@ def new_array(
         ir.Constant(I32, flags) if isinstance(flags, int) else flags,
         NULL,
     )
+
+
+def is_small(dtype: str, dims: Sequence[Extent]) -> bool:
+    """Return whether an array is known, now, to be one whose memory NumPy allocates."""
+    known = [dim for dim in dims if isinstance(dim, int)]
+    return len(known) == len(dims) and math.prod(known) * item_size(dtype) < SMALLEST
 
 
 def extent_vector(api: PythonApi, frame: EntryFrame, extents: Sequence[Extent]) -> ir.Value:

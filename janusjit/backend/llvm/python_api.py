@@ -79,7 +79,11 @@ _PYTHON_FUNCTIONS: dict[str, tuple[ir.Type, tuple[ir.Type, ...]]] = {
     "PyContextVar_Get": (I32, (POINTER, POINTER, POINTER)),
     "PyMem_RawMalloc": (POINTER, (I64,)),
     "PyMem_RawFree": (VOID, (POINTER,)),
+    "PyTraceMalloc_Track": (I32, (I32, I64, I64)),
 }
+
+#: where in that table the address of the variable ``PyDataMem_DefaultHandler`` is
+_DEFAULT_HANDLER = 306
 
 #: name → (index in NumPy's ``_ARRAY_API`` table, result, parameters); ``numpy/__multiarray_api.h``, stable since 1.7
 _NUMPY_FUNCTIONS: dict[str, tuple[int, ir.Type, tuple[ir.Type, ...]]] = {
@@ -90,6 +94,7 @@ _NUMPY_FUNCTIONS: dict[str, tuple[int, ir.Type, tuple[ir.Type, ...]]] = {
     "PyArray_NewFromDescr": (94, POINTER, (POINTER, POINTER, I32, POINTER, POINTER, POINTER, I32, POINTER)),
     "PyArray_EquivTypes": (182, I8, (POINTER, POINTER)),
     "PyArray_SetBaseObject": (282, I32, (POINTER, POINTER)),
+    "PyDataMem_GetHandler": (305, POINTER, ()),
 }
 
 
@@ -97,7 +102,7 @@ _NUMPY_FUNCTIONS: dict[str, tuple[int, ir.Type, tuple[ir.Type, ...]]] = {
 def _array_api() -> ctypes.Array[ctypes.c_void_p]:
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     table = prototype(("PyCapsule_GetPointer", ctypes.pythonapi))(multiarray._ARRAY_API, None)
-    size = max(index for index, _, _ in _NUMPY_FUNCTIONS.values()) + 1
+    size = max(_DEFAULT_HANDLER, *(index for index, _, _ in _NUMPY_FUNCTIONS.values())) + 1
     return (ctypes.c_void_p * size).from_address(table)
 
 
@@ -245,6 +250,11 @@ def fill_table(address: int, objects: Sequence[Any]) -> None:
 def array_descriptor(name: str) -> np.dtype[Any]:
     """Return NumPy's own descriptor object for a graph dtype, the one arrays of it share."""
     return DTYPES[name]
+
+
+def default_handler() -> Any:
+    """Return the capsule of the handler that NumPy allocates the memory of arrays by, unless told otherwise."""
+    return ctypes.py_object.from_address(_array_api()[_DEFAULT_HANDLER] or 0).value
 
 
 def _emit_incref(api: PythonApi, function: ir.Function) -> None:

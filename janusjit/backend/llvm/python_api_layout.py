@@ -54,6 +54,7 @@ ARRAY_STRIDES = 40
 ARRAY_BASE = 48
 ARRAY_DESCR = 56
 ARRAY_FLAGS = 64
+ARRAY_MEMORY_HANDLER = 88
 
 ARRAY_C_CONTIGUOUS = 0x1
 ARRAY_F_CONTIGUOUS = 0x2
@@ -221,6 +222,12 @@ def _probe_flags(array: np.ndarray) -> bool:
     )
 
 
+def _probe_memory_handlers() -> bool:
+    one, other = np.empty(3), np.empty((4, 5), np.int8)
+    handlers = [word(id(array) + ARRAY_MEMORY_HANDLER) for array in (one, other, other[1:])]
+    return handlers[0] == handlers[1] != 0 and handlers[2] == 0
+
+
 def _probe_descriptors() -> bool:
     return all(
         ctypes.c_char.from_address(id(dtype) + DESCR_BYTEORDER).value == dtype.byteorder.encode()
@@ -257,6 +264,7 @@ _PROBES: dict[str, Callable[[], bool]] = {
     "functions": _probe_functions,
     "ints": _probe_ints,
     "NumPy arrays": _probe_arrays,
+    "handlers of NumPy arrays": _probe_memory_handlers,
     "NumPy descriptors": _probe_descriptors,
     "NumPy scalars": _probe_numpy_scalars,
     "types": _probe_types,

@@ -2,10 +2,12 @@
 
 Owns the pool of blocks, in compiled code that the whole process shares: `block_new` takes a block out of it, or makes
 one, and hands it out as a capsule; when the capsule goes, the block returns to the pool. Invariant: what is in the pool
-belongs to nobody, and is never more than the limit; a block is 64-byte aligned, and its size stands before it.
+belongs to nobody, lies in the order in which it was given back, and is never more than the limit; a block is 64-byte
+aligned, and its size stands before it.
 
-Fresh memory costs a page fault every 4 KB, which is more than much of the arithmetic done in it; so arenas and tapes
-are kept. The pool is touched with the GIL held only.
+Fresh memory costs a page fault every 4 KB, which is more than much of the arithmetic done in it; so arenas, tapes and
+the memory of large results (`array_memory`) are kept. What has stayed longest goes first: when there is no room, or
+when so many others have been given back since that nobody seems to want it. The pool is touched with the GIL held only.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 from llvmlite import ir
 
 from janusjit.backend.llvm.paced_builder import PacedBuilder
-from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID, PythonApi, opaque
+from janusjit.backend.llvm.python_api import I1, I32, I64, NULL, POINTER, VOID, PythonApi, opaque
 from janusjit.backend.llvm.python_api_shared import is_loaded, load_shared, shared, shared_address
 from janusjit.backend.llvm.values import declare
 
@@ -29,12 +31,15 @@ HEADER = 64
 #: blocks from this size on are put on huge pages where the system has them
 HUGE = 1 << 22
 _MADV_HUGEPAGE = 14
-#: a block may be this many times larger than what is asked for
+#: a block of work memory may be this many times larger than what is asked for
 _LOOSE = 4
+#: how many blocks may be given back until one that has been in the pool all the while goes
+AGE = 1024
 
 _LIBRARY = "workspace"
-_ADDRESSES, _SIZES, _STATE = "block_addresses", "block_sizes", "block_state"
-_USED, _BYTES, _LIMIT = 0, 1, 2
+_ADDRESSES, _SIZES, _TIMES, _STATE = "block_addresses", "block_sizes", "block_times", "block_state"
+#: words of the state: blocks in the pool, their bytes, how many these may be, and how many blocks were ever given back
+_USED, _BYTES, _LIMIT, _CLOCK = 0, 1, 2, 3
 
 
 def _variable(api: PythonApi, name: str, length: int, element: ir.Type, initial: list[int] | None = None) -> ir.Value:
@@ -50,9 +55,10 @@ class _Pool:
 
     def __init__(self, api: PythonApi, builder: ir.IRBuilder) -> None:
         self._api, self._builder = api, builder
-        self._state = _variable(api, _STATE, 3, I64, [0, 0, LIMIT])
+        self._state = _variable(api, _STATE, 4, I64, [0, 0, LIMIT, 0])
         self._addresses = _variable(api, _ADDRESSES, COUNT, POINTER)
         self._sizes = _variable(api, _SIZES, COUNT, I64)
+        self._times = _variable(api, _TIMES, COUNT, I64)
 
     def get(self, which: int) -> ir.Value:
         return self._builder.load(self._api.address(self._builder, self._state, 8 * which), typ=I64)
@@ -66,18 +72,48 @@ class _Pool:
     def size_at(self, index: ir.Value) -> ir.Value:
         return self._builder.gep(self._sizes, [index], source_etype=I64)
 
+    def time_at(self, index: ir.Value) -> ir.Value:
+        return self._builder.gep(self._times, [index], source_etype=I64)
 
-@shared(POINTER, I64, library=_LIBRARY)
+    def remove(self, index: ir.Value) -> ir.Value:
+        """Emit the removal of a block; return its address."""
+        builder, one = self._builder, ir.Constant(I64, 1)
+        block = builder.load(self.address_at(index), typ=POINTER)
+        self.set(_BYTES, builder.sub(self.get(_BYTES), builder.load(self.size_at(index), typ=I64)))
+        left = builder.sub(self.get(_USED), one)
+        self.set(_USED, left)
+        behind = builder.mul(builder.sub(left, index), ir.Constant(I64, 8))
+        move = builder.module.declare_intrinsic("llvm.memmove", [POINTER, POINTER, I64])
+        for place in (self.address_at, self.size_at, self.time_at):
+            builder.call(move, [place(index), place(builder.add(index, one)), behind, ir.Constant(I1, 0)])
+        return block
+
+    def append(self, block: ir.Value, size: ir.Value) -> None:
+        """Emit the addition of a block, for which there is room."""
+        builder, count = self._builder, self.get(_USED)
+        now = builder.add(self.get(_CLOCK), ir.Constant(I64, 1))
+        self.set(_CLOCK, now)
+        builder.store(block, self.address_at(count))
+        builder.store(size, self.size_at(count))
+        builder.store(now, self.time_at(count))
+        self.set(_USED, builder.add(count, ir.Constant(I64, 1)))
+        self.set(_BYTES, builder.add(self.get(_BYTES), size))
+
+    def age(self) -> ir.Value:
+        """Emit how many blocks were given back since the first one was."""
+        return self._builder.sub(self.get(_CLOCK), self._builder.load(self.time_at(ir.Constant(I64, 0)), typ=I64))
+
+
+@shared(POINTER, I64, I64, library=_LIBRARY)
 def block_take(api: PythonApi, function: ir.Function) -> None:
-    """Return a block of at least so many bytes: the smallest in the pool that will do, or a new one, or null."""
-    (size,) = function.args
+    """Return a block of at least so many bytes: the smallest in the pool below a bound, or a new one, or null."""
+    size, most = function.args
     entry, turn, look, better, looked, reuse, make = (
         function.append_basic_block(name) for name in ("entry", "turn", "look", "better", "looked", "reuse", "make")
     )
     builder = PacedBuilder(entry)
     pool = _Pool(api, builder)
     count, one = pool.get(_USED), ir.Constant(I64, 1)
-    most = builder.add(builder.mul(size, ir.Constant(I64, _LOOSE)), ir.Constant(I64, HUGE))
     builder.branch(turn)
     builder.position_at_end(turn)
     index, best, smallest = builder.phi(I64), builder.phi(I64), builder.phi(I64)
@@ -100,13 +136,7 @@ def block_take(api: PythonApi, function: ir.Function) -> None:
     builder.position_at_end(looked)
     builder.cbranch(builder.icmp_signed(">=", best, ir.Constant(I64, 0)), reuse, make)
     builder.position_at_end(reuse)
-    block = builder.load(pool.address_at(best), typ=POINTER)
-    last = builder.sub(count, one)
-    builder.store(builder.load(pool.address_at(last), typ=POINTER), pool.address_at(best))
-    builder.store(builder.load(pool.size_at(last), typ=I64), pool.size_at(best))
-    pool.set(_USED, last)
-    pool.set(_BYTES, builder.sub(pool.get(_BYTES), smallest))
-    builder.ret(block)
+    builder.ret(pool.remove(best))
     builder.position_at_end(make)
     builder.ret(_made(api, builder, size))
 
@@ -135,22 +165,32 @@ def _made(api: PythonApi, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
 
 @shared(VOID, POINTER, library=_LIBRARY)
 def block_give(api: PythonApi, function: ir.Function) -> None:
-    """Put a block into the pool; free it where the pool is full."""
+    """Put a block into the pool, in place of those that were there longest; free it where it is too large."""
     (block,) = function.args
-    builder = PacedBuilder(function.append_basic_block("entry"))
+    names = ("entry", "turn", "drop", "put", "old", "done", "free")
+    entry, turn, drop, put, old, done, free = (function.append_basic_block(name) for name in names)
+    builder = PacedBuilder(entry)
     pool = _Pool(api, builder)
+    first = ir.Constant(I64, 0)
     size = builder.load(api.address(builder, block, -8), typ=I64)
-    count, total = pool.get(_USED), builder.add(pool.get(_BYTES), size)
-    room = builder.icmp_signed("<", count, ir.Constant(I64, COUNT))
-    kept = builder.and_(room, builder.icmp_signed("<=", total, pool.get(_LIMIT)))
-    with builder.if_else(kept) as (keep, free):
-        with keep:
-            builder.store(block, pool.address_at(count))
-            builder.store(size, pool.size_at(count))
-            pool.set(_USED, builder.add(count, ir.Constant(I64, 1)))
-            pool.set(_BYTES, total)
-        with free:
-            _free(api, builder, block)
+    builder.cbranch(builder.icmp_signed("<=", size, pool.get(_LIMIT)), turn, free)
+    builder.position_at_end(turn)
+    is_full = builder.icmp_signed("==", pool.get(_USED), ir.Constant(I64, COUNT))
+    is_much = builder.icmp_signed(">", builder.add(pool.get(_BYTES), size), pool.get(_LIMIT))
+    builder.cbranch(builder.or_(is_full, is_much), drop, put)
+    builder.position_at_end(drop)
+    _free(api, builder, pool.remove(first))
+    builder.branch(turn)
+    builder.position_at_end(put)
+    pool.append(block, size)
+    builder.cbranch(builder.icmp_signed(">", pool.age(), ir.Constant(I64, AGE)), old, done)
+    builder.position_at_end(old)
+    _free(api, builder, pool.remove(first))
+    builder.branch(done)
+    builder.position_at_end(done)
+    builder.ret_void()
+    builder.position_at_end(free)
+    _free(api, builder, block)
     builder.ret_void()
 
 
@@ -175,7 +215,8 @@ def block_new(api: PythonApi, function: ir.Function) -> None:
     """
     size, address = function.args
     builder = PacedBuilder(function.append_basic_block("entry"))
-    block = block_take(api, builder, size)
+    most = builder.add(builder.mul(size, ir.Constant(I64, _LOOSE)), ir.Constant(I64, HUGE))
+    block = block_take(api, builder, size, most)
     builder.store(block, address)
     with builder.if_then(builder.icmp_unsigned("==", block, NULL), likely=False):
         api.call(builder, "PyErr_NoMemory")
@@ -193,15 +234,12 @@ def block_release(api: PythonApi, function: ir.Function) -> None:
     PacedBuilder(entry).branch(turn)
     builder = PacedBuilder(turn)
     pool = _Pool(api, builder)
-    count = pool.get(_USED)
-    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(I64, 0)), free, done)
+    last = builder.sub(pool.get(_USED), ir.Constant(I64, 1))
+    builder.cbranch(builder.icmp_signed(">=", last, ir.Constant(I64, 0)), free, done)
     builder.position_at_end(free)
-    last = builder.sub(count, ir.Constant(I64, 1))
-    pool.set(_USED, last)
-    _free(api, builder, builder.load(pool.address_at(last), typ=POINTER))
+    _free(api, builder, pool.remove(last))
     builder.branch(turn)
     builder.position_at_end(done)
-    pool.set(_BYTES, ir.Constant(I64, 0))
     builder.ret_void()
 
 
@@ -210,16 +248,16 @@ def block_release(api: PythonApi, function: ir.Function) -> None:
 
 def _state() -> ctypes.Array[ctypes.c_int64]:
     load_shared([block_take.symbol])
-    return (ctypes.c_int64 * 3).from_address(shared_address(block_take, _STATE))
+    return (ctypes.c_int64 * 4).from_address(shared_address(block_take, _STATE))
 
 
 def kept_memory() -> int:
-    """Return how many bytes of work memory are kept for later calls."""
+    """Return how many bytes of memory are kept for later calls."""
     return int(_state()[_BYTES])
 
 
 def release_memory() -> int:
-    """Give the work memory that is kept for later calls back to the system.
+    """Give the memory that is kept for later calls back to the system.
 
     Returns
     -------
@@ -228,7 +266,8 @@ def release_memory() -> int:
 
     Notes
     -----
-    Results are arrays of their own, and are not concerned. Later calls take memory anew.
+    It is work memory, and that of large results which nothing refers to any more; arrays that are in use are not
+    concerned. Later calls take memory anew.
 
     Examples
     --------
