@@ -16,7 +16,7 @@ def has_plain_attributes(type_: type) -> bool:
     """Whether instances of a Python class keep attributes the ordinary way, so that compiled code can read them."""
     if type_ not in _PLAIN:
         _PLAIN[type_] = _is_plain(type_)
-    return _PLAIN[type_]
+    return _PLAIN[type_] and find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"]
 
 
 def _is_plain(type_: type) -> bool:
@@ -26,5 +26,4 @@ def _is_plain(type_: type) -> bool:
         base is object or base.__flags__ & (1 << 9) or base.__module__ in ("abc", "typing", "contextlib")
         for base in type_.__mro__
     )
-    ordinary = find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"]
-    return plain and ordinary and (type_.__module__ != "numpy" or type_ is np.vectorize)  # the others wrap C objects
+    return plain and (type_.__module__ != "numpy" or type_ is np.vectorize)  # the others wrap C objects

@@ -102,11 +102,11 @@ class IdentityIs(_OnePlace):
 
     @property
     def expected(self) -> str:
-        return _summary(self.value)
+        return summary(self.value)
 
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
         value = self.place.read(arguments)
-        return value is self.value, _summary(value)
+        return value is self.value, summary(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class ValueEquals(_OnePlace):
             if isinstance(value, float)
             else value == self.value
         )
-        return same, _summary(value)
+        return same, summary(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class IsMissing(_OnePlace):
 
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
         value = self.place.read(arguments)
-        return value is MISSING, _summary(value)
+        return value is MISSING, summary(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,36 +178,14 @@ class DictKeysAre(_OnePlace):
 
     @property
     def expected(self) -> str:
-        return _summary(list(self.keys))
+        return summary(list(self.keys))
 
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
         keys = tuple(self.place.read(arguments))
         same = len(keys) == len(self.keys) and all(
             a is b or (type(a) is type(b) and a == b) for a, b in zip(keys, self.keys, strict=True)
         )
-        return same, _summary(list(keys))
-
-
-@dataclass(frozen=True, eq=False)
-class TypeAttributeIs(_OnePlace):
-    """Looking ``name`` up on ``type(place)`` along its MRO finds this very object (or nothing: `MISSING`)."""
-
-    code: ClassVar[str] = "python.class_attribute"
-    name: str
-    value: Any
-
-    @property
-    def subject(self) -> str:
-        return f"type({self.place}).{self.name}"
-
-    @property
-    def expected(self) -> str:
-        return _summary(self.value)
-
-    def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
-        value = self.place.read(arguments)
-        found = find_on_type(type(value), self.name)
-        return value is not MISSING and found is self.value, _summary(found)
+        return same, summary(list(keys))
 
 
 def find_on_type(type_: type, name: str) -> Any:
@@ -241,7 +219,7 @@ class ArrayLayout(_OnePlace):
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
         value = self.place.read(arguments)
         if type(value) is not np.ndarray:
-            return False, _summary(value)
+            return False, summary(value)
         flags = value.flags
         layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "strided"
         found = f"{value.dtype.name}[{','.join(map(str, value.shape))}] {layout}"
@@ -283,7 +261,7 @@ class ScalarTypeIs(_OnePlace):
         value = self.place.read(arguments)
         right = type(value) is scalar_type(self.kind)
         fits = self.kind != "int" or not right or -(2**63) <= value < 2**63
-        return right and fits, f"{type(value).__name__} {_summary(value)}"
+        return right and fits, f"{type(value).__name__} {summary(value)}"
 
 
 def scalar_type(kind: str) -> type:
@@ -442,11 +420,11 @@ class ContextValueIs(EntryGuard):
 
     @property
     def expected(self) -> str:
-        return _summary(self.value)
+        return summary(self.value)
 
     def check(self, arguments: Sequence[Any], symbols: SymbolValues) -> tuple[bool, str]:
         found = self.variable.get()
-        return found is self.value, _summary(found)
+        return found is self.value, summary(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -489,7 +467,8 @@ class GuardSet:
         return failed
 
 
-def _summary(value: Any, limit: int = 80) -> str:
+def summary(value: Any, limit: int = 80) -> str:
+    """Return an object in few words."""
     if isinstance(value, np.ndarray):
         return f"array {value.dtype}{list(value.shape)}"
     name = getattr(value, "__qualname__", None) if callable(value) else None

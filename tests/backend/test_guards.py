@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from janusjit.ir.class_guards import ClassAttributeIs, ClassOrderIs
 from janusjit.ir.dims import symbol
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import (
@@ -28,7 +29,6 @@ from janusjit.ir.guards import (
     NoOverlap,
     SameObject,
     ScalarTypeIs,
-    TypeAttributeIs,
     TypeIs,
     ValueEquals,
 )
@@ -249,38 +249,37 @@ def test_dict_keys_without_a_type_guard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "value"),
+    ("class_", "name", "value"),
     [
-        (Plain(), "shared", "class attribute"),
-        (Plain(), "absent", MISSING),
-        (Plain(), "__init__", object.__init__),
-        (3, "__add__", int.__add__),
-        (3, "absent", MISSING),
-        ({}, "get", dict.__dict__["get"]),
-        (math, "sin", MISSING),
-        (Slotted(), "value", Slotted.__dict__["value"]),
+        (Plain, "shared", "class attribute"),
+        (Plain, "absent", MISSING),
+        (Plain, "__init__", object.__init__),
+        (int, "__add__", int.__add__),
+        (int, "absent", MISSING),
+        (dict, "get", dict.__dict__["get"]),
+        (Slotted, "value", Slotted.__dict__["value"]),
     ],
 )
-def test_type_attribute_is(owner: Any, name: str, value: Any) -> None:
-    guard = TypeAttributeIs(place=A, name=name, value=value)
-    assert agree((guard,), owner)
-    assert agree((TypeIs(place=A, type_=type(owner)), guard), owner)
-    each_object(guard)
+def test_class_attribute_is(class_: type, name: str, value: Any) -> None:
+    assert agree((ClassAttributeIs(class_, name, value),), None)
+    assert not agree((ClassAttributeIs(class_, name, "another"),), None)
 
 
-def test_type_attribute_is_sees_a_changed_class() -> None:
+def test_class_guards_see_a_changed_class() -> None:
     class Base:
         pass
 
     class Derived(Base):
         pass
 
-    guards = (TypeIs(place=A, type_=Derived), TypeAttributeIs(place=A, name="step", value=MISSING))
-    assert agree(guards, Derived())
+    attribute, order = ClassAttributeIs(Derived, "step", MISSING), ClassOrderIs(Derived, Derived.__mro__)
+    assert agree((attribute, order), None)
     Base.step = 1
-    assert not agree(guards, Derived())
+    assert not agree((attribute,), None) and agree((order,), None)
     del Base.step
-    assert agree(guards, Derived())
+    assert agree((attribute, order), None)
+    Derived.__bases__ = (Plain,)
+    assert agree((attribute,), None) and not agree((order,), None)
 
 
 @given(st.tuples(everything, everything, st.booleans()))

@@ -42,6 +42,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import LoadAttribute, RemoveAttribute, StoreAttribute
 from janusjit.analysis.generate.runtime import documentation
 from janusjit.analysis.plain_types import has_plain_attributes
+from janusjit.ir.class_guards import is_changeable
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
@@ -209,6 +210,8 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
         found = value.__dict__.get(name, MISSING)
         if found is MISSING:
             found = getattr(value, name, MISSING)
+            if found is MISSING:
+                machine.externals.guard_missing(place)
             return lift(found) if found is not MISSING else None
         if value in _MODULES_OF_CONSTANTS and type(found) is float and found == found:
             machine.externals.guard_value(place, found)
@@ -224,7 +227,8 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
     found = getattr(value, name, MISSING)
     if isinstance(value, types.FunctionType):
         place = machine.externals.attribute_place(machine.externals.constant_place(value, value.__qualname__), name)
-        return None if found is MISSING else machine.externals.read(place, found)
+        read = machine.externals.read(place, found)
+        return None if found is MISSING else read
     if found is MISSING:
         return None
     if isinstance(value, str | bytes | int | float | bool | np.generic | type(None)) and callable(found):
@@ -239,23 +243,42 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
 def _class_attribute(machine: Machine, type_: type, name: str) -> AbstractValue | None:
     if name in ("__name__", "__qualname__", "__module__", "__mro__", "__bases__", "__doc__"):
         return lift(getattr(type_, name))
+    on_type, class_ = machine.externals.on_type, type(type_)
+    computed = find_on_type(class_, name) if class_ is type else on_type(class_, name)
     found = find_on_type(type_, name)
-    if found is MISSING:
-        found = getattr(type_, name, MISSING)
-        return None if found is MISSING else Known(found)
+    if found is MISSING or hasattr(type(computed), "__set__"):
+        on_type(type_, name)
+        return _metaclass_attribute(machine, type_, name, computed)
     if isinstance(found, staticmethod):
+        on_type(type_, name)
         return Known(found.__func__)
     if isinstance(found, classmethod):
+        on_type(type_, name)
         return MethodValue(Known(type_), Known(found.__func__))
     if isinstance(found, types.ClassMethodDescriptorType):
         return Known(getattr(type_, name))
     if getattr(type_, name, found) is not found:
         raise machine.unsupported("python.attribute", f".{name}", "a descriptor computes what the class has there")
-    if type_.__flags__ & (1 << 9):
-        holder = next(base for base in type_.__mro__ if name in base.__dict__)
-        place = machine.externals.attribute_place(machine.externals.constant_place(holder, holder.__qualname__), name)
+    if is_changeable(type_):  # read along the MRO at each call, so what comes to hide it is seen
+        place = machine.externals.attribute_place(machine.externals.constant_place(type_, type_.__qualname__), name)
         return machine.externals.read(place, found)
     return Known(found)
+
+
+def _metaclass_attribute(machine: Machine, type_: type, name: str, found: Any) -> AbstractValue | None:
+    """Return what a class has of its own class."""
+    class_ = type(type_)
+    if class_ is type:
+        return None if found is MISSING else Known(getattr(type_, name))
+    if isinstance(found, types.FunctionType):
+        return MethodValue(Known(type_), Known(found))
+    plain = machine.externals.on_type(class_, "__getattr__") is MISSING and not hasattr(type(found), "__get__")
+    if not plain:
+        raise machine.unsupported("python.attribute", f".{name}", "a metaclass computes what the class has there")
+    if found is MISSING:
+        return None
+    place = machine.externals.attribute_place(machine.externals.constant_place(type_, type_.__qualname__), name)
+    return machine.externals.read(place, found)
 
 
 def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
@@ -345,22 +368,20 @@ def _fallback_attribute(machine: Machine, owner: Reference, item: Instance, name
 def _super_attribute(machine: Machine, owner: SuperValue, name: str) -> AbstractValue | None:
     instance = owner.owner
     type_ = concrete_type(machine, instance)
-    order = type_.__mro__
-    for base in order[order.index(owner.type_) + 1 :]:
-        if name in base.__dict__:
-            found = base.__dict__[name]
-            if isinstance(found, types.FunctionType):
-                return MethodValue(instance, Known(found))
-            if isinstance(found, property):
-                return invoke(machine, Known(found.fget), instance)
-            if isinstance(found, classmethod):
-                return MethodValue(Known(type_), Known(found.__func__))
-            if isinstance(found, staticmethod):
-                return Known(found.__func__)
-            if base is object:
-                return ModelledCallable(f"object.{name}", lambda m, a, k: Known(None)) if name == "__init__" else None
-            return Known(found)
-    return None
+    found = machine.externals.behind(type_, owner.type_, name)
+    if isinstance(found, types.FunctionType):
+        return MethodValue(instance, Known(found))
+    if isinstance(found, property):
+        return invoke(machine, Known(found.fget), instance)
+    if isinstance(found, classmethod):
+        return MethodValue(Known(type_), Known(found.__func__))
+    if isinstance(found, staticmethod):
+        return Known(found.__func__)
+    if found is MISSING:
+        return None
+    if found is object.__dict__.get(name):
+        return ModelledCallable(f"object.{name}", lambda m, a, k: Known(None)) if name == "__init__" else None
+    return Known(found)
 
 
 def concrete_type(machine: Machine, value: AbstractValue) -> type:
@@ -385,7 +406,7 @@ def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: Abst
     if not isinstance(owner, Reference) or not isinstance(machine.heap(owner), Instance):
         raise machine.unsupported("python.attribute", f".{name} =", "an attribute of this object is set")
     item: Instance = machine.heap(owner)
-    setter = find_on_type(item.type_, "__setattr__")
+    setter = _on_class(machine, item, "__setattr__")
     if setter is not find_on_type(object, "__setattr__"):
         if _frozen_dataclass(item.type_):
             raise machine.unsupported("python.attribute", f".{name} =", "a frozen dataclass is written")

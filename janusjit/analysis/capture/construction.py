@@ -17,7 +17,7 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.state import Instance
 from janusjit.analysis.capture.values import AbstractValue, Known, Reference, TupleValue
-from janusjit.ir.guards import find_on_type
+from janusjit.ir.places import MISSING
 
 
 def instantiate(
@@ -30,15 +30,16 @@ def instantiate(
         return Known(fold(machine, type_, *(machine.constant(part, "a member") for part in arguments)))
     if issubclass(type_, tuple) and hasattr(type_, "_fields"):
         return _make_namedtuple(machine, type_, arguments, dict(keywords))
-    plain = type_.__flags__ & (1 << 9) and type(type_).__call__ is type.__call__
-    if not plain or find_on_type(type_, "__new__") is not object.__dict__["__new__"]:
+    plain = type_.__flags__ & (1 << 9) and machine.externals.on_type(type(type_), "__call__") is type.__call__
+    if not plain or machine.externals.on_type(type_, "__new__") is not object.__dict__["__new__"]:
         raise unknown_callee(machine, type_.__qualname__)
     if any(base is not object and not base.__flags__ & (1 << 9) for base in type_.__mro__):
         raise machine.unsupported(
             "python.class", type_.__qualname__, "the class derives from a built-in type, so its instances are special"
         )
+    machine.externals.on_type(type_, "__getattribute__")
     made = machine.state.allocate(Instance(type_=type_))
-    initializer = find_on_type(type_, "__init__")
+    initializer = machine.externals.on_type(type_, "__init__")
     if initializer is object.__dict__["__init__"]:
         if arguments or keywords:
             raise machine.python_error(TypeError, f"{type_.__name__}() takes no arguments")
@@ -86,7 +87,7 @@ def _initialize_dataclass(
         else:
             continue
         item.attributes[field.name] = value
-    if hasattr(type_, "__post_init__"):
+    if machine.externals.on_type(type_, "__post_init__") is not MISSING:
         invoke(machine, Known(type_.__post_init__), (made,), ())
     return made
 
@@ -95,7 +96,7 @@ def _make_exception(machine: Machine, type_: type, arguments: list[AbstractValue
     made = machine.state.allocate(Instance(type_=type_))
     item: Instance = machine.heap(made)
     item.attributes["args"] = TupleValue(tuple(arguments))
-    initializer = find_on_type(type_, "__init__")
+    initializer = machine.externals.on_type(type_, "__init__")
     if isinstance(initializer, types.FunctionType):
         invoke(machine, Known(initializer), [made, *arguments], ())
     return made

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.errors import CaptureFailure
+from janusjit.ir.class_guards import ClassAttributeIs, ClassOrderIs, is_changeable
 from janusjit.ir.floating_point import FLAGS_CODE, FlagsGuard, flags_text, may_be_backed_up
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import (
@@ -23,7 +24,6 @@ from janusjit.ir.guards import (
     IdentityIs,
     IsMissing,
     LengthIs,
-    TypeAttributeIs,
     TypeIs,
     ValueEquals,
     WarningFilters,
@@ -31,6 +31,7 @@ from janusjit.ir.guards import (
     may_raise_warnings,
 )
 from janusjit.ir.places import (
+    MISSING,
     AttributePlace,
     ConstantPlace,
     ItemPlace,
@@ -73,7 +74,6 @@ class EntryGuards:
         self.span = span
         self._places: dict[Any, Place] = {}
         self._guarded: set[Any] = set()
-        self._exemplars: dict[type, Any] = {}
         self.error_mode_setters: list[Any] = []
         self.namespaces: dict[str, dict[str, Any]] = {}
 
@@ -153,20 +153,31 @@ class EntryGuards:
         """Assume the keys of an outside dict, in order."""
         self.guard((id(place), "keys"), DictKeysAre(place, keys, span=self.span()))
 
-    def guard_class_attribute(self, place: Place, live: Any, name: str) -> Any:
-        """Return what ``type(live)`` holds under ``name`` along its MRO, and assume it stays."""
-        found = find_on_type(type(live), name)
-        self.guard((id(place), "class", name), TypeAttributeIs(place, name, found, span=self.span()))
+    def on_type(self, type_: type, name: str) -> Any:
+        """Return what a class holds under a name along its MRO, and assume it stays where it can be changed."""
+        found = find_on_type(type_, name)
+        if is_changeable(type_):
+            guard = ClassAttributeIs(type_, name, found, span=self.span())
+            self.guard((id(type_), "class", name), guard)  # which keeps the class alive, and its id its own
         return found
 
     def on_class(self, item: Any, name: str) -> Any:
-        """Return what the class of an instance on the heap holds under a name, which stays if it is from outside."""
-        if item.place is not None:
-            return self.guard_class_attribute(item.place, item.live, name)
-        if item.address is not None:
-            exemplar = self._exemplars.setdefault(item.type_, object.__new__(item.type_))
-            return self.guard_class_attribute(self.constant_place(exemplar, item.type_.__qualname__), exemplar, name)
-        return find_on_type(item.type_, name)
+        """Return what the class of an instance on the heap holds under a name, which stays."""
+        return self.on_type(item.type_, name)
+
+    def behind(self, type_: type, after: type, name: str) -> Any:
+        """Return what the MRO of a class holds under a name behind one of its classes, and assume it stays."""
+        order = type_.__mro__
+        rest = order[order.index(after) + 1 :]
+        if is_changeable(type_):
+            self.guard((id(type_), "order"), ClassOrderIs(type_, order, span=self.span()))
+        if rest and rest[0].__mro__ == rest:
+            return self.on_type(rest[0], name)
+        for base in rest:  # what each of them finds stays, so none comes to have another of its own
+            self.on_type(base, name)
+            if name in base.__dict__:
+                return base.__dict__[name]
+        return MISSING
 
     def guard_code(self, function: types.FunctionType) -> None:
         """Assume that a function keeps its code object."""

@@ -87,7 +87,7 @@ def _compare_as_one(machine: Machine, left: AbstractValue, right: AbstractValue)
     types_ = [python_type(machine, value) for value in (left, right)]
     if all(type_ is not None and issubclass(type_, tuple) for type_ in types_):
         own = find_on_type(tuple, "__eq__")
-        if any(find_on_type(type_, "__eq__") is not own for type_ in types_ if type_ is not None):
+        if any(machine.externals.on_type(type_, "__eq__") is not own for type_ in types_ if type_ is not None):
             raise machine.unsupported("python.equality", "==", "a tuple's class defines its own equality")
         return True
     return types_[0] is types_[1]

@@ -43,7 +43,6 @@ from janusjit.ir.boxes import (
     WriteArray,
 )
 from janusjit.ir.graph import Node
-from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
 
@@ -171,7 +170,7 @@ class Committer(Boxer):
         removed = isinstance(value, Known) and value.value is MISSING
         method = "__delattr__" if removed else "__setattr__"
         made = () if removed else (self.box(value),)
-        if find_on_type(type_, method) is not object.__dict__[method]:
+        if self.machine.externals.on_type(type_, method) is not object.__dict__[method]:
             return CallFunction(ConstantBox(object.__dict__[method]), (owner, ConstantBox(name), *made))
         return SetAttribute(owner, name, *made) if made else DeleteAttribute(owner, name)
 

@@ -334,6 +334,7 @@ class Externals(EntryGuards):
             value = GeneratorValue(kind, place, live)
         elif has_plain_attributes(kind):
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
+            self.on_type(kind, "__getattribute__")
             value = Reference(self._add(Instance(place, type_=kind, live=live)))
         else:
             return self._host(place, live)

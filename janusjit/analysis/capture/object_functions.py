@@ -5,6 +5,7 @@ Owns the entries of `MODELS` for them. Invariant: what a model learns of an outs
 
 from __future__ import annotations
 
+import abc
 import copy
 import dataclasses
 import functools
@@ -42,7 +43,6 @@ from janusjit.analysis.capture.values import (
     SuperValue,
     TupleValue,
 )
-from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
 Arguments = Sequence[AbstractValue]
@@ -54,6 +54,7 @@ OBJECT_SETATTR.append(write_instance)
 def _model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     value, wanted = machine.resolve(arguments[0]), arguments[1]
     classes = machine.constant(wanted, "a class")
+    _guard_checks(machine, classes, "__instancecheck__")
     if isinstance(value, Known):
         return Known(isinstance(value.value, classes))
     if isinstance(value, Deferred):
@@ -66,7 +67,20 @@ def _model_isinstance(machine: Machine, arguments: Arguments, keywords: Named) -
 
 @models(issubclass)
 def _model_issubclass(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return Known(numbers.fold(machine, issubclass, *(machine.constant(a, "a class") for a in arguments)))
+    class_, classes = (machine.constant(a, "a class") for a in arguments)
+    _guard_checks(machine, classes, "__subclasscheck__")
+    return Known(numbers.fold(machine, issubclass, class_, classes))
+
+
+def _guard_checks(machine: Machine, classes: Any, name: str) -> None:
+    """Assume that metaclasses go on to judge as they do what belongs to their classes."""
+    for class_ in classes if isinstance(classes, tuple) else (classes,):
+        if isinstance(class_, tuple):
+            _guard_checks(machine, class_, name)
+        elif type(class_) is not type:
+            found = machine.externals.on_type(type(class_), name)
+            if found not in (type.__dict__[name], abc.ABCMeta.__dict__[name]):
+                raise machine.unsupported("python.builtin", "isinstance", "a metaclass says what belongs to its class")
 
 
 @models(type)
@@ -97,7 +111,7 @@ def _model_callable(machine: Machine, arguments: Arguments, keywords: Named) -> 
     type_ = python_type(machine, value)
     if type_ is None or (isinstance(value, Reference) and isinstance(machine.heap(value), Instance)):
         return Known(special_method(machine, value, "__call__") is not None)
-    return Known(find_on_type(type_, "__call__") is not MISSING)
+    return Known(machine.externals.on_type(type_, "__call__") is not MISSING)
 
 
 @models(getattr)

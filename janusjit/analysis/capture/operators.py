@@ -278,7 +278,7 @@ def _same_sequence(machine: Machine, left: AbstractValue, right: AbstractValue) 
     """Whether both are lists, or both tuples that compare as tuples do."""
     if isinstance(left, TupleValue) and isinstance(right, TupleValue):
         own = find_on_type(tuple, "__lt__")
-        return all(find_on_type(type_, "__lt__") is own for type_ in (left.type_, right.type_))
+        return all(machine.externals.on_type(type_, "__lt__") is own for type_ in (left.type_, right.type_))
     return _is_list(machine, left) and _is_list(machine, right)
 
 

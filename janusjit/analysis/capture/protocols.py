@@ -59,7 +59,6 @@ from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
-from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
 #: set by `janusjit.analysis.capture.growing`: the length of a list that has grown in a loop
@@ -285,7 +284,7 @@ def hash_key(machine: Machine, value: AbstractValue) -> Any:
         item = machine.heap(value)
         if isinstance(item, Instance) and item.address is not None:
             raise machine.unsupported("python.hash", "key", "which object the key is is known at run time only")
-        if isinstance(item, Instance) and find_on_type(item.type_, "__eq__") is object.__eq__:
+        if isinstance(item, Instance) and machine.externals.on_class(item, "__eq__") is object.__eq__:
             return ObjectKey(value.index)
         if isinstance(item, ListObject | DictObject | SetObject | GrownList):
             raise machine.python_error(TypeError, f"unhashable type: '{_type_name(item)}'")

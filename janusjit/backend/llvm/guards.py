@@ -21,12 +21,11 @@ from janusjit.backend.llvm.guards_helpers import dict_keys_are, equals, unbox_in
 from janusjit.backend.llvm.python_api import F64, I8, I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import Extent, memory_type
 from janusjit.errors import CompileError
+from janusjit.ir import class_guards
 from janusjit.ir import guards as kinds
 from janusjit.ir.dims import Symbol
 from janusjit.ir.places import MISSING, Place
 from janusjit.pacing import pause
-
-_IMMUTABLE_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 
 #: key types whose comparison runs no code of the user's
 _SIMPLE_KEYS = (str, int, float, bool, bytes, type(None))
@@ -228,18 +227,21 @@ def _emit_dict_keys_are(emitter: GuardEmitter, guard: kinds.DictKeysAre, number:
     emitter.frame.fail_unless(dict_keys_are(api, builder, reading.value, keys, count), number)
 
 
-@emits(kinds.TypeAttributeIs)
-def _emit_type_attribute_is(emitter: GuardEmitter, guard: kinds.TypeAttributeIs, number: int) -> None:
-    reading = emitter.places.read(guard.place)
-    type_ = reading.type_
-    if type_ is not None and type_.__flags__ & _IMMUTABLE_TYPE and kinds.find_on_type(type_, guard.name) is guard.value:
-        return  # neither the type nor its bases can ever be changed
-    emitter.require_present(reading, number)
+@emits(class_guards.ClassAttributeIs)
+def _emit_class_attribute_is(emitter: GuardEmitter, guard: class_guards.ClassAttributeIs, number: int) -> None:
     api, builder = emitter.api, emitter.builder
     name = api.object(builder, guard.name)
-    found = api.call(builder, "_PyType_Lookup", api.type_of(builder, reading.value), name)
+    found = api.call(builder, "_PyType_Lookup", api.object(builder, guard.class_), name)
     expected = NULL if guard.value is MISSING else api.object(builder, guard.value)
     emitter.frame.fail_unless(builder.icmp_unsigned("==", found, expected), number)
+
+
+@emits(class_guards.ClassOrderIs)
+def _emit_class_order_is(emitter: GuardEmitter, guard: class_guards.ClassOrderIs, number: int) -> None:
+    api, builder = emitter.api, emitter.builder
+    order = api.field(builder, api.object(builder, guard.class_), layout.TYPE_ORDER, POINTER)
+    same = builder.icmp_unsigned("==", order, api.object(builder, guard.order))
+    emitter.frame.fail_unless(same, number)
 
 
 @emits(kinds.ScalarTypeIs)

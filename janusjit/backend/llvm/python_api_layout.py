@@ -65,6 +65,7 @@ ARRAY_WRITEABLE = 0x400
 DESCR_BYTEORDER = 26
 
 TYPE_NEW = 312
+TYPE_ORDER = 344
 _SLOT_TP_NEW = 65
 
 #: 3.12 on: reference counts whose low 32 bits are negative belong to immortal objects
@@ -251,7 +252,10 @@ def _probe_types() -> bool:
     class Plain:
         pass
 
-    return all(word(id(t) + TYPE_NEW) == get_slot(t, _SLOT_TP_NEW) for t in (Plain, dict, np.ndarray, object))
+    types_ = (Plain, dict, np.ndarray, object)
+    return all(word(id(t) + TYPE_NEW) == get_slot(t, _SLOT_TP_NEW) for t in types_) and (
+        word(id(Plain) + TYPE_ORDER) == id(Plain.__mro__)
+    )
 
 
 _PROBES: dict[str, Callable[[], bool]] = {
