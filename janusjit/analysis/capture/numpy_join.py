@@ -88,6 +88,7 @@ def joined_list(machine: Machine, arrays: AbstractValue, axis: int, new_axis: bo
     if together is None:
         return None
     count, *shape = together.value.type.shape
+    require_nonempty(machine, count, "a join of arrays")
     grown = [*(1 for _ in range(rank - len(shape))), *shape]
     if not -len(grown) - new_axis <= axis < len(grown) + new_axis or not (grown or new_axis):
         return None

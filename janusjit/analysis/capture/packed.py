@@ -17,6 +17,7 @@ from janusjit.analysis.capture.arrays import PACKED, guard_length, is_python_num
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.numpy_dimensions import require_nonempty
 from janusjit.analysis.capture.protocols import GROWN_LENGTH
 from janusjit.analysis.capture.sameness import number_kind
 from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, ListObject, Storage
@@ -79,6 +80,14 @@ def packed(machine: Machine, value: AbstractValue, numbers: bool = False) -> Pac
     numbers : bool
         Whether the items are looked at one by one, which only numbers allow: arrays have an identity.
     """
+    together = _together(machine, value, numbers)
+    if together is not None and not numbers and together.kind not in _MANY_OF:
+        # NumPy makes an array of float64, without further axes, of an empty list
+        require_nonempty(machine, together.value.type.shape[0], "an array of a list")
+    return together
+
+
+def _together(machine: Machine, value: AbstractValue, numbers: bool) -> Packed | None:
     if isinstance(value, NumbersValue):
         return Packed(value.value, value.kind)
     item = machine.heap(value) if isinstance(value, Reference) else None

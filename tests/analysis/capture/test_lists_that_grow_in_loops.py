@@ -257,3 +257,40 @@ def test_gradients_go_through_a_loop_that_appends():
         w = np.arange(1.0, 4.0) + number
         np.testing.assert_allclose(jitted(copy.copy(w)), step(w), rtol=1e-12)
     assert jitted.stats.graph_calls == 4
+
+
+def positions_above(x, log, turns):
+    found = []
+    for position in range(len(x)):
+        if x[position] > 0.0:
+            found.append(position)
+    return np.array(found)
+
+
+def as_a_stack(x, log, turns):
+    return np.stack(positions_and_values(x)[1])
+
+
+def positions_and_values(x):
+    found, values = [], []
+    for position in range(len(x)):
+        if x[position] > 0.0:
+            found.append(position)
+            values.append(float(x[position]))
+    return found, values
+
+
+@pytest.mark.parametrize("function", [positions_above, as_a_stack])
+def test_what_numpy_makes_of_an_empty_list(function):
+    compiled = jj.jit(background=False)(function)
+    x = np.sin(np.arange(60.0))
+    for _ in range(6):
+        np.testing.assert_array_equal(compiled(x, [], 0), function(x, [], 0))
+    assert compiled.stats.graph_calls == 4 and compiled.stats.deopts == 0
+    if function is positions_above:
+        found = compiled(-np.abs(x), [], 0)
+        assert found.dtype == np.float64 and found.shape == (0,)
+    else:
+        with pytest.raises(ValueError, match="need at least one array"):
+            compiled(-np.abs(x), [], 0)
+    assert compiled.stats.deopts == 1
