@@ -54,6 +54,8 @@ def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bo
             return True
         if any(machine.state.at(value.storage).outside is not None for value in (left, right)):
             raise machine.unsupported("python.identity", "is", "whether the array is the caller's own varies")
+        if left.identity != right.identity and _may_be_one(machine, left, right):
+            raise machine.unsupported("python.identity", "is", "whether the arrays are one is known at run time only")
         _guard_distinct(machine, left.place, right.place)
         return left.identity == right.identity
     if isinstance(left, GeneratorValue) and isinstance(right, GeneratorValue):
@@ -64,6 +66,12 @@ def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bo
     if left is right:
         return True
     raise machine.unsupported("python.identity", "is", "the identity of these values is not known to capture")
+
+
+def _may_be_one(machine: Machine, left: ArrayValue, right: ArrayValue) -> bool:
+    """Whether two arrays, one of which a join of paths has made, are one object on some path."""
+    storages = frozenset((left.storage, right.storage))
+    return (left.joined or right.joined) and (len(storages) == 1 or storages in machine.joined)
 
 
 def _same_function(machine: Machine, left: AbstractValue, right: AbstractValue) -> bool:

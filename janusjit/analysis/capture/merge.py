@@ -457,7 +457,7 @@ class Merger:
             self._keep(first.storage)
             if all(v is first for v in values) and operands == first.operands:
                 return first
-            return ArrayValue(first.storage, first.path, first.type, operands, first.place)
+            return ArrayValue(first.storage, first.path, first.type, operands, first.place, joined=True)
         if any(v.type != first.type for v in values):
             return None
         storages = [state.at(v.storage) for state, v in zip(self.states, values, strict=True)]
@@ -470,7 +470,7 @@ class Merger:
         index = self._storages.get(sources)
         if index is None:
             index = self._storages[sources] = self._merge_storages(where, sources, storages, outside)
-        return ArrayValue(index, (), first.type)
+        return ArrayValue(index, (), first.type, joined=True)
 
     def _merge_storages(
         self, where: tuple[Any, ...], sources: tuple[int, ...], storages: list[Storage], outside: set[int]

@@ -86,6 +86,7 @@ class ArrayValue(AbstractValue):
 
     ``type`` is the view's; ``identity`` numbers the Python object, so ``is`` can be answered. ``operands`` are the
     run-time starts that the path's steps take. ``place`` is where the object was found, for arrays from outside.
+    ``joined``: a join of paths has made it, so that it may be an object with another ``identity`` as well.
     """
 
     storage: int
@@ -94,6 +95,7 @@ class ArrayValue(AbstractValue):
     operands: tuple[Value, ...] = ()
     place: Place | None = None
     identity: int = field(default_factory=lambda: next(_identities))
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -169,3 +169,30 @@ def test_what_is_made_in_a_turn_of_what_cannot_be_seen_behind_the_loop(program):
         np.testing.assert_array_equal(first[-1], second[-1])
         assert expected == found and first[0] == second[0]
     assert step.stats.graph_calls >= 4
+
+
+def compared_behind_a_branch(x):
+    one, two = x * 1.0, x * 2.0
+    chosen = one if x.sum() > 0 else two
+    return chosen is one, chosen is two, chosen is x, chosen.sum()
+
+
+def compared_in_a_loop(x):
+    first = x * 1.0
+    kept, same = first, 0
+    for turn in range(90):
+        if kept is first:
+            same += 1
+        if (turn % 30) == int(x.sum() + 8.0):
+            kept = x * turn
+    return same, kept.sum()
+
+
+@pytest.mark.parametrize("function", [compared_behind_a_branch, compared_in_a_loop])
+def test_which_array_one_is_behind_a_join_is_found_by_python(function):
+    compiled = jj.jit(background=False)(function)
+    for number in range(12):
+        x = np.arange(4.0) * (-1) ** (number // 2)
+        assert compiled(x) == function(x)
+    if function is compared_in_a_loop:
+        assert compiled.stats.graph_calls == 10 and compiled.stats.host_calls > 0
