@@ -7,6 +7,9 @@ same.
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 from janusjit.ir.graph import Node
 
 #: operations that take several instructions an element, and how many additions each is worth
@@ -41,6 +44,9 @@ TILE_BYTES = 1 << 14
 TILE_ROW_BYTES = 1 << 18
 TILE_GAIN = 1.25
 
+#: where Linux says how large the cache is that is the last before memory, and how large it is taken to be elsewhere
+_LAST_CACHE, _LAST_CACHE_BYTES = Path("/sys/devices/system/cpu/cpu0/cache/index3/size"), 32 << 20
+
 #: a product whose elements are worked on goes on in blocks of rows of about so many bytes
 PRODUCT_BLOCK_BYTES = 1 << 13
 
@@ -50,6 +56,20 @@ CHUNK_NANOSECONDS = 4_000
 THREAD_NANOSECONDS = 10_000
 #: chunks are no longer than this where rows are short enough: who is done first waits for what others have begun
 LONGEST_CHUNK_NANOSECONDS = 50_000
+
+
+@functools.cache
+def streamed_bytes() -> int:
+    """Return how many bytes a loop goes through that had better write past the caches: more than the last one holds.
+
+    A line that is written as a whole need not be read first then. What is written is in memory afterwards, as most of
+    it would be anyway.
+    """
+    if _LAST_CACHE.is_file():
+        size = _LAST_CACHE.read_text().strip()
+        if size.endswith("K") and size[:-1].isdigit():
+            return int(size[:-1]) << 10
+    return _LAST_CACHE_BYTES
 
 
 def element_cost(node: Node) -> int:

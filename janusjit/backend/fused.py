@@ -6,10 +6,12 @@ dimensions of 1 are none; kernels with equal keys do the same to their arguments
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
+from janusjit.backend import cost
 from janusjit.backend.address import Address, Addresses
 from janusjit.backend.plan import FusedStep, Step, element_inputs, element_source, is_identity, reduced_axes
 from janusjit.ir.dims import Dim
@@ -117,6 +119,8 @@ class FusedKernel:
         How many rows writing stays behind reading the array that is written, where neighbouring rows of it are read.
     open : bool
         Whether sizes are arguments even where they are known, so that kernels that differ in them share a function.
+    is_streaming : bool
+        Whether the arrays are known to be so large together that what is written should go past the caches.
     """
 
     dims: list[Dim]
@@ -129,6 +133,7 @@ class FusedKernel:
     reductions: list[Reduction] = field(default_factory=list)
     delay: int | None = None
     open: bool = False
+    is_streaming: bool = False
 
     def numbered(self) -> Numbered:
         """Return dimensions and strides with those replaced that are arguments, and the arguments."""
@@ -193,6 +198,7 @@ class FusedKernel:
             tuple(self.stores),
             tuple(self.reductions),
             self.delay,
+            self.is_streaming,
         )
 
 
@@ -210,6 +216,8 @@ def describe(
         kernel = kernels[step] = undivided(step, addresses)
         if step in rows:
             kernel.dims[0] = rows[step]
+        else:
+            kernel.is_streaming = _is_streaming(kernel)
         kernel.delay = delays.get(step)
         _simplify(kernel)
     variants: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
@@ -224,6 +232,16 @@ def describe(
 def undivided(step: FusedStep, addresses: Addresses) -> FusedKernel:
     """Return the kernel of a step with the step's own dimensions, none dropped, merged or moved."""
     return _Description(step, addresses).kernel
+
+
+def _is_streaming(kernel: FusedKernel) -> bool:
+    """Return whether a kernel goes through more than the caches hold."""
+    total = 0
+    for address, strides in zip(kernel.arrays, kernel.strides, strict=True):
+        dims = [dim for dim, stride in zip(kernel.dims, strides, strict=True) if stride != 0]
+        known = [dim for dim in dims if isinstance(dim, int)]
+        total += math.prod(known) * address.layout.item_size if len(known) == len(dims) else 0
+    return total > cost.streamed_bytes()
 
 
 def copying(source: Address, target: Address) -> FusedKernel:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import janusjit as jj
+from janusjit.backend import cost
+from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.fused_aligned import LEAST_ELEMENTS
 
 COUNTS = (LEAST_ELEMENTS - 1, LEAST_ELEMENTS, LEAST_ELEMENTS + 7, 5000)
@@ -41,3 +43,46 @@ def test_begins_at_any_element_of_a_line(program: Callable[..., Any], dtype: str
             np.testing.assert_array_equal(mine, expected)
             np.testing.assert_equal(got, want)
     assert compiled.stats.graph_calls > 50
+
+
+def into(x, y, z):
+    z[1:] = x * 2 + y
+
+
+def into_two(x, y, z):
+    z[1:] = x - y
+    return x + y
+
+
+def back_into(x, y, z):
+    z[1:] = z[1:] * x + y
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+@pytest.mark.parametrize("program", [into, into_two, back_into])
+def test_written_past_the_caches(
+    monkeypatch: pytest.MonkeyPatch, program: Callable[..., Any], dtype: str, threads: int
+) -> None:
+    monkeypatch.setattr(cost, "streamed_bytes", lambda: 1 << 10)
+    count = 300_007 if threads > 1 else 10_007
+    rng = np.random.default_rng(3)
+    memory = (rng.standard_normal((3, count + 64)) * 100).astype(dtype)
+    compiled = jj.jit(background=False, threads=threads)(program)
+    for start in range(12):
+        mine, expected = memory.copy(), memory.copy()
+        views = [(m[0, 5 : 5 + count], m[1, :count], m[2, start : start + count + 1]) for m in (mine, expected)]
+        np.testing.assert_equal(compiled(*views[0]), program(*views[1]))
+        np.testing.assert_array_equal(mine, expected)
+    assert compiled.stats.graph_calls == 10
+    if engine.has_masked_lanes():
+        assert ("vmovnt" in compiled.specializations[-1].asm) == (program is not back_into)
+
+
+def test_what_fits_into_the_caches_stays_there() -> None:
+    compiled = jj.jit(background=False)(into)
+    for _ in range(4):
+        compiled(np.ones(10_000), np.ones(10_000), np.ones(10_001))
+    assert compiled.stats.graph_calls == 2
+    assert "vmovnt" not in compiled.specializations[-1].asm
+    assert cost.streamed_bytes() >= 1 << 20

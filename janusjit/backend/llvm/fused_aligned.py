@@ -2,11 +2,14 @@
 
 Owns `Aligned`. NumPy's arrays begin 16 bytes behind a cache line as a rule, so that each store of a vector of 64 bytes
 touches two lines, which takes a quarter more time where the loop does little else. A few elements are done one by one
-first. Invariant: every element is computed once, in order.
+first. Loops over more than the caches hold write whole lines past them, which the processor would read first otherwise:
+a quarter of what two operands and a result take. Invariants: every element is computed once, in order; what was written
+past the caches is seen by whoever sees what the thread does next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -16,7 +19,7 @@ from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.fused_elements import ElementCode
 from janusjit.backend.llvm.fused_vectors import Compute, emit_elements
 from janusjit.backend.llvm.loops import Cursor
-from janusjit.backend.llvm.values import I64, Extent, as_i64, item_size
+from janusjit.backend.llvm.values import I64, VOID, Extent, as_i64, declare, item_size
 
 #: loops of fewer elements are not worth it
 LEAST_ELEMENTS = 4096
@@ -24,10 +27,21 @@ LEAST_ELEMENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """A loop over contiguous elements, and the array whose stores are to be aligned."""
+    """A loop over contiguous elements.
+
+    Attributes
+    ----------
+    count
+        How many there are.
+    target
+        The array whose stores are to be aligned.
+    streamed
+        The arrays that are written past the caches, if they all begin at lines of it when one does.
+    """
 
     count: Extent
     target: int
+    streamed: Sequence[int]
 
     @staticmethod
     def of(code: ElementCode) -> Aligned | None:
@@ -42,7 +56,10 @@ class Aligned:
         widest = max(map(item_size, kernel.dtypes))
         wanted = [number for _, number in kernel.stores if item_size(kernel.dtypes[number]) == widest]
         contiguous = all(cursor.strides[0] in (0, item_size(cursor.dtype)) for cursor in code.cursors)
-        return Aligned(code.dims[0], wanted[0]) if wanted and contiguous else None
+        if not wanted or not contiguous:
+            return None
+        streamed = [number for number in wanted if number not in kernel.loaded()] if kernel.is_streaming else []
+        return Aligned(code.dims[0], (streamed or wanted)[0], streamed if engine.has_masked_lanes() else [])
 
     def emit(self, code: ElementCode, compute: Compute) -> None:
         """Emit the loops around what ``compute`` emits."""
@@ -52,10 +69,25 @@ class Aligned:
         count, line = as_i64(self.count), engine.vector_bytes()
         missing = builder.and_(builder.neg(address), ir.Constant(I64, line - 1))
         missing = builder.udiv(missing, ir.Constant(I64, size))
-        if not isinstance(self.count, int):
+        if self.streamed:
+            missing = builder.select(builder.icmp_signed("<", missing, count), missing, count)
+        elif not isinstance(self.count, int):
             enough = builder.icmp_signed(">=", count, ir.Constant(I64, LEAST_ELEMENTS))
             missing = builder.select(enough, missing, ir.Constant(I64, 0))
         emit_elements(code, [missing], code.cursors, compute)
         behind = [cursor.enter(builder, missing) for cursor in code.cursors]
         rest = [Cursor(x.dtype, y.pointer, x.strides) for x, y in zip(code.cursors, behind, strict=True)]
-        emit_elements(code, [builder.sub(count, missing)], rest, compute)
+        left = [builder.sub(count, missing)]
+        if not self.streamed:
+            emit_elements(code, left, rest, compute)
+            return
+        apart = ir.Constant(I64, 0)
+        for number in self.streamed:
+            apart = builder.or_(apart, builder.xor(address, builder.ptrtoint(code.cursors[number].pointer, I64)))
+        is_apart = builder.icmp_unsigned("!=", builder.and_(apart, ir.Constant(I64, line - 1)), ir.Constant(I64, 0))
+        with builder.if_else(is_apart, likely=False) as (one_by_one, together):
+            with one_by_one:
+                emit_elements(code, left, rest, compute)
+            with together:
+                emit_elements(code, left, rest, compute, streamed=self.streamed)
+                builder.call(declare(builder.module, "llvm.x86.sse.sfence", VOID, []), [])

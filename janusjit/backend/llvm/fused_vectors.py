@@ -54,11 +54,13 @@ def emit_elements(
     compute: Compute,
     stored: Iterable[int] | None = None,
     roomy: Container[int] = (),
+    streamed: Container[int] = (),
 ) -> None:
     """Emit loops over ``dims``, outermost first, around what ``compute`` emits for the elements there.
 
     It stores to the ``stored`` ones of the cursors, by default to those of all arrays that the kernel writes. Behind
-    the ``roomy`` ones there are `ROOM` more elements for which there is memory.
+    the ``roomy`` ones there are `ROOM` more elements for which there is memory. The ``streamed`` ones begin at a line
+    of the cache, and are written past it.
     """
     written = [cursors[number] for number in (code.kernel.written() if stored is None else stored)]
     if code.is_alone or not dims or not _has_vectors(cursors, written):
@@ -69,7 +71,7 @@ def emit_elements(
         code.context,
         dims[:-1],
         cursors,
-        lambda inner: _Rows(code.context, inner, dims[-1], compute, code, roomy).emit(),
+        lambda inner: _Rows(code.context, inner, dims[-1], compute, code, roomy, streamed).emit(),
     )
 
 
@@ -174,8 +176,10 @@ class _Rows:
         compute: Compute,
         code: ElementCode | None = None,
         roomy: Container[int] = (),
+        streamed: Container[int] = (),
     ) -> None:
-        self.context, self.cursors, self.compute, self.roomy = context, cursors, compute, roomy
+        self.context, self.cursors, self.compute = context, cursors, compute
+        self.roomy, self.streamed = roomy, streamed
         self.is_long = code is not None and code.is_long and not _calls_functions(code)
         self.instructions = [] if code is None else code.kernel.instructions
         self.scalars = [] if code is None else code.scalars
@@ -253,7 +257,9 @@ class _Rows:
         return [
             place
             if isinstance(place, Everywhere)
-            else Neighbours(place.dtype, place.pointer, first, self.lanes, mask, number in self.roomy)
+            else Neighbours(
+                place.dtype, place.pointer, first, self.lanes, mask, number in self.roomy, number in self.streamed
+            )
             for number, place in enumerate(self._arrays)
         ]
 

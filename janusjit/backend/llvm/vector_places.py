@@ -74,6 +74,8 @@ class Neighbours:
         The lanes that have an element; None for all.
     is_roomy
         Whether there is memory for all lanes, to which anything may be stored.
+    is_streamed
+        Whether whole vectors are lines of the cache, past which they are to be written.
     """
 
     dtype: str
@@ -82,6 +84,7 @@ class Neighbours:
     lanes: int
     mask: Mask | None
     is_roomy: bool = False
+    is_streamed: bool = False
 
     def _at(self, builder: ir.IRBuilder) -> ir.Value:
         return builder.gep(self.pointer, [self.index], inbounds=True, source_etype=memory_type(self.dtype))
@@ -110,7 +113,9 @@ class Neighbours:
         if self.dtype == "bool":
             raw = builder.zext(raw, ir.VectorType(I8, self.lanes))
         if self.mask is None or self.is_roomy:
-            builder.store(raw, pointer, align=size)
+            stored = builder.store(raw, pointer, align=self.lanes * size if self.is_streamed else size)
+            if self.is_streamed:
+                stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
             return
         mask = self._mask_of(self.mask)
         raw = resized(builder, raw, mask.type.count)
