@@ -1,7 +1,7 @@
 """The life of a jitted function as a whole: its graphs, what lies between them, and whether they pay.
 
 Owns `FunctionLifecycle`. Invariant: a function is left to Python for its cost only after its calls have been timed both
-ways, and not for good: a call that has grown since calls for another trial.
+ways, and not for good: a call that has grown since calls for another trial, and so do many calls.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class FunctionLifecycle(Lifecycle):
         self._misses = self._hits_before = 0
         self._resting = False
         self.review_after = 0
+        self._lost = 0
         self._generations = generations_of(function) if options.background and options.policy != "raise" else None
         self._begun, self._beginning = self._generations is None, 0.0
         self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
@@ -162,6 +163,7 @@ class FunctionLifecycle(Lifecycle):
         finally:
             self.trial.ran_plain(time.perf_counter() - started)
             if self.trial.verdict is False:
+                self._lost += 1
                 self.review_after = FIRST_REVIEW
                 self.review_at = self.tally.plain_calls + self.review_after
                 self._give_up(self._does_not_pay(), call.number, Cost())
@@ -189,10 +191,15 @@ class FunctionLifecycle(Lifecycle):
             seconds = time.perf_counter() - started
             self.review_after *= 2
             self.review_at += self.review_after
-            if self.trial.has_changed(seconds):
-                text = f"a call has taken {seconds * 1e6:.3g} µs in plain Python; before, {self.trial.text}"
-                self.trial = Trial()
-                self.reconsider(text)
+            before, since = self.trial, self.review_after - FIRST_REVIEW  # 8 + 16 + ... calls
+            if before.has_changed(seconds):
+                self._try_again("cost.changed", f"a call has taken {seconds * 1e6:.3g} µs in plain Python; before, ")
+            elif since >= before.repeat_after(self._lost):
+                self._try_again("cost.again", f"{since} calls have run in plain Python since ")
+
+    def _try_again(self, code: str, reason: str) -> None:
+        before, self.trial = self.trial, Trial()
+        self.reconsider(code, reason + before.text)
 
     def statistics(self) -> Statistics:
         """Return the counters of the function, what its continuations did included."""

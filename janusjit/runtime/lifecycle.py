@@ -360,12 +360,12 @@ class Lifecycle:
         self.plain = self.options.policy != "raise"
         self.refusal = self.publisher.fell_back(failure, number, cost)
 
-    def reconsider(self, text: str) -> None:
+    def reconsider(self, code: str, text: str) -> None:
         """Let calls run from graphs again."""
         self.refusal = None
         self.plain = False
         self.review_at = -1
-        self.publisher.reconsidered(Cause("cost.changed", "cost", text), self.number())
+        self.publisher.reconsidered(Cause(code, "cost", text), self.number())
 
     # ------------------------------------------------------------------ failed guards
 

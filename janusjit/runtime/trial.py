@@ -38,6 +38,9 @@ _INTERRUPTION = 0.05
 _CHANGED = 4.0
 #: calls in plain Python after the trial before it is looked whether the work has changed; doubled each time
 FIRST_REVIEW = 8
+#: a trial that was lost is repeated when it costs one part in so many of the time since: other programs may have
+#: disturbed it; twice as many each time it is lost again
+_PATIENCE = 32
 
 
 class Trial:
@@ -121,6 +124,13 @@ class Trial:
         if clear or plain < _HOPELESS * graph or calls >= (PLAIN_CALLS if long else PLAIN_SHORT_CALLS):
             self.verdict = graph < plain
         self.wants_plain = self.verdict is None and self._is_turn_of_plain()
+
+    def repeat_after(self, lost: int) -> float:
+        """Return after how many calls in plain Python to repeat the trial, when ``lost`` trials were lost."""
+        graph, plain = self.graph_seconds, self.plain_seconds
+        long = min(graph, plain) >= LONG_SECONDS
+        calls = SETTLED_LONG_CALLS + PLAIN_CALLS if long else SETTLED_CALLS + PLAIN_SHORT_CALLS
+        return _PATIENCE * 2.0 ** (lost - 1) * max(calls * (graph - plain) / plain, 1.0)
 
     def has_changed(self, seconds: float) -> bool:
         """Whether a call in plain Python is so much longer than those of the trial that another one is due."""

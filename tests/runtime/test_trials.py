@@ -193,6 +193,34 @@ def test_a_function_whose_work_has_grown_is_tried_again(clock):
     assert "cost.changed" in {row.code for row in report.rows}
 
 
+def test_a_trial_that_was_lost_is_repeated(clock):
+    """The machine may have been busy with something else."""
+    clock["plain"] = 0.8
+    function = whole(None)
+    step = jj.jit(background=False)(function)
+    run(step, function, 20)
+    assert step.reason.code == "cost.slower"
+    run(step, function, 7 * FIRST_REVIEW + 10)
+    graphs = step.stats.graph_calls
+    assert step.reason.code == "cost.slower", "lost again"
+    clock["plain"] = 1.2
+    run(step, function, 6 * FIRST_REVIEW)
+    assert step.stats.graph_calls == graphs, "the next one is later"
+    run(step, function, 10 * FIRST_REVIEW)
+    assert step.reason is None and step.stats.graph_calls > graphs
+    (report,) = (part for part in jj.report().functions if str(part.function) == step.identity)
+    assert [row.count for row in report.rows if row.code == "cost.again"] == [2]
+
+
+def test_trials_of_what_does_not_gain_take_little_of_the_time(clock):
+    clock["plain"] = 0.5
+    function = whole(None)
+    step = jj.jit(background=False)(function)
+    run(step, function, 6000)
+    assert 10 <= step.stats.graph_calls <= 6000 // 32
+    assert step.reason.code == "cost.slower"
+
+
 def test_a_call_whose_loop_was_taken_over_tells_nothing_about_plain_python(monkeypatch):
     monkeypatch.setattr(replacement, "HOT_SECONDS", 0.0)
 
