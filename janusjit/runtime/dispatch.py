@@ -113,6 +113,7 @@ class JitFunction(Generic[Parameters, Result]):
         self._deoptimized = compiler.deoptimized
         self._reset()
         FUNCTIONS.add(self)
+        native_call.attach(self)
 
     def _reset(self) -> None:
         self._code = self._function.__code__
@@ -294,11 +295,15 @@ class JitFunction(Generic[Parameters, Result]):
 
 
 _call_in_python = JitFunction.__call__
+native_call.make_room(JitFunction)
 
 
 def _install_native_call(example: JitFunction[..., Any]) -> None:
-    if native_call.install(JitFunction, example, _SLOTS, _call_in_python, JitFunction._call_again):
+    again = JitFunction._call_again
+    if native_call.install(JitFunction, example, _SLOTS, FunctionLifecycle, _call_in_python, again):
         NATIVE_CALL.append(True)
+        for function in list(FUNCTIONS):
+            native_call.attach(function)
 
 
 def wait_for(functions: Iterable[JitFunction[..., Any]], timeout: float | None) -> bool:

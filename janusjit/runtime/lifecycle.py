@@ -79,6 +79,7 @@ class Lifecycle:
         Of a continuation: its function's.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "entries")  # `entries`, for which each call asks first
     publisher_type = Publisher
 
     def __init__(

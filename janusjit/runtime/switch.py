@@ -6,6 +6,7 @@ it was set, so that two threads cannot put back each other's setting.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from janusjit.runtime.events import Cause
 
 #: whether jitted functions are plain functions in this context
 DISABLED: ContextVar[bool] = ContextVar("janusjit.disabled", default=current().disable)
+
+#: whether that may be so: as long as it is 0, no context has ever had another setting than being enabled
+SWITCHED = ctypes.c_int64(current().disable)
 
 #: whether this Python has ``sys.monitoring``
 MONITORING = sys.version_info >= (3, 12)
@@ -31,6 +35,7 @@ def disable() -> Iterator[None]:
     >>> with jj.disable():
     ...     pass  # every jitted function called here is the plain function
     """
+    SWITCHED.value = 1
     token = DISABLED.set(True)
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import sys
 import threading
@@ -13,8 +14,12 @@ import numpy as np
 import pytest
 
 import janusjit as jj
-from janusjit.runtime import dispatch
+from janusjit.api import Jitted
+from janusjit.backend.llvm import jitted_calls
+from janusjit.backend.llvm.python_api_layout import vectorcall_of
+from janusjit.runtime import dispatch, native_call
 from janusjit.runtime.dispatch import JitFunction
+from janusjit.runtime.switch import SWITCHED
 
 X, Y = np.arange(3.0), np.ones(3)
 
@@ -40,6 +45,45 @@ def test_the_method_is_in_machine_code_once_something_is_compiled() -> None:
     np.testing.assert_array_equal(step.__call__(X, Y), add(X, Y))
     assert step.stats.graph_calls == before + 2
     assert callable(step) and inspect.signature(step) == inspect.signature(add)
+
+
+def test_cpython_calls_the_machine_code_without_a_look_at_methods() -> None:
+    before = jj.jit(add, background=False)
+    step = settled(add, X, Y)
+    after = jj.jit(add, background=False)
+    assert {vectorcall_of(one) for one in (before, step, after)} == {jitted_calls.address()}
+    graph_calls, count = step.stats.graph_calls, sys.getrefcount(step)
+    for call in (lambda: step(X, Y), lambda: step(*(X, Y)), lambda: step(X, y=Y), lambda: next(map(step, [X], [Y]))):
+        np.testing.assert_array_equal(call(), add(X, Y))
+    assert step.stats.graph_calls == graph_calls + 4 and abs(sys.getrefcount(step) - count) < 5
+
+
+def test_a_type_that_says_how_its_instances_are_called_has_its_way() -> None:
+    settled(add, X, Y)
+    example = jj.jit(add, background=False)
+
+    class Noisy(Jitted[Any, Any]):
+        def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+            return "called", super().__call__(*args, **kwargs)
+
+    class Quiet(Jitted[Any, Any]):
+        pass
+
+    noisy, quiet = (type_(add, example._options, example._compiler) for type_ in (Noisy, Quiet))
+    assert vectorcall_of(noisy) == 0 and vectorcall_of(quiet) == jitted_calls.address()
+    for _ in range(12):
+        assert noisy(X, Y)[0] == "called"
+        np.testing.assert_array_equal(noisy(X, Y)[1], quiet(X, Y))
+    assert noisy.stats.graph_calls >= 8 and quiet.stats.graph_calls >= 8
+
+
+def test_types_unlike_what_is_expected_have_no_room() -> None:
+    class Sized(tuple):  # type: ignore[type-arg]
+        __slots__ = ()
+
+    size = Sized.__basicsize__
+    native_call.make_room(Sized)
+    assert Sized.__basicsize__ == size and Sized not in native_call._ROOMS
 
 
 @pytest.mark.parametrize("call", [lambda f: f(X, y=Y), lambda f: f(x=X, y=Y), lambda f: f(y=Y, x=X), lambda f: f(X)])
@@ -105,7 +149,7 @@ def test_switched_off_and_traced_calls_are_plain() -> None:
         np.testing.assert_array_equal(step(X, Y), add(X, Y))
         with jj.enable():
             step(X, Y)
-    assert step.stats.graph_calls == before + 1
+    assert step.stats.graph_calls == before + 1 and SWITCHED.value
     tracer = sys.gettrace()
     sys.settrace(lambda frame, event, argument: None)
     try:
@@ -122,6 +166,23 @@ def test_switched_off_and_traced_calls_are_plain() -> None:
         assert step.stats.graph_calls == before + 1
     step(X, Y)
     assert step.stats.graph_calls == before + 2
+
+
+def test_flags_from_before_the_call_are_cleared_and_those_of_the_call_seen() -> None:
+    c_library = ctypes.CDLL(None)
+
+    def divide(x: Any, y: Any) -> Any:
+        return x / y
+
+    step = settled(divide, X, Y)
+    before, deopts = step.stats.graph_calls, step.stats.deopts
+    for flags in (0x3F, 0, 0x20):
+        c_library.feclearexcept(0x3F)
+        c_library.feraiseexcept(flags)
+        np.testing.assert_array_equal(step(X, Y), X / Y)
+    assert (step.stats.graph_calls, step.stats.deopts) == (before + 3, deopts)
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        step(Y, X)
 
 
 def test_replaced_code_is_noticed() -> None:

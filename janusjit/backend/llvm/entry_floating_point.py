@@ -67,15 +67,17 @@ class FloatingPointFlags:
         self._clear_at(self._frame.builder, self._frame.scratch(I32))
 
     def _clear_at(self, builder: ir.IRBuilder, slot: ir.Value) -> None:
-        """Emit the clearing of all flags, by way of 32 bits of memory where the machine has it so."""
+        """Emit the clearing of the flags that are watched, by way of 32 bits of memory where the machine has it so."""
         if not self._on_x86:
             clear = _declare(self._frame.api.module, "feclearexcept", I32, [I32])
             builder.call(clear, [ir.Constant(I32, self._mask(_ARM_BITS))])
             return
         builder.call(self._intrinsic("stmxcsr"), [slot])
-        kept = builder.and_(builder.load(slot, typ=I32), ir.Constant(I32, ~_X86_FLAGS))
-        builder.store(kept, slot)
-        builder.call(self._intrinsic("ldmxcsr"), [slot])
+        found = builder.load(slot, typ=I32)
+        raised = builder.and_(found, ir.Constant(I32, self._mask(_X86_BITS)))
+        with builder.if_then(builder.icmp_unsigned("!=", raised, ir.Constant(I32, 0)), likely=False):  # it takes long
+            builder.store(builder.and_(found, ir.Constant(I32, ~_X86_FLAGS)), slot)
+            builder.call(self._intrinsic("ldmxcsr"), [slot])
 
     def emit_look(self) -> ir.Value:
         """Emit a look at the flags that are watched."""

@@ -1,8 +1,9 @@
 """Calls of functions that have settled, from CPython's call to the entry of compiled code and back.
 
-Owns `call_jitted`, the C function that `janusjit.runtime.native_call` makes a method of: what a jitted function does on
-the settled path, without a frame of Python around it. Invariants: whatever is not settled, or not as usual, is left to
-the method of the same name in Python; the tuple of entries is held while one of them runs, which it keeps alive.
+Owns `call_jitted`, the C function by which CPython calls a jitted function (`janusjit.runtime.native_call`): what one
+does on the settled path, without a frame of Python around it. Invariants: whatever is not settled, or not as usual, is
+left to the method of the same name in Python; the tuple of entries is held while one of them runs, which it keeps
+alive.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from janusjit.backend.llvm.python_api_shared import is_loaded, shared, shared_ad
 
 _STATE = "jitted_call"
 
-#: where in an instance its lifecycle, function, code, arity and sentinel are
-_OFFSETS = ("lifecycle", "function", "code", "arity", "sentinel")
+#: where in an instance its lifecycle, function, code, arity and sentinel are, and where in a lifecycle its entries
+_OFFSETS = ("lifecycle", "function", "code", "arity", "sentinel", "entries")
 #: objects, and functions of C that take an object and another: of them the address, and the object, stand one by one
-_OBJECTS = ("entries", "plain", "tally", "plain_calls", "review_at", "fallback", "retry", "disabled")
+_OBJECTS = ("plain", "tally", "plain_calls", "review_at", "fallback", "retry", "disabled")
 _FUNCTIONS = ("tracer", "tracer_self", "tool", "tool_self", "debugger", "coverage")
-#: the words of the state, in order; ``tool`` is null where there is no ``sys.monitoring``
-WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS)
+#: the words of the state, in order; ``tool`` is null where there is no ``sys.monitoring``, and ``switched`` the address
+#: of a word that is 0 as long as ``disabled`` need not be asked
+WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS, "switched")
+
+#: CPython's ``PY_VECTORCALL_ARGUMENTS_OFFSET``, which says that the word before the arguments may be overwritten
+_ARGUMENTS_OFFSET = 1 << 63
 
 
-@shared(POINTER, POINTER, POINTER, I64, POINTER, is_always=True)
+@shared(POINTER, POINTER, POINTER, I64, POINTER, is_hot=True, is_always=True)
 def _call_jitted(api: PythonApi, function: ir.Function) -> None:
     _Call(api, function).emit()
 
@@ -43,7 +48,7 @@ def set_state(words: dict[str, int]) -> None:
 
 
 def address() -> int:
-    """Return the address of the function: of the C type ``_PyCFunctionFastWithKeywords``."""
+    """Return the address of the function: of the C type ``vectorcallfunc``."""
     return shared_address(call_jitted)
 
 
@@ -57,26 +62,26 @@ class _Call:
 
     def __init__(self, api: PythonApi, function: ir.Function) -> None:
         self.api, self.function = api, function
-        self.me, self.arguments, self.count, self.names = function.args
+        self.me, self.arguments, flagged, self.names = function.args
         state = ir.GlobalVariable(api.module, ir.ArrayType(I64, len(WORDS)), _STATE)
         state.initializer = ir.Constant(state.value_type, None)
         self._state = opaque(state)
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.count = self.builder.and_(flagged, ir.Constant(I64, _ARGUMENTS_OFFSET - 1))
         self.slow, self.unsettled = (function.append_basic_block(name) for name in ("slow", "unsettled"))
 
     def emit(self) -> None:
         """Emit all of it."""
         builder, api = self.builder, self.api
         lifecycle = self._slot("lifecycle")
-        entries = self._attribute(lifecycle, "entries")
+        entries = self._field(lifecycle, "entries")
+        api.incref(builder, entries)
         size = api.field(builder, entries, layout.VARIABLE_SIZE, I64)
         self._require(builder.icmp_signed(">", size, ir.Constant(I64, 0)), self.unsettled)
         self._require(api.is_null(builder, self.names), self.slow)
         code = api.field(builder, self._slot("function"), layout.FUNCTION_CODE, POINTER)
         self._require(builder.icmp_unsigned("==", code, self._slot("code")), self.slow)
-        overflow = opaque(builder.alloca(I32))
-        arity = api.call(builder, "PyLong_AsLongLongAndOverflow", self._slot("arity"), overflow)
-        self._require(builder.icmp_signed("==", arity, self.count), self.slow)
+        self._require(builder.icmp_signed("==", self._arity(), self.count), self.slow)
         self._require_usual()
         entry = api.field(builder, entries, layout.TUPLE_ITEMS, POINTER)
         result = api.call(builder, "PyObject_Vectorcall", entry, self.arguments, self.count, NULL)
@@ -141,13 +146,14 @@ class _Call:
 
     def _require_usual(self) -> None:
         """Emit the ways to Python where compiled code is switched off, and where a tracer or a debugger looks on."""
-        builder, api = self.builder, self.api
-        value = opaque(builder.alloca(POINTER))
-        status = api.call(builder, "PyContextVar_Get", self._object("disabled"), NULL, value)
-        with builder.if_then(api.error(builder, status), likely=False):
-            builder.ret(NULL)
-        disabled = builder.load(value, typ=POINTER)
-        self._require_is(disabled, False)
+        builder = self.builder
+        switched = builder.load(self._object("switched"), typ=I64)
+        asked, unasked = (self.function.append_basic_block(name) for name in ("asked", "unasked"))
+        builder.cbranch(builder.icmp_signed("==", switched, ir.Constant(I64, 0)), unasked, asked)
+        builder.position_at_end(asked)
+        self._require_enabled()
+        builder.branch(unasked)
+        builder.position_at_end(unasked)
         self._require_is(self._call_function("tracer", NULL), None)
         watched = self.function.append_basic_block("watched")
         usual = self.function.append_basic_block("usual")
@@ -157,6 +163,15 @@ class _Call:
             self._require_is(self._call_function("tool", self._object(number)), None)
         builder.branch(usual)
         builder.position_at_end(usual)
+
+    def _require_enabled(self) -> None:
+        builder, api = self.builder, self.api
+        with builder.goto_entry_block():
+            value = opaque(builder.alloca(POINTER))
+        status = api.call(builder, "PyContextVar_Get", self._object("disabled"), NULL, value)
+        with builder.if_then(api.error(builder, status), likely=False):
+            builder.ret(NULL)
+        self._require_is(builder.load(value, typ=POINTER), False)
 
     def _require_is(self, reference: ir.Value, value: object) -> None:
         """Emit the way to Python unless a new reference, which is given up, is to ``value``, which lives for ever."""
@@ -209,4 +224,16 @@ class _Call:
 
     def _slot(self, name: str) -> ir.Value:
         """Return, borrowed, what a slot of the instance holds."""
-        return self.builder.load(self.builder.gep(self.me, [self._word(name)], source_etype=I8), typ=POINTER)
+        return self._field(self.me, name)
+
+    def _field(self, owner: ir.Value, name: str) -> ir.Value:
+        return self.builder.load(self.builder.gep(owner, [self._word(name)], source_etype=I8), typ=POINTER)
+
+    def _arity(self) -> ir.Value:
+        """Emit the reading of the instance's arity, an int of one digit."""
+        builder, api, arity = self.builder, self.api, self._slot("arity")
+        digit = builder.zext(api.field(builder, arity, layout.INT_DIGITS, I32), I64)
+        sign = api.field(builder, arity, layout.INT_TAG, I64)
+        if not layout.INT_TAG_IS_SIGNED_SIZE:
+            sign = builder.sub(ir.Constant(I64, 1), builder.and_(sign, ir.Constant(I64, 3)))
+        return builder.mul(sign, digit)

@@ -64,8 +64,16 @@ ARRAY_WRITEABLE = 0x400
 
 DESCR_BYTEORDER = 26
 
+TYPE_BASIC_SIZE = 32
+TYPE_VECTORCALL = 56
+TYPE_FLAGS = 168
 TYPE_NEW = 312
 TYPE_ORDER = 344
+
+#: instances have, where their type says, the address of the function that calls them
+TYPE_HAS_VECTORCALL = 1 << 11
+#: 3.13 on: behind instances of the size that the type says there are values of attributes
+TYPE_HAS_INLINE_VALUES = 1 << 2
 _SLOT_TP_NEW = 65
 
 #: 3.12 on: reference counts whose low 32 bits are negative belong to immortal objects
@@ -245,6 +253,12 @@ def _probe_numpy_scalars() -> bool:
     return True
 
 
+def vectorcall_of(callee: Callable[..., object]) -> int:
+    """Return the address of the C function of type ``vectorcallfunc`` that calls an object; 0 if there is none."""
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)
+    return prototype(("PyVectorcall_Function", ctypes.pythonapi))(callee) or 0
+
+
 def _probe_types() -> bool:
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_int)
     get_slot = prototype(("PyType_GetSlot", ctypes.pythonapi))
@@ -253,8 +267,12 @@ def _probe_types() -> bool:
         pass
 
     types_ = (Plain, dict, np.ndarray, object)
-    return all(word(id(t) + TYPE_NEW) == get_slot(t, _SLOT_TP_NEW) for t in types_) and (
-        word(id(Plain) + TYPE_ORDER) == id(Plain.__mro__)
+    return (
+        all(word(id(t) + TYPE_NEW) == get_slot(t, _SLOT_TP_NEW) for t in types_)
+        and word(id(Plain) + TYPE_ORDER) == id(Plain.__mro__)
+        and all(word(id(t) + TYPE_FLAGS) == t.__flags__ for t in types_)
+        and all(word(id(t) + TYPE_BASIC_SIZE) == t.__basicsize__ for t in types_)
+        and all(word(id(f) + word(id(type(f)) + TYPE_VECTORCALL)) == vectorcall_of(f) for f in (len, _probe_types))
     )
 
 
