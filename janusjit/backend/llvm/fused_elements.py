@@ -7,13 +7,14 @@ arguments in one order: arrays, scalars, symbolic extents.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llvmlite import ir
 
 from janusjit.backend import cost
 from janusjit.backend.fused import Argument, FusedKernel, Literal, Outcome, Size, Source
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.division import Divisor
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.loops import Cursor, Place
 from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, Scalar, register_type
@@ -32,11 +33,14 @@ class Row:
         The kernel's scalar arguments, in every lane.
     outcomes : dict
         Outcomes that are the same for all elements of the row, in every lane, by the number of the instruction.
+    divisors : dict
+        What all elements of the row are divided by, where that is no division any more, by the instruction's number.
     """
 
     lanes: int
     scalars: list[Scalar]
     outcomes: dict[int, Scalar]
+    divisors: dict[int, Divisor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ class ElementCode:
         """
         builder = self.context.builder
         emitter = LLVMScalarEmitter(builder, self.is_alone, 1 if row is None else row.lanes)
-        scalars, common = (self.scalars, {}) if row is None else (row.scalars, row.outcomes)
+        scalars = self.scalars if row is None else row.scalars
+        common: dict[int, Scalar] = {} if row is None else row.outcomes
+        divisors: dict[int, Divisor] = {} if row is None else row.divisors
         loaded: dict[int, Scalar] = {}
         outcomes: list[Scalar] = []
 
@@ -126,6 +132,9 @@ class ElementCode:
         for number, instruction in enumerate(self.kernel.instructions):
             if number in common:
                 outcomes.append(common[number])
+                continue
+            if number in divisors:
+                outcomes.append(divisors[number].quotients(builder, fetch(instruction.sources[0])))
                 continue
             lowering = OPS[instruction.op].lowering
             assert isinstance(lowering, Elementwise)

@@ -17,6 +17,7 @@ from llvmlite import ir
 
 from janusjit.backend.fused import Argument, Element, Literal, Outcome, Source
 from janusjit.backend.llvm import engine, vector_math
+from janusjit.backend.llvm.division import LEAST, Divisor
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.fused_elements import ElementCode, Row
 from janusjit.backend.llvm.lanes import splat, widened
@@ -208,7 +209,7 @@ class _Rows:
         self.prepare()
         if isinstance(self.count, int):
             self._emit_known(self.count)
-        elif self.is_long:  # long code is not written twice
+        elif False:  # long code is not written twice
             with self._turns(ir.Constant(I64, 0), as_i64(self.count)) as index:
                 self._emit_vector(index, self._left(index))
         else:
@@ -300,12 +301,19 @@ class _Rows:
                 return emitter.constant(source.value, source.dtype)
             return outcomes[source.number] if isinstance(source, Outcome) else loaded[source.number]
 
+        divisors: dict[Source, Divisor] = {}
+        is_worth_it = not self._is_below(LEAST)
         for number, instruction in enumerate(self.instructions):
+            *_, last = instruction.sources
             if all(map(is_same, instruction.sources)):
                 lowering = OPS[instruction.op].lowering
                 assert isinstance(lowering, Elementwise)
                 operands = map(fetch, instruction.sources)
                 outcomes[number] = lowering.scalar(emitter, *operands, **instruction.attributes)
+            elif instruction.op == "divide" and instruction.dtype == "f64" and is_same(last) and is_worth_it:
+                if last not in divisors:
+                    divisors[last] = Divisor.of(builder, fetch(last), self.lanes)
+                self.row.divisors[number] = divisors[last]
         self.row.scalars = [self._everywhere(scalar) for scalar in self.scalars]
         self.row.outcomes = {number: self._everywhere(outcome) for number, outcome in outcomes.items()}
         self._arrays: list[Cursor | Everywhere] = [
