@@ -185,3 +185,33 @@ def test_loops_of_any_part_call_the_vector_versions_of_functions(small_parts):
     assert text.count("source_filename") > 2
     for name in ("sin", "pow", "arctan2"):
         assert re.search(rf"call <\d+ x double> @janusjit_handwritten\.{name}_f64_v\d+", text), name
+
+
+@pytest.mark.skipif(not engine.has_masked_lanes(), reason="rows are copied by loops that LLVM is to find vectors for")
+@pytest.mark.parametrize(("images", "stride"), [(3, 1), (16, 1), (3, 2)])
+def test_convolutions_whose_windows_are_one_step_apart_go_through_no_passes(monkeypatch, images, stride):
+    compiled: list[module_parts.Part] = []
+
+    def noted(text):
+        parts = module_parts.parts_of(text)
+        compiled.extend(parts)
+        return parts
+
+    monkeypatch.setattr(engine, "parts_of", noted)
+
+    def loss(x, w):
+        return (jj.nn.conv2d(x, w, padding=1, stride=stride) ** 2).sum()
+
+    def program(x, w):
+        return jj.grad(loss, argnums=(0, 1))(x, w)
+
+    jitted = jj.jit(background=False)(program)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(images, 4, 13, 13)), rng.normal(size=(6, 4, 3, 3))
+    for _ in range(4):
+        found = jitted(x, w)
+    for one, other in zip(found, program(x, w), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+    assert jitted.stats.graph_calls >= 1 and jitted.stats.deopts == 0
+    passes = [part for part in compiled if "convolution" in part.text and not (part.is_cold or part.is_handwritten)]
+    assert bool(passes) == (stride != 1)

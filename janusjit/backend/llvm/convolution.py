@@ -36,6 +36,7 @@ from janusjit.backend.llvm.convolution_tiles import Forward
 from janusjit.backend.llvm.gemm import choose_kernel
 from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.indexing import at, copy_elements
+from janusjit.backend.llvm.row_copies import copy_rows
 from janusjit.backend.llvm.structured_windows import emit_fold, emit_unfold
 from janusjit.backend.llvm.values import (
     I64,
@@ -147,6 +148,7 @@ def _emit_windows_and_product(
 
 
 def _windows(context: KernelContext, node: Node, x: ArrayValue, output: Sequence[Extent]) -> ArrayValue:
+    context.needs_passes = True
     windows = context.scratch(x.dtype, (x.dims[1], *node.attributes["kernel"], x.dims[0], *output))
     emit_unfold(context, node, [x], [windows])
     return windows
@@ -162,7 +164,7 @@ def _matrix(context: KernelContext, array: ArrayValue, axes: int) -> ArrayValue:
     """Return an array as a matrix, its first ``axes`` axes being the rows'; a copy where strides do not permit that."""
     if not _is_contiguous(context, array):
         fresh = context.scratch(array.dtype, array.dims)
-        copy_elements(context, array, fresh)
+        copy_rows(context, array, fresh)
         array = fresh
     return _flat(context, array, axes)
 
@@ -258,13 +260,15 @@ class _Back:
         of_rows = (g.dims[1], images, *g.dims[2:])
         windows, rows = context.scratch(dtype, of_windows), context.scratch(dtype, of_rows)
         products = _flat(context, windows, 1 + len(kernel))
+        if not isinstance(products.dims[1], int) or not _is_own(self.kernels, products.dims[1]):
+            context.needs_passes = True
         parts = self.out.dims[1] // channels if isinstance(channels, int) and isinstance(self.out.dims[1], int) else 1
         with context.loop(blocks) as number:
             first = context.builder.add(start, as_i64(multiply(context.builder, number, images)))
             part, target = (_images(context, array, first, images) for array in (g, self.out))
             given = _swapped(part)
             if not (images == 1 and _is_contiguous(context, at(context, part, (0,)))):
-                copy_elements(context, given, rows)
+                copy_rows(context, given, rows)
                 given = rows
             right = _flat(context, given, 1)
             with context.loop(parts) as block:

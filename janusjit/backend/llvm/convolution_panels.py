@@ -159,6 +159,7 @@ class Panel:
         width, lanes = geometry.output[1], machine.lanes(self.dtype)
         in_vectors = geometry.stride[1] == 1 and x.strides[-1] == size and machine.has_masks
         if not in_vectors or width > _VECTORS * lanes:
+            context.needs_passes = True
             with context.builder.if_else(inside, likely=True) as (there, beside):
                 with there:
                     self._emit_columns(context, x, source, target)

@@ -20,7 +20,8 @@ from janusjit.backend.llvm.convolution_choice import KernelPlan
 from janusjit.backend.llvm.convolution_panels import Panel
 from janusjit.backend.llvm.convolution_threads import Units, emit_divided, is_worth_dividing, multiplication_nanoseconds
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces, tile_start
-from janusjit.backend.llvm.indexing import at, copy_elements
+from janusjit.backend.llvm.indexing import at
+from janusjit.backend.llvm.row_copies import copy_rows
 from janusjit.backend.llvm.values import (
     I32,
     I64,
@@ -229,7 +230,7 @@ class _Block:
         own = self.rows
         assert isinstance(own.strides[0], int)
         strides = (width * size, own.strides[0], panel.pitch * size, size)
-        copy_elements(context, part, replace(own, dims=part.dims, strides=strides))
+        copy_rows(context, part, replace(own, dims=part.dims, strides=strides))
         return own.pointer, own.strides[0]
 
 
@@ -278,6 +279,7 @@ def _emit_tile(outer: KernelContext, plan: KernelPlan, stride: int) -> ir.Functi
         total = context.builder.fadd(load_piece(context, dtype, pointer, full), total)
         store_piece(context, dtype, total, pointer, full)
     context.finish()
+    context.mark_vectors()
     return function
 
 

@@ -101,6 +101,7 @@ def emit_divided(
         given.append(replace(one, pointer=pointer))
     body(task, given, Units(start, task.builder.sub(end, start), thread))
     task.finish()
+    task.mark_vectors()
     chunk = max(1, units // (limit * _CHUNKS))
     amounts = [ir.Constant(I64, int(value)) for value in (chunk, limit, nanoseconds)]
     context.builder.call(pool.parallel_for(module), [function, told, as_i64(units), *amounts])

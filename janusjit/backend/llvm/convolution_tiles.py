@@ -18,8 +18,8 @@ from janusjit.backend.llvm.convolution_panels import emit_kernel_panel
 from janusjit.backend.llvm.convolution_threads import Units, emit_divided, forward_nanoseconds
 from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.gemm_tiling import Piece, tile_start
-from janusjit.backend.llvm.indexing import copy_elements
 from janusjit.backend.llvm.lanes import splat
+from janusjit.backend.llvm.row_copies import copy_rows
 from janusjit.backend.llvm.values import (
     I1,
     I64,
@@ -191,7 +191,7 @@ class Forward:
         dims = (panel.images, own.dims[0], panel.rows, width)
         source = replace(own, dims=dims, strides=(width * size, own.strides[0], panel.pitch * size, size))
         pointer = element_pointer(self.context.builder, self.out, place)
-        copy_elements(self.context, source, replace(self.out, pointer=pointer, dims=dims))
+        copy_rows(self.context, source, replace(self.out, pointer=pointer, dims=dims))
 
 
 def _emit_tile(outer: KernelContext, plan: ForwardPlan, stride: int, in_parts: bool) -> ir.Function:
@@ -210,6 +210,7 @@ def _emit_tile(outer: KernelContext, plan: ForwardPlan, stride: int, in_parts: b
     if not in_parts:
         _store(context, plan, sums, out, stride)
         context.finish()
+        context.mark_vectors()
         return function
     width = sum(piece.lanes for piece in plan.tiling.pieces) * item_size(plan.panel.dtype)
     for row, vectors in enumerate(sums):
@@ -228,6 +229,7 @@ def _emit_tile(outer: KernelContext, plan: ForwardPlan, stride: int, in_parts: b
                     pointer = _whole(context, plan, partial, row * width, piece)
                     context.builder.store(total, pointer, align=item_size(plan.panel.dtype))
     context.finish()
+    context.mark_vectors()
     return function
 
 

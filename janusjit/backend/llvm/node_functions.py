@@ -112,7 +112,7 @@ class NodeFunctions:
         outputs = [signature.inside(function, operand) for operand in operands[1]]
         chosen = emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])
         context.finish()
-        if len(function.blocks) == STRAIGHT:
+        if len(function.blocks) == STRAIGHT or _is_convolution(node):
             context.mark_vectors()
         return chosen
 
@@ -160,6 +160,11 @@ class _Signature:
 
 def _parts(array: ArrayValue) -> tuple[Extent | None, ...]:
     return (array.pointer, *array.dims, None, *array.strides, None, array.reference)
+
+
+def _is_convolution(node: Node) -> bool:
+    """Return whether a node is emitted as vector code, or says that it needs passes."""
+    return isinstance(OPS[node.op].lowering, Contract) and node.op != "matmul"
 
 
 def _emitter_of(node: Node) -> Emit:

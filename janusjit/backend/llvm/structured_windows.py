@@ -59,6 +59,7 @@ def emit_fold(context: KernelContext, node: Node, inputs: Arrays, outputs: Array
     (y,), (out,), kernel = inputs, outputs, node.attributes["kernel"]
     if emit_fold_by_rows(context, *_over_two(node, y, out), Machine.host()):
         return
+    context.needs_passes = True
     copy_elements(context, _zero(context, y.dtype), out)
     with nest(context, (y.dims[0], *kernel)) as (channel, *place):
         source, target = at(context, y, (channel, *place)), _channel(context, out, channel)
