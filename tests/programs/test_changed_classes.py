@@ -236,3 +236,13 @@ def test_a_class_attribute_that_is_set_all_the_time_is_read() -> None:
         Settings.rate = 0.5 * number
         np.testing.assert_array_equal(step(np.ones(3)), np.full(3, 0.5 * number))
     assert step.stats.graph_calls == 18 and step.stats.specializations == 1
+
+
+def test_unions_of_classes_are_asked_in_the_graph() -> None:
+    @jj.jit(background=False)
+    def step(x, scale):
+        return x * 2 if isinstance(scale, int | float) and issubclass(float, int | float) else x
+
+    for _ in range(5):
+        np.testing.assert_array_equal(step(np.ones(3), 2.0), np.full(3, 2.0))
+    assert step.stats.graph_calls == 3 and step.stats.host_calls == 0

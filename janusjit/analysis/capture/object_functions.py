@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Sequence
+from types import UnionType
 from typing import Any
 
 from janusjit.analysis.capture import numbers
@@ -75,8 +76,8 @@ def _model_issubclass(machine: Machine, arguments: Arguments, keywords: Named) -
 def _guard_checks(machine: Machine, classes: Any, name: str) -> None:
     """Assume that metaclasses go on to judge as they do what belongs to their classes."""
     for class_ in classes if isinstance(classes, tuple) else (classes,):
-        if isinstance(class_, tuple):
-            _guard_checks(machine, class_, name)
+        if isinstance(class_, tuple | UnionType):
+            _guard_checks(machine, getattr(class_, "__args__", class_), name)
         elif type(class_) is not type:
             found = machine.externals.on_type(type(class_), name)
             if found not in (type.__dict__[name], abc.ABCMeta.__dict__[name]):
