@@ -70,6 +70,11 @@ def _numbers(kind: str, array: Any, count: int | None = None) -> list[Any]:
     return list(found) if kind.startswith("numpy.") else found.tolist()
 
 
+def _arrays(array: Any, count: int) -> list[Any]:
+    """Return the first rows of an array as arrays of their own."""
+    return [row.copy() for row in array[:count]]
+
+
 def _mixed_numbers(array: Any, of_numpy: Any, count: int) -> list[Any]:
     """Return the first elements of an array as a list of numbers, some NumPy's and the others Python's."""
     found = array[:count]
@@ -176,6 +181,7 @@ _ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
     "builtin_method": lambda fixed, parts: getattr(parts[0], fixed[0]),
     "dict_view": lambda fixed, parts: getattr(parts[0], fixed[0])(),
     "numbers": lambda fixed, parts: _numbers(fixed[0], *parts),
+    "arrays": lambda fixed, parts: _arrays(*parts),
     "mixed_numbers": lambda fixed, parts: _mixed_numbers(*parts),
     "joined": lambda fixed, parts: [*itertools.chain(*parts)],
     "flat": lambda fixed, parts: parts[0].flat,

@@ -15,8 +15,9 @@ from typing import Any
 from janusjit.analysis import frame_values
 from janusjit.analysis.capture.arrays import check_mirror, new_array, read
 from janusjit.analysis.capture.externals import Unread
+from janusjit.analysis.capture.listed import ARRAYS, list_with, refused
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.making import choose, make_function, make_read_only
+from janusjit.analysis.capture.making import choose, choose_item, make_function, make_read_only
 from janusjit.analysis.capture.numpy_memory import axis_order, of_new_array, strides
 from janusjit.analysis.capture.protocols import ObjectKey, key_value, set_order
 from janusjit.analysis.capture.sharing import Escaping
@@ -27,6 +28,7 @@ from janusjit.analysis.capture.state import (
     GrownList,
     Instance,
     IteratorObject,
+    Listed,
     ListObject,
     SetObject,
     Storage,
@@ -99,6 +101,8 @@ class Boxer:
         self._count = itertools.count()
         self._boxes: dict[Any, Box] = {}
         self._open: dict[int, Edge | None] = {}
+        self._parts: dict[int, set[int]] = {}
+        self._whole: set[int] = set()
         self.later: list[tuple[Edge, AbstractValue]] = []
         self.cells: list[tuple[Box, AbstractValue]] = []
 
@@ -207,6 +211,10 @@ class Boxer:
         if storage.mirrors is not None and storage.writeable:
             raise self.machine.unsupported("array.alias", "result", "a view that is not followed leaves compiled code")
         alone = self._escaping.alone(value)
+        if storage.listed is not None:
+            item = self._list_item(value, storage, storage.listed)
+            if item is not None:
+                return item
         key = self._key(("storage", value.storage))
         if alone:
             order = axis_order(value.type.shape, strides(self.machine, value))
@@ -222,6 +230,30 @@ class Boxer:
             return base
         view_key = self._key(("view", value.identity))
         return self._once(view_key, lambda: ViewBox(self._view(value), base, view_key))
+
+    def _list_item(self, value: ArrayValue, storage: Storage, listed: Listed) -> Box | None:
+        """Return the recipe for an array that may be an item of a list; None if the list does not leave the graph."""
+        item, position = list_with(self.machine, listed), listed.position
+        if position is None:
+            self._parts.setdefault(listed.buffer, set()).add(value.identity)
+            self._check_items(listed)
+            key = self._key(("view", value.identity))
+            return self._once(key, lambda: ArrayBox(self._view(value), key))
+        if item is None:
+            self._whole.add(listed.buffer)
+            self._check_items(listed)
+            return None
+        if value.path:
+            raise refused(self.machine, listed, "result", "a view of an item of a list leaves compiled code")
+        filled, key = self.filled(item), self._key(("storage", value.storage))
+        own = ArrayBox(self.operand(storage.version))
+        choice = (ScalarBox(self.operand(position), "int"), filled, own)
+        return self._once(key, lambda: CallBox(choose_item, choice, key))
+
+    def _check_items(self, listed: Listed) -> None:
+        parts = self._parts.get(listed.buffer, ())
+        if len(parts) > 1 or (parts and listed.buffer in self._whole):
+            raise refused(self.machine, listed, "result", "items of a list leave compiled code by several ways")
 
     def _either(self, value: ArrayValue, storage: Storage, made: Box) -> Box:
         """Return the recipe for an array that is the outside one or a new one, as a run-time flag says."""
@@ -339,6 +371,13 @@ class Boxer:
     def filled(self, item: GrownList) -> Box:
         """Return the recipe for a list of what a loop has appended."""
         buffer, count = ArrayBox(self.operand(item.buffer)), ScalarBox(self.operand(item.count), "int")
+        if item.kind == ARRAYS:
+            self._whole.add(item.identity)
+            if self._parts.get(item.identity):
+                raise self.machine.unsupported("array.alias", "result", "an item of a list is returned beside it")
+            key = self._key(("filled", item.identity))
+            made = CallBox(frame_values.make, (ConstantBox("arrays"), ConstantBox(()), buffer, count), key)
+            return self._once(key, lambda: made)
         if item.of_numpy is not None:
             parts = (buffer, ArrayBox(self.operand(item.of_numpy)), count)
             return CallBox(frame_values.make, (ConstantBox("mixed_numbers"), ConstantBox(()), *parts))

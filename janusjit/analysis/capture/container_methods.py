@@ -36,7 +36,7 @@ from janusjit.analysis.capture.values import (
 def _list_append(machine: Machine, owner: Reference, arguments: Any, keywords: Any) -> AbstractValue:
     item = wrote(machine, owner)
     if isinstance(item, GrownList):
-        append(machine, item, arguments[0])
+        append(machine, owner, item, arguments[0])
     else:
         item.items.append(arguments[0])
     return NONE

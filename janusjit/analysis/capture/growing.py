@@ -1,23 +1,26 @@
 """Lists that grow in loops of the graph.
 
-Owns `give_buffers`, which lets the turns of a loop append numbers to an array that is large enough for all of them.
-Invariant: a list is a `GrownList` only if the loop does nothing but append numbers of one kind to it, or floats of
-Python's and NumPy's; what else is done to one finds no rule, so that the loop is captured in another way.
+Owns `give_buffers`, which lets the turns of a loop append to an array that is large enough for all of them. Invariant:
+a list is a `GrownList` only if the loop does nothing but append numbers of one kind to it, floats of Python's and
+NumPy's, or arrays of one type that nobody writes; what else is done to one finds no rule, so that the loop is captured
+in another way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from janusjit.analysis.capture.arrays import bind_dim, constant, new_array, scalar_value, view, write
+from janusjit.analysis.capture.arrays import bind_dim, constant, new_array, read, scalar_value, view, write
 from janusjit.analysis.capture.iteration import length_of
+from janusjit.analysis.capture.listed import ARRAYS, in_c_order, listed_in, may_be_listed, refused
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.packed import BUFFER_DTYPES, MIXED
 from janusjit.analysis.capture.sameness import number_kind
-from janusjit.analysis.capture.state import GrownList, IteratorObject, ListObject, State
+from janusjit.analysis.capture.state import GrownList, IteratorObject, Listed, ListObject, State
 from janusjit.analysis.capture.values import (
     AbstractValue,
+    ArrayValue,
     EitherValue,
     Known,
     Reference,
@@ -26,13 +29,15 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import For, Instruction
 from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Region, Value
-from janusjit.ir.types import INT
-from janusjit.ops.indexing import Operand, PathStep, Pick
+from janusjit.ir.types import DTYPES, INT, TensorType
+from janusjit.ops.indexing import Operand, PathStep, Pick, Range
 
 #: so many items a loop may append to be given a buffer for them
 ROOM = 1 << 17
-#: what one turn appends: the most items, and their kinds
-Growth = tuple[Dim, frozenset[str]]
+#: bytes that the buffer of a list of arrays may have
+ROOM_OF_ARRAYS = 1 << 24
+#: what one turn appends: the most items, and their kinds; of arrays, the type
+Growth = tuple[Dim, frozenset[str | TensorType]]
 _NOTHING: Growth = (0, frozenset())
 
 
@@ -63,11 +68,13 @@ def give_buffers(
         before = entry.at(index)
         if not isinstance(before, ListObject | GrownList):
             continue
-        found = [_growth(before, state.at(index)) for state in turns]
+        found = [_growth(machine, state, before, state.at(index)) for state in turns]
         if all(growth == _NOTHING for growth in found):
             continue
-        together = _together(found) if _holds_numbers(before) else None
-        if together is None or _is_sized_since(machine, together[0], mark):
+        together = _together(found)
+        if together is None or not _may_have_buffer(machine, entry, before, together[1]):
+            return False
+        if any(_is_sized_since(machine, dim, mark) for dim in _sizes(together)):
             return False
         growths[index] = together
     return bool(growths) and _give(machine, instruction, entry, growths, outer)
@@ -80,50 +87,102 @@ def _give(
     machine.state, machine.region = entry, outer
     try:
         trips = _trips(machine, instruction)
-        if trips is None or not _have_room(machine, instruction, [trips * most for most, _ in growths.values()]):
+        if trips is None:
+            return False
+        needs = [(trips * most, _most_items(machine, kind)) for most, (kind,) in growths.values()]
+        if not _have_room(machine, instruction, needs):
             return False
         for index, (most, (kind,)) in growths.items():
-            zero = constant(machine, False if kind == "bool" else 0, BUFFER_DTYPES[kind])
-            buffer = machine.emit("full", zero, shape=(trips * most,))
             before = entry.at(index)
-            count = constant(machine, 0, "i64")
-            which = None
-            if kind == MIXED:
-                which = machine.emit("full", constant(machine, False, "bool"), shape=(trips * most,))
-            entry.heap[index] = GrownList(before.place, True, before, kind, buffer, count, [], instruction, which)
+            give = _list_of_arrays if isinstance(kind, TensorType) else _list_of_numbers
+            entry.heap[index] = give(machine, instruction, before, trips * most, kind)  # type: ignore[arg-type]
+            if isinstance(kind, TensorType):
+                _move_items(machine, index, entry.heap[index])  # type: ignore[arg-type]
         return True
     finally:
         machine.state, machine.region = inner
 
 
-def _have_room(machine: Machine, instruction: Instruction, sizes: Sequence[Dim]) -> bool:
-    """Whether buffers are of moderate size: a loop that is left early pays for all the turns it might have made."""
+def _list_of_numbers(machine: Machine, loop: Instruction, before: Any, room: Dim, kind: str) -> GrownList:
+    zero = constant(machine, False if kind == "bool" else 0, BUFFER_DTYPES[kind])
+    buffer, count = machine.emit("full", zero, shape=(room,)), constant(machine, 0, "i64")
+    which = None
+    if kind == MIXED:
+        which = machine.emit("full", constant(machine, False, "bool"), shape=(room,))
+    return GrownList(before.place, True, before, kind, buffer, count, [], loop, which, loop=loop)
+
+
+def _list_of_arrays(machine: Machine, loop: Instruction, before: Any, room: Dim, type_: TensorType) -> GrownList:
+    zero = constant(machine, False if type_.dtype == "bool" else 0, type_.dtype)
+    buffer = machine.emit("full", zero, shape=(room + len(_own_items(before)), *type_.shape))
+    return GrownList(before.place, True, before, ARRAYS, buffer, constant(machine, 0, "i64"), [], loop, loop=loop)
+
+
+def _move_items(machine: Machine, index: int, item: GrownList) -> None:
+    """Put the arrays that a list has been given since the call began into its buffer, as the loop does."""
+    if isinstance(item.base, ListObject):
+        own = _own_items(item.base)
+        item.base = item.base.copy()
+        del item.base.items[len(item.base.items) - len(own) :]
+        for value in own:
+            append(machine, Reference(index), item, value)
+
+
+def _own_items(before: ListObject | GrownList) -> list[AbstractValue]:
+    if isinstance(before, GrownList):
+        return []
+    return before.items[len(before.original) :] if before.place is not None else before.items
+
+
+def _have_room(machine: Machine, instruction: Instruction, needs: Sequence[tuple[Dim, int]]) -> bool:
+    """Whether buffers are of moderate size: a loop that is left early pays for all the turns it might have made.
+
+    Of each list, how many items it may be given is compared with how many are moderate.
+    """
     core = machine.frame.core
     key = ("grows", instruction.span.file, core.qualified_name, core.span.line, instruction.site)
-    for size in sizes:
+    for size, most in needs:
         if isinstance(size, int):
-            if size > ROOM:
+            if size > most:
                 return False
             continue
         sample = machine.sample_dim(size)
-        if key in machine.relaxations or (sample is not None and sample > ROOM):
+        if key in machine.relaxations or (sample is not None and sample > most):
             return False
         actual = machine.emit("dim", types=(INT,), dim=size)
-        holds = machine.emit("less_equal", actual, constant(machine, ROOM, "i64"))
-        guard = machine.guard("trip_count", "the loop", f"at most {ROOM} items appended", relaxation=key)
+        holds = machine.emit("less_equal", actual, constant(machine, most, "i64"))
+        guard = machine.guard("trip_count", "the loop", f"at most {most} items appended", relaxation=key)
         machine.require(holds, guard)
     return True
+
+
+def _most_items(machine: Machine, kind: str | TensorType) -> int:
+    """Return for how many items of a kind a buffer is of moderate size; arrays in it are copied once more."""
+    if not isinstance(kind, TensorType):
+        return ROOM
+    size = DTYPES[kind.dtype].itemsize
+    for dim in kind.shape:
+        found = dim if isinstance(dim, int) else machine.sample_dim(dim)
+        size *= ROOM_OF_ARRAYS if found is None else max(found, 1)
+    return min(ROOM, ROOM_OF_ARRAYS // size)
+
+
+def _sizes(growth: Growth) -> list[Dim]:
+    return [growth[0], *(dim for kind in growth[1] if isinstance(kind, TensorType) for dim in kind.shape)]
 
 
 def _is_sized_since(machine: Machine, dim: Dim, mark: int) -> bool:
     return isinstance(dim, DimExpr) and any(machine.symbol_births.get(used, -1) >= mark for used in dim.symbols())
 
 
-def _growth(before: Any, after: Any) -> Growth | None:
-    """Return what has been appended to a list; None if anything else was done to it, or it was no number."""
+def _growth(machine: Machine, state: State, before: Any, after: Any) -> Growth | None:
+    """Return what has been appended to a list; None if anything else was done to it, or it has no buffer."""
     if isinstance(after, GrownList) and not (isinstance(before, GrownList) and after.base is before.base):
-        inside = _growth(before, after.base)
-        return None if inside is None else _sum(inside, (after.buffer.type.shape[0], _kinds_in(after.kind)), after)
+        if after.kind == ARRAYS:
+            return None  # by a loop in the loop
+        inside = _growth(machine, state, before, after.base)
+        grown = (after.buffer.type.shape[0], _kinds_in(after.kind))
+        return None if inside is None else _sum(machine, state, inside, grown, after)
     if type(after) is not type(before):
         return None
     old, new = (item.later if isinstance(item, GrownList) else item.items for item in (before, after))
@@ -131,11 +190,14 @@ def _growth(before: Any, after: Any) -> Growth | None:
         return None
     if len(new) < len(old) or any(a is not b for a, b in zip(old, new, strict=False)):
         return None
-    return _appended(new[len(old) :])
+    return _appended(machine, state, new[len(old) :])
 
 
-def _appended(items: Iterable[AbstractValue]) -> Growth | None:
-    items = list(items)
+def _appended(machine: Machine, state: State, items: Sequence[AbstractValue]) -> Growth | None:
+    if items and isinstance(items[0], ArrayValue):
+        different = len({item.storage for item in items if isinstance(item, ArrayValue)}) == len(items)
+        listed = different and all(may_be_listed(machine, state, item) for item in items)
+        return (len(items), frozenset(item.type for item in items)) if listed else None  # type: ignore[attr-defined]
     either = [[option for _, option in item.options] if isinstance(item, EitherValue) else [item] for item in items]
     kinds = [number_kind(option) for options in either for option in options]
     if any(kind is None or kind[0] not in BUFFER_DTYPES for kind in kinds):
@@ -143,13 +205,13 @@ def _appended(items: Iterable[AbstractValue]) -> Growth | None:
     return len(items), frozenset(kind[0] for kind in kinds if kind is not None)
 
 
-def _kinds_in(kind: str) -> frozenset[str]:
+def _kinds_in(kind: str) -> frozenset[str | TensorType]:
     """Return the kinds of the numbers in a buffer of a kind."""
     return frozenset(("float", "numpy.f64") if kind == MIXED else (kind,))
 
 
-def _sum(first: Growth, second: Growth, grown: GrownList) -> Growth | None:
-    later = _appended(grown.later)
+def _sum(machine: Machine, state: State, first: Growth, second: Growth, grown: GrownList) -> Growth | None:
+    later = _appended(machine, state, grown.later)
     if later is None:
         return None
     return first[0] + second[0] + later[0], first[1] | second[1] | later[1]
@@ -158,7 +220,7 @@ def _sum(first: Growth, second: Growth, grown: GrownList) -> Growth | None:
 def _together(found: Sequence[Growth | None]) -> Growth | None:
     """Return what turns append at most; None if that is not known, or not numbers of one kind."""
     growths = [growth for growth in found if growth is not None]
-    kinds: frozenset[str] = frozenset().union(*(kinds for _, kinds in growths))
+    kinds: frozenset[str | TensorType] = frozenset().union(*(kinds for _, kinds in growths))
     if kinds == _kinds_in(MIXED):
         kinds = frozenset((MIXED,))
     if len(growths) < len(found) or len(kinds) != 1:
@@ -170,6 +232,22 @@ def _together(found: Sequence[Growth | None]) -> Growth | None:
         for count in counts:
             most = most + count
     return most, kinds
+
+
+def _may_have_buffer(
+    machine: Machine, entry: State, before: ListObject | GrownList, kinds: frozenset[str | TensorType]
+) -> bool:
+    """Whether paths need not keep track of what a list holds, if it is given a buffer for items of these kinds."""
+    (kind,) = kinds
+    if not isinstance(kind, TensorType):
+        return _holds_numbers(before) and not (isinstance(before, GrownList) and before.kind == ARRAYS)
+    if isinstance(before, GrownList):
+        return before.kind == ARRAYS and not before.later
+    if before.type_ is not list or (before.place is not None and not before.intact):
+        return False
+    own = _own_items(before)
+    different = len({item.storage for item in own if isinstance(item, ArrayValue)}) == len(own)
+    return different and all(may_be_listed(machine, entry, item) and item.type == kind for item in own)  # type: ignore[attr-defined]
 
 
 def _holds_numbers(item: ListObject | GrownList) -> bool:
@@ -204,12 +282,15 @@ def _remaining(machine: Machine, reference: AbstractValue | None) -> Dim | None:
     return machine.dims.get(total.value) or bind_dim(machine, total.value, "a trip count")
 
 
-def append(machine: Machine, item: GrownList, value: AbstractValue) -> None:
+def append(machine: Machine, owner: Reference, item: GrownList, value: AbstractValue) -> None:
     """``list.append``: into the buffer while the loop that it is for is captured, else behind it."""
     if item.filling is None:
         item.later.append(value)
         return
     value = machine.resolve(value)
+    if item.kind == ARRAYS:
+        _append_array(machine, owner, item, value)
+        return
     kind = number_kind(value)
     if kind is None or kind[0] not in _kinds_in(item.kind):
         raise machine.unsupported("python.loop", "append", "a loop appends values of several kinds to a list")
@@ -223,10 +304,28 @@ def append(machine: Machine, item: GrownList, value: AbstractValue) -> None:
     item.count = machine.emit("add", item.count, constant(machine, 1, "i64"))
 
 
+def _append_array(machine: Machine, owner: Reference, item: GrownList, value: AbstractValue) -> None:
+    known_whole = isinstance(value, ArrayValue) and not value.path
+    listed = Listed(owner.index, item.identity, item.loop, item.count if known_whole else None)
+    alone = isinstance(value, ArrayValue) and may_be_listed(machine, machine.state, value)
+    if not alone or not _is_row(machine, item, value):  # type: ignore[arg-type]
+        raise refused(machine, listed, "append", "a loop appends arrays to a list that other names may refer to")
+    assert isinstance(value, ArrayValue)
+    item.buffer = _filled(machine, item.buffer, item.count, read(machine, value))
+    listed_in(machine, value, listed)
+    item.count = machine.emit("add", item.count, constant(machine, 1, "i64"))
+
+
+def _is_row(machine: Machine, item: GrownList, array: ArrayValue) -> bool:
+    wanted = TensorType(item.buffer.type.dtype, item.buffer.type.shape[1:])
+    return array.type == wanted and in_c_order(machine, array)
+
+
 def _filled(machine: Machine, buffer: Value, position: Value, number: Value) -> Value:
     """Return a buffer with a number at a position; it is large enough, so there is nothing to check."""
     array = new_array(machine, buffer)
-    place = PathStep.of("view", 1, index=(Pick(Operand(0)),))
+    whole = (Range(0, size) for size in buffer.type.shape[1:])
+    place = PathStep.of("view", 1, index=(Pick(Operand(0)), *whole))
     write(machine, view(machine, array, place, (position,)), number)
     version: Value = machine.state.at(array.storage).version
     return version

@@ -69,9 +69,12 @@ def identical(machine: Machine, left: AbstractValue, right: AbstractValue) -> bo
 
 
 def _may_be_one(machine: Machine, left: ArrayValue, right: ArrayValue) -> bool:
-    """Whether two arrays, one of which a join of paths has made, are one object on some path."""
-    storages = frozenset((left.storage, right.storage))
-    return (left.joined or right.joined) and (len(storages) == 1 or storages in machine.joined)
+    """Whether two arrays that capture tells apart may be one object."""
+    if left.storage == right.storage:
+        return left.joined or right.joined
+    listed = [machine.state.at(array.storage).listed for array in (left, right)]
+    in_one_list = all(one is not None for one in listed) and len({(one.owner, one.buffer) for one in listed}) == 1
+    return in_one_list or frozenset((left.storage, right.storage)) in machine.joined
 
 
 def _same_function(machine: Machine, left: AbstractValue, right: AbstractValue) -> bool:

@@ -20,6 +20,11 @@ def choose(is_outside: bool, outside: Any, made: Any) -> Any:
     return outside if is_outside else made
 
 
+def choose_item(position: int, items: Any, made: Any) -> Any:
+    """Return the item of a list, or the array made inside that is none."""
+    return made if position < 0 else items[position]
+
+
 def make_function(code: Any, namespace: Any, name: Any, cells: Any, defaults: Any, keywords: Any) -> types.FunctionType:
     """Return a function of a code object, with its name, defaults and cells."""
     made = types.FunctionType(code, namespace, code.co_name, defaults, cells)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from janusjit.analysis.capture.dropped import check_generators
+from janusjit.analysis.capture.listed import join_storages
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.merge_effects import merge_effects
 from janusjit.analysis.capture.merge_numbers import merge_numbers
 from janusjit.analysis.capture.sameness import same_constant, same_function
-from janusjit.analysis.capture.sharing import check_joined_objects, note_joined, permit
+from janusjit.analysis.capture.sharing import check_joined_objects, note_joined
 from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import (
     Cell,
@@ -216,7 +217,7 @@ class Merger:
         merged.written = any(item.written for item in items)
         if isinstance(merged, Storage):
             merged.version = self.graph_value(where, [item.version for item in items])
-            permit(merged, items)
+            join_storages(self, where, merged, items)
             if merged.mirrors is not None:
                 self._keep(merged.mirrors.source.storage)
             if first.outside is not None:
@@ -226,7 +227,7 @@ class Merger:
             self._same("list lengths", [len(item.items) for item in items])
             merged.items = [self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))]
         elif isinstance(merged, GrownList):
-            self._same("lists", [(item.kind, item.filling, len(item.later)) for item in items])
+            self._same("lists", [(i.kind, i.filling, i.identity, len(i.later)) for i in items])
             merged.base = self._heap_object((*where, "base"), [item.base for item in items])  # type: ignore[assignment]
             merged.buffer = self.graph_value((*where, "buffer"), [item.buffer for item in items])
             merged.count = self.graph_value((*where, "count"), [item.count for item in items])
@@ -476,7 +477,7 @@ class Merger:
         self, where: tuple[Any, ...], sources: tuple[int, ...], storages: list[Storage], outside: set[int]
     ) -> int:
         merged = Storage(version=self.graph_value((*where, "array"), [storage.version for storage in storages]))
-        permit(merged, storages)
+        join_storages(self, where, merged, storages)
         if outside:
             (origin,) = outside
             flags = [

@@ -16,11 +16,12 @@ from janusjit.analysis.capture import numbers as arithmetic
 from janusjit.analysis.capture.arrays import PACKED, guard_length, is_python_number, new_array, read, scalar_value
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.indexing import get_item
+from janusjit.analysis.capture.listed import ARRAYS, listed_in
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_dimensions import require_nonempty
 from janusjit.analysis.capture.protocols import GROWN_LENGTH
 from janusjit.analysis.capture.sameness import number_kind
-from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, ListObject, Storage
+from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, Listed, ListObject, Storage
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -34,7 +35,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import LengthPlace, pack, packing_kind
-from janusjit.ir.types import DTYPES, INT
+from janusjit.ir.types import DTYPES, INT, TensorType
 from janusjit.ops.indexing import FrozenArray
 
 #: kinds of numbers that a buffer holds, and its dtype
@@ -92,7 +93,7 @@ def _together(machine: Machine, value: AbstractValue, numbers: bool) -> Packed |
         return Packed(value.value, value.kind)
     item = machine.heap(value) if isinstance(value, Reference) else None
     if isinstance(item, GrownList):
-        return _grown(machine, item)
+        return None if numbers and item.kind == ARRAYS else _grown(machine, item)
     if not isinstance(item, ListObject) or item.place is None or len(item.original) < 2:
         return None
     if not item.intact or not _is_read_together(machine, item):
@@ -137,6 +138,8 @@ def _packed_items(machine: Machine, item: ListObject, last: int | None, numbers:
 
 def _grown(machine: Machine, item: GrownList) -> Packed | None:
     """Return the items of a list that has grown in a loop as an array; None if they are of several kinds."""
+    if item.kind == ARRAYS:
+        return _grown_arrays(machine, item)
     before = _grown(machine, item.base) if isinstance(item.base, GrownList) else _before(machine, item.base, item.kind)
     behind = grown_values(machine, item)
     if before is None or behind is None or before.kind != item.kind:
@@ -145,10 +148,29 @@ def _grown(machine: Machine, item: GrownList) -> Packed | None:
     return Packed(parts[0] if len(parts) == 1 else machine.emit("concatenate", *parts, axis=0), item.kind)
 
 
+def _grown_arrays(machine: Machine, item: GrownList) -> Packed | None:
+    """Return the items of a list that has grown in a loop, which are arrays, along the first axis of one."""
+    base, parts = item.base, []
+    if isinstance(base, ListObject) and not base.items:
+        if base.place is not None:
+            guard_length(machine, base)
+    else:
+        before = _grown_arrays(machine, base) if isinstance(base, GrownList) else _before(machine, base, ARRAYS)
+        if before is None:
+            return None
+        parts = [before.value]
+    behind = grown_values(machine, item)
+    row = TensorType(item.buffer.type.dtype, item.buffer.type.shape[1:])
+    if behind is None or any((part.type.dtype, part.type.shape[1:]) != (row.dtype, row.shape) for part in parts):
+        return None
+    parts += behind
+    return Packed(parts[0] if len(parts) == 1 else machine.emit("concatenate", *parts, axis=0), ARRAYS)
+
+
 def _before(machine: Machine, item: ListObject, kind: str) -> Packed | None:
     """Return the items that a list had before a loop, if they are of a kind."""
     if item.place is not None and _is_read_together(machine, item) and len(item.original) > 1:
-        return _packed_items(machine, item, None, True)
+        return _packed_items(machine, item, None, numbers=kind != ARRAYS)
     if item.place is not None:
         guard_length(machine, item)
     numbers = [_as_item(machine, value, kind) for value in item.items]
@@ -157,7 +179,9 @@ def _before(machine: Machine, item: ListObject, kind: str) -> Packed | None:
         return None
     if not numbers:
         return Packed(machine.emit("constant_array", value=FrozenArray(np.zeros(0, DTYPES[BUFFER_DTYPES[kind]]))), kind)
-    rows = [machine.emit("reshape", number, shape=(1,)) for number in known_numbers]
+    rows = [machine.emit("reshape", number, shape=(1, *number.type.shape)) for number in known_numbers]
+    if any(row.type != rows[0].type for row in rows):
+        return None
     return Packed(rows[0] if len(rows) == 1 else machine.emit("concatenate", *rows, axis=0), kind)
 
 
@@ -167,7 +191,20 @@ def grown_item(machine: Machine, owner: Reference, index: AbstractValue) -> Abst
     together = None if item.filling is not None else _grown(machine, item)
     if together is None:
         raise machine.unsupported("python.loop", "[]", "the list is read while a loop appends to it")
+    if item.kind == ARRAYS:
+        return _array_at(machine, owner, item, together, index)
     return _part(machine, together, index) if isinstance(index, SliceValue) else together.item(machine, index)
+
+
+def _array_at(
+    machine: Machine, owner: Reference, item: GrownList, together: Packed, index: AbstractValue
+) -> AbstractValue:
+    """Return an item of a list of arrays: a view of them all, which is not written, nor returned beside the list."""
+    if item.later or isinstance(item.base, GrownList) or item.base.items or isinstance(index, SliceValue):
+        raise machine.unsupported("python.size", "[]", "which items of a growing list they are, is known at run time")
+    array = new_array(machine, together.value)
+    listed_in(machine, array, Listed(owner.index, item.identity, item.loop, None))
+    return get_item(machine, array, index)
 
 
 def sliced(machine: Machine, owner: Reference, index: SliceValue) -> NumbersValue | list[AbstractValue] | None:
@@ -275,6 +312,12 @@ def grown_values(machine: Machine, item: GrownList) -> list[Value] | None:
     assert isinstance(filled, ArrayValue)
     parts = [read(machine, filled)]
     for value in item.later:
+        if item.kind == ARRAYS:
+            row = read(machine, value) if isinstance(value, ArrayValue) else None
+            if row is None or (row.type.dtype, row.type.shape) != (item.buffer.type.dtype, item.buffer.type.shape[1:]):
+                return None
+            parts.append(machine.emit("reshape", row, shape=(1, *row.type.shape)))
+            continue
         kind, number = number_kind(value), scalar_value(machine, value)
         if kind is None or number is None or kind[0] != item.kind:
             return None

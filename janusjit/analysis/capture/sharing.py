@@ -58,6 +58,8 @@ def refusal(machine: Machine, index: int, construct: str, message: str) -> Captu
     """
     storage: Storage = machine.state.at(index)
     failure = machine.unsupported("array.alias", construct, message)
+    if storage.listed is not None and storage.listed.loop not in (None, *machine.hosts.loops):
+        failure.instruction = storage.listed.loop
     made_by = machine.doubts.get(storage.version) if storage.family == OUTSIDERS else None
     if made_by is not None and made_by not in machine.hosts.instructions:
         failure.instruction = made_by

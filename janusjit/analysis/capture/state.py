@@ -23,6 +23,8 @@ from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
 from janusjit.spans import NotedSpan, Span
 
+_identities = itertools.count()
+
 
 @dataclass(slots=True)
 class HeapObject:
@@ -62,6 +64,21 @@ class Mirror:
     compute: Callable[[Any, Value], Value]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What is known of an array that is an item of a list which a loop appends arrays to, or may be one.
+
+    ``owner`` is the list's place on the heap, ``buffer`` the identity of the `GrownList`, ``loop`` what fills it.
+    ``position`` is the item's in the buffer, -1 where run time finds that the array is none; None says that the memory
+    is that of all items, or that the item is a part of it.
+    """
+
+    owner: int
+    buffer: int
+    loop: Instruction | None
+    position: Value | None
+
+
 @dataclass(slots=True)
 class Storage(HeapObject):
     """Memory of an array: its current version.
@@ -69,7 +86,8 @@ class Storage(HeapObject):
     ``frozen`` says why it must not be written (``""``: it may be), and ``family`` which others it may share memory with
     where that is the reason, if they are known (`janusjit.analysis.capture.sharing`). ``outside`` is set where control
     paths left either an array from outside or a new one: that array's storage, and a run-time bool that tells whether
-    it is the one. ``mirrors`` is set for a read-only view that paths cannot express.
+    it is the one. ``mirrors`` is set for a read-only view that paths cannot express,
+    ``listed`` for what may be an item of a list that grows in a loop.
     """
 
     version: Value = None  # type: ignore[assignment]
@@ -79,6 +97,7 @@ class Storage(HeapObject):
     family: int = 0
     outside: tuple[int, Value] | None = None
     mirrors: Mirror | None = None
+    listed: Listed | None = None
 
 
 @dataclass(slots=True)
@@ -104,11 +123,11 @@ class ListObject(HeapObject):
 
 @dataclass(slots=True)
 class GrownList(HeapObject):
-    """A list that the turns of a loop append numbers to; see `janusjit.analysis.capture.growing`.
+    """A list that the turns of a loop append numbers or arrays to; see `janusjit.analysis.capture.growing`.
 
-    It has the items of ``base``, then the first ``count`` of ``buffer``, numbers of one ``kind``, then ``later``. Where
+    It has the items of ``base``, then the first ``count`` of ``buffer``, all of one ``kind``, then ``later``. Where
     some of the numbers are Python's and others NumPy's, ``of_numpy`` says which are NumPy's. ``filling`` is the loop,
-    until that is over.
+    until that is over, and ``loop`` afterwards as well. ``identity`` is that of the buffer, whatever is in it.
     """
 
     base: ListObject | GrownList = None  # type: ignore[assignment]
@@ -119,10 +138,12 @@ class GrownList(HeapObject):
     filling: Instruction | None = None
     of_numpy: Value | None = None
     type_: type = list
+    loop: Instruction | None = None
+    identity: int = field(default_factory=lambda: next(_identities))
 
     def copy(self) -> GrownList:
         own = (self.base, self.kind, self.buffer, self.count, list(self.later), self.filling, self.of_numpy)
-        return GrownList(self.place, self.written, *own)
+        return GrownList(self.place, self.written, *own, loop=self.loop, identity=self.identity)
 
 
 @dataclass(slots=True)
