@@ -436,9 +436,7 @@ class Merger:
         found = self._objects.get(indices)
         if found is None:
             items = [state.at(index) for state, index in zip(self.states, indices, strict=True)]
-            if len({type(item) for item in items}) != 1:
-                return None
-            if isinstance(items[0], Instance) and len({(item.type_, item.address is None) for item in items}) != 1:
+            if len({(type(i), i.type_, i.address is None) if isinstance(i, Instance) else type(i) for i in items}) != 1:
                 return None
             found = self._objects[indices] = self._result.allocate(HeapObject())
             assert isinstance(found, Reference)
