@@ -118,10 +118,12 @@ def _time_in_turn(steps: dict[str, Step], rounds: int, block_seconds: float) -> 
 
 
 def _calls_a_block(step: Step, block_seconds: float) -> int:
-    step.run(1)
-    started = time.perf_counter()
-    step.run(1)
-    return max(1, min(2000, int(block_seconds / (time.perf_counter() - started))))
+    shortest = block_seconds
+    for _ in range(5):  # the first ones find the caches full of what the contestant before has left there
+        started = time.perf_counter()
+        step.run(1)
+        shortest = min(shortest, time.perf_counter() - started)
+    return max(1, min(2000, int(block_seconds / shortest)))
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def array_bytes(api: PythonApi, function: ir.Function) -> None:
     """Return a block for an array of so many bytes, or null."""
     (size,) = function.args
     builder = PacedBuilder(function.append_basic_block("entry"))
-    most = builder.add(builder.add(size, builder.udiv(size, ir.Constant(I64, _SPARE))), ir.Constant(I64, 1))
+    most = builder.add(size, builder.udiv(size, ir.Constant(I64, _SPARE)))
     builder.ret(block_take(api, builder, size, most))
 
 

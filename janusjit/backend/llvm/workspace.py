@@ -106,7 +106,10 @@ class _Pool:
 
 @shared(POINTER, I64, I64, library=_LIBRARY)
 def block_take(api: PythonApi, function: ir.Function) -> None:
-    """Return a block of at least so many bytes: the smallest in the pool below a bound, or a new one, or null."""
+    """Return a block of at least so many bytes: the smallest in the pool up to a bound, or a new one, or null.
+
+    Of blocks of a size it is the one that was given back last, which may be in the cache still.
+    """
     size, most = function.args
     entry, turn, look, better, looked, reuse, make = (
         function.append_basic_block(name) for name in ("entry", "turn", "look", "better", "looked", "reuse", "make")
@@ -120,7 +123,7 @@ def block_take(api: PythonApi, function: ir.Function) -> None:
     builder.cbranch(builder.icmp_signed("<", index, count), look, looked)
     builder.position_at_end(look)
     found = builder.load(pool.size_at(index), typ=I64)
-    fits = builder.and_(builder.icmp_signed(">=", found, size), builder.icmp_signed("<", found, smallest))
+    fits = builder.and_(builder.icmp_signed(">=", found, size), builder.icmp_signed("<=", found, smallest))
     following = builder.add(index, one)
     builder.cbranch(fits, better, turn)
     builder.position_at_end(better)
