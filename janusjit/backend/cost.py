@@ -41,7 +41,7 @@ COPIED_WHOLE = 2048
 CACHE_BYTES = 1 << 19
 SHARED_CACHE_BYTES = 2 << 20
 TILE_BYTES = 1 << 14
-TILE_ROW_BYTES = 1 << 18
+TILE_ROW_BYTES = 1 << 19
 TILE_GAIN = 1.25
 
 #: where Linux says how large the cache is that is the last before memory, and how large it is taken to be elsewhere

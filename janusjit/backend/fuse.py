@@ -2,7 +2,8 @@
 
 Owns `make_plan`. Elementwise nodes and reductions are gathered into loop nests as they come, each joining the latest
 nest of its shape that computes or reads one of its inputs and runs after all of them exist; `janusjit.backend.sink`
-then moves what is wanted later only. Invariant: a step runs after every step that defines what it reads. Whether an
+then moves what is wanted later only, and `janusjit.backend.gather` large steps over the same rows to each other.
+Invariant: a step runs after every step that defines what it reads. Whether an
 update may overwrite its base is not decided here: whatever order results, `janusjit.backend.buffers` copies where a
 reader is left.
 """
@@ -13,6 +14,7 @@ from collections.abc import Collection, Iterable
 
 from janusjit.backend import cost
 from janusjit.backend.flag_checks import insert_checks
+from janusjit.backend.gather import gather
 from janusjit.backend.layout import Layout, contiguous, fortran, unknown, viewed
 from janusjit.backend.merge import RECENT, merge
 from janusjit.backend.plan import (
@@ -145,7 +147,7 @@ class Scheduler:
         """Move work to where it is wanted, settle what is stored, and return the steps."""
         merge(self.scheduled)
         sink(self.scheduled)
-        return self.scheduled.settled()
+        return gather(self.scheduled.settled())
 
     # -- fusing
 

@@ -99,3 +99,41 @@ def _spared(graph: Graph) -> list[Storage]:
     placement = assign(plan)
     find_tiles(plan, placement)
     return [storage for storage in placement.storages if storage.kind == "arena"]
+
+
+def mean_between(x, y):
+    shifted = x - x.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    totals = exponentials.sum(axis=1, keepdims=True)
+    loss = np.mean(np.log(totals[:, 0]) - np.sum(shifted * y, axis=1))
+    return loss, (exponentials / totals - y) / x.shape[0]
+
+
+def written_between(x, y):
+    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
+    total = exponentials.sum()
+    y[0] = total
+    return exponentials / exponentials.sum(axis=1, keepdims=True) - y
+
+
+def wanted_between(x, y):
+    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
+    scale = np.mean(exponentials.sum(axis=1))
+    return exponentials / scale - y
+
+
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("function", [mean_between, written_between, wanted_between])
+def test_steps_over_the_same_rows_are_put_together(function):
+    step = jj.jit(background=False)(function)
+    for seed in range(5):
+        x, y = np.random.default_rng(seed).normal(size=(2, 40, 30))
+        mine, theirs = y.copy(), y.copy()
+        for found, expected in zip(step(x, mine), function(x, theirs), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-13, atol=1e-15)
+    assert step.stats.graph_calls == 3
+    if function is mean_between:
+        plan = step.specializations[-1].plan.splitlines()
+        over_rows = [number for number, line in enumerate(plan) if "fused [40,30]" in line]
+        assert over_rows == [0, 1, 2], "the mean of the loss comes behind them"
