@@ -19,6 +19,7 @@ from llvmlite import ir
 from janusjit.backend.llvm.convolution_choice import KernelPlan
 from janusjit.backend.llvm.convolution_panels import Panel
 from janusjit.backend.llvm.convolution_threads import Units, emit_divided, is_worth_dividing, multiplication_nanoseconds
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces, tile_start
 from janusjit.backend.llvm.indexing import at
 from janusjit.backend.llvm.row_copies import copy_rows
@@ -305,7 +306,7 @@ def _emit_turns(
     for phi, value, total in zip(running, initial, totals, strict=True):
         phi.add_incoming(value, before)
         phi.add_incoming(total, body)
-    following = builder.add(turn, ir.Constant(I64, 1), flags=("nsw",))
+    following = next_turn(builder, turn)
     turn.add_incoming(following, body)
     builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, turns)), body, after)
     builder.position_at_end(after)

@@ -16,6 +16,7 @@ from llvmlite import ir
 from janusjit.backend.llvm.convolution_choice import ForwardPlan
 from janusjit.backend.llvm.convolution_panels import emit_kernel_panel
 from janusjit.backend.llvm.convolution_threads import Units, emit_divided, forward_nanoseconds
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.gemm_tiling import Piece, tile_start
 from janusjit.backend.llvm.lanes import splat
@@ -277,7 +278,7 @@ def _emit_steps(context: KernelContext, plan: ForwardPlan) -> list[list[ir.Value
         for phi, total in zip(phis, sums, strict=True):
             phi.add_incoming(zeros(phi.type), before)
             phi.add_incoming(total, body)
-    following = builder.add(number, ir.Constant(I64, 1), flags=("nsw",))
+    following = next_turn(builder, number)
     number.add_incoming(following, body)
     builder.cbranch(builder.icmp_signed("<", following, count), body, after)
     builder.position_at_end(after)

@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from janusjit.backend.calibration import NEAR_BYTES
 from janusjit.backend.llvm.blas_loops import Matrix
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces, tile_start
 from janusjit.backend.llvm.values import (
     I64,
@@ -176,7 +177,7 @@ class _Tiles:
         for phi, total in zip(running, totals, strict=True):
             phi.add_incoming(nothing, before)
             phi.add_incoming(total, body)
-        following = builder.add(turn, ir.Constant(I64, 1), flags=("nsw",))
+        following = next_turn(builder, turn)
         turn.add_incoming(following, body)
         builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, count)), body, after)
         builder.position_at_end(after)

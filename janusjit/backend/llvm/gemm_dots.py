@@ -9,6 +9,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces
 from janusjit.backend.llvm.values import I64, KernelContext, Scalar, item_size, offset_pointer, store
 from janusjit.backend.llvm.vectors import add_up, load_piece, multiply_add, vector_type, zeros
@@ -100,7 +101,7 @@ def _emit_turns(
         for phi, value, total in zip(phis, values, sums, strict=True):
             phi.add_incoming(value, before)
             phi.add_incoming(total, body)
-    following = builder.add(turn, ir.Constant(I64, 1), flags=("nsw",))
+    following = next_turn(builder, turn)
     turn.add_incoming(following, body)
     builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, turns)), body, after)
     builder.position_at_end(after)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
+from janusjit.backend.llvm.counting import next_pointer, next_turn
 from janusjit.backend.llvm.gemm_tiling import Tiling, tile_start
 from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
@@ -26,6 +27,7 @@ from janusjit.backend.llvm.values import (
     as_i64,
     item_size,
     load,
+    multiply,
     offset_pointer,
 )
 from janusjit.backend.llvm.vectors import load_piece, multiply_add, store_piece, vector_type, zeros
@@ -86,7 +88,7 @@ def _emit_tile(context: KernelContext, tile: _Tile) -> None:
     assert isinstance(depth, int)
     blocks, rest = divmod(depth, size)
     if depth <= size:
-        _emit_block(context, tile, ir.Constant(I64, 0), _Length(depth // ways, depth % ways), accumulate=False)
+        _emit_block(context, tile, 0, _Length(depth // ways, depth % ways), accumulate=False)
         return
     is_alike = rest % ways == 0  # then one piece of code does for the last block as well
     with context.loop(blocks + (rest > 0 and is_alike)) as block:
@@ -99,8 +101,7 @@ def _emit_tile(context: KernelContext, tile: _Tile) -> None:
         is_later = builder.icmp_signed(">", block, ir.Constant(I64, 0))
         _emit_block(context, tile, start, _Length(turns, 0), is_later)
     if not is_alike:
-        start = ir.Constant(I64, depth - rest)
-        _emit_block(context, tile, start, _Length(rest // ways, rest % ways), accumulate=True)
+        _emit_block(context, tile, depth - rest, _Length(rest // ways, rest % ways), accumulate=True)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ Sums = list[list[ir.Value]]
 
 
 def _emit_block(
-    context: KernelContext, tile: _Tile, start: ir.Value, length: _Length, accumulate: bool | ir.Value
+    context: KernelContext, tile: _Tile, start: Extent, length: _Length, accumulate: bool | ir.Value
 ) -> None:
     """Emit one tile's sum over some steps from ``start`` on."""
     tiling, dtype, builder = tile.tiling, tile.out.dtype, context.builder
@@ -125,9 +126,8 @@ def _emit_block(
     if length.turns != 0:
         ways = _emit_steps(context, tile, start, length.turns, ways)
     for step in range(length.odd):
-        assert isinstance(length.turns, int)
-        index = context.builder.add(start, ir.Constant(I64, length.turns * tiling.ways + step))
-        ways[step] = _step(context, tile, index, ways[step])
+        assert isinstance(start, int) and isinstance(length.turns, int)
+        ways[step] = _step(context, tile, start + length.turns * tiling.ways + step, ways[step])
     while len(ways) > 1:
         ways = [_added(builder, one, other) for one, other in zip(ways[::2], ways[1::2], strict=True)]
     if isinstance(accumulate, bool):
@@ -157,25 +157,31 @@ def _added(builder: ir.IRBuilder, one: Sums, other: Sums) -> Sums:
 
 
 def _emit_steps(
-    context: KernelContext, tile: _Tile, start: ir.Value, turns: Extent, initial: list[Sums]
+    context: KernelContext, tile: _Tile, start: Extent, turns: Extent, initial: list[Sums]
 ) -> list[Sums]:
     """Emit the loop that takes as many steps a turn as there are ways; return the sums."""
-    builder = context.builder
+    builder, strides = context.builder, (tile.a.column_stride, tile.b.row_stride)
+    begin = [
+        offset_pointer(builder, matrix.pointer, multiply(builder, start, stride))
+        for matrix, stride in zip((tile.a, tile.b), strides, strict=True)
+    ]
     before = builder.block
     body, after = (context.function.append_basic_block(name) for name in ("tile", "tile.end"))
     builder.branch(body)
     builder.position_at_end(body)
     turn = builder.phi(I64)
     turn.add_incoming(ir.Constant(I64, 0), before)
+    pointers = [builder.phi(POINTER) for _ in begin]
     running = [[[builder.phi(value.type) for value in row] for row in sums] for sums in initial]
-    first = builder.add(start, builder.mul(turn, ir.Constant(I64, len(initial))))
-    totals = [
-        _step(context, tile, builder.add(first, ir.Constant(I64, way)), sums) for way, sums in enumerate(running)
-    ]
+    here = replace(tile, a=replace(tile.a, pointer=pointers[0]), b=replace(tile.b, pointer=pointers[1]))
+    totals = [_step(context, here, way, sums) for way, sums in enumerate(running)]
+    for pointer, first, stride in zip(pointers, begin, strides, strict=True):
+        pointer.add_incoming(first, before)
+        pointer.add_incoming(next_pointer(builder, pointer, stride * len(initial)), body)
     for phi, value, total in zip(_flat(running), _flat(initial), _flat(totals), strict=True):
         phi.add_incoming(value, before)
         phi.add_incoming(total, body)
-    following = builder.add(turn, ir.Constant(I64, 1), flags=("nsw",))
+    following = next_turn(builder, turn)
     turn.add_incoming(following, body)
     builder.cbranch(builder.icmp_signed("<", following, as_i64(turns)), body, after)
     builder.position_at_end(after)
@@ -186,7 +192,7 @@ def _flat(ways: list[Sums]) -> list[ir.Value]:
     return [value for sums in ways for row in sums for value in row]
 
 
-def _step(context: KernelContext, tile: _Tile, index: ir.Value, sums: Sums) -> Sums:
+def _step(context: KernelContext, tile: _Tile, index: Extent, sums: Sums) -> Sums:
     """Return the sums with the products of column ``index`` of the left operand and that row of the right added."""
     builder, dtype, column_stride = context.builder, tile.out.dtype, tile.a.column_stride
     assert isinstance(column_stride, int)
@@ -196,7 +202,7 @@ def _step(context: KernelContext, tile: _Tile, index: ir.Value, sums: Sums) -> S
         load_piece(context, dtype, offset_pointer(builder, beginning, piece.start * size), piece)
         for piece in tile.tiling.pieces
     ]
-    top = offset_pointer(builder, tile.a.pointer, builder.mul(index, ir.Constant(I64, column_stride)))
+    top = offset_pointer(builder, tile.a.pointer, multiply(builder, index, column_stride))
     left = replace(tile.a, pointer=top)
     totals = []
     for row, running in enumerate(sums):
@@ -211,9 +217,6 @@ def _step(context: KernelContext, tile: _Tile, index: ir.Value, sums: Sums) -> S
     return totals
 
 
-def _row(builder: ir.IRBuilder, matrix: Matrix, row: ir.Value | int) -> ir.Value:
+def _row(builder: ir.IRBuilder, matrix: Matrix, row: Extent) -> ir.Value:
     """Return the address of a row's first element."""
-    stride = matrix.row_stride
-    assert isinstance(stride, int)
-    moved = row * stride if isinstance(row, int) else builder.mul(row, ir.Constant(I64, stride))
-    return offset_pointer(builder, matrix.pointer, moved)
+    return offset_pointer(builder, matrix.pointer, multiply(builder, row, matrix.row_stride))

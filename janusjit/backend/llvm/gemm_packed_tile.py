@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm.blas_loops import Matrix
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece
 from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
@@ -181,7 +182,7 @@ class _Tile:
             for phi, total in zip(phis, sums, strict=True):
                 phi.add_incoming(nothing, before)
                 phi.add_incoming(total, body)
-        following = builder.add(step, ir.Constant(I64, 1), flags=("nsw",))
+        following = next_turn(builder, step)
         step.add_incoming(following, body)
         builder.cbranch(builder.icmp_signed("<", following, depth), body, after)
         builder.position_at_end(after)

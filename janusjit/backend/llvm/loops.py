@@ -14,6 +14,7 @@ from typing import Protocol
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.values import (
     I64,
     Extent,
@@ -107,7 +108,7 @@ def turns(
     builder.position_at_end(body)
     carried: list[ir.Value] = list(phis)
     yield index, carried
-    following = builder.add(index, ir.Constant(I64, step), flags=("nsw",))
+    following = next_turn(builder, index, step)
     for phi, value in zip((index, *phis), (following, *carried), strict=True):
         phi.add_incoming(value, builder.block)
     builder.branch(head)

@@ -13,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 
 from janusjit.backend.llvm import pairwise_sum
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter, is_float
 from janusjit.backend.llvm.values import (
     I1,
@@ -211,7 +212,7 @@ def _emit_sequence(
     builder.position_at_end(body)
     x = load(builder, dtype, builder.gep(elements, [index], inbounds=True, source_etype=memory_type(dtype)))
     following = combine(LLVMScalarEmitter(builder), kind, Scalar(dtype, running), x)
-    index.add_incoming(builder.add(index, ir.Constant(I64, 1), flags=("nsw",)), builder.block)
+    index.add_incoming(next_turn(builder, index), builder.block)
     running.add_incoming(following.value, builder.block)
     builder.branch(head)
     builder.position_at_end(after)

@@ -14,6 +14,7 @@ from typing import Protocol, Union
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.module_parts import VECTORS
 from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import PythonApi
@@ -330,7 +331,7 @@ class KernelContext:
         builder.cbranch(builder.icmp_signed("<", index, as_i64(count)), body, after)
         builder.position_at_end(body)
         yield index
-        index.add_incoming(builder.add(index, ir.Constant(I64, 1), flags=("nsw",)), builder.block)
+        index.add_incoming(next_turn(builder, index), builder.block)
         back = builder.branch(head)
         wishes = {"interleave.count": ir.Constant(I32, 2)} if interleaved else {}
         if self.computes_elements_only and _is_below(count, UNROLLED):

@@ -1,0 +1,51 @@
+"""Loops count such that passes see it, and the choice of instructions does not look into it."""
+
+import re
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.machine_code import PartCompiler
+from janusjit.backend.llvm.module_parts import Part, parts_of
+
+HIDDEN = "call i64 @\"llvm.expect.i64\""
+
+
+def compiled_parts(program, *arguments):
+    """Return the parts of a program's module, of which all settled calls have been right."""
+    jitted = jj.jit(background=False)(program)
+    for _ in range(4):
+        np.testing.assert_allclose(jitted(*arguments), program(*arguments), rtol=1e-12)
+    assert jitted.stats.graph_calls == 2 and jitted.stats.deopts == 0
+    return parts_of(jitted.specializations[0].compiled.code.source)
+
+
+def optimized(part: Part) -> str:
+    """Return a part's IR as it is when instructions are chosen."""
+    compiler = PartCompiler(part, 2, engine.create_target_machine)
+    try:
+        compiler.optimize()
+        return str(compiler.module)
+    finally:
+        compiler.close()
+
+
+@pytest.mark.skipif(not engine.has_masked_lanes(), reason="elementwise loops are scalar ones that LLVM vectorises")
+def test_loops_of_vector_code_are_not_seen_to_step():
+    x = np.linspace(-1, 1, 300).reshape(15, 20)
+    parts = [part for part in compiled_parts(lambda x, y: np.exp(x) @ y, x, x.T.copy()) if part.is_handwritten]
+    before, after = "".join(part.text for part in parts), "".join(map(optimized, parts))
+    loops = len(re.findall(r" = phi +i64 ", before))
+    assert loops >= 2 and before.count(HIDDEN) == loops and after.count("call i64 @llvm.expect.i64") == loops
+
+
+def test_loops_that_go_through_passes_are_vectorised_as_ever():
+    x = np.linspace(-1, 1, 4000)
+    parts = compiled_parts(lambda x: np.sort(x)[::-3] * 2.0 + x[::3], x[:3999])
+    passed = [part for part in parts if not (part.is_handwritten or part.is_cold) and HIDDEN in part.text]
+    assert passed
+    for part in passed:
+        text = optimized(part)
+        assert "llvm.expect" not in text and "x double>" in text
