@@ -25,6 +25,7 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import operate
 from janusjit.analysis.capture.packed import Packed, packed
 from janusjit.analysis.capture.protocols import (
+    GROWN_ITERATOR,
     iterator_over,
     length,
     rejected,
@@ -37,6 +38,7 @@ from janusjit.analysis.capture.state import (
     DictObject,
     GeneratorObject,
     GraphLoopEntry,
+    GrownList,
     Instance,
     IteratorObject,
     ListObject,
@@ -159,6 +161,8 @@ def _model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> 
     item = machine.heap(value) if isinstance(value, Reference) else None
     if isinstance(item, IteratorObject | GeneratorObject | SetObject):
         raise machine.python_error(TypeError, "object is not reversible")
+    if isinstance(item, GrownList) and (made := GROWN_ITERATOR[0](machine, value, backwards=True)) is not None:
+        return made
     kind: type[Backwards] = Backwards
     if isinstance(item, ListObject):
         kind = BackwardsList if item.type_ is list else BackwardsDeque

@@ -11,6 +11,7 @@ from typing import Any
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import constant, dim_value
 from janusjit.analysis.capture.indexing import get_item as get_array_item
+from janusjit.analysis.capture.listed import ARRAYS
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.packed import number_at
 from janusjit.analysis.capture.protocols import (
@@ -141,6 +142,8 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
         (kind, count), listed = iterator.function.value, iterator.sources[1]
         if isinstance(listed, Reference) and _is_changed(machine.heap(listed), count):
             raise machine.unsupported("python.size", "for", "the list is changed while its items are looked at")
+        if kind == ARRAYS:
+            return get_array_item(machine, source, position)
         return number_at(machine, source, position, kind)
     if iterator.kind == "objects":
         raise machine.unsupported("python.object", "for", "items that are found at run time are drawn by a rule")

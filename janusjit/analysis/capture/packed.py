@@ -19,9 +19,9 @@ from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.listed import ARRAYS, listed_in
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_dimensions import require_nonempty
-from janusjit.analysis.capture.protocols import GROWN_LENGTH
+from janusjit.analysis.capture.protocols import GROWN_ITERATOR, GROWN_LENGTH, iterator_over, over_numbers
 from janusjit.analysis.capture.sameness import number_kind
-from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, Listed, ListObject, Storage
+from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, IteratorObject, Listed, ListObject, Storage
 from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
@@ -200,11 +200,35 @@ def _array_at(
     machine: Machine, owner: Reference, item: GrownList, together: Packed, index: AbstractValue
 ) -> AbstractValue:
     """Return an item of a list of arrays: a view of them all, which is not written, nor returned beside the list."""
-    if item.later or isinstance(item.base, GrownList) or item.base.items or isinstance(index, SliceValue):
+    if isinstance(index, SliceValue):
         raise machine.unsupported("python.size", "[]", "which items of a growing list they are, is known at run time")
+    return get_item(machine, _rows(machine, owner, item, together), index)
+
+
+def _rows(machine: Machine, owner: Reference, item: GrownList, together: Packed) -> ArrayValue:
+    """Return an array whose rows stand for the items of a list of arrays, all of which loops have appended."""
+    if item.later or isinstance(item.base, GrownList) or item.base.items:
+        raise machine.unsupported("python.size", "items", "some items were there before a loop, or came later")
     array = new_array(machine, together.value)
     listed_in(machine, array, Listed(owner.index, item.identity, item.loop, None))
-    return get_item(machine, array, index)
+    return array
+
+
+def over_grown(machine: Machine, owner: Reference, backwards: bool = False) -> AbstractValue | None:
+    """Return an iterator over a list that has grown in loops; None while one appends to it."""
+    item: GrownList = machine.heap(owner)
+    together = None if item.filling is not None else _grown(machine, item)
+    if together is None:
+        return None
+    last_first = SliceValue(NONE, NONE, Known(-1))
+    if item.kind != ARRAYS:
+        found = _part(machine, together, last_first) if backwards else None
+        return over_numbers(machine, owner, together) if found is None else iterator_over(machine, found)
+    rows: AbstractValue = _rows(machine, owner, item, together)
+    if backwards:
+        return iterator_over(machine, get_item(machine, rows, last_first))  # type: ignore[arg-type]
+    made = IteratorObject(kind="numbers", sources=(rows, owner), function=Known((ARRAYS, 0)))
+    return machine.state.allocate(made)
 
 
 def sliced(machine: Machine, owner: Reference, index: SliceValue) -> NumbersValue | list[AbstractValue] | None:
@@ -327,3 +351,4 @@ def grown_values(machine: Machine, item: GrownList) -> list[Value] | None:
 
 PACKED.append(packed)
 GROWN_LENGTH.append(grown_length)
+GROWN_ITERATOR.append(over_grown)

@@ -63,6 +63,8 @@ from janusjit.ir.places import MISSING
 
 #: set by `janusjit.analysis.capture.growing`: the length of a list that has grown in a loop
 GROWN_LENGTH: list[Callable[..., AbstractValue]] = []
+#: set by `janusjit.analysis.capture.packed`: an iterator over such a list, or None while a loop appends to it
+GROWN_ITERATOR: list[Callable[..., AbstractValue | None]] = []
 #: set by `janusjit.analysis.capture.calls`: call an abstract callable now and return its result
 INVOKE: list[Callable[..., AbstractValue]] = []
 #: set by `janusjit.analysis.capture.attributes`: read an attribute, or None where there is none
@@ -390,10 +392,11 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
                 return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,), function=changes))
             keys = tuple(key_value(machine, key) for key in item.items)
             return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(keys),)))
-        if isinstance(item, GrownList) and item.filling is None:
-            together = PACKED[0](machine, value, numbers=True)
-            if together is not None:
-                return over_numbers(machine, value, together)
+        if isinstance(item, GrownList):
+            made = GROWN_ITERATOR[0](machine, value)
+            if made is None:
+                raise machine.unsupported("python.loop", "for", "the list is read while a loop appends to it")
+            return made
         method = special_method(machine, value, "__iter__")
         if method is not None:
             return iterator_over(machine, invoke(machine, method))

@@ -135,7 +135,38 @@ def of_ints(x, log, turns):
     return np.array(rows), np.concatenate(rows)
 
 
+def gone_over_forwards(x, log, turns):
+    states, totals = [], []
+    for turn in range(turns):
+        x = x * 0.5 + turn
+        states.append(x)
+    total = 0.0
+    for number, state in enumerate(states):
+        total = total + state[number % 3] * number
+        totals.append(state.sum() + total)
+    return total, np.array(totals), len(states)
+
+
+def gone_over_backwards(x, log, turns):
+    states, rewards = [], []
+    for turn in range(turns):
+        x = np.tanh(x * 0.5 + turn % 3)
+        states.append(x)
+        rewards.append(float(x[0]) * turn)
+    slope, running, returns = np.zeros(3), 0.0, []
+    for state in reversed(states):
+        slope = slope * 0.5 + state * state
+    for reward in reversed(rewards):
+        running = running * 0.9 + reward
+        returns.append(running)
+    for state, back in zip(states, reversed(rewards), strict=False):
+        slope = slope + state * back
+    return slope, returns[::-1], running
+
+
 IN_THE_GRAPH = [
+    gone_over_forwards,
+    gone_over_backwards,
     stacked,
     several_lists_joined,
     returned_as_a_list,
@@ -263,6 +294,30 @@ def gone_over(x, log, turns):
     return total
 
 
+def written_while_gone_over(x, log, turns):
+    states = []
+    for turn in range(turns):
+        x = x * 0.5 + turn
+        states.append(x)
+    for state in states:
+        state *= 2.0
+    return np.array(states), x
+
+
+def appended_while_gone_over(x, log, turns):
+    states = []
+    for turn in range(turns):
+        x = x * 0.5 + turn
+        states.append(x)
+    for state in states:
+        if len(states) < turns + 30:
+            states.append(state + 1.0)
+    kept = None
+    for state in reversed(states):
+        kept = state if kept is None or state[0] > kept[0] else kept
+    return np.array(states), kept, states[0]
+
+
 def one_loop_after_another(x, log, turns):
     states = [x * 3.0]
     for turn in range(turns):
@@ -296,6 +351,8 @@ OTHERWISE = [
     of_several_shapes,
     in_another_order,
     gone_over,
+    written_while_gone_over,
+    appended_while_gone_over,
     one_loop_after_another,
     one_loop_in_another,
 ]
