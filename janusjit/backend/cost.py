@@ -24,6 +24,10 @@ _COSTS: dict[str, int] = {
 #: from this cost on an operation is a function of many instructions
 FUNCTION = 15
 
+#: functions of rows of fewer elements are computed by themselves where vectors of so many bytes, with elements of one
+#: row each, would have so many times the lanes there are elements
+SHORT_ROW, VECTOR_BYTES, FILLED_UP = 32, 64, 1.25
+
 #: a kernel with more operations or more arrays than this is split: registers run out, and compiling it takes long
 KERNEL_OPERATIONS = 64
 KERNEL_ARRAYS = 20

@@ -11,6 +11,7 @@ reader is left.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from janusjit.backend import cost
 from janusjit.backend.flag_checks import insert_checks
@@ -53,9 +54,17 @@ def make_plan(graph: Graph, without_backup: Collection[int] = ()) -> Plan:
     graph = clone(graph)
     insert_copies(graph)
     backups = insert_checks(graph, without_backup)
-    steps = schedule(graph.body, graph.memory_limit is not None, Separation.of(graph))
+    steps = schedule_graph(graph, Separation.of(graph, backups))
     number(steps)
     return Plan(graph, steps, backups)
+
+
+def schedule_graph(graph: Graph, separation: Separation | None) -> list[Step]:
+    """Return the steps of a graph in which all is told apart that has to be."""
+    steps = schedule(graph.body, graph.memory_limit is not None, separation)
+    if separation is None or separation.is_kept(steps):
+        return steps
+    return schedule(graph.body, graph.memory_limit is not None, replace(separation, early=frozenset()))
 
 
 def input_layout(input_: GraphInput, index: int) -> Layout:

@@ -6,8 +6,9 @@ step itself; a value is stored by exactly one step, and only if some reader has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from janusjit.backend import cost
 from janusjit.backend.plan import (
     UPDATES,
     FusedStep,
@@ -19,7 +20,9 @@ from janusjit.backend.plan import (
     root,
 )
 from janusjit.backend.separation import Separation
+from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Region, Value, walk
+from janusjit.ir.types import DTYPES
 from janusjit.pacing import pause
 
 
@@ -39,6 +42,24 @@ def users_in(region: Region) -> dict[Value, list[Node]]:
         for value in dict.fromkeys(used_by(node)):
             users.setdefault(value, []).append(node)
     return users
+
+
+def wastes_lanes(shape: tuple[Dim, ...], nodes: Sequence[Node]) -> bool:
+    """Return whether nodes compute functions of short rows in a loop that has to go row by row.
+
+    By itself, a function goes over all rows as if they were one, and no vector is filled in part only.
+    """
+    if len(shape) < 2 or not isinstance(shape[-1], int) or not 1 < shape[-1] < cost.SHORT_ROW:
+        return False
+    functions = [node for node in nodes if cost.element_cost(node) >= cost.FUNCTION and node.result.type.shape == shape]
+    if not functions:
+        return False
+    lanes = cost.VECTOR_BYTES // DTYPES[functions[0].result.type.dtype].itemsize
+    if -(-shape[-1] // lanes) * lanes < cost.FILLED_UP * shape[-1]:
+        return False
+    made = {node.result for node in nodes}
+    read = (value for node in nodes for value in element_inputs(node) if value not in made and value.type.rank > 0)
+    return any(map(is_reduction, nodes)) or any(value.type.shape != shape for value in read)
 
 
 class Scheduled:
@@ -118,8 +139,10 @@ class Scheduled:
 
     def separates(self, nodes: Iterable[Node], step: FusedStep) -> bool:
         """Return whether one of some nodes is not to be in one step with those that ``step`` computes."""
-        rule = self.separation
-        return rule is not None and rule.parts(nodes, nodes_of(step))
+        rule, nodes = self.separation, list(nodes)
+        if rule is not None and rule.parts(nodes, nodes_of(step)):
+            return True
+        return wastes_lanes(step.shape, [*nodes, *nodes_of(step)])
 
     def leaves(self, step: FusedStep) -> list[Value]:
         """Return the arrays a step reads from memory."""
