@@ -35,6 +35,13 @@ Result = TypeVar("Result")
 Owner = TypeVar("Owner")
 Rest = ParamSpec("Rest")
 
+#: what a class statement makes of functions of these names
+_KINDS_BY_NAME: dict[str, type[Any]] = {
+    "__new__": staticmethod,
+    "__init_subclass__": classmethod,
+    "__class_getitem__": classmethod,
+}
+
 #: every jitted function of this process
 FUNCTIONS: weakref.WeakSet[JitFunction[..., Any]] = weakref.WeakSet()
 
@@ -267,6 +274,12 @@ class JitFunction(Generic[Parameters, Result]):
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        """Be what a class statement makes of a plain function of such a name."""
+        kind = _KINDS_BY_NAME.get(name)
+        if kind is not None:
+            type.__setattr__(owner, name, kind(self))
+
     def __reduce__(self) -> str:
         return self.__qualname__
 
@@ -277,13 +290,30 @@ class JitFunction(Generic[Parameters, Result]):
     def __code__(self) -> types.CodeType:
         return self._function.__code__
 
+    @__code__.setter
+    def __code__(self, code: types.CodeType) -> None:
+        self._function.__code__ = code
+
     @property
     def __defaults__(self) -> tuple[Any, ...] | None:
         return self._function.__defaults__
 
+    @__defaults__.setter
+    def __defaults__(self, defaults: tuple[Any, ...] | None) -> None:
+        self._function.__defaults__ = defaults
+
     @property
     def __kwdefaults__(self) -> dict[str, Any] | None:
         return self._function.__kwdefaults__
+
+    @__kwdefaults__.setter
+    def __kwdefaults__(self, defaults: dict[str, Any] | None) -> None:
+        self._function.__kwdefaults__ = defaults
+
+    @property
+    def __builtins__(self) -> dict[str, Any]:
+        builtins: dict[str, Any] = self._function.__builtins__  # type: ignore[attr-defined]
+        return builtins
 
     @property
     def __globals__(self) -> dict[str, Any]:

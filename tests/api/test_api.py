@@ -137,6 +137,53 @@ def test_methods_static_methods_and_class_methods():
     np.testing.assert_array_equal(layer.forward(np.ones(3)), np.full(3, 5.0))
 
 
+def test_names_that_a_class_statement_knows():
+    class Base:
+        @jj.jit(background=False)
+        def __new__(cls, value):
+            return object.__new__(cls)
+
+        @jj.jit(background=False)
+        def __init__(self, value):
+            self.value = value * 2.0
+
+        @jj.jit(background=False)
+        def __init_subclass__(cls, **keywords):
+            cls.keywords = keywords
+
+        @jj.jit(background=False)
+        def __class_getitem__(cls, item):
+            return cls, item * 2
+
+    for number in range(6):
+        Derived = type("Derived", (Base,), {}, number=number)
+        assert Derived.keywords == {"number": number} and Derived[number] == (Derived, 2 * number)
+        made = Derived(3.0)
+        assert made.value == 6.0 and type(made) is Derived and type(made.__new__(Base, 1)) is Base
+    assert type(vars(Base)["__new__"]) is staticmethod and type(vars(Base)["__init_subclass__"]) is classmethod
+    assert vars(Base)["__class_getitem__"].__func__.stats.graph_calls == 4
+
+
+def test_defaults_and_code_can_be_set():
+    @jj.jit(background=False)
+    def scaled(x, factor=2.0, *, shift=1.0):
+        return x * factor + shift
+
+    def check(expected):
+        for _ in range(5):
+            np.testing.assert_array_equal(scaled(np.ones(2)), np.full(2, expected))
+
+    check(3.0)
+    scaled.__defaults__ = (5.0,)
+    check(6.0)
+    scaled.__kwdefaults__ = {"shift": 2.0}
+    check(7.0)
+    assert scaled.__wrapped__.__defaults__ == (5.0,) and scaled.stats.graph_calls == 13
+    scaled.__code__ = (lambda x, factor=2.0, *, shift=1.0: x - factor - shift).__code__
+    check(-6.0)
+    assert scaled.__builtins__ is scaled.__wrapped__.__builtins__
+
+
 def test_pickle_and_copies():
     assert copy.deepcopy([module_step])[0] is module_step
     sys.modules.setdefault(__name__, sys.modules[module_step.__module__])
