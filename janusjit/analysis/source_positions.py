@@ -80,6 +80,8 @@ class _Recording(AbstractContextManager[None]):
         self._start = (self._state.line, self._state.column)
 
     def __exit__(self, *failure: Any) -> None:
+        if failure[0] is not None:  # the node has not been gone through
+            return
         state, found = self._state, self._state.found
         start = self._start if self._start_node is None else found[self._start_node].start
         end = (state.line, state.column) if self._end_node is None else found[self._end_node].end

@@ -6,6 +6,7 @@ Invariant: no exception of the compiler reaches a user's call, unless verificati
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 import types
@@ -121,9 +122,19 @@ class Builder(ABC):
         with paced(), collection_rare():
             return self._compile(attempt)
 
-    def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None]:
-        """Compile on the background thread, then call ``done`` there."""
-        return _background().submit(lambda: done(self._compile_beside(attempt)))
+    def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None] | None:
+        """Compile on the background thread, then call ``done`` there; None if no thread is to be had."""
+        refused: list[bool] = []
+
+        def work() -> None:
+            if not refused:
+                done(self._compile_beside(attempt))
+
+        try:
+            return _background().submit(work)
+        except RuntimeError:  # the interpreter is about to end, or the system has no more threads
+            refused.append(True)
+            return None
 
 
 class SpecializationBuilder(Builder):
@@ -154,6 +165,7 @@ class SpecializationBuilder(Builder):
 
 def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
     """Run a stage of the compiler; return what it returns, or why it failed."""
+    handled = sys.exception()
     try:
         return stage()
     except CaptureFailure as failure:
@@ -167,10 +179,23 @@ def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
             raise
         return Failure(failure.code, "bug", str(failure), details=traceback.format_exc())
     except Exception as failure:  # the one boundary between the compiler's bugs and the user's program
+        interruption = _interruption(failure, handled)
+        if interruption is not None:
+            raise interruption from None
         if current().verify:
             raise
         reason = f"{type(failure).__name__} in the compiler: {failure}"
         return Failure("bug.internal", "bug", reason, details=traceback.format_exc())
+
+
+def _interruption(failure: Exception, handled: BaseException | None) -> BaseException | None:
+    """Return what a failure has come of if that is none: an interrupt from the keyboard, which is the program's."""
+    found = failure.__context__
+    while found is not None and found is not handled:
+        if not isinstance(found, Exception):
+            return found
+        found = found.__context__
+    return None
 
 
 def _background() -> ThreadPoolExecutor:

@@ -318,6 +318,9 @@ class Lifecycle:
             self.pending = self._builder.compile_later(
                 attempt, lambda done: self._finish_later(done, number, trigger, new)
             )
+            if self.pending is None:
+                self._handed_over = False
+                self._backoff.failed()
             return None
         self._refused |= new - attempt.relaxations.keys
         self.relaxations = attempt.relaxations

@@ -39,3 +39,12 @@ def test_positions_are_those_of_libcst(text: str) -> None:
         assert (start, end) == ((position.start.line, position.start.column), (position.end.line, position.end.column))
     resolved = MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
     assert resolved[module.body[0]].start.line == found[module.body[0]].start[0]
+
+
+def test_what_stops_it_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: cst.Name, state: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cst.Integer, "_codegen_impl", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        positions_of(cst.parse_module("def f(x):\n    return x + 1\n"))

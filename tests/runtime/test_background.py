@@ -10,6 +10,7 @@ import threading
 import numpy as np
 
 import janusjit as jj
+from janusjit.config import override
 from janusjit.runtime import building
 
 PROGRAM = """
@@ -134,3 +135,71 @@ def test_a_policy_that_refuses_python_compiles_at_once():
     for _ in range(4):
         double(np.ones(3))
     assert double.stats.graph_calls == 2
+
+
+def test_a_thread_that_outlives_the_main_one_runs_in_python(tmp_path):
+    more = """
+import threading, time
+
+def go_on():
+    threading.main_thread().join()
+    for _ in range(5):
+        another(w, x)
+    print("went on", another.stats.eager_calls)
+
+@jj.jit
+def another(w, x):
+    return np.tanh(w @ x).sum()
+
+threading.Thread(target=go_on).start()
+"""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(more=more))
+    environment = {**os.environ, "JANUSJIT_QUIET": "1", "JANUSJIT_BACKGROUND": "1"}
+    result = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0 and result.stderr == "" and "went on 5" in result.stdout
+
+
+def test_without_threads_calls_go_on_in_python_and_are_compiled_later(monkeypatch):
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    @jj.jit(background=True)
+    def step(x):
+        return np.tanh(x).sum()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_executor", None)
+        patch.setattr(threading.Thread, "start", no_thread)
+        for _ in range(5):
+            step(np.ones(3))
+    assert step.stats.eager_calls == 5
+    for _ in range(200):
+        step(np.ones(3))
+        step.wait(60)
+    assert step.stats.graph_calls > 0 and step.stats.compile_seconds > 0.0
+
+
+def test_an_interrupt_in_the_compiler_is_the_programs():
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    def stage():
+        try:
+            raise Interrupted
+        finally:
+            {}["what the interrupted step would have put there"]
+
+    def outcome():
+        try:
+            return building.guarded(stage)
+        except Interrupted:
+            return "interrupted"
+
+    assert outcome() == "interrupted"
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:  # what the program is handling meanwhile is no interrupt of the compiler
+        assert outcome() == "interrupted"
+        with override(verify=False):
+            assert building.guarded(lambda: {}["missing"]).code == "bug.internal"
