@@ -98,8 +98,7 @@ class Lifecycle:
         self.skips = 0
         self.refusal: Cause | None = None
         self.review_at = -1
-        limit = current().specialization_limit
-        self.cache = SpecializationCache(limit)
+        self.cache = SpecializationCache(current().specialization_limit)
         self.tally = Tally()
         self.relaxations = Relaxations(static=options.static)
         self.publisher = self.publisher_type(identity, options.policy, stream, self.tally)
@@ -107,15 +106,14 @@ class Lifecycle:
         self._builder = builder
         self._prepared: Prepared | None = None
         self._refused: frozenset[Any] = frozenset()
-        self._backoff = Backoff(limit)
+        self._backoff = Backoff(self.cache.limit)
         self._owed: tuple[Difference, frozenset[Any]] | None = None
         self._handed_over = False
         self.pending: Future[None] | None = None
         self._made = 0
         self._failures = 0
-        waits = options.policy == "raise" or not options.background
         self.owner: Lifecycle | None = None
-        self.budget = Budget(math.inf if waits else current().allowance)
+        self.budget = Budget(current().allowance if options.background and options.policy != "raise" else math.inf)
         self._granted = math.inf
         self._compiling = threading.Lock()
         self._profiling: set[int] = set()
