@@ -95,6 +95,7 @@ class JitFunction(Generic[Parameters, Result]):
 
     #: tells the profiler that calling this object means calling ``__wrapped__``
     __janusjit_profiled_through__ = True
+    _is_finalizing = staticmethod(sys.is_finalizing)
 
     __wrapped__: Callable[Parameters, Result]
     __name__: str
@@ -170,6 +171,8 @@ class JitFunction(Generic[Parameters, Result]):
 
     def _call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Result:
         """Run a call that is not settled, or has to be bound first."""
+        if self._is_finalizing():  # nothing can be imported any more, and modules are being taken apart
+            return self._function(*args, **kwargs)  # type: ignore[no-any-return]
         if not NATIVE_CALL:
             _install_native_call(self)
         cause = suspension()

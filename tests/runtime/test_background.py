@@ -8,6 +8,7 @@ import sys
 import threading
 
 import numpy as np
+import pytest
 
 import janusjit as jj
 from janusjit.config import override
@@ -158,6 +159,38 @@ threading.Thread(target=go_on).start()
     environment = {**os.environ, "JANUSJIT_QUIET": "1", "JANUSJIT_BACKGROUND": "1"}
     result = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment)
     assert result.returncode == 0 and result.stderr == "" and "went on 5" in result.stdout
+
+
+@pytest.mark.parametrize("calls", [0, 2, 4])
+def test_calls_while_the_interpreter_ends(tmp_path, calls):
+    more = f"""
+import atexit, sys
+
+@jj.jit(background=False)
+def last(w, x):
+    return np.tanh(w @ x).sum()
+
+class Closing:
+    def __init__(self):
+        self.around, self.parts = self, (last, step, w, x, print, sys.is_finalizing)
+
+    def __del__(self):
+        last, step, w, x, print, is_finalizing = self.parts
+        for _ in range(6):
+            assert last(w, x) == step(w, x)
+        print("closed", is_finalizing(), last.stats.graph_calls)
+
+for _ in range({calls}):
+    last(w, x)
+atexit.register(lambda: [step(w, x) for _ in range(4)])
+sys.modules["kept to the end"] = Closing()
+"""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(more=more))
+    environment = {**os.environ, "JANUSJIT_QUIET": "1", "JANUSJIT_BACKGROUND": "1"}
+    result = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0 and result.stderr == ""
+    assert f"closed True {max(calls - 2, 0)}" in result.stdout
 
 
 def test_without_threads_calls_go_on_in_python_and_are_compiled_later(monkeypatch):
