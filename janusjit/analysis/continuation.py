@@ -204,7 +204,7 @@ class Continuation:
 
 
 #: what happens at a commit point before the call goes on
-PointKind = Literal["host", "call", "draw", "enter", "leave", "commit", "python", "guard"]
+PointKind = Literal["host", "call", "draw", "enter", "leave", "commit", "python", "guard", "raise"]
 
 
 class CommitPoint:
@@ -222,7 +222,7 @@ class CommitPoint:
         inside the ``with``, with its ``__exit__`` put at ``slot`` of the frame state; ``exhausted`` is where an
         exception goes. ``leave``: the operand, such an ``__exit__``, is called. ``commit``: nothing is run, but the
         loops are left whose iterators are the operands; ``after`` follows. ``python``: the rest of the call is
-        Python's. ``guard``: a guard failed behind this point.
+        Python's. ``guard``: a guard failed behind this point. ``raise``: Python goes on by raising ``error``.
     instruction : Instruction or None
         What Python runs.
     operands : tuple of str
@@ -244,6 +244,8 @@ class CommitPoint:
     ----------
     runner : callable or None
         What the runtime does at the point, once it has been here.
+    error : BaseException or None
+        For ``raise``.
     """
 
     __slots__ = (
@@ -251,6 +253,7 @@ class CommitPoint:
         "callee",
         "code",
         "core",
+        "error",
         "exhausted",
         "guard",
         "instruction",
@@ -287,6 +290,18 @@ class CommitPoint:
         self.code = code
         self.guard = guard
         self.runner: Any = None
+        self.error: BaseException | None = None
+
+    @property
+    def takes_exceptions(self) -> bool:
+        """Whether Python can go on from here by raising, and something of the user's handles exceptions there."""
+        return self.kind in ("guard", "host") and self.after.protected
+
+    def raising(self, error: BaseException) -> CommitPoint:
+        """Return this point as one from which Python goes on by raising."""
+        point = copy.copy(self)
+        point.kind, point.error, point.runner = "raise", error, None
+        return point
 
     @property
     def span(self) -> Span:

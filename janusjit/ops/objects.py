@@ -179,6 +179,16 @@ _declare(
     "object.has_method", _eager_has_method, BOOL, _METHODS, {"name": _is_text, "function": _is_object}, fallible=False
 )
 
+# ---------------------------------------------------------------------- what waits for the interpreter
+
+
+def _eager_is_free(address: Any) -> np.bool_:
+    return np.True_  # Python looks by itself
+
+
+#: whether neither a signal nor another thread has waited long for the interpreter; it looks at no object
+_declare("interpreter.is_free", _eager_is_free, BOOL, (_of(None),), {}, fallible=False)
+
 # ---------------------------------------------------------------------- what it holds
 
 

@@ -27,7 +27,7 @@ from janusjit.spans import UNKNOWN_SPAN
 EXCEPTIONAL = frozenset(
     {
         *("index.bounds", "int.overflow", "python.exception", "numpy.exception", "fp.flags", "assert"),
-        "python.recursion_depth",
+        *("python.recursion_depth", "environment.interpreter"),
     }
 )
 

@@ -219,6 +219,13 @@ def _guard_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tup
     return lambda result: resumptions.guard_failed(point, after, result[1:])
 
 
+def _raise_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
+    after, first = resumptions.continuation(point.after), 1 + len(point.operands)
+    assert point.error is not None
+    error, point.error = [point.error], None
+    return lambda result: after.resume_raising(error.pop(), result[first:])
+
+
 RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ...]], Any]]] = {
     "host": _host_runner,
     "call": _call_runner,
@@ -228,4 +235,5 @@ RUNNERS: dict[str, Callable[[Resumptions, CommitPoint], Callable[[tuple[Any, ...
     "commit": _commit_runner,
     "python": _python_runner,
     "guard": _guard_runner,
+    "raise": _raise_runner,
 }

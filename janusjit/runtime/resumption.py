@@ -19,7 +19,7 @@ from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
-from janusjit.runtime.building import Builder, Failure
+from janusjit.runtime.building import Attempt, Builder, Failure
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.commit_points import RUNNERS
 from janusjit.runtime.compiler import Compiler, Prepared
@@ -91,7 +91,7 @@ class Resumptions:
 
     def _first_time(self, point: CommitPoint) -> None:
         """Say what Python runs between graphs."""
-        if point.guard is None and point.kind != "call":
+        if point.guard is None and point.kind not in ("call", "raise"):
             construct = "" if point.kind == "commit" else point.span.text
             failure = Failure(point.code, "supportable", point.reason, construct, point.span)
             self.owner.publisher.interrupted(failure, self.owner.number(), Cost(), rest=point.kind == "python")
@@ -150,6 +150,14 @@ def _assumes(specialization: Specialization, guard: InGraphGuard) -> bool:
 # ---------------------------------------------------------------------- lifecycles
 
 
+class _CompilerInterrupted(BaseException):
+    """The handler of a signal has raised ``error`` while the rest of a call was compiled: that is where it goes on."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class ContinuationLifecycle(Lifecycle):
     """The life of one continuation: specialized at once, since the function's profile covers it."""
 
@@ -188,12 +196,27 @@ class ContinuationLifecycle(Lifecycle):
             result = entries[0](*arguments)
             if result is not self._deoptimized:
                 return result
-            return self.retry(arguments, {}, arguments, entries[0])
-        if self.plain:
+        elif self.plain:
             self.tally.plain_calls += 1
             self.resumptions.host_calls += 1
             return (self.python if self.continuation.at_loop else self.twin)(*arguments)
-        return self.call(arguments, {}, arguments)
+        try:
+            if entries:
+                return self.retry(arguments, {}, arguments, entries[0])
+            return self.call(arguments, {}, arguments)
+        except _CompilerInterrupted as interrupted:
+            error = interrupted.error
+        if not self.continuation.protected:
+            raise error
+        return self.resume_raising(error, arguments[len(self.continuation.outcome) :])
+
+    def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
+        try:
+            return super()._attempt(call, new)
+        except Exception:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where the call goes on
+            raise _CompilerInterrupted(error) from None
 
     def _twin(self, owner: Lifecycle) -> PythonContinuation:
         """Return what runs in Python where guards fail: it profiles, and its loops can be taken over again."""

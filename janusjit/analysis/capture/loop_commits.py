@@ -21,7 +21,7 @@ from janusjit.analysis.capture.random_states import drawn_states
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import State
 from janusjit.analysis.capture.suspension import suspend
-from janusjit.analysis.core import Instruction
+from janusjit.analysis.core import Instruction, While
 from janusjit.errors import CaptureFailure
 from janusjit.ir.boxes import ChoiceBox, ConstantBox, ExitRecipe, SequenceBox
 from janusjit.ir.graph import Node, Region, Value
@@ -30,6 +30,8 @@ from janusjit.ir.types import BOOL, INT
 from janusjit.ops import OPS
 from janusjit.ops.registry import Checked, Library, ObjectCall, ObjectRead, Reduce, Structured
 
+#: the guard by which a loop leaves the graph because something else waits for the interpreter
+INTERPRETER_CODE = "environment.interpreter"
 #: loops that made at least this many trips are long
 LONG = 64
 #: guards times variables, at most, where each guard needs code of its own that hands over the variables
@@ -50,11 +52,14 @@ def commit_turns(machine: Machine, instruction: Instruction, region: Region, hea
     header : State
         The state at the begin of a turn, in terms of the region's parameters.
     """
-    if machine.nested or not machine.hosts.commits_turns or not _is_long(machine, instruction):
+    if machine.nested or not machine.hosts.commits_turns:
         return
     states = drawn_states(machine, region)
-    guards = list(_guards(region))
-    if states is None or not guards:
+    if states is None:
+        return
+    looks = _look_around(machine, region) if isinstance(instruction, While) else []
+    guards = list(_guards(region)) if _is_long(machine, instruction) else looks
+    if not guards:
         return
     region.nodes[:0] = saves = [Node("random.save", (a,), (INT,), dict(t), instruction.span) for a, t in states]
     restores = [Node("random.restore", (s.inputs[0], s.result), (), dict(s.attributes), s.span) for s in saves]
@@ -118,6 +123,22 @@ class _Leaving:
 
     def _copied(self, nodes: list[Node]) -> list[Node]:
         return [Node(node.op, node.inputs, (), dict(node.attributes), node.span) for node in nodes]
+
+
+def _look_around(machine: Machine, region: Region) -> list[tuple[Region, Node]]:
+    """Let each turn of a ``while`` look whether something waits for the interpreter; return the guard.
+
+    A signal's handler or another thread may be what ends the loop, or the program.
+    """
+    around, machine.region = machine.region, Region()
+    try:
+        free = machine.emit("interpreter.is_free", constant(machine, 0, "i64"))
+        machine.require(free, machine.guard(INTERPRETER_CODE, "the interpreter", "asked for by nobody"))
+        nodes = machine.region.nodes
+    finally:
+        machine.region = around
+    region.nodes[:0] = nodes
+    return [(region, nodes[-1])]
 
 
 def _is_long(machine: Machine, instruction: Instruction) -> bool:

@@ -28,6 +28,7 @@ from janusjit.backend.llvm.entry_places import PlaceReader, place_key
 from janusjit.backend.llvm.generator_states import GeneratorStates
 from janusjit.backend.llvm.guards import GuardEmitter, unbox_scalar
 from janusjit.backend.llvm.guards_overlap import emit_no_overlaps
+from janusjit.backend.llvm.interruptions import deliver_signals
 from janusjit.backend.llvm.python_api import I64, NULL, POINTER, PythonApi
 from janusjit.backend.llvm.values import ArrayValue, Extent, Operand, Scalar
 from janusjit.backend.llvm.workspace import block_new
@@ -266,7 +267,11 @@ class EntryEmitter:
                     exit_.failed = self._raise_if  # who knows what it had done before it raised
                 commit()
                 exit_.failed = self._raise_if
-            self.api.incref(frame.builder, result)
+            if _takes_exceptions(recipe):
+                result = deliver_signals(self.api, frame.builder, result)
+                self._raise_if(self.api.is_null(frame.builder, result))
+            else:
+                self.api.incref(frame.builder, result)
             frame.return_result(result)
             frame.begin_exit()
 
@@ -279,6 +284,15 @@ class EntryEmitter:
 
     def _raise_if(self, condition: ir.Value) -> None:
         self.frame.fail_if(condition, RAISED)
+
+
+def _takes_exceptions(recipe: kinds.ExitRecipe) -> bool:
+    """Whether Python goes on from an exit inside what handles exceptions, and can do so by raising one."""
+    if not isinstance(recipe.result, kinds.SequenceBox) or not recipe.result.items:
+        return False
+    first = recipe.result.items[0]
+    points = first.objects if isinstance(first, kinds.ChoiceBox) else (getattr(first, "value", None),)
+    return any(getattr(point, "takes_exceptions", False) for point in points)
 
 
 def _places_of_inputs(graph: Graph) -> Iterator[Place]:

@@ -17,6 +17,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.guards_arrays import array_matches, constant_sizes
 from janusjit.backend.llvm.guards_helpers import equals, unbox_int
+from janusjit.backend.llvm.interruptions import emit_is_free
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.python_api import I32, NULL, PythonApi, array_descriptor
 from janusjit.backend.llvm.python_api_shared import shared
@@ -218,7 +219,12 @@ def _require_dims(read: _Read, dims: list[Extent]) -> None:
             read.require(read.builder.icmp_signed("==", size, dim))
 
 
+def _is_free(read: _Read) -> Scalar:
+    return Scalar("bool", emit_is_free(read.api, read.builder))
+
+
 _READS: dict[str, Callable[[_Read], Scalar | None]] = {
+    "interpreter.is_free": _is_free,
     "object.is_type": _is_type,
     "object.is": _is,
     "object.is_text": _is_text,
