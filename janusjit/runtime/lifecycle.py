@@ -32,7 +32,6 @@ from janusjit.runtime.statistics import Tally, keep
 
 #: calls that break one specialization from inside before it is taken to do no good, if it was hit less often
 _UNSTABLE = 8
-
 #: the failure of a capture that has taken too long
 OUT_OF_TIME = "limit.capture_time"
 #: calls that go straight to plain Python while there is nothing but to wait
