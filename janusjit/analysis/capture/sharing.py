@@ -23,6 +23,7 @@ from janusjit.analysis.capture.values import AbstractValue, ArrayValue, Referenc
 from janusjit.errors import CaptureFailure
 
 UNKNOWN_ALIAS = "whether another array made of it shares its memory is not known"
+_JOINED = "another name may refer to it"
 _PACKAGE = __name__.rpartition(".")[0]
 _families = itertools.count(1)
 #: the family of what may share memory with an array from outside
@@ -31,7 +32,12 @@ OUTSIDERS = -1
 
 def freeze(machine: Machine, index: int, reason: str) -> None:
     """Forbid in-place writes to a storage from now on."""
-    storage: Storage = machine.state.at(index)
+    freeze_in(machine.state, index, reason)
+
+
+def freeze_in(state: State, index: int, reason: str) -> None:
+    """Forbid in-place writes to a storage of a state."""
+    storage: Storage = state.at(index)
     storage.frozen = storage.frozen or reason
 
 
@@ -77,7 +83,7 @@ def permit(merged: Storage, items: list[Storage]) -> None:
 def note_joined(machine: Machine, result: State, joined: Mapping[tuple[int, ...], int]) -> None:
     """Note which arrays behind a join are one array on some path, given those that were made there, by their sources.
 
-    Such a pair stays noted: what it says of two storages holds wherever both are known.
+    Such a pair stays noted: what it says of two storages holds wherever both are known. Neither is written any more.
     """
     if not joined:
         return
@@ -90,6 +96,9 @@ def note_joined(machine: Machine, result: State, joined: Mapping[tuple[int, ...]
             pairs = zip(own, its, strict=True)
             if other != index and any(a == b >= 0 or frozenset((a, b)) in machine.joined for a, b in pairs):
                 machine.joined.add(frozenset((index, other)))
+                freeze_in(result, index, _JOINED)
+                freeze_in(result, other, _JOINED)
+                machine.aliased.update((index, other))
 
 
 def check_joined_objects(result: State, joined: Mapping[tuple[int, ...], AbstractValue]) -> None:

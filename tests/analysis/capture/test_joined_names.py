@@ -196,3 +196,60 @@ def test_which_array_one_is_behind_a_join_is_found_by_python(function):
         assert compiled(x) == function(x)
     if function is compared_in_a_loop:
         assert compiled.stats.graph_calls == 10 and compiled.stats.host_calls > 0
+
+
+def chosen_and_written(x, turns):
+    one = x * 2.0
+    chosen = one if turns % 2 else x * 3.0
+    chosen[0] = 9.0
+    return one.sum() + chosen[0]
+
+
+def written_by_its_other_name(x, turns):
+    one = x * 2.0
+    chosen = one if turns % 2 else x * 3.0
+    one[0] = 9.0
+    return chosen * 1.0
+
+
+def written_where_a_list_has_it(x, turns):
+    one = x * 2.0
+    held = {"chosen": one if turns % 2 else x * 3.0, "all": [one]}
+    held["all"][0][1] = 9.0
+    return held["chosen"] * 1.0
+
+
+def written_behind_the_loop_that_chose(x, turns):
+    chosen, one = x * 1.0, np.ones(3)
+    for turn in range(turns):
+        chosen = one if turn % 2 else chosen * 1.0
+    one += 1.0
+    return chosen
+
+
+def written_in_the_loop_that_chose(x, turns):
+    chosen, one, total = x * 1.0, np.ones(3), 0.0
+    for turn in range(turns):
+        chosen = one if turn % 2 else chosen * 1.0
+        one += 1.0
+        total += chosen.sum()
+    return total
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        chosen_and_written,
+        written_by_its_other_name,
+        written_where_a_list_has_it,
+        written_behind_the_loop_that_chose,
+        written_in_the_loop_that_chose,
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_what_a_conditional_expression_has_chosen_is_not_written_as_if_it_were_alone(function):
+    compiled = jj.jit(background=False)(function)
+    for number in range(12):
+        turns = 70 + 5 * (number // 2)
+        np.testing.assert_array_equal(compiled(np.arange(3.0), turns), function(np.arange(3.0), turns))
+    assert compiled.stats.calls == 12 and compiled.stats.deopts <= 2
