@@ -27,6 +27,9 @@ FUNCTION = 15
 #: functions of rows of fewer elements are computed by themselves where vectors of so many bytes, with elements of one
 #: row each, would have so many times the lanes there are elements
 SHORT_ROW, VECTOR_BYTES, FILLED_UP = 32, 64, 1.25
+#: where rows are added up or the like, that holds from so many elements on; elsewhere for rows that are shorter than a
+#: vector, and from so many times the lanes on
+SHORT_SUM, MOSTLY_FILLED_UP = 7, 1.5
 
 #: a kernel with more operations or more arrays than this is split: registers run out, and compiling it takes long
 KERNEL_OPERATIONS = 64

@@ -54,12 +54,15 @@ def wastes_lanes(shape: tuple[Dim, ...], nodes: Sequence[Node]) -> bool:
     functions = [node for node in nodes if cost.element_cost(node) >= cost.FUNCTION and node.result.type.shape == shape]
     if not functions:
         return False
-    lanes = cost.VECTOR_BYTES // DTYPES[functions[0].result.type.dtype].itemsize
-    if -(-shape[-1] // lanes) * lanes < cost.FILLED_UP * shape[-1]:
+    row, lanes = shape[-1], cost.VECTOR_BYTES // DTYPES[functions[0].result.type.dtype].itemsize
+    filled_up = -(-row // lanes) * lanes / row
+    if filled_up < cost.FILLED_UP:
         return False
+    if any(map(is_reduction, nodes)):
+        return row >= cost.SHORT_SUM
     made = {node.result for node in nodes}
     read = (value for node in nodes for value in element_inputs(node) if value not in made and value.type.rank > 0)
-    return any(map(is_reduction, nodes)) or any(value.type.shape != shape for value in read)
+    return (row < lanes or filled_up >= cost.MOSTLY_FILLED_UP) and any(value.type.shape != shape for value in read)
 
 
 class Scheduled:

@@ -87,7 +87,20 @@ def test_what_may_come_behind_a_write_is_not() -> None:
         assert not any("maximum" in line and "add" in line for line in steps_of(step))
 
 
-@pytest.mark.parametrize(("columns", "apart"), [(10, True), (16, False), (3, True), (40, False)])
+@pytest.mark.parametrize(("columns", "apart"), [(3, True), (8, False), (10, True), (12, False)])
+def test_functions_of_rows_that_fill_vectors_badly_are_computed_as_one_long_row(columns: int, apart: bool) -> None:
+    def layer(x: Any, b: Any) -> Any:
+        return np.tanh(x + b)
+
+    x, b = np.ones((32, columns)), np.arange(float(columns))
+    step = settled(layer, x, b)
+    before = step.stats.graph_calls
+    np.testing.assert_array_almost_equal_nulp(step(x, b), layer(x, b), 4)
+    assert step.stats.graph_calls == before + 1
+    assert (len(steps_of(step)) == 2) == apart
+
+
+@pytest.mark.parametrize(("columns", "apart"), [(10, True), (16, False), (3, False), (40, False)])
 def test_functions_of_short_rows_are_computed_as_one_long_row(columns: int, apart: bool) -> None:
     def softmax(x: Any) -> Any:
         exponentials = np.exp(x - x.max(axis=1, keepdims=True))
