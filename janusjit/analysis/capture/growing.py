@@ -17,7 +17,7 @@ from janusjit.analysis.capture.listed import ARRAYS, in_c_order, listed_in, may_
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.packed import BUFFER_DTYPES, MIXED
 from janusjit.analysis.capture.sameness import number_kind
-from janusjit.analysis.capture.state import GrownList, IteratorObject, Listed, ListObject, State
+from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, IteratorObject, Listed, ListObject, State
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -68,6 +68,10 @@ def give_buffers(
         before = entry.at(index)
         if not isinstance(before, ListObject | GrownList):
             continue
+        more = _outgrown(instruction, before, [state.at(index) for state in turns])
+        if more is not None:
+            growths[index] = more
+            continue
         found = [_growth(machine, state, before, state.at(index)) for state in turns]
         if all(growth == _NOTHING for growth in found):
             continue
@@ -94,13 +98,36 @@ def _give(
             return False
         for index, (most, (kind,)) in growths.items():
             before = entry.at(index)
+            if isinstance(before, GrownList) and before.filling is instruction:
+                assert before.given is not None
+                before = before.given
             give = _list_of_arrays if isinstance(kind, TensorType) else _list_of_numbers
-            entry.heap[index] = give(machine, instruction, before, trips * most, kind)  # type: ignore[arg-type]
+            made = entry.heap[index] = give(machine, instruction, before, trips * most, kind)  # type: ignore[arg-type]
+            made.given, made.each = before, most
             if isinstance(kind, TensorType):
-                _move_items(machine, index, entry.heap[index])  # type: ignore[arg-type]
+                _move_items(machine, index, made)
         return True
     finally:
         machine.state, machine.region = inner
+
+
+def _outgrown(instruction: Instruction, before: ListObject | GrownList, after: Sequence[Any]) -> Growth | None:
+    """Return what a turn appends that appends more than its list has room for; the first look may not have seen all."""
+    if not isinstance(before, GrownList) or before.filling is not instruction:
+        return None
+    most = max((item.turn for item in after if isinstance(item, GrownList)), default=0)
+    if not isinstance(before.each, int) or most <= before.each:
+        return None
+    kind = before.kind if before.kind != ARRAYS else TensorType(before.buffer.type.dtype, before.buffer.type.shape[1:])
+    return most, frozenset((kind,))
+
+
+def turn_begins(state: State, instruction: Instruction) -> State:
+    """Note that a turn of a loop has appended nothing yet."""
+    for item in state.heap.values():
+        if isinstance(item, GrownList) and item.filling is instruction:
+            item.turn = 0
+    return state
 
 
 def _list_of_numbers(machine: Machine, loop: Instruction, before: Any, room: Dim, kind: str) -> GrownList:
@@ -139,21 +166,27 @@ def _have_room(machine: Machine, instruction: Instruction, needs: Sequence[tuple
 
     Of each list, how many items it may be given is compared with how many are moderate.
     """
-    core = machine.frame.core
-    key = ("grows", instruction.span.file, core.qualified_name, core.span.line, instruction.site)
+    key = _key(instruction)
+    if key in machine.relaxations:
+        return False
     for size, most in needs:
         if isinstance(size, int):
             if size > most:
                 return False
             continue
         sample = machine.sample_dim(size)
-        if key in machine.relaxations or (sample is not None and sample > most):
+        if sample is not None and sample > most:
             return False
         actual = machine.emit("dim", types=(INT,), dim=size)
         holds = machine.emit("less_equal", actual, constant(machine, most, "i64"))
         guard = machine.guard("trip_count", "the loop", f"at most {most} items appended", relaxation=key)
         machine.require(holds, guard)
     return True
+
+
+def _key(loop: Instruction) -> Any:
+    """Return the name under which it is remembered that a loop appends too much for a buffer."""
+    return ("grows", loop.span.file, loop.span.line, loop.span.column, loop.site)
 
 
 def _most_items(machine: Machine, kind: str | TensorType) -> int:
@@ -296,12 +329,27 @@ def append(machine: Machine, owner: Reference, item: GrownList, value: AbstractV
         raise machine.unsupported("python.loop", "append", "a loop appends values of several kinds to a list")
     number = scalar_value(machine, value)
     assert number is not None
+    _take_room(machine, item)
     item.buffer = _filled(machine, item.buffer, item.count, number)
     if item.of_numpy is not None:
         of_numpy = constant(machine, kind[0] == "numpy.f64", "bool")
         item.of_numpy = _filled(machine, item.of_numpy, item.count, of_numpy)
     # no more than the buffer's size, which is an int64: it cannot overflow
     item.count = machine.emit("add", item.count, constant(machine, 1, "i64"))
+
+
+def _take_room(machine: Machine, item: GrownList) -> None:
+    """Count an item; where another loop in the loop appends it, guard that there is room for it."""
+    item.turn += 1
+    entries = (entry for frame in machine.state.frames for entry in frame.blocks if isinstance(entry, GraphLoopEntry))
+    if [entry.instruction for entry in entries][-1:] == [item.loop]:
+        return
+    room = item.buffer.type.shape[0]
+    size = constant(machine, room, "i64") if isinstance(room, int) else machine.emit("dim", types=(INT,), dim=room)
+    assert item.loop is not None
+    key = _key(item.loop)
+    guard = machine.guard("trip_count", "the loop", "no more items appended than its first turn has", relaxation=key)
+    machine.require(machine.emit("less", item.count, size), guard)
 
 
 def _append_array(machine: Machine, owner: Reference, item: GrownList, value: AbstractValue) -> None:
@@ -311,6 +359,7 @@ def _append_array(machine: Machine, owner: Reference, item: GrownList, value: Ab
     if not alone or not _is_row(machine, item, value):  # type: ignore[arg-type]
         raise refused(machine, listed, "append", "a loop appends arrays to a list that other names may refer to")
     assert isinstance(value, ArrayValue)
+    _take_room(machine, item)
     item.buffer = _filled(machine, item.buffer, item.count, read(machine, value))
     listed_in(machine, value, listed)
     item.count = machine.emit("add", item.count, constant(machine, 1, "i64"))

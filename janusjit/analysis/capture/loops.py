@@ -13,7 +13,7 @@ from typing import Any
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.containers import ITEM_AT
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
-from janusjit.analysis.capture.growing import give_buffers, loop_is_over
+from janusjit.analysis.capture.growing import give_buffers, loop_is_over, turn_begins
 from janusjit.analysis.capture.iteration import draw, has_next, next_item
 from janusjit.analysis.capture.loop_commits import commit_turns
 from janusjit.analysis.capture.machine import FINISH, Machine, executes
@@ -354,7 +354,7 @@ def _fixed_point(machine: Machine, instruction: Instruction, peels: bool) -> Non
         for index, value in enumerate(parameters):
             value.definition, value.index = region, index
             machine.births[value] = len(machine.births)
-        loop = _run_body(machine, GraphLoop(instruction, outer), header.fork(), region)
+        loop = _run_body(machine, GraphLoop(instruction, outer), turn_begins(header.fork(), instruction), region)
         machine.region = outer
         back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
         turns = [arm.state for arm in back if arm.state is not None]

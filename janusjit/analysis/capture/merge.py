@@ -228,6 +228,7 @@ class Merger:
             merged.items = [self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))]
         elif isinstance(merged, GrownList):
             self._same("lists", [(i.kind, i.filling, i.identity, len(i.later)) for i in items])
+            merged.turn = max(item.turn for item in items)
             merged.base = self._heap_object((*where, "base"), [item.base for item in items])  # type: ignore[assignment]
             merged.buffer = self.graph_value((*where, "buffer"), [item.buffer for item in items])
             merged.count = self.graph_value((*where, "count"), [item.count for item in items])

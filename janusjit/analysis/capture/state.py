@@ -18,7 +18,7 @@ from janusjit.analysis.capture.values import AbstractValue, ArrayValue, HostValu
 from janusjit.analysis.core import Block, For, FunctionCore, Instruction, Local
 from janusjit.analysis.loop_iterators import LoopIterator, may_hold_generator
 from janusjit.errors import CaptureFailure
-from janusjit.ir.dims import DimExpr
+from janusjit.ir.dims import Dim, DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.places import Place
 from janusjit.spans import NotedSpan, Span
@@ -128,6 +128,7 @@ class GrownList(HeapObject):
     It has the items of ``base``, then the first ``count`` of ``buffer``, all of one ``kind``, then ``later``. Where
     some of the numbers are Python's and others NumPy's, ``of_numpy`` says which are NumPy's. ``filling`` is the loop,
     until that is over, and ``loop`` afterwards as well. ``identity`` is that of the buffer, whatever is in it.
+    ``given`` is the list before the loop. A turn has room for ``each`` items; the present one has appended ``turn``.
     """
 
     base: ListObject | GrownList = None  # type: ignore[assignment]
@@ -139,11 +140,15 @@ class GrownList(HeapObject):
     of_numpy: Value | None = None
     type_: type = list
     loop: Instruction | None = None
+    given: ListObject | GrownList | None = None
+    each: Dim = 0
+    turn: int = 0
     identity: int = field(default_factory=lambda: next(_identities))
 
     def copy(self) -> GrownList:
         own = (self.base, self.kind, self.buffer, self.count, list(self.later), self.filling, self.of_numpy)
-        return GrownList(self.place, self.written, *own, loop=self.loop, identity=self.identity)
+        more = (self.type_, self.loop, self.given, self.each, self.turn, self.identity)
+        return GrownList(self.place, self.written, *own, *more)
 
 
 @dataclass(slots=True)

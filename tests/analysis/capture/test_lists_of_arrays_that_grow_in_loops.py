@@ -164,7 +164,20 @@ def gone_over_backwards(x, log, turns):
     return slope, returns[::-1], running
 
 
+def more_in_later_turns(x, log, turns):
+    states, h = [], x * 1.0
+    for turn in range(turns):
+        if turn % 2:
+            states.append(h + 1.0)
+        states.append(np.zeros(3))
+        h = h * 0.5 + turn
+        if turn % 3 == 2:
+            states.append(h)
+    return np.array(states), h
+
+
 IN_THE_GRAPH = [
+    more_in_later_turns,
     gone_over_forwards,
     gone_over_backwards,
     stacked,

@@ -294,3 +294,41 @@ def test_what_numpy_makes_of_an_empty_list(function):
         with pytest.raises(ValueError, match="need at least one array"):
             compiled(-np.abs(x), [], 0)
     assert compiled.stats.deopts == 1
+
+
+def more_in_later_turns(x, log, turns):
+    for turn in range(turns):
+        if turn % 2:
+            log.append(float(x[0]) * turn)
+        log.append(float(x[1]) + turn)
+    return len(log)
+
+
+def more_in_later_turns_of_an_inner_loop(x, log, turns):
+    for turn in range(turns):
+        for inner in range(70):
+            if inner % 2:
+                log.append(float(x[0]) * turn)
+            if inner % 3 and turn % 5:
+                log.append(float(x[0]) * inner)
+            log.append(float(x[1]) + turn)
+    return len(log)
+
+
+def more_turns_of_an_inner_loop_later(x, log, turns):
+    for turn in range(turns):
+        for inner in range(30 + 40 * turn % 90):
+            log.append(float(x[1]) + turn * inner)
+    return len(log)
+
+
+@pytest.mark.parametrize(
+    "function", [more_in_later_turns, more_in_later_turns_of_an_inner_loop, more_turns_of_an_inner_loop_later]
+)
+def test_there_is_room_for_what_the_first_turn_does_not_append(function):
+    step = jj.jit(function, background=False)
+    for number in range(6):
+        _compared(function, step, [0.5 * at for at in range(3 + number)], 200 + number, number)
+    assert step.stats.graph_calls == 4
+    if function is more_in_later_turns:
+        assert step.stats.host_calls == 0 and step.stats.deopts <= 1
