@@ -23,7 +23,8 @@ from janusjit.errors import CaptureFailure, JanusError, SourceError
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
 from janusjit.pacing import paced
-from janusjit.runtime.compiler import Compiler, Prepared
+from janusjit.runtime import native_call
+from janusjit.runtime.compiler import Built, Compiler, Prepared
 from janusjit.runtime.specialization import Compiled
 from janusjit.spans import UNKNOWN_SPAN, Span
 
@@ -103,14 +104,14 @@ class Builder(ABC):
     def compile(self, attempt: Attempt) -> Attempt:
         """Compile the graph of an attempt, unless it has failed already, while the caller waits."""
         with collection_paused():
-            return self._compile(attempt)
+            return self._compile(attempt, lambda graph: self.compiler.compile(graph, self.exact))
 
-    def _compile(self, attempt: Attempt) -> Attempt:
+    def _compile(self, attempt: Attempt, build: Callable[[Graph], Built]) -> Attempt:
         graph = attempt.graph
         if graph is None:
             return attempt
         started = time.perf_counter()
-        outcome = guarded(lambda: self.compiler.compile(graph, self.exact))
+        outcome = guarded(lambda: build(graph))
         if isinstance(outcome, Failure):
             attempt.failure = outcome
         else:
@@ -120,7 +121,13 @@ class Builder(ABC):
 
     def _compile_beside(self, attempt: Attempt) -> Attempt:
         with paced(), collection_rare():
-            return self._compile(attempt)
+            return self._compile(attempt, self._build_with_calls)
+
+    def _build_with_calls(self, graph: Graph) -> Built:
+        """Compile a graph, and what calls of it need later, for which they would wait then."""
+        built = self.compiler.compile(graph, self.exact)
+        native_call.prepare()
+        return built
 
     def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None] | None:
         """Compile on the background thread, then call ``done`` there; None if no thread is to be had."""

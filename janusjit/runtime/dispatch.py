@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import inspect
+import logging
 import os
 import sys
 import types
@@ -19,7 +20,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from janusjit.runtime import native_call
 from janusjit.runtime.binding import Binder
-from janusjit.runtime.building import forget_background
+from janusjit.runtime.building import Failure, forget_background, guarded
 from janusjit.runtime.call import Options
 from janusjit.runtime.causes import entry_differences
 from janusjit.runtime.compiler import Compiler
@@ -55,6 +56,7 @@ _SLOTS = {
     "sentinel": "_deoptimized",
 }
 
+_log = logging.getLogger("janusjit.compile")
 _disabled = DISABLED.get
 _tracer = sys.gettrace
 
@@ -332,6 +334,13 @@ native_call.make_room(JitFunction)
 
 
 def _install_native_call(example: JitFunction[..., Any]) -> None:
+    waits = example._options.policy == "raise" or not example._options.background
+    if waits and len(example._lifecycle.cache):  # there has been a call of compiled code, the first, without this
+        outcome = guarded(native_call.prepare)
+        if isinstance(outcome, Failure):
+            _log.info("calls are not made in machine code: %s", outcome.reason)
+            NATIVE_CALL.append(True)
+            return
     again = JitFunction._call_again
     if native_call.install(JitFunction, example, _SLOTS, FunctionLifecycle, _call_in_python, again):
         NATIVE_CALL.append(True)

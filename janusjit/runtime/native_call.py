@@ -19,6 +19,7 @@ from typing import Any
 from janusjit.backend.llvm import jitted_calls
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.python_api_layout import MethodDefinition, word
+from janusjit.config import current
 from janusjit.runtime.switch import COVERAGE, DEBUGGER, DISABLED, SWITCHED, TOOL
 
 _METH_FASTCALL_KEYWORDS = 0x82
@@ -37,6 +38,15 @@ _KEPT: list[Any] = []
 _ROOMS: dict[type, int] = {}
 #: the types whose instances are called by machine code
 _CALLED: set[type] = set()
+
+
+def prepare() -> None:
+    """Compile the machine code of calls, unless that has been done, or there is no compiled code to call.
+
+    Calls need it from the second one of compiled code on: the first does not wait for it.
+    """
+    if current().backend == "llvm":
+        jitted_calls.load()
 
 
 def make_room(type_: type) -> None:

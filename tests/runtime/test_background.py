@@ -49,9 +49,9 @@ def held_compiler(monkeypatch):
     go_on = threading.Event()
     compile_ = building.Builder._compile
 
-    def held(self, attempt):
+    def held(self, attempt, build):
         assert go_on.wait(60)
-        return compile_(self, attempt)
+        return compile_(self, attempt, build)
 
     monkeypatch.setattr(building.Builder, "_compile", held)
     return go_on

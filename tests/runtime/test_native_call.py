@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import subprocess
 import sys
 import threading
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -295,3 +297,36 @@ def test_functions_left_to_python_are_called_and_counted() -> None:
     before = step.stats.eager_calls
     assert [step(5, 0) for _ in range(5)] == [5] * 5
     assert step.stats.eager_calls >= before + 2
+
+
+WHEN = """
+import sys
+import types
+import numpy as np
+import janusjit as jj
+from janusjit.backend.llvm import jitted_calls
+from janusjit.runtime.dispatch import JitFunction
+
+def double(x):
+    return x * 2.0
+
+background = sys.argv[1] == "background"
+step = jj.jit(double, background=background, warmup=1)
+x = np.arange(3.0)
+while not step.stats.graph_calls:
+    there = jitted_calls.is_there()
+    assert step(x).tolist() == [0.0, 2.0, 4.0]
+    jj.wait()
+assert there == background, there
+for _ in range(12):
+    assert step(x).tolist() == [0.0, 2.0, 4.0]
+assert jitted_calls.is_there() and isinstance(JitFunction.__call__, types.MethodDescriptorType)
+assert step.stats.graph_calls >= 8 and step.stats.deopts == 0
+"""
+
+
+@pytest.mark.parametrize("mode", ["background", "at once"])
+def test_a_first_call_that_waits_for_its_code_does_not_wait_for_that_of_calls(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(WHEN)
+    subprocess.run([sys.executable, str(path), mode], check=True, timeout=120)

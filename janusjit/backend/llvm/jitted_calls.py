@@ -15,7 +15,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.python_api import I8, I32, I64, NULL, POINTER, PythonApi, opaque
-from janusjit.backend.llvm.python_api_shared import is_loaded, shared, shared_address
+from janusjit.backend.llvm.python_api_shared import is_loaded, load_shared, shared, shared_address
 
 _STATE = "jitted_call"
 
@@ -32,7 +32,7 @@ WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS, "switched")
 _ARGUMENTS_OFFSET = 1 << 63
 
 
-@shared(POINTER, POINTER, POINTER, I64, POINTER, is_hot=True, is_always=True)
+@shared(POINTER, POINTER, POINTER, I64, POINTER, is_hot=True)
 def _call_jitted(api: PythonApi, function: ir.Function) -> None:
     _Call(api, function).emit()
 
@@ -52,8 +52,13 @@ def address() -> int:
     return shared_address(call_jitted)
 
 
+def load() -> None:
+    """Compile the code, unless that has been done."""
+    load_shared({call_jitted.symbol})
+
+
 def is_there() -> bool:
-    """Return whether the code has been loaded, as it is before the first compiled code is."""
+    """Return whether the code has been loaded."""
     return is_loaded(call_jitted)
 
 

@@ -48,8 +48,6 @@ class SharedFunction:
         variables. Optimising them as well takes longer, and has gained nothing.
     library : str
         Functions that are of one have variables in common, and are compiled together.
-    is_always : bool
-        Whether the function is compiled with the first that are, though no code calls it.
     """
 
     name: str
@@ -57,7 +55,6 @@ class SharedFunction:
     emit: Emit
     is_hot: bool = False
     library: str = ""
-    is_always: bool = False
 
     @property
     def symbol(self) -> str:
@@ -79,13 +76,13 @@ class SharedFunction:
 
 
 def shared(
-    result: ir.Type, *parameters: ir.Type, is_hot: bool = False, library: str = "", is_always: bool = False
+    result: ir.Type, *parameters: ir.Type, is_hot: bool = False, library: str = ""
 ) -> Callable[[Emit], SharedFunction]:
     """Declare the decorated emitter as the body of a shared function of that prototype, named after it."""
 
     def declare(emit: Emit) -> SharedFunction:
         type_ = ir.FunctionType(result, parameters)
-        function = SharedFunction(emit.__name__.strip("_"), type_, emit, is_hot, library, is_always)
+        function = SharedFunction(emit.__name__.strip("_"), type_, emit, is_hot, library)
         _PENDING.append(function)
         _ALL[function.symbol] = function
         return function
@@ -102,7 +99,7 @@ def load_shared(symbols: Collection[str] | None = None) -> None:
         What the code calls; all there are when not given.
     """
     with _LOCK:
-        wanted = [f for f in _PENDING if symbols is None or f.is_always or f.symbol in symbols]
+        wanted = [f for f in _PENDING if symbols is None or f.symbol in symbols]
         for function in [function for function in wanted if function.is_hot]:
             _load([function])
         _load([f for f in wanted if not f.is_hot])
