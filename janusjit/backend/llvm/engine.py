@@ -21,11 +21,14 @@ from llvmlite import ir
 from janusjit.backend.llvm import engine_cache
 from janusjit.backend.llvm.machine_code import CompileTimes, PartCompiler, object_codes, packed, unpacked
 from janusjit.backend.llvm.module_parts import parts_of
+from janusjit.backend.llvm.module_text import text_of
 from janusjit.errors import CompileError
 from janusjit.pacing import aside, pause
 
 _LOCK = threading.Lock()
 _SYMBOLS: dict[str, int] = {}
+#: target machines that have done their work, by level
+_IDLE: dict[int, list[llvm.TargetMachine]] = {}
 
 #: LLVM's own choice for most AVX-512 machines is 256-bit vectors; janusjit's kernels are long enough to gain from 512.
 PREFER_256_BIT_VECTORS = False
@@ -94,6 +97,15 @@ def create_target_machine(level: int = 2) -> llvm.TargetMachine:
     triple, cpu, features = host_target()
     target = llvm.Target.from_triple(triple)
     return target.create_target_machine(cpu=cpu, features=features, opt=level, jit=True)
+
+
+def _idle_target_machine(level: int) -> llvm.TargetMachine:
+    """Return a target machine that no thread uses; to make one takes as long as the code of ten instructions."""
+    idle = _IDLE.get(level)
+    try:
+        return idle.pop() if idle else create_target_machine(level)
+    except IndexError:  # another thread has taken it
+        return create_target_machine(level)
 
 
 @functools.cache
@@ -201,30 +213,6 @@ class LoadedModule:
             return "\n".join(map(describe, compilers))
 
 
-def text_of(module: ir.Module) -> str:
-    """Return a module's text, with pauses."""
-    pieces = [f"target triple = \"{module.triple}\"\ntarget datalayout = \"{module.data_layout}\"\n"]
-    pieces += [f"{type_.get_declaration()}\n" for type_ in module.get_identified_types().values()]
-    for item in module.global_values:
-        if isinstance(item, ir.Function) and item.blocks:
-            item.descr_prototype(pieces)
-            pieces.append("{\n")
-            for block in item.blocks:
-                pieces.append(f"{block.get_reference()[1:]}:\n")
-                for instruction in block.instructions:
-                    pause()
-                    if not isinstance(instruction.type, ir.VoidType):
-                        pieces.append(f"  {instruction.get_reference()} = ")
-                    instruction.descr(pieces)
-                    if not pieces[-1].endswith("\n"):
-                        pieces.append("\n")
-            pieces.append("}\n")
-        else:
-            pieces.append(f"{item}\n")
-    pieces += [f"{item}\n" for item in module.metadata]
-    return "".join(pieces)
-
-
 def load(source: ir.Module | str, level: int = 2) -> LoadedModule:
     """Compile a module to machine code, unless that is on disk already, and load it.
 
@@ -284,7 +272,9 @@ def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], l
 
 def _engine_of(code: bytes) -> llvm.ExecutionEngine:
     """Return an engine that has loaded object code."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), create_target_machine())
+    target = llvm.Target.from_triple(host_target()[0])
+    # it generates nothing, so it need not know the processor's features, whose names take time to look up
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.create_target_machine(jit=True))
     for part in unpacked(code):
         engine.add_object_file(llvm.ObjectFileRef.from_data(part))
     engine.finalize_object()
@@ -298,7 +288,7 @@ def _compilers(text: str, level: int) -> Iterator[list[PartCompiler]]:
     compilers: list[PartCompiler] = []
     try:
         for part in parts_of(text):
-            compilers.append(aside(partial(PartCompiler, part, level, create_target_machine)))
+            compilers.append(aside(partial(PartCompiler, part, level, _idle_target_machine)))
         yield compilers
     finally:
         aside(partial(_close, compilers))
@@ -306,7 +296,8 @@ def _compilers(text: str, level: int) -> Iterator[list[PartCompiler]]:
 
 def _close(compilers: Sequence[PartCompiler]) -> None:
     for compiler in compilers:
-        compiler.close()
+        level, machine = compiler.close()
+        _IDLE.setdefault(level, []).append(machine)
 
 
 def _require_symbols(modules: Sequence[llvm.ModuleRef]) -> None:

@@ -6,6 +6,8 @@ Invariant: with one lane they are those of scalars.
 
 from __future__ import annotations
 
+import functools
+
 from llvmlite import ir
 
 #: masks of vectors of bytes have at least so many lanes, which fill the shortest vector register: LLVM 22 fills up
@@ -40,9 +42,25 @@ def splat(builder: ir.IRBuilder, element: ir.Value, type_: ir.Type) -> ir.Value:
     """Return the vector all of whose elements are ``element``; the element itself where the type is not a vector's."""
     if not isinstance(type_, ir.VectorType):
         return element
-    undefined, first = ir.Constant(type_, ir.Undefined), ir.IntType(32)
-    one = builder.insert_element(undefined, element, ir.Constant(first, 0))
-    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(first, type_.count), None))
+    undefined = ir.Constant(type_, ir.Undefined)
+    one = builder.insert_element(undefined, element, _FIRST)
+    return builder.shuffle_vector(one, undefined, _first_in_all(type_.count))
+
+
+class _Zeros(ir.Constant):  # type: ignore[misc]
+    """A vector of zeros whose elements llvmlite looks at, but which is written as one word."""
+
+    def _get_reference(self) -> str:
+        return "zeroinitializer"
+
+
+_FIRST = ir.Constant(ir.IntType(32), 0)
+
+
+@functools.cache
+def _first_in_all(lanes: int) -> ir.Constant:
+    """Return the mask that takes the first element for each lane."""
+    return _Zeros(ir.VectorType(_FIRST.type, lanes), [_FIRST] * lanes)
 
 
 def resized(builder: ir.IRBuilder, vector: ir.Value, lanes: int, filling: ir.Constant | None = None) -> ir.Value:

@@ -51,7 +51,7 @@ class PartCompiler:
     level : int
         Optimisation level, 0 to 3, unless the part is cold.
     create_target_machine : callable
-        Returns a new target machine for an optimisation level.
+        Returns a target machine for an optimisation level, which nobody else uses meanwhile.
 
     Raises
     ------
@@ -74,10 +74,14 @@ class PartCompiler:
             raise CompileError("backend.llvm", f"LLVM refuses a module: {error}") from error
         self._seconds[0] = time.perf_counter() - started
 
-    def close(self) -> None:
-        """Let go of the module, and then of its context. Nothing else may be asked for afterwards."""
+    def close(self) -> tuple[int, Any]:
+        """Let go of the module, and then of its context; return the target machine, and for which level it is.
+
+        Nothing else may be asked for afterwards.
+        """
         self.module.close()
         _CONTEXTS.pop(id(self._context), None)
+        return self._level, self._machine
 
     @property
     def times(self) -> CompileTimes:

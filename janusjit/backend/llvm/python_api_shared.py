@@ -1,6 +1,6 @@
 """Functions that all compiled code in the process shares.
 
-Owns `SharedFunction` and the compilation of those that code calls: the hot ones one by one, the others together.
+Owns `SharedFunction` and the compilation of those that code calls: the hot ones together, and the others.
 Invariant: a function is compiled once in a process, before the first code that may call it is loaded, and never
 unloaded; so a specialization compiles only what is its own, and a process what its specializations call.
 """
@@ -100,8 +100,7 @@ def load_shared(symbols: Collection[str] | None = None) -> None:
     """
     with _LOCK:
         wanted = [f for f in _PENDING if symbols is None or f.symbol in symbols]
-        for function in [function for function in wanted if function.is_hot]:
-            _load([function])
+        _load([f for f in wanted if f.is_hot])
         _load([f for f in wanted if not f.is_hot])
 
 
@@ -142,8 +141,7 @@ def _needed(api: PythonApi, done: list[SharedFunction]) -> list[SharedFunction]:
     libraries = {function.library for function in done} - {""}
     pending = [function for function in _PENDING if function not in done]
     called = [function for function in pending if function.symbol in api.module.globals]
-    for function in [function for function in called if function.is_hot]:
-        _load([function])
+    _load([function for function in called if function.is_hot])
     return [f for f in pending if not f.is_hot and (f in called or f.library in libraries)]
 
 

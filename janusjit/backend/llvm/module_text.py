@@ -1,0 +1,138 @@
+"""The text of modules, which LLVM parses.
+
+Owns `text_of`. Invariant: it is what llvmlite writes, but for space. Why it is written here: modules are thousands of
+instructions of a few kinds, which llvmlite writes by formatting each piece by itself, without a pause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from llvmlite.ir import instructions as kinds
+
+from janusjit.pacing import pause
+
+
+def text_of(module: ir.Module) -> str:
+    """Return a module's text, with pauses."""
+    pieces = [f"target triple = \"{module.triple}\"\ntarget datalayout = \"{module.data_layout}\"\n"]
+    pieces += [f"{type_.get_declaration()}\n" for type_ in module.get_identified_types().values()]
+    for item in module.global_values:
+        if isinstance(item, ir.Function) and item.blocks:
+            item.descr_prototype(pieces)
+            pieces.append("{\n")
+            for block in item.blocks:
+                pieces.append(f"{block.get_reference()[1:]}:\n")
+                _write_block(block, pieces)
+            pieces.append("}\n")
+        else:
+            pieces.append(f"{item}\n")
+    pieces += [f"{item}\n" for item in module.metadata]
+    return "".join(pieces)
+
+
+def _write_block(block: ir.Block, pieces: list[str]) -> None:
+    for instruction in block.instructions:
+        pause()
+        write = _WRITERS.get(type(instruction))
+        if write is not None and not instruction.metadata:
+            pieces.append(write(instruction))
+            continue
+        if not isinstance(instruction.type, ir.VoidType):
+            pieces.append(f"  {instruction.get_reference()} = ")
+        instruction.descr(pieces)
+        if not pieces[-1].endswith("\n"):
+            pieces.append("\n")
+
+
+def _name(value: Any) -> str:
+    """Return what stands for a value in the text; llvmlite keeps that, which costs more than to write most names."""
+    name: str | None = getattr(value, "_name", None)
+    if name is None or '"' in name or "\\" in name:
+        return value.get_reference()  # type: ignore[no-any-return]
+    return f'{value.name_prefix}"{name}"'
+
+
+def _typed(values: Any) -> str:
+    return ", ".join([f"{value.type} {_name(value)}" for value in values])
+
+
+def _plain(one: ir.Instruction) -> str:
+    flags = " ".join(["", *one.flags])
+    operands = ", ".join([_name(operand) for operand in one.operands])
+    return f"  {_name(one)} = {one.opname}{flags} {one.type} {operands}\n"
+
+
+def _call(one: kinds.CallInstr) -> str:
+    callee, arguments = one.operands[0], one.operands[1:]
+    type_ = callee.function_type
+    if type_.var_arg or one.cconv or one.tail or one.attributes or one.arg_attributes:
+        pieces = [] if isinstance(one.type, ir.VoidType) else [f"  {_name(one)} = "]
+        one.descr(pieces)
+        return "".join(pieces)
+    flags = " ".join(["", *one.fastmath._to_list(type_.return_type)]) if one.fastmath else ""
+    result = "" if isinstance(one.type, ir.VoidType) else f"{_name(one)} = "
+    return f"  {result}{one.opname}{flags} {type_.return_type} {_name(callee)}({_typed(arguments)})\n"
+
+
+def _load(one: kinds.LoadInstr) -> str:
+    align = "" if one.align is None else f", align {one.align}"
+    return f"  {_name(one)} = load {one.type}, {_typed(one.operands)}{align}\n"
+
+
+def _store(one: kinds.StoreInstr) -> str:
+    align = "" if one.align is None else f", align {one.align}"
+    return f"  store {_typed(one.operands)}{align}\n"
+
+
+def _address(one: kinds.GEPInstr) -> str:
+    inbounds = " inbounds" if one.inbounds else ""
+    return f"  {_name(one)} = getelementptr{inbounds} {one.source_etype}, {_typed(one.operands)}\n"
+
+
+def _phi(one: kinds.PhiInstr) -> str:
+    incomings = ", ".join([f"[{_name(value)}, {_name(block)}]" for value, block in one.incomings])
+    flags = " ".join(["", *one.flags])
+    return f"  {_name(one)} = phi{flags} {one.type} {incomings}\n"
+
+
+def _comparison(one: kinds.CompareInstr) -> str:
+    left, right = one.operands
+    flags = " ".join(["", *one.flags])
+    operands = f"{left.type} {_name(left)}, {_name(right)}"
+    return f"  {_name(one)} = {one.opname}{flags} {one.op} {operands}\n"
+
+
+def _typed_operands(one: ir.Instruction) -> str:
+    flags = " ".join(["", *one.flags])
+    return f"  {_name(one)} = {one.opname}{flags} {_typed(one.operands)}\n"
+
+
+def _cast(one: kinds.CastInstr) -> str:
+    return f"  {_name(one)} = {one.opname} {_typed(one.operands)} to {one.type}\n"
+
+
+def _branch(one: kinds.Terminator) -> str:
+    return f"  {one.opname} {_typed(one.operands)}\n"
+
+
+#: how instructions without metadata are written, by their kind
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    kinds.Instruction: _plain,
+    kinds.CallInstr: _call,
+    kinds.LoadInstr: _load,
+    kinds.StoreInstr: _store,
+    kinds.GEPInstr: _address,
+    kinds.PhiInstr: _phi,
+    kinds.ICMPInstr: _comparison,
+    kinds.FCMPInstr: _comparison,
+    kinds.SelectInstr: _typed_operands,
+    kinds.InsertElement: _typed_operands,
+    kinds.ExtractElement: _typed_operands,
+    kinds.ShuffleVector: _typed_operands,
+    kinds.CastInstr: _cast,
+    kinds.Branch: _branch,
+    kinds.ConditionalBranch: _branch,
+}

@@ -1,0 +1,77 @@
+"""The text that modules are compiled from, and what is used again from module to module."""
+
+import ctypes
+
+import llvmlite.binding as llvm
+import pytest
+from llvmlite import ir
+
+from janusjit.backend.llvm import engine, lanes
+from janusjit.backend.llvm.module_text import text_of
+from janusjit.backend.llvm.python_api_shared import load_shared, shared, shared_address
+from janusjit.backend.llvm.values import F64, I1, I32, I64, POINTER, VOID
+
+
+def module_with_all_kinds() -> ir.Module:
+    """Return a module with instructions of all kinds that are written here, with flags and without."""
+    module = engine.create_module("kinds")
+    quoted = ir.Function(module, ir.FunctionType(VOID, [I64]), 'with "quotes" and \\')
+    function = ir.Function(module, ir.FunctionType(F64, [POINTER, I64, F64]), "function")
+    pointer, count, number = function.args
+    entry, body, after = (function.append_basic_block(name) for name in ("entry", "body", "after"))
+    builder = ir.IRBuilder(entry)
+    vector = lanes.splat(builder, number, ir.VectorType(F64, 8))
+    total = builder.fadd(vector, vector, flags=("reassoc", "nsz"))
+    total = builder.select(builder.fcmp_ordered("<", total, vector, flags=("nnan",)), total, vector)
+    first = builder.extract_element(total, ir.Constant(I32, 0))
+    builder.call(quoted, [count])
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.phi(I64)
+    index.add_incoming(ir.Constant(I64, 0), entry)
+    place = builder.gep(pointer, [index], inbounds=True, source_etype=F64)
+    builder.store(builder.fmul(builder.load(place, typ=F64, align=8), first), place, align=8)
+    builder.store(number, builder.gep(pointer, [count], source_etype=F64))
+    following = builder.add(index, ir.Constant(I64, 1), flags=("nsw",))
+    index.add_incoming(following, body)
+    builder.cbranch(builder.icmp_signed("<", following, count), body, after).set_weights([9, 1])
+    builder.position_at_end(after)
+    root = ir.Function(module, ir.FunctionType(F64, [F64]), "llvm.sqrt.f64")
+    builder.ret(builder.call(root, [builder.sitofp(builder.zext(ir.Constant(I1, 1), I64), F64)], fastmath=("fast",)))
+    return module
+
+
+def test_it_is_what_llvmlite_writes() -> None:
+    module = module_with_all_kinds()
+    mine, theirs = (str(llvm.parse_assembly(text)) for text in (text_of(module), str(module)))
+    assert mine.count("\n") > 30 and mine.splitlines()[1:] == theirs.splitlines()[1:]
+
+
+def test_target_machines_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "define i64 @f(i64 %x) {{\n  %y = mul i64 %x, {}\n  ret i64 %y\n}}\n"
+    engine.load(source.format(2))
+    made = []
+    create = engine.create_target_machine
+    monkeypatch.setattr(engine, "create_target_machine", lambda *level: made.append(level) or create(*level))
+    loaded = [engine.load(source.format(factor)) for factor in (3, 5)]
+    results = [ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(one.function_address("f"))(7) for one in loaded]
+    assert results == [21, 35] and made == []
+
+
+def test_shared_functions_that_are_hot_are_compiled_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def times(factor: int):
+        def emit(api, function: ir.Function) -> None:
+            builder = ir.IRBuilder(function.append_basic_block("entry"))
+            builder.ret(builder.mul(function.args[0], ir.Constant(I64, factor)))
+
+        emit.__name__ = f"_times_{factor}"
+        return shared(I64, I64, is_hot=True)(emit)
+
+    modules = []
+    load = engine.load
+    monkeypatch.setattr(engine, "load", lambda module: modules.append(module) or load(module))
+    functions = [times(factor) for factor in (2, 3)]
+    load_shared({function.symbol for function in functions})
+    assert len(modules) == 1
+    addresses = [shared_address(function) for function in functions]
+    assert [ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(one)(7) for one in addresses] == [14, 21]
