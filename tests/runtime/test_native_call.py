@@ -239,6 +239,23 @@ def test_no_reference_is_lost_or_kept() -> None:
     assert max(abs(sys.getrefcount(one) - count) for one, count in zip(watched, before, strict=True)) < 20
 
 
+def test_attributes_are_looked_for_by_the_names_that_programs_have() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.weight_of_the_first_layer = np.ones(3)
+
+    def scaled(model: Any, x: Any) -> Any:
+        return model.weight_of_the_first_layer * x
+
+    model = Model()
+    step = settled(scaled, model, X)
+    names = [value for value in step.specializations[0].compiled.objects if type(value) is str]
+    assert "weight_of_the_first_layer" in names and all(sys.intern(name) is name for name in names)
+    before = step.stats.graph_calls
+    np.testing.assert_array_equal(step(model, X), X)
+    assert step.stats.graph_calls == before + 1
+
+
 def test_deep_recursion_ends_as_pythons() -> None:
     def down(n: Any) -> Any:
         return step(n + 1)

@@ -7,6 +7,7 @@ the arguments is held, so no effect and no other thread can free it before the c
 
 from __future__ import annotations
 
+import sys
 import types
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
@@ -170,7 +171,7 @@ class PlaceReader:
                 fixed = type(place.value) if type(place.value) in _FIXED_TYPES else None
                 return Reading(api.object(builder, place.value), present=True, type_=fixed)
             case GlobalPlace():
-                return Reading(self._dict_item(api.object(builder, place.namespace), place.name))
+                return Reading(self._dict_item(api.object(builder, place.namespace), sys.intern(place.name)))
             case CellPlace():
                 cell = api.object(builder, place.cell)
                 return Reading(api.field(builder, cell, layout.CELL_CONTENTS, POINTER))
@@ -224,12 +225,12 @@ class PlaceReader:
 
     def _attribute(self, owner: ir.Value, name: str) -> ir.Value:
         api, builder = self._frame.api, self._frame.builder
-        return attribute(api, builder, owner, api.object(builder, name))
+        return attribute(api, builder, owner, api.name(builder, name))
 
     def _module_attribute(self, module: types.ModuleType, owner: ir.Value, name: str) -> ir.Value:
         api, builder = self._frame.api, self._frame.builder
         namespace = api.object(builder, module.__dict__)
-        return module_attribute(api, builder, owner, namespace, api.object(builder, name))
+        return module_attribute(api, builder, owner, namespace, api.name(builder, name))
 
     def _item(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit ``owner[key]``, borrowed, by direct access where the owner's type is known, else through Python."""

@@ -230,7 +230,7 @@ def _emit_dict_keys_are(emitter: GuardEmitter, guard: kinds.DictKeysAre, number:
 @emits(class_guards.ClassAttributeIs)
 def _emit_class_attribute_is(emitter: GuardEmitter, guard: class_guards.ClassAttributeIs, number: int) -> None:
     api, builder = emitter.api, emitter.builder
-    name = api.object(builder, guard.name)
+    name = api.name(builder, guard.name)
     found = api.call(builder, "_PyType_Lookup", api.object(builder, guard.class_), name)
     expected = NULL if guard.value is MISSING else api.object(builder, guard.value)
     emitter.frame.fail_unless(builder.icmp_unsigned("==", found, expected), number)

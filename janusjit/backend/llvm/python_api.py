@@ -180,6 +180,10 @@ class PythonApi:
             self.objects.append(value)
         return self.field(builder, self._entries, 8 * index, POINTER)
 
+    def name(self, builder: ir.IRBuilder, text: str) -> ir.Value:
+        """Emit a borrowed reference to a name: the very object that programs have, which dicts find at once."""
+        return self.object(builder, sys.intern(text))
+
     def reserve(self, builder: ir.IRBuilder, values: Sequence[Any]) -> ir.Value:
         """Return the address of adjacent table entries of their own that hold ``values``; code may replace them."""
         self.objects.extend(values)
