@@ -187,8 +187,12 @@ def relaxation_key(guard: InGraphGuard, failures: int) -> Any:
 
 
 def are_flags(failed: Sequence[EntryGuard]) -> bool:
-    """Whether all that failed are assumptions on ``True`` and ``False``: two values, worth a specialization each."""
-    return all(isinstance(guard, IdentityIs) and type(guard.value) is bool for guard in failed)
+    """Whether all that failed are assumptions on ``True`` and ``False``: two values, worth a specialization each.
+
+    Not so where they are items of lists and tuples: there may be many of them.
+    """
+    keys = [guard.relaxation for guard in failed if isinstance(guard, IdentityIs) and type(guard.value) is bool]
+    return len(keys) == len(failed) and not any(isinstance(key, tuple) and key[0] == "flags" for key in keys)
 
 
 def are_iterated(keys: Iterable[Hashable]) -> bool:

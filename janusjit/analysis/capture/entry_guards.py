@@ -6,6 +6,7 @@ one object however often it is named, and an assumption is guarded once.
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable, Collection
 from typing import Any
@@ -42,6 +43,13 @@ from janusjit.ir.places import (
 )
 from janusjit.ops.generators import BIT_GENERATORS
 from janusjit.spans import Span
+
+_POSITION = re.compile(r"\[\d+\]")
+
+
+def alike(place: Place) -> str:
+    """Return what places have in common that differ in the positions of items only: ``a[3][0]``, ``a[7][0]``."""
+    return _POSITION.sub("[…]", str(place))
 
 
 class EntryGuards:
@@ -127,8 +135,12 @@ class EntryGuards:
         self.guard((id(place), "value"), ValueEquals(place, value, span=self.span(), relaxation=key))
 
     def may_assume_value(self, place: Place) -> bool:
-        """Whether the value at a place never varied so far."""
-        return ("value", str(place)) not in self.relaxations
+        """Whether the value at a place never varied so far; of flags in lists and tuples, at all places alike."""
+        return ("value", str(place)) not in self.relaxations and ("flags", alike(place)) not in self.relaxations
+
+    def are_told_apart(self, place: Place) -> bool:
+        """Whether an array at a place like this was once one with another, and once not: then it is read by itself."""
+        return ("apart", alike(place)) in self.relaxations
 
     def is_assumed(self, place: Place) -> bool:
         """Whether it is assumed what number or string a place holds."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.entry_guards import EntryGuards
+from janusjit.analysis.capture.entry_guards import EntryGuards, alike
 from janusjit.analysis.capture.outside_functions import read_function, redefinition_key
 from janusjit.analysis.capture.state import (
     Cell,
@@ -242,7 +242,7 @@ class Externals(EntryGuards):
             self.guard((id(place), "missing"), IsMissing(place, span=self.span()))
             return Known(MISSING)
         seen = self._objects.get(id(live))
-        if seen is not None:
+        if seen is not None and not (type(live) is np.ndarray and self.are_told_apart(place)):
             self._guard_same(seen[2], place, live)
             return seen[1]
         if isinstance(live, bool | int | float | str | bytes | np.generic) and not isinstance(live, enum.Enum):
@@ -270,7 +270,8 @@ class Externals(EntryGuards):
         if isinstance(second, ConstantPlace):
             self.guard((id(first), "identity"), IdentityIs(first, live, span=self.span()))
         else:
-            self.guard((id(second), id(first), "same"), SameObject(first, second, span=self.span()))
+            key = ("apart", alike(second)) if type(live) is np.ndarray and alike(second) != str(second) else None
+            self.guard((id(second), id(first), "same"), SameObject(first, second, span=self.span(), relaxation=key))
 
     def _read_scalar(self, place: Place, live: Any) -> AbstractValue:
         kind = type(live)
@@ -280,7 +281,7 @@ class Externals(EntryGuards):
             self.guard_value(place, live)
             return Known(live)
         if kind is bool and self.may_assume_value(place):
-            key = ("value", str(place))
+            key = ("value", str(place)) if alike(place) == str(place) else ("flags", alike(place))
             self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span(), relaxation=key))
             return Known(live)
         if kind in (bool, float) or (kind is int and -(2**63) <= live < 2**63):

@@ -72,6 +72,9 @@ def _may_be_one(machine: Machine, left: ArrayValue, right: ArrayValue) -> bool:
     """Whether two arrays that capture tells apart may be one object."""
     if left.storage == right.storage:
         return left.joined or right.joined
+    live = [machine.externals.live_array(array.storage) for array in (left, right)]
+    if live[0] is not None and live[0] is live[1]:
+        return True
     listed = [machine.state.at(array.storage).listed for array in (left, right)]
     in_one_list = all(one is not None for one in listed) and len({(one.owner, one.buffer) for one in listed}) == 1
     return in_one_list or frozenset((left.storage, right.storage)) in machine.joined

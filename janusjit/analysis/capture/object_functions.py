@@ -17,6 +17,7 @@ from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import new_array, read
 from janusjit.analysis.capture.attributes import find_attribute, get_attribute, set_attribute, write_instance
 from janusjit.analysis.capture.calls import invoke, models
+from janusjit.analysis.capture.identity import identical
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import OBJECT_SETATTR
@@ -174,38 +175,55 @@ def _model_wraps(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
     return ModelledCallable("functools.wraps", renamed)
 
 
+#: what has been copied, and the copies
+Copies = list[tuple[AbstractValue, AbstractValue]]
+#: objects that one call of ``copy.deepcopy`` copies in the graph: each is compared with those before
+MOST_COPIES = 40
+
+
 @models(copy.copy)
 def _model_copy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return _copy(machine, arguments[0], {}, deep=False)
+    return _copy(machine, arguments[0], [], deep=False)
 
 
 @models(copy.deepcopy)
 def _model_deepcopy(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return _copy(machine, arguments[0], {}, deep=True)
+    return _copy(machine, arguments[0], [], deep=True)
 
 
-def _copy(machine: Machine, value: AbstractValue, memo: dict[Any, AbstractValue], deep: bool) -> AbstractValue:
+def _copy(machine: Machine, value: AbstractValue, memo: Copies, deep: bool) -> AbstractValue:
     value = machine.resolve(value)
     if isinstance(value, Known | Scalar | RangeValue | FunctionValue):
         return value
     if isinstance(value, ArrayValue):
-        if value.identity not in memo:
-            memo[value.identity] = new_array(machine, machine.emit("copy", read(machine, value)))
-        return memo[value.identity]
+        made = _copied_before(machine, value, memo, deep)
+        if made is None:
+            made = new_array(machine, machine.emit("copy", read(machine, value)))
+            memo.append((value, made))
+        return made
     if isinstance(value, TupleValue):
         if not deep:
             return value
         return TupleValue(tuple(_copy(machine, item, memo, deep) for item in value.items), value.type_)
     if not isinstance(value, Reference):
         raise machine.unsupported("python.copy", "copy", "an object of this kind is copied")
-    key = ("heap", value.index)
-    if key not in memo:
-        memo[key] = machine.state.allocate(machine.heap(value).__class__())
-        _fill_copy(machine, machine.heap(value), memo[key], memo, deep)
-    return memo[key]
+    made = _copied_before(machine, value, memo, deep)
+    if made is None:
+        made = machine.state.allocate(machine.heap(value).__class__())
+        memo.append((value, made))
+        _fill_copy(machine, machine.heap(value), made, memo, deep)
+    return made
 
 
-def _fill_copy(machine: Machine, item: Any, made: Any, memo: dict[Any, AbstractValue], deep: bool) -> None:
+def _copied_before(machine: Machine, value: AbstractValue, memo: Copies, deep: bool) -> AbstractValue | None:
+    """Return the copy of an object that has been copied before; that it is none of the others stays so."""
+    if deep and len(memo) > MOST_COPIES:
+        raise machine.unsupported("python.copy", "copy", "many objects are copied, of which some may be one")
+    same = (made for other, made in memo if type(other) is type(value) and identical(machine, other, value))
+    return next(same, None)
+
+
+def _fill_copy(machine: Machine, item: Any, made: Any, memo: Copies, deep: bool) -> None:
     def inner(value: AbstractValue) -> AbstractValue:
         return _copy(machine, value, memo, deep) if deep else machine.resolve(value)
 
