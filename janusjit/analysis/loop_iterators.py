@@ -60,10 +60,11 @@ class Turns(itertools.chain[Any]):
     It refers to the loop only, which may be taken over, and left, elsewhere. It is C code: no traceback shows it.
     """
 
-    loop: LoopIterator
+    loop: LoopIterator | None = None  # until it is known: what makes it may be interrupted
 
     def __del__(self) -> None:
-        self.loop.leave()
+        if self.loop is not None:
+            self.loop.leave()
 
 
 def draws(value: Any) -> bool:

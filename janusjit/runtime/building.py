@@ -25,6 +25,7 @@ from janusjit.ir.relaxations import Relaxations
 from janusjit.pacing import paced
 from janusjit.runtime import native_call
 from janusjit.runtime.compiler import Built, Compiler, Prepared
+from janusjit.runtime.interruptions import interruption
 from janusjit.runtime.specialization import Compiled
 from janusjit.spans import UNKNOWN_SPAN, Span
 
@@ -186,23 +187,13 @@ def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
             raise
         return Failure(failure.code, "bug", str(failure), details=traceback.format_exc())
     except Exception as failure:  # the one boundary between the compiler's bugs and the user's program
-        interruption = _interruption(failure, handled)
-        if interruption is not None:
-            raise interruption from None
+        interrupted = interruption(failure, handled)
+        if interrupted is not None:
+            raise interrupted from None
         if current().verify:
             raise
         reason = f"{type(failure).__name__} in the compiler: {failure}"
         return Failure("bug.internal", "bug", reason, details=traceback.format_exc())
-
-
-def _interruption(failure: Exception, handled: BaseException | None) -> BaseException | None:
-    """Return what a failure has come of if that is none: an interrupt from the keyboard, which is the program's."""
-    found = failure.__context__
-    while found is not None and found is not handled:
-        if not isinstance(found, Exception):
-            return found
-        found = found.__context__
-    return None
 
 
 def _background() -> ThreadPoolExecutor:

@@ -24,6 +24,7 @@ from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.commit_points import RUNNERS
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Stream
+from janusjit.runtime.interruptions import interruption
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import ContinuationPublisher
 from janusjit.runtime.python_frames import Deferred, PythonContinuation
@@ -213,9 +214,9 @@ class ContinuationLifecycle(Lifecycle):
     def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
         try:
             return super()._attempt(call, new)
-        except Exception:
-            raise
-        except BaseException as error:  # noqa: BLE001 - raised where the call goes on
+        except BaseException as error:
+            if interruption(error) is not error:
+                raise
             raise _CompilerInterrupted(error) from None
 
     def _twin(self, owner: Lifecycle) -> PythonContinuation:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import pytest
 import janusjit as jj
 from janusjit.config import override
 from janusjit.runtime import building
+from janusjit.runtime.pipeline import Pipeline
 
 PROGRAM = """
 import numpy as np
@@ -236,3 +239,64 @@ def test_an_interrupt_in_the_compiler_is_the_programs():
         assert outcome() == "interrupted"
         with override(verify=False):
             assert building.guarded(lambda: {}["missing"]).code == "bug.internal"
+
+
+class TimedOut(Exception):
+    pass
+
+
+def raise_timed_out(*arguments):
+    raise TimedOut
+
+
+@pytest.mark.parametrize(
+    "handler", [raise_timed_out, functools.partial(raise_timed_out, 1), type("", (), {"__call__": raise_timed_out})()]
+)
+def test_an_exception_of_a_signals_handler_in_the_compiler_is_the_programs(handler):
+    def stage():
+        signal.raise_signal(signal.SIGUSR1)
+        return "not reached"
+
+    def cleaning_up():
+        try:
+            stage()
+        finally:
+            {}["what the interrupted step would have put there"]
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        for way in (stage, cleaning_up):
+            with pytest.raises(TimedOut):
+                building.guarded(way)
+        with override(verify=False):
+            assert building.guarded(lambda: {}["missing"]).code == "bug.internal"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "capture", "compile"])
+def test_a_signal_at_any_stage_leaves_the_function_as_it_was(monkeypatch, stage):
+    @jj.jit(background=False)
+    def step(state, x):
+        state["n"] += 1
+        state["w"] += x
+        return state["n"]
+
+    def interrupted(self, *arguments):
+        signal.raise_signal(signal.SIGUSR1)
+
+    state = {"n": 0, "w": np.zeros(2)}
+    before = signal.signal(signal.SIGUSR1, raise_timed_out)
+    try:
+        for _ in range(0 if stage == "prepare" else 2):
+            step(state, 1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Pipeline, stage, interrupted)
+            with pytest.raises(TimedOut):
+                step(state, 1.0)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    done = state["n"]
+    for number in range(6):
+        assert step(state, 1.0) == done + number + 1
+    assert state["w"].tolist() == [state["n"]] * 2 and step.stats.graph_calls >= 4 and step.reason is None
