@@ -17,6 +17,7 @@ from janusjit.analysis.capture.listed import ARRAYS, in_c_order, listed_in, may_
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.packed import BUFFER_DTYPES, MIXED
 from janusjit.analysis.capture.sameness import number_kind
+from janusjit.analysis.capture.signals import Unmergeable
 from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, IteratorObject, Listed, ListObject, State
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -62,6 +63,7 @@ def give_buffers(
         The number of values there were before the loop: how large a buffer is has to be known by then.
     """
     growths: dict[int, Growth] = {}
+    outgrown = False
     for index in sorted({index for state in turns for index in state.heap}):
         if index >= 0 and not all(index in state.heap for state in (entry, *turns)):
             continue  # made in the turn, or no longer reached behind one
@@ -70,18 +72,21 @@ def give_buffers(
             continue
         more = _outgrown(instruction, before, [state.at(index) for state in turns])
         if more is not None:
-            growths[index] = more
+            growths[index], outgrown = more, True
             continue
         found = [_growth(machine, state, before, state.at(index)) for state in turns]
         if all(growth == _NOTHING for growth in found):
             continue
         together = _together(found)
-        if together is None or not _may_have_buffer(machine, entry, before, together[1]):
-            return False
-        if any(_is_sized_since(machine, dim, mark) for dim in _sizes(together)):
-            return False
+        sized = together is not None and any(_is_sized_since(machine, dim, mark) for dim in _sizes(together))
+        if together is None or sized or not _may_have_buffer(machine, entry, before, together[1]):
+            growths.clear()
+            break
         growths[index] = together
-    return bool(growths) and _give(machine, instruction, entry, growths, outer)
+    given = bool(growths) and _give(machine, instruction, entry, growths, outer)
+    if outgrown and not given:
+        raise Unmergeable("a list outgrows its buffer")
+    return given
 
 
 def _give(
@@ -210,7 +215,7 @@ def _is_sized_since(machine: Machine, dim: Dim, mark: int) -> bool:
 
 def _growth(machine: Machine, state: State, before: Any, after: Any) -> Growth | None:
     """Return what has been appended to a list; None if anything else was done to it, or it has no buffer."""
-    if isinstance(after, GrownList) and not (isinstance(before, GrownList) and after.base is before.base):
+    if isinstance(after, GrownList) and not (isinstance(before, GrownList) and after.identity == before.identity):
         if after.kind == ARRAYS:
             return None  # by a loop in the loop
         inside = _growth(machine, state, before, after.base)
@@ -339,10 +344,11 @@ def append(machine: Machine, owner: Reference, item: GrownList, value: AbstractV
 
 
 def _take_room(machine: Machine, item: GrownList) -> None:
-    """Count an item; where another loop in the loop appends it, guard that there is room for it."""
+    """Count an item; guard that there is room for it where another loop in the loop appends it, or a way out of it."""
     item.turn += 1
     entries = (entry for frame in machine.state.frames for entry in frame.blocks if isinstance(entry, GraphLoopEntry))
-    if [entry.instruction for entry in entries][-1:] == [item.loop]:
+    inside = [entry.instruction for entry in entries][-1:] == [item.loop]
+    if inside and isinstance(item.each, int) and item.turn <= item.each:
         return
     room = item.buffer.type.shape[0]
     size = constant(machine, room, "i64") if isinstance(room, int) else machine.emit("dim", types=(INT,), dim=room)

@@ -322,8 +322,47 @@ def more_turns_of_an_inner_loop_later(x, log, turns):
     return len(log)
 
 
+def two_lists_and_more_in_later_turns_of_one(x, log, turns):
+    others = []
+    for turn in range(turns):
+        if turn % 2:
+            log.append(x[0] * turn)
+        log.append(x[1] * turn)
+        others.append(x[2] * turn)
+    return others
+
+
+def more_in_the_turn_that_leaves(x, log, turns):
+    for turn in range(turns):
+        log.append(float(x[1]) + turn)
+        if turn == turns - 1:
+            for _ in range(40):
+                log.append(float(x[0]) * turn)
+            break
+    return len(log)
+
+
+def more_in_the_turn_that_returns(x, log, turns):
+    for turn in range(turns):
+        log.append(float(x[1]) + turn)
+        if turn == turns - 1:
+            log.extend([float(x[0]) * turn, float(x[1])])
+            log.append(float(x[0]) * turn)
+            log.append(float(x[0]) + turn)
+            return turn
+    return len(log)
+
+
 @pytest.mark.parametrize(
-    "function", [more_in_later_turns, more_in_later_turns_of_an_inner_loop, more_turns_of_an_inner_loop_later]
+    "function",
+    [
+        more_in_later_turns,
+        more_in_later_turns_of_an_inner_loop,
+        more_turns_of_an_inner_loop_later,
+        two_lists_and_more_in_later_turns_of_one,
+        more_in_the_turn_that_leaves,
+        more_in_the_turn_that_returns,
+    ],
 )
 def test_there_is_room_for_what_the_first_turn_does_not_append(function):
     step = jj.jit(function, background=False)
