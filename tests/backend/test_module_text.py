@@ -1,11 +1,15 @@
 """The text that modules are compiled from, and what is used again from module to module."""
 
 import ctypes
+import gc
+import weakref
 
 import llvmlite.binding as llvm
+import numpy as np
 import pytest
 from llvmlite import ir
 
+import janusjit as jj
 from janusjit.backend.llvm import engine, lanes
 from janusjit.backend.llvm.module_text import text_of
 from janusjit.backend.llvm.python_api_shared import load_shared, shared, shared_address
@@ -45,6 +49,31 @@ def test_it_is_what_llvmlite_writes() -> None:
     module = module_with_all_kinds()
     mine, theirs = (str(llvm.parse_assembly(text)) for text in (text_of(module), str(module)))
     assert mine.count("\n") > 30 and mine.splitlines()[1:] == theirs.splitlines()[1:]
+
+
+def test_what_has_been_compiled_is_let_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks: list[weakref.ref[ir.Block]] = []
+    load = engine.load
+
+    def noted(module, *level):
+        blocks.extend(weakref.ref(block) for function in module.functions for block in function.blocks)
+        return load(module, *level)
+
+    monkeypatch.setattr(engine, "load", noted)
+
+    @jj.jit(background=False)
+    def program(x):
+        return np.tanh(x) @ x.T + x.sum(axis=1)
+
+    x = np.linspace(-1, 1, 30).reshape(6, 5)
+    gc.disable()
+    try:
+        for _ in range(4):
+            np.testing.assert_allclose(program(x), np.tanh(x) @ x.T + x.sum(axis=1), rtol=1e-12)
+        left = sum(block() is not None for block in blocks)
+    finally:
+        gc.enable()
+    assert program.stats.graph_calls == 2 and len(blocks) > 20 and left < len(blocks) / 10
 
 
 def test_target_machines_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from janusjit.backend.kernels import Kernel, KernelTimes, PlanNotes
 from janusjit.backend.llvm import clock, engine, threads
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
+from janusjit.backend.llvm.module_text import take_apart
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
 from janusjit.backend.llvm.python_api_layout import MethodDefinition
 from janusjit.backend.llvm.python_api_shared import load_shared
@@ -109,7 +110,7 @@ def link(emitter: EntryEmitter, plan: PlanNotes, started: float) -> Compiled:
     Parameters
     ----------
     emitter : EntryEmitter
-        The emitter, after `EntryEmitter.finish`.
+        The emitter, after `EntryEmitter.finish`; its module is taken apart.
     plan : PlanNotes
         What there is to say of the plan.
     started : float
@@ -118,6 +119,7 @@ def link(emitter: EntryEmitter, plan: PlanNotes, started: float) -> Compiled:
     module = emitter.api.module
     load_shared(module.globals)
     loaded = engine.load(module)
+    take_apart(module)
     return link_loaded(emitter.graph, loaded, emitter.api.objects, plan, started)
 
 

@@ -1,7 +1,8 @@
 """The text of modules, which LLVM parses.
 
-Owns `text_of`. Invariant: it is what llvmlite writes, but for space. Why it is written here: modules are thousands of
-instructions of a few kinds, which llvmlite writes by formatting each piece by itself, without a pause.
+Owns `text_of` and `take_apart`. Invariant: the text is what llvmlite writes, but for space. Why it is written here:
+modules are thousands of instructions of a few kinds, which llvmlite writes by formatting each piece by itself, without
+a pause.
 """
 
 from __future__ import annotations
@@ -31,6 +32,21 @@ def text_of(module: ir.Module) -> str:
             pieces.append(f"{item}\n")
     pieces += [f"{item}\n" for item in module.metadata]
     return "".join(pieces)
+
+
+def take_apart(module: ir.Module) -> None:
+    """Let a module go that is of no more use, with all its instructions.
+
+    They refer to each other, so nothing but garbage collection would find them, which goes over all of them thrice.
+    """
+    for function in module.functions:
+        for block in function.blocks:
+            pause()
+            for instruction in block.instructions:
+                instruction.__dict__.clear()
+            block.__dict__.clear()
+        function.__dict__.clear()
+    module.__dict__.clear()
 
 
 def _write_block(block: ir.Block, pieces: list[str]) -> None:

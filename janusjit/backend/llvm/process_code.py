@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.module_text import take_apart
 
 _LOCK = threading.RLock()  # what is emitted may call other such functions
 _LOADED: dict[str, engine.LoadedModule] = {}
@@ -36,6 +37,7 @@ def load_once(symbols: Sequence[str], emit: Callable[[ir.Module], None], level: 
         module = engine.create_module(symbols[0])
         emit(module)
         _register(tuple(symbols), engine.load(module, level))
+        take_apart(module)
 
 
 def _register(symbols: tuple[str, ...], loaded: engine.LoadedModule) -> None:

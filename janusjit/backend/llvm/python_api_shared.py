@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
+from janusjit.backend.llvm.module_text import take_apart
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, PythonApi, fill_table
 from janusjit.pacing import pause
 
@@ -120,6 +121,7 @@ def _load(functions: list[SharedFunction]) -> None:
         _emit_callees(api)
     api.finish_table()
     loaded = engine.load(module)
+    take_apart(module)
     for function in done:
         engine.register_symbol(function.symbol, loaded.function_address(function.symbol))
         _HOMES[function.symbol] = loaded
