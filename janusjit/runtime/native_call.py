@@ -25,8 +25,6 @@ from janusjit.runtime.switch import COVERAGE, DEBUGGER, DISABLED, SWITCHED, TOOL
 _METH_FASTCALL_KEYWORDS = 0x82
 #: where a descriptor of a slot has its definition, and that where in instances the slot is
 _MEMBER, _OFFSET = 40, 16
-#: where a builtin has its definition and what it is called with, and the definition its function
-_DEFINITION, _SELF, _FUNCTION = 16, 24, 8
 
 
 _new_method = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.c_void_p)(
@@ -107,6 +105,7 @@ def install(
     objects: dict[str, Any] = dict(zip(names, names, strict=True))
     objects |= {"fallback": fallback, "retry": retry, "disabled": DISABLED, "debugger": DEBUGGER, "coverage": COVERAGE}
     words = {name: id(value) for name, value in objects.items()} | offsets
+    words["depth"] = 0
     words["switched"] = ctypes.addressof(SWITCHED)
     words["tracer"], words["tracer_self"] = _function(sys.gettrace)
     words["tool"], words["tool_self"] = (0, 0) if TOOL is None else _function(TOOL)
@@ -130,8 +129,8 @@ def _use_vectorcall(type_: type, room: int) -> None:
 
 def _is_laid_out(builtin: Any) -> bool:
     """Return whether a builtin is what the offsets are of."""
-    name = ctypes.string_at(word(word(id(builtin) + _DEFINITION)))
-    return name == builtin.__name__.encode() and word(id(builtin) + _SELF) == id(builtin.__self__)
+    name = ctypes.string_at(word(word(id(builtin) + layout.BUILTIN_DEFINITION)))
+    return name == builtin.__name__.encode() and word(id(builtin) + layout.BUILTIN_SELF) == id(builtin.__self__)
 
 
 def _offset(slot: types.MemberDescriptorType) -> int:
@@ -140,4 +139,5 @@ def _offset(slot: types.MemberDescriptorType) -> int:
 
 def _function(builtin: Any) -> tuple[int, int]:
     """Return the addresses of a builtin's function and of the object it is called with."""
-    return word(word(id(builtin) + _DEFINITION) + _FUNCTION), word(id(builtin) + _SELF)
+    definition = word(id(builtin) + layout.BUILTIN_DEFINITION)
+    return word(definition + layout.DEFINITION_FUNCTION), word(id(builtin) + layout.BUILTIN_SELF)

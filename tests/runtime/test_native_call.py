@@ -256,6 +256,30 @@ def test_attributes_are_looked_for_by_the_names_that_programs_have() -> None:
     assert step.stats.graph_calls == before + 1
 
 
+def test_entries_under_way_are_counted() -> None:
+    depths: list[int] = []
+
+    class Out:
+        def write(self, text: str) -> None:
+            depths.append(jitted_calls.depth())
+            if "2.0" in text:
+                raise ValueError("two")
+
+    def told(x: Any, out: Any) -> Any:
+        print(x * 2.0, file=out)
+        return x * 3.0
+
+    step = settled(told, 0.0, Out())
+    before = step.stats.graph_calls
+    with pytest.raises(ValueError, match="two"):
+        step(1.0, Out())
+    assert step(2.0, Out()) == 6.0 and step.stats.graph_calls > before
+    inside = settled(add, X, Y)
+    with pytest.raises(TypeError):
+        inside("ab", Y)
+    assert jitted_calls.depth() == 0 and max(depths) <= 1
+
+
 def test_deep_recursion_ends_as_pythons() -> None:
     def down(n: Any) -> Any:
         return step(n + 1)

@@ -18,7 +18,7 @@ from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_frame import STATUS_BLOCK, Status
 from janusjit.backend.llvm.module_text import take_apart
 from janusjit.backend.llvm.python_api import OBJECT_TABLE, fill_table
-from janusjit.backend.llvm.python_api_layout import MethodDefinition
+from janusjit.backend.llvm.python_api_layout import METH_FASTCALL, MethodDefinition
 from janusjit.backend.llvm.python_api_shared import load_shared
 from janusjit.backend.llvm.stopwatch import TIMES, read
 from janusjit.backend.llvm.workspace import limit_kept
@@ -26,7 +26,6 @@ from janusjit.config import current
 from janusjit.ir.graph import Graph
 
 ENTRY = "entry"
-_METH_FASTCALL = 0x80
 
 
 class DeoptimizedType:
@@ -141,6 +140,6 @@ def _make_builtin(name: str, payload: _Payload) -> Callable[..., Any]:
     definition = payload.definition
     definition.name = name.encode()
     definition.function = payload.module.function_address(ENTRY)
-    definition.flags = _METH_FASTCALL
+    definition.flags = METH_FASTCALL
     builtin: Callable[..., Any] = _new_builtin(ctypes.addressof(definition), payload, None)
     return builtin

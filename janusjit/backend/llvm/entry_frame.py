@@ -203,7 +203,7 @@ class EntryFrame:
         release_references(self.api, builder, self._slots, held)
 
 
-@shared(VOID, POINTER, I64)
+@shared(VOID, POINTER, I64, is_hot=True)
 def release_references(api: PythonApi, function: ir.Function) -> None:
     """``for (i = count; i-- > 0;) Py_XDECREF(references[i]);``."""
     references, count = function.args

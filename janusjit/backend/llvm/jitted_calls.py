@@ -9,6 +9,7 @@ alive.
 from __future__ import annotations
 
 import ctypes
+import types
 from collections.abc import Sequence
 
 from llvmlite import ir
@@ -26,7 +27,11 @@ _OBJECTS = ("plain", "tally", "plain_calls", "review_at", "fallback", "retry", "
 _FUNCTIONS = ("tracer", "tracer_self", "tool", "tool_self", "debugger", "coverage")
 #: the words of the state, in order; ``tool`` is null where there is no ``sys.monitoring``, and ``switched`` the address
 #: of a word that is 0 as long as ``disabled`` need not be asked
-WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS, "switched")
+#: ``depth`` is how many entries are under way that were called without CPython's look at the stack
+WORDS = (*_OFFSETS, *_OBJECTS, *_FUNCTIONS, "switched", "depth")
+
+#: how many those may be, in all threads
+_DEPTH = 50
 
 #: CPython's ``PY_VECTORCALL_ARGUMENTS_OFFSET``, which says that the word before the arguments may be overwritten
 _ARGUMENTS_OFFSET = 1 << 63
@@ -55,6 +60,11 @@ def address() -> int:
 def load() -> None:
     """Compile the code, unless that has been done."""
     load_shared({call_jitted.symbol})
+
+
+def depth() -> int:
+    """Return how many entries are under way that were called without CPython's look at the stack."""
+    return ctypes.c_int64.from_address(shared_address(call_jitted, _STATE) + 8 * WORDS.index("depth")).value
 
 
 def is_there() -> bool:
@@ -89,7 +99,7 @@ class _Call:
         self._require(builder.icmp_signed("==", self._arity(), self.count), self.slow)
         self._require_usual()
         entry = api.field(builder, entries, layout.TUPLE_ITEMS, POINTER)
-        result = api.call(builder, "PyObject_Vectorcall", entry, self.arguments, self.count, NULL)
+        result = self._call_entry(entry)
         refused = builder.icmp_unsigned("==", result, self._slot("sentinel"))
         with builder.if_then(refused, likely=False):
             api.decref(builder, result)
@@ -104,6 +114,42 @@ class _Call:
         builder.position_at_end(self.unsettled)
         self._emit_plain(lifecycle)
         builder.branch(self.slow)
+
+    def _call_entry(self, entry: ir.Value) -> ir.Value:
+        """Emit the call of an entry: of its function itself, unless many calls are under way.
+
+        CPython looks whether there is room on the stack for another call, which takes longer than to count them.
+        """
+        builder, api = self.builder, self.api
+        depth = self.builder.gep(self._state, [ir.Constant(I64, WORDS.index("depth"))], source_etype=I64)
+        before = builder.load(depth, typ=I64)
+        entered = builder.add(before, ir.Constant(I64, 1))
+        definition = api.field(builder, entry, layout.BUILTIN_DEFINITION, POINTER)
+        is_builtin = api.has_type(builder, entry, types.BuiltinFunctionType)
+        direct = builder.and_(is_builtin, builder.icmp_unsigned("<", before, ir.Constant(I64, _DEPTH)))
+        blocks = [self.function.append_basic_block(name) for name in ("looked_at", "direct", "by_python", "called")]
+        looked_at, directly, by_python, called = blocks
+        builder.cbranch(direct, looked_at, by_python)
+        builder.position_at_end(looked_at)
+        flags = api.field(builder, definition, layout.DEFINITION_FLAGS, I32)
+        is_fast = builder.icmp_unsigned("==", flags, ir.Constant(I32, layout.METH_FASTCALL))
+        builder.cbranch(is_fast, directly, by_python)
+        builder.position_at_end(directly)
+        type_ = ir.FunctionType(POINTER, [POINTER, POINTER, I64]).as_pointer()
+        callee = builder.inttoptr(api.field(builder, definition, layout.DEFINITION_FUNCTION, I64), type_)
+        builder.store(entered, depth)
+        owner = api.field(builder, entry, layout.BUILTIN_SELF, POINTER)
+        one = builder.call(callee, [owner, self.arguments, self.count])
+        builder.store(builder.sub(builder.load(depth, typ=I64), ir.Constant(I64, 1)), depth)
+        builder.branch(called)
+        builder.position_at_end(by_python)
+        other = api.call(builder, "PyObject_Vectorcall", entry, self.arguments, self.count, NULL)
+        builder.branch(called)
+        builder.position_at_end(called)
+        result = builder.phi(POINTER)
+        result.add_incoming(one, directly)
+        result.add_incoming(other, by_python)
+        return result
 
     def _emit_plain(self, lifecycle: ir.Value) -> None:
         """Emit the call of the function itself, which is counted, where it is left to Python; what follows is not."""

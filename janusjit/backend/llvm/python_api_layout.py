@@ -38,6 +38,10 @@ DICT_VERSION = 24 if sys.version_info < (3, 14) else None
 CELL_CONTENTS = 16
 FLOAT_VALUE = 16
 METHOD_FUNCTION = 16
+#: where a builtin has its definition and what it is called with, and a definition its function and flags
+BUILTIN_DEFINITION, BUILTIN_SELF = 16, 24
+DEFINITION_FUNCTION, DEFINITION_FLAGS = 8, 16
+METH_FASTCALL = 0x80
 FUNCTION_CODE = 48
 NUMPY_SCALAR_VALUE = 16
 
