@@ -47,6 +47,7 @@ class FunctionLifecycle(Lifecycle):
         builder = _FunctionBuilder(function, compiler, options.exact)
         super().__init__(function, identify(function), builder, options, compiler, stream)
         self.resumptions = Resumptions(self, options, compiler, stream)
+        self.resumptions.specialized = self._judge_again
         self.trial = Trial()
         self._judged = 0.0
         self._misses = self._hits_before = 0
@@ -142,10 +143,15 @@ class FunctionLifecycle(Lifecycle):
         self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]
     ) -> Specialization | None:
         specialization = super()._finish(attempt, number, trigger, new)
-        if specialization is not None and self.trial.verdict:  # of other graphs: this one may assume less
+        if specialization is not None:
+            self._judge_again()
+        return specialization
+
+    def _judge_again(self) -> None:
+        """Begin another trial where graphs were found to pay: of other graphs, which may assume less, or be many."""
+        if self.trial.verdict:
             self.trial = Trial()
             self.entries = ()
-        return specialization
 
     def _finish_later(self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]) -> None:
         super()._finish_later(attempt, number, trigger, new)

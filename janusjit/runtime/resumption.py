@@ -23,7 +23,7 @@ from janusjit.runtime.building import Attempt, Builder, Failure
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.commit_points import RUNNERS
 from janusjit.runtime.compiler import Compiler, Prepared
-from janusjit.runtime.events import Cost, Stream
+from janusjit.runtime.events import Cost, Difference, Stream
 from janusjit.runtime.interruptions import interruption
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import ContinuationPublisher
@@ -50,10 +50,13 @@ class Resumptions:
         How many instructions Python has run between graphs.
     relaxed : frozenset
         The assumptions that failed in the middle of loops.
+    specialized : callable
+        Called when what follows a commit point has been specialized.
     """
 
     def __init__(self, owner: Lifecycle, options: Options, compiler: Compiler, stream: Stream) -> None:
         self.owner = owner
+        self.specialized: Callable[[], None] = lambda: None
         # what has happened cannot be refused any more
         policy = "warn" if options.policy == "raise" else options.policy
         # compiled at once: what waits for it is a call that has begun, perhaps with a long loop still before it
@@ -185,6 +188,14 @@ class ContinuationLifecycle(Lifecycle):
         self.tally.plain_calls += 1
         self.resumptions.host_calls += 1
         return self.python(*call.bound)
+
+    def _finish(
+        self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]
+    ) -> Specialization | None:
+        specialization = super()._finish(attempt, number, trigger, new)
+        if specialization is not None:
+            self.resumptions.specialized()
+        return specialization
 
     def refuse(self, failure: Failure) -> None:
         """Let the rest of the calls be Python's from here on."""

@@ -1,5 +1,6 @@
 """Whether graphs pay is found out by timing both ways; what the clock says is given here: nothing depends on it."""
 
+import pickle
 import time
 
 import numpy as np
@@ -246,3 +247,20 @@ def test_a_call_that_waits_for_a_compilation_is_no_measure_of_plain_python():
         np.testing.assert_array_equal(step(np.ones(4)), function(np.ones(4)))
         assert len(held) == before
     step.wait()
+
+
+def test_further_specializations_of_what_follows_a_host_call_are_judged_too():
+    def scaled(x, text):
+        return x * pickle.loads(text)[0]
+
+    jitted = jj.jit(background=False)(scaled)
+    x = np.arange(2000.0).reshape(40, 50)
+    for _ in range(60):
+        jitted(x, pickle.dumps([2.0]))
+    first, calls = jitted._lifecycle.trial, jitted.stats.graph_calls
+    assert calls > 0
+    jitted._lifecycle.trial.verdict = True
+    for _ in range(3):
+        jitted(x, pickle.dumps([2]))
+    assert jitted.stats.specializations >= 2
+    assert jitted._lifecycle.trial is not first
