@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import janusjit
-from benchmarks import background, bandwidth, compile_time, from_scratch, loop_gradients
+from benchmarks import background, bandwidth, compile_time, from_scratch, loop_gradients, memory
 from benchmarks.blas import OPENBLAS_SETTINGS, blas_settings, processor_name
 from benchmarks.cases import OVERHEAD
 from benchmarks.peers.__main__ import main as compare_peers
@@ -95,6 +95,8 @@ def main() -> int:
         return background.main()
     if sys.argv[1:2] == ["bandwidth"]:
         return bandwidth.main()
+    if sys.argv[1:2] == ["memory"]:
+        return memory.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few repeats: rough figures in a minute")
     parser.add_argument("--threads", type=int, default=1, help="BLAS threads, the same for both sides")
