@@ -19,7 +19,8 @@ from benchmarks.peers.contestants import NotExpressed
 from benchmarks.peers.rows import ROWS
 from benchmarks.peers.worker import prepare
 
-STEPS = 4
+#: steps before measuring, some of which janusjit runs in plain Python to compare, and steps that are measured
+WARM_UP, STEPS = 40, 4
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -39,6 +40,7 @@ def main(name: str, row_name: str, dtype: str) -> None:
     except (ImportError, NotExpressed) as reason:
         print(json.dumps({"absent": f"{type(reason).__name__}: {reason}"}))
         return
+    step.run(WARM_UP)
     del results
     gc.collect()
     janusjit.release_memory()
