@@ -17,7 +17,7 @@ from numpy._core import multiarray
 
 import janusjit as jj
 from janusjit import config
-from janusjit.backend.llvm import workspace
+from janusjit.backend.llvm import array_memory, workspace
 
 SIZE = 50_000
 
@@ -92,6 +92,14 @@ def test_results_are_as_those_numpy_allocates(function, shape):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(found)), wanted)
     assert multiarray.get_handler_name(found) == "janusjit"
     assert multiarray.get_handler_name(found.copy()) == "default_allocator"
+
+
+def test_results_begin_where_large_arrays_of_the_c_library_do():
+    """Of which each has pages of its own: where the stores of a loop are aligned, its loads are then."""
+    x = np.linspace(0.0, 1.0, 10 * SIZE)
+    step = compiled(shifted, x)
+    assert step(x).ctypes.data % 64 == array_memory.OFFSET
+    assert step.stats.graph_calls == 3
 
 
 def test_a_result_can_be_resized():

@@ -5,7 +5,9 @@ by which NumPy gives the block back to the workspace when the array goes. Invari
 that NumPy allocated does: its user may resize, keep or drop it, in any thread, after janusjit's other objects are gone.
 
 A training loop drops as many large arrays as it makes. Where the C library returns their memory to the system, each is
-made of fresh pages, whose faults take longer than most arithmetic done on them.
+made of fresh pages, whose faults take longer than most arithmetic done on them. The data begin `OFFSET` bytes behind a
+line of the cache, as those of arrays do that the C library gives pages of their own: where a loop's store is aligned, so
+are its loads then.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api import I1, I8, I32, I64, NULL, POINTER, VOID, PythonApi, default_handler, opaque
 from janusjit.backend.llvm.python_api_shared import shared
-from janusjit.backend.llvm.workspace import block_give, block_take
+from janusjit.backend.llvm.workspace import block_give, block_size, block_take
 
 #: arrays from this size on lie on blocks; the C library keeps smaller ones
 SMALLEST = 1 << 16
+#: how far behind a line of the cache the data begin; what the C library keeps before large blocks takes as much
+OFFSET = 16
 #: a block may be larger than the array by one part in so many
 _SPARE = 8
 
@@ -38,11 +42,24 @@ _FLAGS = layout.ARRAY_C_CONTIGUOUS | layout.ARRAY_ALIGNED | layout.ARRAY_WRITEAB
 
 @shared(POINTER, I64, library=_LIBRARY)
 def array_bytes(api: PythonApi, function: ir.Function) -> None:
-    """Return a block for an array of so many bytes, or null."""
+    """Return memory for an array of so many bytes, or null."""
     (size,) = function.args
     builder = PacedBuilder(function.append_basic_block("entry"))
-    most = builder.add(size, builder.udiv(size, ir.Constant(I64, _SPARE)))
-    builder.ret(block_take(api, builder, size, most))
+    whole = builder.add(size, ir.Constant(I64, OFFSET))
+    most = builder.add(whole, builder.udiv(whole, ir.Constant(I64, _SPARE)))
+    block = block_take(api, builder, whole, most)
+    with builder.if_then(api.is_null(builder, block), likely=False):
+        builder.ret(NULL)
+    builder.ret(api.address(builder, block, OFFSET))
+
+
+@shared(VOID, POINTER, library=_LIBRARY)
+def array_bytes_back(api: PythonApi, function: ir.Function) -> None:
+    """Give an array's memory back."""
+    (data,) = function.args
+    builder = PacedBuilder(function.append_basic_block("entry"))
+    block_give(api, builder, api.address(builder, data, -OFFSET))
+    builder.ret_void()
 
 
 @shared(POINTER, POINTER, I64, library=_LIBRARY)
@@ -71,25 +88,26 @@ def array_calloc(api: PythonApi, function: ir.Function) -> None:
 
 @shared(POINTER, POINTER, POINTER, I64, library=_LIBRARY)
 def array_realloc(api: PythonApi, function: ir.Function) -> None:
-    """Move to a block of another size, as ``realloc`` of a handler."""
-    _, block, size = function.args
+    """Move to memory of another size, as ``realloc`` of a handler."""
+    _, data, size = function.args
     builder = PacedBuilder(function.append_basic_block("entry"))
     made = array_bytes(api, builder, size)
     with builder.if_then(builder.icmp_unsigned("!=", made, NULL), likely=True):
-        had = builder.load(api.address(builder, block, -8), typ=I64)
+        block = api.address(builder, data, -OFFSET)
+        had = builder.sub(block_size(api, builder, block), ir.Constant(I64, OFFSET))
         both = builder.select(builder.icmp_unsigned("<", had, size), had, size)
         copy = builder.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
-        builder.call(copy, [made, block, both, ir.Constant(I1, 0)])
-        block_give(api, builder, block)
+        builder.call(copy, [made, data, both, ir.Constant(I1, 0)])
+        array_bytes_back(api, builder, data)
     builder.ret(made)
 
 
 @shared(VOID, POINTER, POINTER, I64, library=_LIBRARY)
 def array_free(api: PythonApi, function: ir.Function) -> None:
-    """Give a block back, as ``free`` of a handler."""
-    _, block, _ = function.args
+    """Give memory back, as ``free`` of a handler."""
+    _, data, _ = function.args
     builder = PacedBuilder(function.append_basic_block("entry"))
-    block_give(api, builder, block)
+    array_bytes_back(api, builder, data)
     builder.ret_void()
 
 
@@ -143,16 +161,16 @@ def array_new(api: PythonApi, function: ir.Function) -> None:
     capsule = array_handler(api, builder)
     with builder.if_then(api.is_null(builder, capsule), likely=False):
         builder.ret(_given_up(api, builder, layout_of))
-    block = array_bytes(api, builder, size)
-    with builder.if_then(api.is_null(builder, block), likely=False):
+    data = array_bytes(api, builder, size)
+    with builder.if_then(api.is_null(builder, data), likely=False):
         api.call(builder, "PyErr_NoMemory")
         builder.ret(_given_up(api, builder, layout_of))
-    array = _from_descriptor(api, builder, layout_of, block, _FLAGS)
+    array = _from_descriptor(api, builder, layout_of, data, _FLAGS)
     with builder.if_then(api.is_null(builder, array), likely=False):
-        block_give(api, builder, block)
+        array_bytes_back(api, builder, data)
         builder.ret(NULL)
     _hand_over(api, builder, array, capsule)
-    address = builder.ptrtoint(block, I64)
+    address = builder.ptrtoint(data, I64)
     api.call(builder, "PyTraceMalloc_Track", ir.Constant(I32, _TRACE_DOMAIN), address, size)  # if it fails, no harm
     builder.ret(array)
 

@@ -175,7 +175,7 @@ def block_give(api: PythonApi, function: ir.Function) -> None:
     builder = PacedBuilder(entry)
     pool = _Pool(api, builder)
     first = ir.Constant(I64, 0)
-    size = builder.load(api.address(builder, block, -8), typ=I64)
+    size = block_size(api, builder, block)
     builder.cbranch(builder.icmp_signed("<=", size, pool.get(_LIMIT)), turn, free)
     builder.position_at_end(turn)
     is_full = builder.icmp_signed("==", pool.get(_USED), ir.Constant(I64, COUNT))
@@ -195,6 +195,11 @@ def block_give(api: PythonApi, function: ir.Function) -> None:
     builder.position_at_end(free)
     _free(api, builder, block)
     builder.ret_void()
+
+
+def block_size(api: PythonApi, builder: ir.IRBuilder, block: ir.Value) -> ir.Value:
+    """Emit how many bytes a block has."""
+    return builder.load(api.address(builder, block, -8), typ=I64)
 
 
 def _free(api: PythonApi, builder: ir.IRBuilder, block: ir.Value) -> None:
