@@ -317,7 +317,8 @@ class JitFunction(Generic[Parameters, Result]):
 
     @property
     def __builtins__(self) -> dict[str, Any]:
-        builtins: dict[str, Any] = self._function.__builtins__  # type: ignore[attr-defined]
+        function: Any = self._function  # not all descriptions of the type of functions have this attribute
+        builtins: dict[str, Any] = function.__builtins__
         return builtins
 
     @property

@@ -6,8 +6,8 @@ that NumPy allocated does: its user may resize, keep or drop it, in any thread, 
 
 A training loop drops as many large arrays as it makes. Where the C library returns their memory to the system, each is
 made of fresh pages, whose faults take longer than most arithmetic done on them. The data begin `OFFSET` bytes behind a
-line of the cache, as those of arrays do that the C library gives pages of their own: where a loop's store is aligned, so
-are its loads then.
+line of the cache, as those of arrays do that the C library gives pages of their own: where a loop's store is aligned,
+so are its loads then.
 """
 
 from __future__ import annotations
