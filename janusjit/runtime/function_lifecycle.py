@@ -28,6 +28,7 @@ from janusjit.runtime.resumption import ContinuationLifecycle, Resumptions
 from janusjit.runtime.specialization import Specialization
 from janusjit.runtime.statistics import Statistics
 from janusjit.runtime.trial import FIRST_REVIEW, Trial
+from janusjit.runtime.turn import Turn
 from janusjit.spans import UNKNOWN_SPAN
 
 #: so many versions of an unfolded recursion are compiled before its calls get code of their own
@@ -153,8 +154,10 @@ class FunctionLifecycle(Lifecycle):
             self.trial = Trial()
             self.entries = ()
 
-    def _finish_later(self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]) -> None:
-        super()._finish_later(attempt, number, trigger, new)
+    def _finish_later(
+        self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any], turn: Turn
+    ) -> None:
+        super()._finish_later(attempt, number, trigger, new, turn)
         if self._resting:
             self._resume()
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +28,7 @@ from janusjit.runtime.events import Cause, Cost, Difference, FunctionIdentity, S
 from janusjit.runtime.publishing import Publisher, cause_of
 from janusjit.runtime.specialization import IN_GRAPH, Specialization
 from janusjit.runtime.statistics import Tally, keep
+from janusjit.runtime.turn import Turn, Turns
 
 #: calls that break one specialization from inside before it is taken to do no good, if it was hit less often
 _UNSTABLE = 8
@@ -107,14 +107,13 @@ class Lifecycle:
         self._refused: frozenset[Any] = frozenset()
         self._backoff = Backoff(self.cache.limit)
         self._owed: tuple[Difference, frozenset[Any]] | None = None
-        self._handed_over = False
         self.pending: Future[None] | None = None
         self._made = 0
         self._failures = 0
         self.owner: Lifecycle | None = None
         self.budget = Budget(current().allowance if options.background and options.policy != "raise" else math.inf)
         self._granted = math.inf
-        self._compiling = threading.Lock()
+        self._compiling = Turns()
         self._profiling: set[int] = set()
 
     # ------------------------------------------------------------------ calls
@@ -222,7 +221,7 @@ class Lifecycle:
 
     def forget_threads(self) -> None:
         """Forget what other threads were doing, in a forked child."""
-        self._compiling = threading.Lock()
+        self._compiling = Turns()
         self.pending = None
         self._profiling &= {threading.get_ident()}
 
@@ -230,7 +229,7 @@ class Lifecycle:
 
     def _specialize_and_run(self, call: Call, trigger: Difference | None, new: frozenset[Any] = frozenset()) -> Any:
         """Make a specialization for this call, and run the call: in it, or in Python where it is not ready at once."""
-        with self._turn() as mine:
+        with self._compiling.take() as mine:
             attempt = self._attempt(call, new) if mine else None
             specialization = self._finish(attempt, call.number, trigger, new) if attempt else None
         if specialization is None:
@@ -244,19 +243,6 @@ class Lifecycle:
             self._hit(specialization, time.perf_counter() - started)
             return result
         return self._broken_inside(call, specialization, specialization.compiled.status.failed)
-
-    @contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Take the turn to specialize, if no other thread has it; a background compilation keeps it to its end."""
-        if not self._compiling.acquire(blocking=False):
-            yield False
-            return
-        self._handed_over = False
-        try:
-            yield True
-        finally:
-            if not self._handed_over:
-                self._compiling.release()
 
     def _grant(self, call: Call) -> bool:
         """Whether a call may wait for an attempt at a specialization."""
@@ -303,7 +289,7 @@ class Lifecycle:
     ) -> Specialization | None:
         """Take in what came of an attempt; None where there is no specialization, or not yet."""
         cost = Cost(capture=attempt.capture_seconds, compile=attempt.compile_seconds)
-        if not self._handed_over:
+        if not self._compiling.current.handed_over:
             in_time = attempt.failure is None or attempt.failure.code != OUT_OF_TIME
             self.budget.took(attempt.capture_seconds, attempt.compile_seconds, in_time)
         if attempt.failure is not None:
@@ -311,13 +297,7 @@ class Lifecycle:
             return None
         assert attempt.graph is not None
         if attempt.compiled is None:
-            self._handed_over = True
-            self.pending = self._builder.compile_later(
-                attempt, lambda done: self._finish_later(done, number, trigger, new)
-            )
-            if self.pending is None:
-                self._handed_over = False
-                self._backoff.failed()
+            self._hand_over(attempt, number, trigger, new)
             return None
         self._refused |= new - attempt.relaxations.keys
         self.relaxations = attempt.relaxations
@@ -336,11 +316,26 @@ class Lifecycle:
         """Return what is called to run a specialization."""
         return specialization.compiled.entry
 
-    def _finish_later(self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]) -> None:
+    def _hand_over(self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any]) -> None:
+        """Have an attempt compiled in the background, with which the turn to specialize ends."""
+        turn = self._compiling.current
+        self.pending, turn.handed_over = None, True
+        try:
+            self.pending = self._builder.compile_later(
+                attempt, lambda done: self._finish_later(done, number, trigger, new, turn)
+            )
+        finally:
+            if self.pending is None:  # there is no thread, or an interrupt came in between
+                turn.handed_over = False
+                self._backoff.failed()
+
+    def _finish_later(
+        self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any], turn: Turn
+    ) -> None:
         try:
             self._finish(attempt, number, trigger, new)
         finally:
-            self._compiling.release()
+            turn.end()
             self.skips = 0
 
     def _failed(self, failure: Failure, number: int, cost: Cost) -> None:
@@ -389,7 +384,7 @@ class Lifecycle:
         nearest, failed, differences = self._differences(call.bound)
         new = self._to_relax([guard for guard, _ in failed], call)
         cost = Cost(guards=time.perf_counter() - started)
-        with self._turn() as mine:
+        with self._compiling.take() as mine:
             if not mine:
                 return self._run_python(call)
             attempt = self._attempt(call, new)

@@ -300,3 +300,28 @@ def test_a_signal_at_any_stage_leaves_the_function_as_it_was(monkeypatch, stage)
     for number in range(6):
         assert step(state, 1.0) == done + number + 1
     assert state["w"].tolist() == [state["n"]] * 2 and step.stats.graph_calls >= 4 and step.reason is None
+
+
+@pytest.mark.parametrize("is_submitted", [False, True])
+def test_an_interrupt_while_a_compilation_is_handed_over(monkeypatch, is_submitted):
+    """The function is compiled at another call, whether or not the compiler has got this one."""
+    compile_later = building.Builder.compile_later
+
+    def interrupted(self, attempt, done):
+        if is_submitted:
+            compile_later(self, attempt, done).result(60)
+        raise KeyboardInterrupt
+
+    @jj.jit(background=True)
+    def step(x):
+        return x * 2.0 + 1.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building.Builder, "compile_later", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            for _ in range(5):
+                np.testing.assert_array_equal(step(np.ones(3)), 3.0)
+    for _ in range(200):
+        np.testing.assert_array_equal(step(np.ones(3)), 3.0)
+        step.wait(60)
+    assert step.stats.graph_calls > 0
