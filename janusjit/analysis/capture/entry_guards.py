@@ -72,6 +72,8 @@ class EntryGuards:
         The instructions that make its context managers.
     namespaces : dict
         The globals that the code of each file runs with.
+    tuples : set
+        The places of tuples, by their ids.
     """
 
     sets_error_modes = False
@@ -84,6 +86,7 @@ class EntryGuards:
         self._guarded: set[Any] = set()
         self.error_mode_setters: list[Any] = []
         self.namespaces: dict[str, dict[str, Any]] = {}
+        self.tuples: set[int] = set()
 
     # ------------------------------------------------------------------ places
 
@@ -137,6 +140,12 @@ class EntryGuards:
     def may_assume_value(self, place: Place) -> bool:
         """Whether the value at a place never varied so far; of flags in lists and tuples, at all places alike."""
         return ("value", str(place)) not in self.relaxations and ("flags", alike(place)) not in self.relaxations
+
+    def is_among_many(self, place: Place) -> bool:
+        """Whether a flag may be one of as many as a list has items: not one of a tuple that is none of them itself."""
+        if alike(place) == str(place) or not isinstance(place, ItemPlace):
+            return False
+        return isinstance(place.owner, ItemPlace) or id(place.owner) not in self.tuples
 
     def are_told_apart(self, place: Place) -> bool:
         """Whether an array at a place like this was once one with another, and once not: then it is read by itself."""

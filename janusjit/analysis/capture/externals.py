@@ -281,7 +281,7 @@ class Externals(EntryGuards):
             self.guard_value(place, live)
             return Known(live)
         if kind is bool and self.may_assume_value(place):
-            key = ("value", str(place)) if alike(place) == str(place) else ("flags", alike(place))
+            key = ("flags", alike(place)) if self.is_among_many(place) else ("value", str(place))
             self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span(), relaxation=key))
             return Known(live)
         if kind in (bool, float) or (kind is int and -(2**63) <= live < 2**63):
@@ -315,6 +315,7 @@ class Externals(EntryGuards):
             if kind is not tuple and not hasattr(kind, "_fields"):
                 return self._host(place, live)
             self.guard_length(place, len(live))
+            self.tuples.add(id(place))
             items = tuple(self.read(self.item_place(place, i), item) for i, item in enumerate(live))
             value = TupleValue(items, kind, place)
         elif kind is list:

@@ -109,3 +109,26 @@ def test_deep_copies_of_what_may_be_one():
         np.testing.assert_array_equal(found[0], expected[0])
         assert found[1] == expected[1]
     assert compiled.stats.graph_calls == 8
+
+
+def test_a_flag_that_a_host_call_returns_in_a_tuple_has_a_specialization_for_each_value():
+    """What comes behind the loop is then compiled once, not with each number of turns there has been."""
+    space = {}
+    exec("def draw(turns, most):\n    return turns + 1, turns >= most", space)
+    host = space["draw"]
+
+    def episode(weights, most):
+        total, turns, done = 0.0, 0, False
+        gathered = []
+        while not done:
+            gathered.append(np.tanh(weights * turns))
+            turns, done = host(turns, most)
+        total = np.vstack(gathered).sum(axis=0)
+        return total * weights
+
+    compiled = jj.jit(background=False)(episode)
+    with jj.config.override(trials=False):
+        for number in range(40):
+            most = 3 + number * 7 % 11
+            np.testing.assert_allclose(compiled(np.ones(4), most), episode(np.ones(4), most), rtol=1e-12)
+    assert compiled.stats.graph_calls >= 36 and compiled.stats.specializations <= 6
