@@ -246,6 +246,40 @@ def test_what_nobody_takes_goes():
     assert step.stats.graph_calls > workspace.AGE
 
 
+_SHORT_OF_MEMORY = """
+import resource
+import numpy as np
+import janusjit as jj
+from janusjit.backend.llvm import workspace
+
+def shifted(x):
+    return x * 2.0 + 1.0
+
+step = jj.jit(background=False)(shifted)
+small, large = np.zeros(3_000_000), np.zeros(20_000_000)
+for x in (small, large) * 4:
+    step(x)
+jj.release_memory()
+held = [step(small) for _ in range(8)]
+del held
+assert workspace.kept_memory() >= 8 * small.nbytes
+calls = step.stats.graph_calls
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + 100_000_000, resource.RLIM_INFINITY))
+assert step(large)[-1] == 1.0
+assert workspace.kept_memory() < small.nbytes or workspace.kept_memory() >= large.nbytes
+assert step.stats.graph_calls == calls + 1
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_what_is_kept_goes_before_memory_ends(tmp_path):
+    script = tmp_path / "short.py"
+    script.write_text(_SHORT_OF_MEMORY)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 _ALIVE_AT_EXIT = """
 import builtins, sys, threading
 import numpy as np

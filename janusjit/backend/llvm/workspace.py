@@ -145,18 +145,19 @@ def block_take(api: PythonApi, function: ir.Function) -> None:
 
 
 def _made(api: PythonApi, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
-    """Emit the making of a block; null if there is no memory."""
+    """Emit the making of a block; null if there is no memory, of which the pool has none then either."""
     large = builder.icmp_signed(">=", size, ir.Constant(I64, HUGE))
     alignment = builder.select(large, ir.Constant(I64, 1 << 21), ir.Constant(I64, HEADER))
     whole = builder.add(size, ir.Constant(I64, HEADER))
-    slot = builder.alloca(POINTER)
-    status = builder.call(
-        declare(api.module, "posix_memalign", I32, [POINTER, I64, I64]), [opaque(slot), alignment, whole]
-    )
-    failed = builder.icmp_signed("!=", status, ir.Constant(I32, 0))
-    with builder.if_then(failed, likely=False):
-        builder.ret(NULL)
-    start = builder.load(opaque(slot), typ=POINTER)
+    slot = opaque(builder.alloca(POINTER))
+    allocate = declare(api.module, "posix_memalign", I32, [POINTER, I64, I64])
+    status = builder.call(allocate, [slot, alignment, whole])
+    with builder.if_then(builder.icmp_signed("!=", status, ir.Constant(I32, 0)), likely=False):
+        block_release(api, builder)
+        status = builder.call(allocate, [slot, alignment, whole])
+        with builder.if_then(builder.icmp_signed("!=", status, ir.Constant(I32, 0)), likely=False):
+            builder.ret(NULL)
+    start = builder.load(slot, typ=POINTER)
     if sys.platform == "linux":
         with builder.if_then(large, likely=False):
             advise = declare(api.module, "madvise", I32, [POINTER, I64, I32])
