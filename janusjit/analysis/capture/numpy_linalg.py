@@ -65,8 +65,20 @@ def dot(machine: Machine, a: Value, b: Value) -> Value:
     if not a.type.shape or not b.type.shape:
         return machine.emit("multiply", *with_common_dtype(machine, (a, b)))
     if a.type.rank <= 2 and b.type.rank <= 2:
-        return contract(machine, a, b)
+        return _of_single_elements(machine, a, b, a.type.rank + b.type.rank - 2) or contract(machine, a, b)
     return _tensor_product(machine, a, b, (a.type.rank - 1,), (max(0, b.type.rank - 2),))
+
+
+def _of_single_elements(machine: Machine, a: Value, b: Value, rank: int) -> Value | None:
+    """Return what ``np.dot`` makes of floats that stand alone in their arrays, of a rank; None for other arrays.
+
+    NumPy multiplies them, and adds the product to nothing: -0.0 stays -0.0, which a sum that begins at 0.0 does not.
+    """
+    a, b = with_common_dtype(machine, (a, b))
+    if any(dim != 1 for dim in (*a.type.shape, *b.type.shape)) or a.type.dtype not in ("f32", "f64"):
+        return None
+    shape = (1,) * rank
+    return machine.emit("multiply", with_shape(machine, a, shape), with_shape(machine, b, shape))
 
 
 def _tensor_product(machine: Machine, a: Value, b: Value, over_a: Sequence[int], over_b: Sequence[int]) -> Value:
@@ -115,7 +127,8 @@ def _model_dot(machine: Machine, a: AbstractValue, b: AbstractValue, out: Abstra
 
 @numpy_function(np.vdot)
 def _model_vdot(machine: Machine, a: AbstractValue, b: AbstractValue) -> AbstractValue:
-    return wrap(machine, dot(machine, flattened(machine, array(machine, a)), flattened(machine, array(machine, b))))
+    left, right = (flattened(machine, array(machine, part)) for part in (a, b))
+    return wrap(machine, contract(machine, left, right))
 
 
 def _model_vecdot(
@@ -137,8 +150,11 @@ def _model_inner(machine: Machine, a: AbstractValue, b: AbstractValue) -> Abstra
     if not left.type.shape or not right.type.shape:
         return wrap(machine, dot(machine, left, right))
     if left.type.rank == right.type.rank == 1:
-        return wrap(machine, contract(machine, left, right))
-    return wrap(machine, _tensor_product(machine, left, right, (left.type.rank - 1,), (right.type.rank - 1,)))
+        return wrap(machine, dot(machine, left, right))
+    rank = left.type.rank + right.type.rank - 2
+    alone = _of_single_elements(machine, left, right, rank) if max(left.type.rank, right.type.rank) == 2 else None
+    last = (left.type.rank - 1,), (right.type.rank - 1,)
+    return wrap(machine, alone or _tensor_product(machine, left, right, *last))
 
 
 @numpy_function(np.outer, np.linalg.outer)
@@ -165,7 +181,8 @@ def _model_tensordot(
         over_a, over_b = axes_of(machine, pair[0], left.type.rank), axes_of(machine, pair[1], right.type.rank)
     if len(over_a) != len(over_b):
         raise machine.python_error(ValueError, "shape-mismatch for sum")
-    return new_array(machine, _tensor_product(machine, left, right, over_a, over_b))
+    alone = _of_single_elements(machine, left, right, left.type.rank + right.type.rank - 2 * len(over_a))
+    return new_array(machine, alone or _tensor_product(machine, left, right, over_a, over_b))
 
 
 @numpy_function(np.einsum)
