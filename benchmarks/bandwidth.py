@@ -3,8 +3,8 @@
 Owns the method: arrays of ten million elements, far more than the caches hold; the bandwidth is the most that copying,
 reading two arrays and writing one reach by NumPy's and the C library's routines, in bytes that have to be moved. Each
 kernel is counted by the arrays it reads and those it writes, once each, and timed in turn with the same in NumPy.
-Invariant: kernels write where there is memory already; the last one returns a fresh array, whose pages the operating
-system has to clear first, and says so.
+Invariant: kernels write where there is memory already, but for the last one, which returns an array and says so: plain
+NumPy's is on pages that the operating system has to clear first, janusjit's on those of a result that was dropped.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def adam(x: Any, y: Any, z: Any, w: Any) -> None:
 
 
 def fresh(x: Any, y: Any, z: Any, w: Any) -> Any:
-    """Three transfers, one of them to memory that the operating system has just given."""
+    """Three transfers, one of them to a result: NumPy's is memory that the operating system has just given."""
     return x + y
 
 
