@@ -8,7 +8,7 @@ outcome, and carries a stable ``code``, never empty.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -451,11 +451,15 @@ class GuardSet:
     def failures(self, arguments: Sequence[Any]) -> list[tuple[EntryGuard, str]]:
         """Return every entry guard that fails for these arguments with what was found instead.
 
-        Guards whose place lies behind a failed one (an attribute of an object that is gone) are skipped.
+        Guards whose place lies behind a failed one (an attribute of an object that is gone) are skipped: what is asked
+        of a list may run any code, or raise any exception, where something else has taken its place.
         """
         symbols = SymbolValues()
         failed: list[tuple[EntryGuard, str]] = []
+        of_other_types: set[Place] = set()
         for guard in self.entry:
+            if of_other_types and any(_reached_through(place, of_other_types) for place in guard.places):
+                continue
             try:
                 holds, found = guard.check(arguments, symbols)
             except (AttributeError, KeyError, IndexError, TypeError):
@@ -464,7 +468,19 @@ class GuardSet:
                 raise
             if not holds:
                 failed.append((guard, found))
+                if isinstance(guard, TypeIs):
+                    of_other_types.add(guard.place)
         return failed
+
+
+def _reached_through(place: Place, others: Set[Place]) -> bool:
+    """Return whether a place is one of the others, or is read by way of one."""
+    step: Place | None = place
+    while step is not None:
+        if step in others:
+            return True
+        step = getattr(step, "owner", None)
+    return False
 
 
 def summary(value: Any, limit: int = 80) -> str:

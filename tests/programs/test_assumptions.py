@@ -1,8 +1,10 @@
 """What compiled code assumes about the program around it is checked at every call."""
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 
 import janusjit
 
@@ -267,3 +269,44 @@ def test_a_mask_of_another_length_is_found_at_each_call():
         found, expected = function(x, mask), masked(x, mask)
         assert (found is None) == (expected is None)
         assert expected is None or found.tolist() == expected.tolist()
+
+
+def total_of(values):
+    total = np.zeros(3)
+    for value in values:
+        total[int(value) % 3] += value
+    return total, len(values)
+
+
+class Readings:
+    """A sequence that counts what it is asked for, and answers some of it with an exception."""
+
+    def __init__(self, values):
+        self.values = values
+        self.asked = []
+
+    def __iter__(self):
+        self.asked.append("iter")
+        return iter(self.values)
+
+    def __len__(self):
+        self.asked.append("len")
+        if len(self.values) > 3:
+            raise OSError("the readings have gone")
+        return len(self.values)
+
+
+@pytest.mark.parametrize("values", [np.arange(4.0), 7, {1: 2.0}, Readings([1.0, 2.0]), Readings([1.0] * 4)])
+def test_another_type_in_place_of_a_list_is_asked_nothing_that_is_for_lists(values):
+    function = janusjit.jit(total_of, warmup=2, background=False)
+    for length in (3, 4, 5, 6, 7, 3, 4):  # the items are read into an array, of any length
+        np.testing.assert_array_equal(function([1.0] * length)[0], total_of([1.0] * length)[0])
+    assert function.stats.graph_calls >= 3
+
+    def outcome(function, values):
+        try:
+            return [np.asarray(part).tolist() for part in function(values)], getattr(values, "asked", None)
+        except (TypeError, OSError) as exception:
+            return type(exception), str(exception), getattr(values, "asked", None)
+
+    assert outcome(function, copy.deepcopy(values)) == outcome(total_of, copy.deepcopy(values))
