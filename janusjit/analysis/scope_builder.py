@@ -7,7 +7,6 @@ names are recorded as Python's symbol table records them, private names mangled.
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -56,7 +55,7 @@ def analyze(
 
 @functools.cache
 def _visitor_name(kind: type) -> str:
-    return "visit_" + re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+    return "visit" + "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__)
 
 
 class _Builder:

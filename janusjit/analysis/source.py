@@ -27,6 +27,8 @@ from janusjit.spans import Span
 
 __all__ = ["SourceError", "code_of", "load"]
 
+cst.parse_expression("1 + 0.5")  # what libcst imports and makes when it first parses, it had better not do in a call
+
 _CACHE: dict[int, tuple[CodeType, FunctionCore | SourceError]] = {}
 
 

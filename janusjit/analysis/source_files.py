@@ -1,14 +1,17 @@
 """Finding the source of a code object.
 
 Owns the cache of parsed and compiled files. Invariant: `locate` returns a syntax tree node only if compiling the file's
-present text gives the running code object again, so stale or instrumented source is never read.
+present text gives the running code object again, so stale or instrumented source is never read. Of most functions, only
+the definition at the left margin that they are in is parsed and compiled: that gives the code that the whole file does.
 """
 
 from __future__ import annotations
 import __future__
 
 import ast
+import keyword
 import linecache
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
@@ -58,7 +61,7 @@ class Located:
 
 @dataclass(frozen=True)
 class _File:
-    """A file as read, parsed and compiled once."""
+    """A file, or one definition of it, as read, parsed and compiled once."""
 
     lines: list[str]
     tree: ast.Module
@@ -66,6 +69,11 @@ class _File:
 
 
 _FILES: dict[tuple[str, int], _File] = {}
+#: the definitions of files, by the line they begin at
+_DEFINITIONS: dict[tuple[str, int, int], _File] = {}
+_DEFINITION = re.compile(r"(?:def|class|async)\b")
+_NAME = re.compile(r"[^\W\d]\w*")
+_AT_MARGIN = re.compile(r"[^\s#)\]}]")
 
 
 def locate(code: CodeType, global_names: dict[str, Any]) -> Located:
@@ -99,27 +107,71 @@ def locate(code: CodeType, global_names: dict[str, Any]) -> Located:
 
 
 def _search(code: CodeType, lines: list[str]) -> _File | None:
-    """Return the file if its present text compiles to ``code``."""
-    file = _file(code, lines)
-    if file is None:
-        return None
-    same = [candidate for candidate in _codes(file.code) if _same(candidate, code)]
-    return file if same else None
+    """Return what of the file compiles to ``code``: the definition it is in, or the whole file; None for neither."""
+    for find in (_definition, _file):
+        found = find(code, lines)
+        if found is not None and any(_same(candidate, code) for candidate in _codes(found.code)):
+            return found
+    return None
 
 
 def _file(code: CodeType, lines: list[str]) -> _File | None:
-    flags = code.co_flags & _FUTURE_FLAGS
-    key = (code.co_filename, flags)
+    key = (code.co_filename, code.co_flags & _FUTURE_FLAGS)
     known = _FILES.get(key)
-    if known is not None and (known.lines is lines or known.lines == lines):
-        return known
+    if known is None or not (known.lines is lines or known.lines == lines):
+        known = _compiled(code, lines, "".join(lines))
+        if known is not None:
+            _FILES[key] = known
+    return known
+
+
+def _definition(code: CodeType, lines: list[str]) -> _File | None:
+    """Return the definition at the left margin that a code object seems to be in, or None if there is none.
+
+    Lines within brackets and strings may begin at the margin too. What is found then is no definition, or another one,
+    and does not compile to the code that is looked for. Attributes of imported modules are compiled in a way of their
+    own, so it comes after imports of all names that stand in imports at the margin.
+    """
+    begin = _margin(lines, min(code.co_firstlineno, len(lines)) - 1, -1)
+    first = begin
+    while 0 <= first < len(lines) and lines[first][0] == "@":
+        first = _margin(lines, first + 1, 1)
+    if not 0 <= first < len(lines) or not _DEFINITION.match(lines[first]):
+        return None
+    own = [_imports(lines) if begin else "", *lines[begin : _margin(lines, first + 1, 1)]]
+    key = (code.co_filename, code.co_flags & _FUTURE_FLAGS, begin)
+    known = _DEFINITIONS.get(key)
+    if known is None or known.lines != own:
+        known = _compiled(code, own, ("\n" * begin).join(own[:2]) + "".join(own[2:]))
+        if known is not None:
+            _DEFINITIONS[key] = known
+    return known
+
+
+def _imports(lines: list[str]) -> str:
+    """Return an import of each name that stands in an import at the margin."""
+    names: dict[str, None] = {}
+    for index, line in enumerate(lines):
+        if line.startswith(("import ", "from ")):
+            text = "".join(lines[index : _margin(lines, index + 1, 1)])
+            names |= dict.fromkeys(name for name in _NAME.findall(text) if not keyword.iskeyword(name))
+    return f"import {', '.join(names)}" if names else ""
+
+
+def _margin(lines: list[str], index: int, step: int) -> int:
+    """Return the first index from ``index`` on, or back, of a line that begins at the margin, not with a bracket."""
+    while 0 <= index < len(lines) and not _AT_MARGIN.match(lines[index]):
+        index += step
+    return index
+
+
+def _compiled(code: CodeType, lines: list[str], text: str) -> _File | None:
     try:
-        tree = ast.parse("".join(lines), code.co_filename)
-        compiled = compile(tree, code.co_filename, "exec", flags=flags, dont_inherit=True)
+        tree = ast.parse(text, code.co_filename)
+        compiled = compile(tree, code.co_filename, "exec", flags=code.co_flags & _FUTURE_FLAGS, dont_inherit=True)
     except (SyntaxError, ValueError):
         return None
-    _FILES[key] = _File(lines, tree, compiled)
-    return _FILES[key]
+    return _File(lines, tree, compiled)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

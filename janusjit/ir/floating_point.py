@@ -23,6 +23,7 @@ ERRORS = {
     "under": "underflow",
     "invalid": "invalid value",
 }
+_WORDS = re.compile(r"\w+")
 _USUAL = ("divide", "over", "invalid")
 #: so many bytes of backups are not felt in a call
 _BACKUP_BYTES = 8192
@@ -57,7 +58,8 @@ def flags_text(modes: Mapping[str, str], apart: bool) -> str:
 
 def watched_errors(guard: InGraphGuard) -> tuple[str, ...]:
     """Return the errors a guard speaks of; those NumPy warns of by default where it names none."""
-    return tuple(name for name in ERRORS if re.search(rf"\b{name}\b", guard.expected)) or _USUAL
+    words = set(_WORDS.findall(guard.expected))
+    return tuple(name for name in ERRORS if name in words) or _USUAL
 
 
 def warned_errors(guard: InGraphGuard) -> tuple[str, ...]:

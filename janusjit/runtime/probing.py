@@ -1,7 +1,7 @@
 """What profiling costs.
 
 Owns `observations` and `seconds_per_observation`, by which the duration of a profiled call is corrected to what plain
-Python would have taken. Invariant: the cost is measured in this process, on a twin, and only when it is asked for.
+Python would have taken. Invariant: the cost is measured in this process, on probes, and only when it is asked for.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.twin import make_twin
+from janusjit.analysis.twin import Twins
 from janusjit.profiler.profile import Profile
-from janusjit.profiler.recorder import Recorder
+from janusjit.profiler.recorder import Probe, Recorder
 
 _REPEATS = 20
 
@@ -37,32 +37,34 @@ def observations(recorder: Recorder) -> int:
 
 @functools.cache
 def seconds_per_observation() -> float:
-    """Return by how many seconds an observation makes a twin slower: its probe, and its share of the plainer code."""
+    """Return by how many seconds an observation makes a twin slower: its probe, and its share of the plainer code.
+
+    The probes are called here as a twin calls them, which takes as long as a twin's code does in the mean. To make a
+    twin takes twenty times as long as that.
+    """
     profile = Profile()
-    twin = make_twin(_typical, profile)
-    parameters = {"W": np.ones((4, 4)), "b": np.ones(4)}
-    plain = _fastest(lambda: _typical(parameters, 0.1, 3))
-    before = observations(profile.recorder)
-    profiled = _fastest(lambda: twin(parameters, 0.1, 3))
-    return max(profiled - plain, 0.0) * _REPEATS / (observations(profile.recorder) - before)
+    probe = Probe(profile.recorder.counters(_observe.__code__), Twins(profile).substitute)
+    array = np.ones((4, 4))
+    fastest = min(_timed(probe, array) for _ in range(_REPEATS))
+    return fastest * _REPEATS / observations(profile.recorder)
 
 
-def _fastest(call: Callable[[], Any]) -> float:
-    best = float("inf")
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - started)
-    return best
+def _timed(probe: Probe, array: np.ndarray) -> float:
+    started = time.perf_counter()
+    _observe(probe, array, array.mean, 3)
+    return time.perf_counter() - started
 
 
-def _typical(parameters: dict[str, np.ndarray], rate: float, count: int) -> float:
-    """Do a little of everything that training steps do."""
-    total = 0.0
-    for index in range(count):
-        hidden = parameters["W"] * rate + parameters["b"]
-        if index % 2 == 0:
-            hidden = np.maximum(hidden, 0.0)
-        total += float(hidden.sum()) * (1.0 - rate)
-        parameters["b"] = hidden.mean(axis=0)
-    return total
+def _observe(probe: Probe, array: np.ndarray, method: Callable[..., Any], turns: int) -> None:
+    """Observe a little of everything that training steps do."""
+    for number in range(turns):
+        for site in range(5):
+            probe.value(site, array)
+        probe.value(6, 0.1)
+        probe.value(7, number + 0.5)
+        probe.value(8, number)
+        probe.value(9, number % 2)
+        probe.branch(10, True)
+        probe.callee(11, np.maximum)
+        probe.callee(12, method)
+        probe.callee(13, float)

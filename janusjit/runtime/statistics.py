@@ -115,6 +115,8 @@ class Tally:
         """`eager_seconds`, or None where only profiled calls tell, which are short or hidden by probes."""
         if self.plain_timings or not self.profiled:
             return self.eager_seconds
+        if min(seconds for seconds, _ in self.profiled) < _TELLING_SECONDS:
+            return None
         each = seconds_per_observation()
         hidden = any(count * each > _PROBES_HIDE * seconds for seconds, count in self.profiled)
         found = self.eager_seconds

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from janusjit.analysis import source_files
 from janusjit.analysis.core import Call, MakeFunction
 from janusjit.analysis.source import SourceError, load
 from janusjit.analysis.source_files import locate
@@ -324,3 +325,48 @@ def test_only_the_function_is_parsed():
     place = locate(function.__code__, function.__globals__)
     assert place.node.name == "dedent"
     assert place.class_name is None
+
+
+def test_of_a_definition_only_its_own_lines_are_parsed(tmp_path):
+    """Unless there is more to know: what is at the margin may be in a string."""
+    module, path = module_from(
+        tmp_path,
+        '''
+        import numpy as np
+
+        def keep(function):
+            return function
+
+        @keep
+        @keep
+        def step(
+            x,
+        ):
+            return np.exp(x + 1)
+
+        class Layer:
+            # at the margin:
+        #
+            @keep
+            def forward(self, x):
+                def inner(y):
+                    return x + y
+                return inner(x)
+
+        def talks(x):
+            """
+        def step(
+            """
+            return x + 2
+        '''.replace('"""', "'''"),
+    )
+    assert load(module.step).sites[-1].text == "return np.exp(x + 1)"
+    assert load(module.Layer.forward).parameters.positional == ("self", "x")
+    file = str(path)
+    known = [found.lines for (name, _, _), found in source_files._DEFINITIONS.items() if name == file]
+    assert [lines[0] for lines in known] == ["import numpy, np"] * 2
+    assert [lines[1] for lines in known] == ["@keep\n", "class Layer:\n"]
+    assert all("def talks(x):\n" not in lines for lines in known)
+    assert (file, 0) not in source_files._FILES
+    assert load(module.talks).sites[-1].text == "return x + 2"
+    assert (file, 0) in source_files._FILES
