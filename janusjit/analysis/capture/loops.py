@@ -355,7 +355,7 @@ def _fixed_point(machine: Machine, instruction: Instruction, peels: bool) -> Non
             value.definition, value.index = region, index
             machine.births[value] = len(machine.births)
         loop = _run_body(machine, GraphLoop(instruction, outer), turn_begins(header.fork(), instruction), region)
-        machine.region = outer
+        machine.region, machine.state = outer, entry_state  # the last path through the body may have left its frames
         back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
         turns = [arm.state for arm in back if arm.state is not None]
         if give_buffers(machine, instruction, entry_state, turns, outer, mark):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import janusjit
 from janusjit.errors import CaptureFailure
 from tests.analysis.capture.capturing import assert_captured, graph_of, operations
 
@@ -172,3 +173,26 @@ def test_recursion_that_only_run_time_values_end_stays_in_python_with_a_reason()
         graph_of(unbounded_recursion, X)
     assert failure.value.code == "python.recursion"
     assert failure.value.span.line > 0
+
+
+def while_else_that_raises(x):
+    turns = 0
+    while (turns := turns + 1) < 30:
+        halved = x * 0.5
+        if np.abs(halved - x).sum() < 1e-3:
+            break
+        x = halved
+    else:
+        raise RuntimeError(f"no convergence after {turns} turns")
+    return x, turns
+
+
+def test_the_last_way_through_a_loop_may_raise():
+    function = janusjit.jit(while_else_that_raises, warmup=2, background=False)
+    for number in range(8):
+        found, wanted = function(X + number), while_else_that_raises(X + number)
+        np.testing.assert_array_equal(found[0], wanted[0])
+        assert found[1] == wanted[1]
+    assert (function.stats.graph_calls, function.stats.host_calls) == (6, 0)
+    with pytest.raises(RuntimeError, match="no convergence after 30 turns"):
+        function(X * 1e9)
