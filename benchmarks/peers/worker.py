@@ -3,8 +3,10 @@
 Before a row its name is printed, so that whoever started the process knows which row has killed it, if one has.
 
 Owns the method: every contestant is warmed up, then blocks of calls are timed in turn, contestant after contestant, so
-that what else the machine does meets all of them. The figure is the least of the medians over the rounds. Invariant:
-the process is bound to as many processors as it has threads, so no contestant has more of them than another.
+that what else the machine does meets all of them. The figure is the least of the medians over the rounds. Invariants:
+the process is bound to as many processors as it has threads, so no contestant has more of them than another; and a
+block begins when the threads of the contestant before have come to rest. They wait for more work with the processor
+for a while (``OMP_WAIT_POLICY`` and its kin say how long), and who comes next would have half of two processors.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ WARM_UP_CALLS = 6
 #: what `torch.compile` or PyTensor may take for one program before it counts as not expressed, and all contestants
 #: together before those that are left do
 PREPARATION_SECONDS, ROW_SECONDS = 100, 240
+#: a process is at rest once it has used less than a part of the processor for so many seconds; how long that is awaited
+REST_SECONDS, REST_PART, MOST_REST_SECONDS = 0.005, 0.2, 1.0
 
 
 def prepare(name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
@@ -108,6 +112,8 @@ def _time_in_turn(steps: dict[str, Step], rounds: int, block_seconds: float) -> 
         blocks: dict[str, list[float]] = {name: [] for name in steps}
         for _ in range(3):
             for name, step in steps.items():
+                _rest()
+                step.run(1)  # wakes the contestant's own threads
                 started = time.perf_counter()
                 step.run(calls[name])
                 blocks[name].append((time.perf_counter() - started) / calls[name])
@@ -115,6 +121,16 @@ def _time_in_turn(steps: dict[str, Step], rounds: int, block_seconds: float) -> 
             medians[name].append(statistics.median(times))
     gc.enable()
     return {name: min(times) for name, times in medians.items()}
+
+
+def _rest() -> None:
+    """Wait until no thread of this process computes, or for a second."""
+    end = time.perf_counter() + MOST_REST_SECONDS
+    while time.perf_counter() < end:
+        used, started = time.process_time(), time.perf_counter()
+        time.sleep(REST_SECONDS)
+        if time.process_time() - used < REST_PART * (time.perf_counter() - started):
+            return
 
 
 def _calls_a_block(step: Step, block_seconds: float) -> int:

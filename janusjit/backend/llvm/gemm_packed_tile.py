@@ -17,7 +17,6 @@ from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.values import (
     I1,
-    I32,
     I64,
     POINTER,
     VOID,
@@ -27,6 +26,7 @@ from janusjit.backend.llvm.values import (
     item_size,
     load,
     offset_pointer,
+    prefetch,
     store,
 )
 from janusjit.backend.llvm.vectors import (
@@ -126,7 +126,8 @@ class _Tile:
         context = self.context
         a, b, out, stride, depth, rows, columns, is_first = context.function.args
         for row in range(self.rows):
-            self._prefetch(offset_pointer(context.builder, out, context.builder.mul(stride, ir.Constant(I64, row))), 1)
+            start = context.builder.mul(stride, ir.Constant(I64, row))
+            prefetch(context, offset_pointer(context.builder, out, start), writes=True)
         sums = self._sums(a, b, depth)
         builder, size = context.builder, item_size(self.dtype)
         width = self.vectors * self.shape.lanes
@@ -148,10 +149,6 @@ class _Tile:
                 source = Matrix(self.dtype, buffer, rows, columns, width * size, size)
                 (self._store_masked if self.shape.has_masks else self._store_elements)(source, target, is_first)
 
-    def _prefetch(self, pointer: ir.Value, writes: int) -> None:
-        function = self.context.declare("llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
-        self.context.builder.call(function, [pointer, *(ir.Constant(I32, number) for number in (writes, 3, 1))])
-
     def _sums(self, a: ir.Value, b: ir.Value, depth: ir.Value) -> list[list[ir.Value]]:
         """Emit the loop over the depth, of at least one step, along the panels; return the sums."""
         context, shape, size = self.context, self.shape, item_size(self.dtype)
@@ -166,7 +163,7 @@ class _Tile:
         left = offset_pointer(builder, a, builder.mul(step, ir.Constant(I64, self.rows * size)))
         right = offset_pointer(builder, b, builder.mul(step, ir.Constant(I64, shape.columns * size)))
         for line in range(0, self.rows * size, 64):
-            self._prefetch(offset_pointer(builder, left, _AHEAD * self.rows * size + line), 0)
+            prefetch(context, offset_pointer(builder, left, _AHEAD * self.rows * size + line))
         vectors = [
             load_piece(context, self.dtype, offset_pointer(builder, right, piece.start * size), piece)
             for piece in self._pieces

@@ -395,3 +395,9 @@ def declare(module: ir.Module, name: str, result: ir.Type, arguments: Sequence[i
     """Return the module's declaration of an external function, made at its first use."""
     known = module.globals.get(name)
     return known if known is not None else ir.Function(module, ir.FunctionType(result, arguments), name)
+
+
+def prefetch(context: KernelContext, address: ir.Value, writes: bool = False) -> None:
+    """Emit the request for the line at an address, where there may be no memory, that is read or written soon."""
+    function = context.declare("llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
+    context.builder.call(function, [address, *(ir.Constant(I32, number) for number in (int(writes), 3, 1))])
