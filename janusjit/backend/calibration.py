@@ -48,7 +48,7 @@ _LIBRARY = {"f32": 0.015, "f64": 0.03}
 NEAR_BYTES, FAR_BYTES = 1 << 20, 8 << 20
 #: a kernel is divided among threads if it takes one of them this many dispatches, which are cheap only while workers
 #: wait for them; between these limits whatever a dispatch takes
-_DISPATCHES, _LEAST_PARALLEL, _MOST_PARALLEL = 40, 20_000.0, 400_000.0
+_DISPATCHES, _LEAST_PARALLEL, _MOST_PARALLEL = 10, 8_000.0, 200_000.0
 #: results with up to so many rows or columns are another matter to a library
 _FORMS = {"thin": 8, "narrow": 32, "square": None}
 

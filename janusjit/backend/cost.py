@@ -58,7 +58,7 @@ _LAST_CACHE, _LAST_CACHE_BYTES = Path("/sys/devices/system/cpu/cpu0/cache/index3
 PRODUCT_BLOCK_BYTES = 1 << 13
 
 #: chunks that take less than this are not worth the handing out
-CHUNK_NANOSECONDS = 4_000
+CHUNK_NANOSECONDS = 2_000
 #: for each of so many nanoseconds there is one thread at most: where there are many, a short kernel needs a few of them
 THREAD_NANOSECONDS = 10_000
 #: chunks are no longer than this where rows are short enough: who is done first waits for what others have begun

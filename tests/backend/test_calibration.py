@@ -190,7 +190,7 @@ def test_choices_follow_the_figures() -> None:
         assert quickest(replace(large, rows=64, columns=2048)) != "library"
     with using(MADE_UP):
         assert quickest(small) == quickest(large) == "library" and quickest(Product(8, 8, 8, "f64")) == "tiles"
-    work = Division(0, 1000, 100_000, 0.3)
+    work = Division(0, 1000, 100_000, 0.09)
     assert not work.pays(2)
     with using(replace(MADE_UP, dispatch=500.0)):
         assert work.pays(2) and work.least_elements < 100_000

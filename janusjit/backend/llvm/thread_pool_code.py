@@ -17,6 +17,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.thread_pool_state import (
     ALONE,
+    AWAITED,
     BLAS_MOST,
     BLAS_THREADS,
     BLOCK,
@@ -35,6 +36,7 @@ from janusjit.backend.llvm.thread_pool_state import (
     HANDLES,
     HELD_UP,
     JOB,
+    MOST_WAKE_WORK,
     MUTEX,
     ON_X86,
     OWN_SIGNALS,
@@ -44,6 +46,7 @@ from janusjit.backend.llvm.thread_pool_state import (
     REFUSED,
     ROWS,
     SETMASK,
+    SHARED,
     SLEEPING,
     SPINS,
     STATE,
@@ -54,6 +57,7 @@ from janusjit.backend.llvm.thread_pool_state import (
     WAKE_WORK,
     WORDS,
     WORKERS,
+    WORTH_WAKING,
     Code,
     constant,
 )
@@ -246,7 +250,7 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
     awake = builder.icmp_signed(">", code.get(WORKERS), code.get(SLEEPING))
     declined = builder.add(code.get(DECLINED), work_time)
     code.set(DECLINED, declined)
-    worth_waking = builder.icmp_signed(">=", declined, constant(WAKE_WORK))
+    worth_waking = builder.icmp_signed(">=", declined, _most(builder, code.get(AWAITED), WAKE_WORK))
     worth_waking = builder.and_(worth_waking, builder.not_(code.is_zero(code.get(WORKERS))))
     with code.unless(builder.or_(awake, worth_waking)):
         code.set(BUSY, constant(0))
@@ -268,8 +272,8 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
     following = builder.shl(builder.add(number, constant(1)), constant(32))
     code.set(JOB, builder.or_(following, builder.shl(helpers, constant(16))))
     with builder.if_then(worth_waking):
-        code.set(DECLINED, constant(0))
         _emit_wake(code)
+    code.set(SHARED, builder.add(code.get(SHARED), work_time))
     builder.call(work, [constant(0), constant(0)])
     share = builder.udiv(builder.mul(work_time, chunk), rows)
     half = builder.lshr(work_time, constant(1))
@@ -283,6 +287,11 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
     function = _task(builder, builder.ptrtoint(task, I64))
     builder.call(function, [context, constant(0), constant(0), rows])
     builder.ret_void()
+
+
+def _most(builder: ir.IRBuilder, value: ir.Value, least: int) -> ir.Value:
+    """Return a number, or ``least`` if it is less."""
+    return builder.select(builder.icmp_signed(">", value, constant(least)), value, constant(least))
 
 
 def _addresses(builder: ir.IRBuilder, *pointers: ir.Value) -> Sequence[ir.Value]:
@@ -304,11 +313,17 @@ def _emit_limit(code: Code, threads: ir.Value) -> ir.Value:
 
 
 def _emit_wake(code: Code) -> None:
-    """Emit the waking of one who is asleep, who wakes another one if there is work for it.
+    """Emit the waking of one who is asleep, who wakes another one if there is work for it; and what is awaited next.
 
     Where one just now is falling asleep, or waking, it is left to itself.
     """
     builder = code.builder
+    twice = builder.shl(_most(builder, code.get(AWAITED), WAKE_WORK), constant(1))
+    twice = builder.select(builder.icmp_signed("<", twice, constant(MOST_WAKE_WORK)), twice, constant(MOST_WAKE_WORK))
+    was_worth_it = builder.icmp_signed(">=", code.get(SHARED), constant(WORTH_WAKING))
+    code.set(AWAITED, builder.select(was_worth_it, constant(WAKE_WORK), twice))
+    code.set(SHARED, constant(0))
+    code.set(DECLINED, constant(0))
     with code.unless(code.is_zero(code.get(SLEEPING))):
         taken = code.is_zero(code.call("pthread_mutex_trylock", code.word(MUTEX)))
         with builder.if_then(taken):
@@ -361,6 +376,6 @@ def _emit_stop(module: ir.Module) -> None:
 def _emit_forget(module: ir.Module) -> None:
     """Emit what a forked child does, which has no workers whatever the state was when it was made."""
     code = Code(module, FORGET, ir.FunctionType(VOID, []), internal=False)
-    for word in (JOB, WORKERS, ENDING, REFUSED, SLEEPING, BUSY, DECLINED, DEBT):
+    for word in (JOB, WORKERS, ENDING, REFUSED, SLEEPING, BUSY, DECLINED, DEBT, SHARED, AWAITED):
         code.set(word, constant(0))
     code.builder.ret_void()

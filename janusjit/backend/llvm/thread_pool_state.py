@@ -43,6 +43,8 @@ BLAS_THREADS, BLAS_MOST = 58, 59
 DECLINED = 60
 #: nanoseconds of work to be done alone, because workers have held up a caller
 DEBT = 61
+#: nanoseconds of work that was divided since workers were woken last, and how much has to be there until they are again
+SHARED, AWAITED = 62, 63
 MUTEX, CONDITION, HANDLES = 64, 80, 96
 #: for each thread of a job, the next chunk of its share that nobody has taken
 SHARES = HANDLES + MOST
@@ -55,7 +57,9 @@ SPINS = 5000 if _MACHINE in ("x86_64", "amd64") else 30_000
 _PATIENCE = 1000
 #: Waking a thread costs its waker up to 30 µs where processors are virtual ones that have been halted. So workers are
 #: woken only once as many nanoseconds of work have been there for them: what waking costs in vain is little of that.
-WAKE_WORK = 200_000
+#: Where they have gone to sleep again before they shared ``WORTH_WAKING``, they are left to it for twice as long, at most
+#: ``MOST_WAKE_WORK``: calls far apart, each with a little work, are better done alone.
+WAKE_WORK, WORTH_WAKING, MOST_WAKE_WORK = 200_000, 150_000, 12_800_000
 #: A worker that loses its processor in the middle of a chunk holds up the caller. One that is held up for longer than
 #: this, or than half of what the job takes one thread, and for a few chunks besides, does so many times as much work
 #: alone. So a busy machine costs little, and a page fault is no reason.
