@@ -302,12 +302,12 @@ def test_workers_that_are_not_worth_waking_are_left_asleep_for_longer() -> None:
     words[thread_pool_state.AWAITED] = words[thread_pool_state.SHARED] = 0
     awaited = [thread_pool_state.WAKE_WORK << turn for turn in range(1, 7)]
     for expected in [*awaited, thread_pool_state.MOST_WAKE_WORK]:
-        words[thread_pool_state.DECLINED] = expected  # as after that much work without them
+        words[thread_pool_state.DECLINED], words[thread_pool_state.DEBT] = expected, 0  # so much was done without them
         assert task.run(50, chunk=1, count=2, work=1_000) == [1] * 50
         assert words[thread_pool_state.AWAITED] == min(expected, thread_pool_state.MOST_WAKE_WORK)
         assert words[thread_pool_state.SHARED] == 1_000
     words[thread_pool_state.SHARED] = thread_pool_state.WORTH_WAKING
-    words[thread_pool_state.DECLINED] = thread_pool_state.MOST_WAKE_WORK
+    words[thread_pool_state.DECLINED], words[thread_pool_state.DEBT] = thread_pool_state.MOST_WAKE_WORK, 0
     task.run(50, chunk=1, count=2, work=1_000)
     assert words[thread_pool_state.AWAITED] == thread_pool_state.WAKE_WORK
 

@@ -7,7 +7,7 @@ product is computed (BLAS or loops) is decided here, from the element type and t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from llvmlite import ir
@@ -15,15 +15,18 @@ from llvmlite import ir
 from janusjit.backend.epilogues import ByRows
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy, emit_loop_product
 from janusjit.backend.llvm.blas_routines import emit_product
+from janusjit.backend.llvm.divided_work import Units, emit_divided, is_worth_dividing, threads_for
 from janusjit.backend.llvm.gemm import (
     choose_kernel,
-    emit_blocks,
     emit_known_product,
     emit_packed_product,
     emit_tiles_in_blocks,
+    on_threads,
+    own_nanoseconds,
 )
 from janusjit.backend.llvm.gemm_packed import RIGHT_COLUMNS, After, packed_block, packed_depth
-from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
+from janusjit.backend.llvm.row_blocks import Block, Blocks, emit_in_blocks
+from janusjit.backend.llvm.values import I64, ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
 
 #: products of up to this many multiplications are faster as inline loops than as calls of BLAS
 LOOP_LIMIT = 128
@@ -53,6 +56,8 @@ def emit_matmul(
         b = replace(b, dims=(*b.dims, 1), strides=(*b.strides, item_size(b.dtype)))
         out = _insert_axis(out, out.rank)
     a, out = _merge_batch_into_rows(context.builder, a, b, out)
+    if out.rank > 2 and context.threads > 1 and not accumulate:
+        return _emit_batches_on_threads(context, a, b, out)
     return _emit_batches(context, a, b, out, accumulate)
 
 
@@ -72,33 +77,32 @@ def by_rows(a: ArrayValue, b: ArrayValue, out: ArrayValue, threads: int = 1) -> 
     merged, below = _merge_batch_into_rows(None, a, b, out)
     if below.rank > 2 and b.rank == 2:
         return None
-    left, right, out = (replace(one, dims=one.dims[-2:], strides=one.strides[-2:]) for one in (merged, b, below))
-    choice = choose_kernel(_matrix(left), _matrix(right), _matrix(out), threads)
+    operands = (replace(one, dims=one.dims[-2:], strides=one.strides[-2:]) for one in (merged, b, below))
+    left, right, result = map(Matrix.of, operands)
+    choice = choose_kernel(left, right, result, threads)
     if choice is None or choice.is_turned or first == 0:
         return None
     if choice.kind == "packed":
-        assert isinstance(columns, int) and isinstance(left.dims[1], int) and isinstance(out.strides[0], int)
-        block, whole = packed_block(out.dtype, out.strides[0]), left.dims[1] > packed_depth(out.dtype, columns)
+        assert isinstance(columns, int) and isinstance(left.columns, int) and isinstance(result.row_stride, int)
+        block, whole = packed_block(out.dtype, result.row_stride), left.columns > packed_depth(out.dtype, columns)
         return ByRows(1, block, True, whole, choice.threads) if rank == 2 and columns <= RIGHT_COLUMNS else None
     if choice.tiling is None:
         return None
-    return ByRows(choice.tiling.rows if rank == 2 else 1)
+    nanoseconds = _batch_nanoseconds(merged, b, below)
+    of_use = threads_for(first, nanoseconds, threads) if isinstance(first, int) else 1
+    return ByRows(choice.tiling.rows if rank == 2 else 1, threads=of_use)
 
 
 def emit_matmul_and(
     context: KernelContext, operands: tuple[ArrayValue, ArrayValue, ArrayValue], after: After
 ) -> str:
     """Emit ``out = a @ b`` for operands of a product that `by_rows` says is packed, with what follows rows done."""
-    a, b, out = (_matrix(operand) for operand in operands)
+    a, b, out = (Matrix.of(operand) for operand in operands)
     return emit_packed_product(context, a, b, out, after)
 
 
 def emit_matmul_in_blocks(
-    context: KernelContext,
-    operands: tuple[ArrayValue, ArrayValue, ArrayValue],
-    block: int,
-    is_kept: bool,
-    after: Callable[[ir.Value, int], None],
+    context: KernelContext, operands: tuple[ArrayValue, ArrayValue, ArrayValue], blocks: Blocks
 ) -> str:
     """Emit ``out = a @ b`` for operands that `by_rows` has been asked about, block by block of rows.
 
@@ -108,31 +112,27 @@ def emit_matmul_in_blocks(
         The function to emit into.
     operands : tuple of ArrayValue
         ``a``, ``b`` and ``out``.
-    block : int
-        How many rows a block has.
-    is_kept : bool
-        Whether there is room for one block of the result only.
-    after : callable
-        Emits what follows each block, given its first row and their number.
+    blocks : Blocks
+        How many rows a block has, and what follows each.
     """
     a, b, out = operands
     rows = out.dims[0]
     merged, below = _merge_batch_into_rows(context.builder, a, b, out)
     assert isinstance(rows, int)
     if below.rank == 2:
-        matrices = _matrix(merged), _matrix(b), _matrix(below)
-        return emit_tiles_in_blocks(context, matrices, (rows, block), is_kept, after)
+        return emit_tiles_in_blocks(context, (Matrix.of(merged), Matrix.of(b), Matrix.of(below)), rows, blocks)
     chosen = ""
 
-    def emit_block(start: ir.Value, count: int) -> None:
+    def emit_block(inside: KernelContext, arrays: Sequence[ArrayValue], block: Block) -> None:
         nonlocal chosen
-        right = b if b.dims[0] == 1 else _part(context, b, start, count)
-        parts = _part(context, a, start, count), right, _part(context, out, 0 if is_kept else start, count)
-        chosen = _emit_batches(context, *parts, accumulate=False)
-        after(start, count)
+        left, right, target = arrays
+        right = right if right.dims[0] == 1 else _part(inside, right, block.start, block.count)
+        left = _part(inside, left, block.start, block.count)
+        chosen = _emit_batches(inside, left, right, _part(inside, target, block.place, block.count), accumulate=False)
 
-    emit_blocks(context, rows, block, emit_block)
-    return chosen
+    nanoseconds = _batch_nanoseconds(a, b, out)
+    threads = emit_in_blocks(context, operands, rows, blocks, nanoseconds, emit_block)
+    return on_threads(chosen, threads, nanoseconds)
 
 
 def _part(context: KernelContext, array: ArrayValue, start: Extent, count: int) -> ArrayValue:
@@ -164,10 +164,40 @@ def _merged(builder: ir.IRBuilder, array: ArrayValue) -> ArrayValue:
 def _emit_batches(context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue, accumulate: bool) -> str:
     """Emit a loop over the first batch dimension of ``out``, to which the operands' are broadcast."""
     if out.rank == 2:
-        return _emit_matrices(context, _matrix(a), _matrix(b), _matrix(out), accumulate)
+        return _emit_matrices(context, Matrix.of(a), Matrix.of(b), Matrix.of(out), accumulate)
     with context.loop(out.dims[0]) as index:
         parts = [_batch_element(context, operand, index, out.rank) for operand in (a, b, out)]
         return _emit_batches(context, parts[0], parts[1], parts[2], accumulate)
+
+
+def _batch_nanoseconds(a: ArrayValue, b: ArrayValue, out: ArrayValue) -> float:
+    """Return what the products of a batch are expected to take one thread; 0 if they are not our own, or not known."""
+    batch = 1
+    for extent in out.dims[:-2]:
+        batch = batch * extent if isinstance(extent, int) else 0
+    operands = (replace(one, dims=one.dims[-2:], strides=one.strides[-2:]) for one in (a, b, out))
+    return batch * (own_nanoseconds(*map(Matrix.of, operands)) or 0.0)
+
+
+def _emit_batches_on_threads(context: KernelContext, a: ArrayValue, b: ArrayValue, out: ArrayValue) -> str:
+    """Emit the products of a batch, which are divided among threads where that pays."""
+    first = ir.Constant(I64, 0)
+    while out.rank > 3 and out.dims[0] == 1:
+        a, b, out = (_batch_element(context, one, first, out.rank) for one in (a, b, out))
+    nanoseconds = _batch_nanoseconds(a, b, out)
+    if not is_worth_dividing(nanoseconds):
+        return _emit_batches(context, a, b, out, accumulate=False)
+    chosen = ""
+
+    def body(inside: KernelContext, arrays: Sequence[ArrayValue], some: Units) -> None:
+        nonlocal chosen
+        with inside.loop(some.count) as number:
+            index = inside.builder.add(some.start, number)
+            left, right, target = (_batch_element(inside, one, index, out.rank) for one in arrays)
+            chosen = _emit_batches(inside, left, right, target, accumulate=False)
+
+    limit = emit_divided(context, out.dims[0], nanoseconds, (a, b, out), body)
+    return on_threads(chosen, limit, nanoseconds)
 
 
 def _batch_element(context: KernelContext, array: ArrayValue, index: Extent, rank: int) -> ArrayValue:
@@ -176,10 +206,6 @@ def _batch_element(context: KernelContext, array: ArrayValue, index: Extent, ran
     offset = 0 if array.dims[0] == 1 else multiply(context.builder, index, array.strides[0])
     pointer = offset_pointer(context.builder, array.pointer, offset)
     return replace(array, pointer=pointer, dims=array.dims[1:], strides=array.strides[1:])
-
-
-def _matrix(array: ArrayValue) -> Matrix:
-    return Matrix(array.dtype, array.pointer, *array.dims, *array.strides)
 
 
 def _emit_matrices(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, accumulate: bool) -> str:
@@ -194,7 +220,7 @@ def _emit_matrices(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, ac
     elif _is_addressable(out.transposed):
         emit_product(context, b.transposed, a.transposed, out.transposed, accumulate)
     else:
-        fresh = _matrix(context.scratch(out.dtype, (out.rows, out.columns)))
+        fresh = Matrix.of(context.scratch(out.dtype, (out.rows, out.columns)))
         if accumulate:
             emit_copy(context, out, fresh)
         emit_product(context, a, b, fresh, accumulate)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from janusjit.backend.llvm.values import (
+    ArrayValue,
     Extent,
     KernelContext,
     Scalar,
@@ -33,6 +34,16 @@ class Matrix:
     columns: Extent
     row_stride: Extent
     column_stride: Extent
+
+    @staticmethod
+    def of(array: ArrayValue) -> Matrix:
+        """Return an array of rank 2 as a matrix."""
+        return Matrix(array.dtype, array.pointer, *array.dims, *array.strides)
+
+    @property
+    def as_array(self) -> ArrayValue:
+        """The same memory as an array."""
+        return ArrayValue(self.dtype, self.pointer, (self.rows, self.columns), (self.row_stride, self.column_stride))
 
     @property
     def transposed(self) -> Matrix:

@@ -25,14 +25,9 @@ from janusjit.backend.llvm.convolution_choice import (
 )
 from janusjit.backend.llvm.convolution_panels import Geometry
 from janusjit.backend.llvm.convolution_sums import emit_sums_over_windows
-from janusjit.backend.llvm.convolution_threads import (
-    Units,
-    emit_divided,
-    forward_nanoseconds,
-    multiplication_nanoseconds,
-    threads_for,
-)
+from janusjit.backend.llvm.convolution_threads import forward_nanoseconds, multiplication_nanoseconds
 from janusjit.backend.llvm.convolution_tiles import Forward
+from janusjit.backend.llvm.divided_work import Units, emit_divided, threads_for
 from janusjit.backend.llvm.gemm import choose_kernel
 from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.indexing import at, copy_elements

@@ -18,8 +18,9 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.convolution_choice import KernelPlan
 from janusjit.backend.llvm.convolution_panels import Panel
-from janusjit.backend.llvm.convolution_threads import Units, emit_divided, is_worth_dividing, multiplication_nanoseconds
+from janusjit.backend.llvm.convolution_threads import multiplication_nanoseconds
 from janusjit.backend.llvm.counting import next_turn
+from janusjit.backend.llvm.divided_work import Units, emit_divided, is_worth_dividing
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces, tile_start
 from janusjit.backend.llvm.indexing import at
 from janusjit.backend.llvm.row_copies import copy_rows

@@ -15,8 +15,9 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.convolution_choice import ForwardPlan
 from janusjit.backend.llvm.convolution_panels import emit_kernel_panel
-from janusjit.backend.llvm.convolution_threads import Units, emit_divided, forward_nanoseconds
+from janusjit.backend.llvm.convolution_threads import forward_nanoseconds
 from janusjit.backend.llvm.counting import next_turn
+from janusjit.backend.llvm.divided_work import Units, emit_divided
 from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.gemm_tiling import Piece, tile_start
 from janusjit.backend.llvm.lanes import splat

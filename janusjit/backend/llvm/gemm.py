@@ -7,16 +7,22 @@ is left to the library.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
 from janusjit.backend.llvm import gemm_packed
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
+from janusjit.backend.llvm.gemm_divided import emit_dots_on_threads, emit_tiles_on_threads
 from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long, stays_near
-from janusjit.backend.llvm.gemm_dots import emit_dots
-from janusjit.backend.llvm.gemm_estimates import Product, packed_nanoseconds, packed_threads, quickest
+from janusjit.backend.llvm.gemm_estimates import (
+    Product,
+    packed_nanoseconds,
+    packed_threads,
+    product_nanoseconds,
+    quickest,
+)
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
 from janusjit.backend.llvm.gemm_packed import emit_packed
 from janusjit.backend.llvm.gemm_rows import emit_row_product
@@ -29,11 +35,9 @@ from janusjit.backend.llvm.gemm_tiling import (
     choose,
 )
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
-from janusjit.backend.llvm.values import I64, Extent, KernelContext, item_size, multiply, offset_pointer
+from janusjit.backend.llvm.row_blocks import Block, Blocks, emit_in_blocks
+from janusjit.backend.llvm.values import I64, ArrayValue, Extent, KernelContext, item_size, multiply, offset_pointer
 from janusjit.backend.plan import with_threads
-
-#: called with the first row and the number of rows of a block of the result that is there
-After = Callable[[ir.Value, int], None]
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,7 @@ class Choice:
     @property
     def packed_words(self) -> str:
         """In words how a product is computed that is packed."""
-        divided = f"up to {self.threads}, about {self.nanoseconds / 1000:.0f} µs for one"
-        return with_threads("packed tiles", None if self.threads == 1 else divided)
+        return on_threads("packed tiles", self.threads, self.nanoseconds)
 
 
 def choose_kernel(a: Matrix, b: Matrix, out: Matrix, threads: int = 1) -> Choice | None:
@@ -110,6 +113,16 @@ def choose_kernel(a: Matrix, b: Matrix, out: Matrix, threads: int = 1) -> Choice
     return Choice("tiles", is_turned, by_columns, choose(rows, columns, out.dtype, machine, depth, by_columns))
 
 
+def own_nanoseconds(a: Matrix, b: Matrix, out: Matrix) -> float | None:
+    """Return what ``out = a @ b`` is expected to take one thread by kernels made for its sizes; None if by others."""
+    choice = choose_kernel(a, b, out)
+    if choice is None:
+        return None
+    if choice.is_turned:
+        a, b, out = b.transposed, a.transposed, out.transposed
+    return _expected({"dots": "inner products", "packed": "packed tiles"}.get(choice.kind, ""), a, b, out)
+
+
 def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix) -> str | None:
     """Emit ``out = a @ b`` by kernels made for its sizes.
 
@@ -127,8 +140,9 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
     if choice.kind == "dots":
         if not a.has_contiguous_rows and a.columns != 1:
             a = _copied(context, a, transposed=False)
-        emit_dots(context, a, b, out, machine)
-        return "inner products"
+        words = "inner products"
+        nanoseconds = _expected(words, a, b, out)
+        return on_threads(words, emit_dots_on_threads(context, (a, b, out), machine, nanoseconds), nanoseconds)
     if choice.kind == "dot tiles":
         return emit_dot_tiles(context, a, b, out, machine)
     if choice.kind == "packed":
@@ -139,8 +153,21 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
     if choice.tiling is None:
         emit_row_product(context, a, b, out, machine)
         return "streams of rows"
-    emit_tiles(context, a, b, out, choice.tiling)
-    return str(choice.tiling)
+    words = str(choice.tiling)
+    nanoseconds = _expected(words, a, b, out)
+    return on_threads(words, emit_tiles_on_threads(context, (a, b, out), choice.tiling, nanoseconds), nanoseconds)
+
+
+def _expected(how: str, a: Matrix, b: Matrix, out: Matrix) -> float:
+    """Return the nanoseconds a product is expected to take one thread, computed as words say."""
+    sizes = out.rows, out.columns, a.columns
+    assert all(isinstance(size, int) for size in sizes)
+    return product_nanoseconds(how, *sizes, out.dtype)
+
+
+def on_threads(how: str, threads: int, nanoseconds: float) -> str:
+    """Return in words how a product is computed on up to so many threads."""
+    return with_threads(how, None if threads == 1 else f"up to {threads}, about {nanoseconds / 1000:.0f} µs for one")
 
 
 def emit_packed_product(
@@ -154,43 +181,31 @@ def emit_packed_product(
 
 
 def emit_tiles_in_blocks(
-    context: KernelContext,
-    operands: tuple[Matrix, Matrix, Matrix],
-    extent: tuple[int, int],
-    is_kept: bool,
-    after: After,
+    context: KernelContext, operands: tuple[Matrix, Matrix, Matrix], rows: int, blocks: Blocks
 ) -> str:
-    """Emit ``out = a @ b``, block by block of rows, each followed by what ``after`` emits for it.
+    """Emit ``out = a @ b``, block by block of rows, each followed by what is to follow it.
 
-    The product is one for which tiles are chosen, and has the same bits as without blocks. Its rows are counted in
-    ``extent``, the number of all of them and of those of a block, by the caller: each may stand for several. Where it
-    ``is_kept``, there is room for a block only.
+    The product is one for which tiles are chosen, and has the same bits as without blocks. Its ``rows`` are counted by
+    the caller: each may stand for several.
     """
     a, b, out = operands
     choice = choose_kernel(a, b, out, context.threads)
     assert choice is not None and choice.tiling is not None and not choice.is_turned
     assert isinstance(out.rows, int)
-    unit, tiling = out.rows // extent[0], choice.tiling
+    unit, tiling = out.rows // rows, choice.tiling
     right = _copied(context, b, transposed=True) if choice.by_columns else b
 
-    def emit_block(start: ir.Value, count: int) -> None:
-        first = context.builder.mul(start, ir.Constant(I64, unit))
-        left = _rows(context, a, first, count * unit)
-        below = _rows(context, out, 0 if is_kept else first, count * unit)
-        emit_tiles(context, left, right, below, tiling.for_rows(count * unit))
-        after(start, count)
+    def emit_block(inside: KernelContext, arrays: Sequence[ArrayValue], block: Block) -> None:
+        left, whole, below = map(Matrix.of, arrays)
+        first = inside.builder.mul(block.start, ir.Constant(I64, unit))
+        place = inside.builder.mul(block.place, ir.Constant(I64, unit))
+        count = block.count * unit
+        left, below = _rows(inside, left, first, count), _rows(inside, below, place, count)
+        emit_tiles(inside, left, whole, below, tiling.for_rows(count))
 
-    emit_blocks(context, *extent, emit_block)
-    return str(tiling)
-
-
-def emit_blocks(context: KernelContext, rows: int, block: int, emit: After) -> None:
-    """Emit the loop over blocks of rows around what ``emit`` emits, and once more for the rest."""
-    blocks, rest = divmod(rows, block)
-    with context.loop(blocks) as number:
-        emit(context.builder.mul(number, ir.Constant(I64, block)), block)
-    if rest:
-        emit(ir.Constant(I64, blocks * block), rest)
+    nanoseconds = _expected("", a, b, out)
+    threads = emit_in_blocks(context, [one.as_array for one in (a, right, out)], rows, blocks, nanoseconds, emit_block)
+    return on_threads(str(tiling), threads, nanoseconds)
 
 
 def _rows(context: KernelContext, matrix: Matrix, start: Extent, count: int) -> Matrix:

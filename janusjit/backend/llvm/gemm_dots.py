@@ -11,21 +11,37 @@ from llvmlite import ir
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces
-from janusjit.backend.llvm.values import I64, KernelContext, Scalar, item_size, offset_pointer, store
+from janusjit.backend.llvm.values import I64, Extent, KernelContext, Scalar, item_size, offset_pointer, store
 from janusjit.backend.llvm.vectors import add_up, load_piece, multiply_add, vector_type, zeros
 
 #: columns at a time, and vectors of each in a turn
 COLUMNS, WAYS = 4, 4
 
 
-def emit_dots(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, machine: Machine) -> None:
-    """Emit ``out = a @ b``; sizes and strides are known, ``a`` has contiguous rows and ``b`` contiguous columns."""
+def column_tiles(columns: int) -> int:
+    """Return how many tiles so many columns are cut into."""
+    return -(-columns // COLUMNS)
+
+
+def emit_dots(
+    context: KernelContext,
+    a: Matrix,
+    b: Matrix,
+    out: Matrix,
+    machine: Machine,
+    part: tuple[ir.Value, Extent] | None = None,
+) -> None:
+    """Emit ``out = a @ b``; sizes and strides are known, ``a`` has contiguous rows and ``b`` contiguous columns.
+
+    A ``part`` is some of the `column_tiles` only: the first, and how many.
+    """
     assert isinstance(out.columns, int) and isinstance(b.rows, int)
     width = min(COLUMNS, out.columns)
-    tiles = -(-out.columns // width)
     last = ir.Constant(I64, out.columns - width)
-    with context.loop(out.rows) as row, context.loop(tiles) as tile:
+    first, tiles = part or (ir.Constant(I64, 0), column_tiles(out.columns))
+    with context.loop(out.rows) as row, context.loop(tiles) as number:
         builder = context.builder
+        tile = number if part is None else builder.add(number, first)
         start = builder.mul(tile, ir.Constant(I64, width))
         start = builder.select(builder.icmp_signed("<", start, last), start, last)
         vector = a.element(builder, row, 0)

@@ -207,6 +207,12 @@ def product_nanoseconds(how: str, rows: int, columns: int, depth: int, dtype: st
     dtype : str
         The element type.
     """
+    alone = _alone_nanoseconds(how, rows, columns, depth, dtype)
+    return alone / int(words[1]) if (words := re.search(r"up to (\d+)", how)) else alone
+
+
+def _alone_nanoseconds(how: str, rows: int, columns: int, depth: int, dtype: str) -> float:
+    """Return what a product is expected to take one thread, or the library's."""
     machine, multiplications = calibration.current(), rows * columns * depth
     if dtype not in ("f32", "f64") or how.startswith("loops"):
         return multiplications * _LOOP_CYCLES * machine.cycle
@@ -216,8 +222,7 @@ def product_nanoseconds(how: str, rows: int, columns: int, depth: int, dtype: st
     if how.startswith("BLAS"):
         return library_nanoseconds(rows, columns, depth, dtype)
     if how.startswith("packed"):
-        alone = packed_nanoseconds(rows, columns, depth, dtype)
-        return alone / int(words[1]) if (words := re.search(r"up to (\d+)", how)) else alone
+        return packed_nanoseconds(rows, columns, depth, dtype)
     if how.startswith("inner products") or min(rows, columns) == 1:
         return max(reading, multiplications / Machine.host().lanes(dtype) * machine.cycle)
     return tile_nanoseconds(Product(rows, columns, depth, dtype))

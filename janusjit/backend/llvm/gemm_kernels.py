@@ -33,34 +33,51 @@ from janusjit.backend.llvm.values import (
 from janusjit.backend.llvm.vectors import load_piece, multiply_add, store_piece, vector_type, zeros
 
 
-def emit_tiles(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling) -> None:
-    """Emit ``out = a @ b``; sizes and strides are known, ``b`` and ``out`` have contiguous rows."""
+@dataclass(frozen=True)
+class RowTiles:
+    """Tiles of some rows: the number of the first, and that of the one behind the last."""
+
+    first: ir.Value
+    end: ir.Value
+
+
+def emit_tiles(
+    context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling, part: RowTiles | None = None
+) -> None:
+    """Emit ``out = a @ b``, or a ``part``; sizes and strides are known, ``b`` and ``out`` have contiguous rows."""
     strides = (a.row_stride, a.column_stride, b.row_stride, out.row_stride)
     cut = (tiling.rows, tiling.columns, tiling.ways, tiling.depth)
     sizes = (out.rows, out.columns, a.columns, *strides, *cut)
-    name = ".".join(map(str, (f"{HANDWRITTEN}tiles", out.dtype, *sizes)))
+    kind = "tiles" if part is None else "row_tiles"
+    name = ".".join(map(str, (HANDWRITTEN + kind, out.dtype, *sizes)))
+    numbers = [] if part is None else [part.first, part.end]
     function = context.module.globals.get(name)
     if function is None:
-        function = ir.Function(context.module, ir.FunctionType(VOID, [POINTER] * 3), name)
+        function = ir.Function(context.module, ir.FunctionType(VOID, [POINTER] * 3 + [I64] * len(numbers)), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
         inside = KernelContext(function, context.python)
-        left, right, target = (replace(one, pointer=p) for one, p in zip((a, b, out), function.args, strict=True))
-        _emit_loops(inside, left, right, target, tiling)
+        left, right, target = (replace(one, pointer=p) for one, p in zip((a, b, out), function.args[:3], strict=True))
+        _emit_loops(inside, left, right, target, tiling, RowTiles(*function.args[3:]) if numbers else None)
         inside.finish()
-    context.builder.call(function, [a.pointer, b.pointer, out.pointer])
+    context.builder.call(function, [a.pointer, b.pointer, out.pointer, *numbers])
 
 
-def _emit_loops(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling) -> None:
+def _emit_loops(
+    context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling, part: RowTiles | None
+) -> None:
     assert isinstance(a.row_stride, int) and isinstance(out.row_stride, int)
     assert isinstance(out.rows, int) and isinstance(out.columns, int)
     size = item_size(out.dtype)
+    count = tiling.row_tiles if part is None else context.builder.sub(part.end, part.first)
     with context.loop(tiling.column_tiles) as across:
         column = tile_start(context.builder, across, tiling.columns, out.columns)
         offset = context.builder.mul(column, ir.Constant(I64, size))
         right, below = _moved(context, b, offset), _moved(context, out, offset)
-        with context.loop(tiling.row_tiles) as down:
+        with context.loop(count) as down:
             builder = context.builder
+            if part is not None:
+                down = builder.add(down, part.first)
             row = tile_start(builder, down, tiling.rows, out.rows)
             left = _moved(context, a, builder.mul(row, ir.Constant(I64, a.row_stride)))
             target = _moved(context, below, builder.mul(row, ir.Constant(I64, out.row_stride)))

@@ -8,6 +8,7 @@ tiles of the same products and kernels share one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
@@ -18,7 +19,16 @@ from janusjit.backend.llvm.blas import by_rows, emit_matmul_and, emit_matmul_in_
 from janusjit.backend.llvm.convolution import convolution_by_rows, emit_convolution_and
 from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Part
 from janusjit.backend.llvm.gemm_packed import After
-from janusjit.backend.llvm.values import I64, VOID, ArrayValue, KernelContext, PythonEmitter
+from janusjit.backend.llvm.row_blocks import Block, Blocks
+from janusjit.backend.llvm.values import (
+    I64,
+    VOID,
+    ArrayValue,
+    KernelContext,
+    PythonEmitter,
+    multiply,
+    offset_pointer,
+)
 from janusjit.backend.tiles import Tile
 from janusjit.ir.dims import symbols_of
 from janusjit.ir.graph import Node
@@ -78,7 +88,7 @@ class ProductBlocks:
             *((one.dtype, one.dims, one.strides) for one in operands),
             *(part.key() for part in parts),
             *(one.form() for one in arguments),
-            (tile.block, is_kept, tile.is_packed),
+            (tile.block, is_kept, tile.is_packed, tile.threads),
             *_attributes_of(tile),
         )
         if key not in self._functions:
@@ -118,11 +128,17 @@ class ProductBlocks:
             return function, chosen
         (size,) = symbols_of((tile.size,))
 
-        def after(start: ir.Value, count: int) -> None:
-            end = context.builder.add(start, _hidden(context.builder, count))
-            self._kernels.emit_rows(context.builder, parts, found, size, start, end)
+        def after(inside: KernelContext, block: Block) -> None:
+            builder, told = inside.builder, iter(block.units.told)
+            known = [_given(one, told) for one in arguments]
+            if tile.threads > 1:
+                known = [_of_thread(builder, one, part, block) for one, part in zip(known, parts, strict=True)]
+            end = builder.add(block.start, _hidden(builder, block.count))
+            self._kernels.emit_rows(builder, parts, known, size, block.start, end)
 
-        chosen = emit_matmul_in_blocks(context, (a, b, out), tile.block, is_kept, after)
+        told = [value for one in found for value in one.in_context()]
+        blocks = Blocks(tile.block, is_kept, tile.threads > 1, after, told)
+        chosen = emit_matmul_in_blocks(context, (a, b, out), blocks)
         context.finish()
         context.mark_vectors()
         return function, chosen
@@ -149,6 +165,15 @@ def _hidden(builder: ir.IRBuilder, count: int) -> ir.Value:
     """Return a number that LLVM does not know: it would make code for so few rows, with lanes that are masked."""
     nothing = ir.InlineAsm(ir.FunctionType(I64, [I64]), "", "=r,0", side_effect=False)
     return builder.call(nothing, [ir.Constant(I64, count)])
+
+
+def _of_thread(builder: ir.IRBuilder, arguments: Arguments, part: Part, block: Block) -> Arguments:
+    """Return arguments with the rooms of the thread that does a block, of arrays there for a block only."""
+    pointers = [
+        offset_pointer(builder, pointer, multiply(builder, block.units.thread, private))
+        for pointer, private in zip(arguments.pointers, part.private, strict=True)
+    ]
+    return replace(arguments, pointers=pointers)
 
 
 def _given(like: Arguments, values: Iterator[ir.Value]) -> Arguments:

@@ -57,7 +57,7 @@ SPINS = 5000 if _MACHINE in ("x86_64", "amd64") else 30_000
 _PATIENCE = 1000
 #: Waking a thread costs its waker up to 30 µs where processors are virtual ones that have been halted. So workers are
 #: woken only once as many nanoseconds of work have been there for them: what waking costs in vain is little of that.
-#: Where they have gone to sleep again before they shared ``WORTH_WAKING``, they are left to it for twice as long, at most
+#: Where they have gone to sleep again before they shared ``WORTH_WAKING``, they are left to it for twice as long, up to
 #: ``MOST_WAKE_WORK``: calls far apart, each with a little work, are better done alone.
 WAKE_WORK, WORTH_WAKING, MOST_WAKE_WORK = 200_000, 150_000, 12_800_000
 #: A worker that loses its processor in the middle of a chunk holds up the caller. One that is held up for longer than
