@@ -49,3 +49,39 @@ def test_loops_that_go_through_passes_are_vectorised_as_ever():
     for part in passed:
         text = optimized(part)
         assert "llvm.expect" not in text and "x double>" in text
+
+
+@pytest.mark.parametrize(
+    ("program", "needs_passes"),
+    [
+        (lambda x: np.argmin(x, axis=1), False),
+        (lambda x: np.argmax(x, axis=0), False),
+        (lambda x: np.argmin(x[:, ::2], axis=1), True),
+        (lambda x: np.argmax(x[:, :5], axis=1), True),
+        (lambda x: np.arange(len(x)) + 0 * x.sum(axis=1), False),
+        (lambda x: np.full(x.shape, x[0, 0]), False),
+        (lambda x: np.triu(x), True),
+        (lambda x: np.repeat(x, 3, axis=1), True),
+    ],
+    ids=["argmin", "columns", "steps", "short", "arange", "full", "triu", "repeat"],
+)
+def test_positions_and_sequences_are_vector_code(program, needs_passes):
+    x = np.random.default_rng(0).normal(size=(37, 20))
+    x[3, 4] = x[5, 6] = x[3, 9] = np.nan
+    parts = [part for part in compiled_parts(program, x) if not part.is_cold]
+    assert any(not part.is_handwritten for part in parts) == needs_passes
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8", "i2"])
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 8, 9, 16, 83])
+def test_sequences_of_any_length_and_type_are_those_of_numpy(dtype, length):
+    def program(x, start):
+        return np.arange(start, start + 3 * len(x), 3, dtype=x.dtype), np.full((3, len(x)), start, x.dtype)
+
+    jitted = jj.jit(background=False)(program)
+    x = np.zeros(length, dtype)
+    for number in range(4):
+        for found, expected in zip(jitted(x, number), program(x, number), strict=True):
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype
+    assert jitted.stats.graph_calls == 2 and jitted.stats.host_calls == 0

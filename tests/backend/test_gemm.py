@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llvmlite import ir
 
 import janusjit as jj
 from janusjit.backend.llvm import gemm, gemm_estimates, gemm_tiling
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_packed import emit_packed
+from janusjit.backend.llvm.gemm_packed_tile import Shape
 from janusjit.backend.llvm.gemm_tiling import MULTIPLICATIONS, Machine, choose, is_worth_it, pieces
-from janusjit.backend.llvm.values import ArrayValue, KernelContext
+from janusjit.backend.llvm.values import I64, ArrayValue, KernelContext
 from janusjit.ir.types import DTYPES
 from tests.backend.kernel_harness import ArrayKernel
 from tests.backend.test_blas import assert_as_good_as_numpy, laid_out, multiply, random_operands
@@ -243,3 +246,36 @@ def test_few_rows_or_columns(dtype: str, threads: str, monkeypatch: pytest.Monke
         a, b = random_operands(((rows, depth), (depth, columns)), dtype)
         for left, right in itertools.product((a, np.asfortranarray(a)), (b, np.asfortranarray(b))):
             assert_as_good_as_numpy(multiply(left, right), left, right)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=["avx512", "avx2", "neon"])
+def test_only_the_tiles_that_a_packed_product_needs_are_there(machine: Machine) -> None:
+    shape = Shape.of("f64", machine)
+    height = 6 * shape.rows
+    for rows in range(1, 3 * height):
+        cut = set()
+        for start in range(0, rows, height):
+            count = min(height, rows - start)
+            whole = shape.whole_rows_of_many(count)
+            assert 0 <= whole <= count
+            cut |= ({shape.rows} if whole else set()) | ({shape.fewer} if whole < count else set())
+        assert {tile[0] for tile in shape.tiles_for(rows, 1, height)} == cut
+    for columns in range(1, 3 * shape.columns):
+        widths = {min(shape.columns, columns - start) for start in range(0, columns, shape.columns)}
+        needed = {-(-width // shape.lanes) for width in widths}
+        assert {tile[1] for tile in shape.tiles_for(1, columns, height)} == needed
+    assert shape.tiles_for(ir.Constant(I64, 5), ir.Constant(I64, 5), height) == shape.tiles
+
+
+def test_tiles_of_packed_products_are_shared_by_all_that_need_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    jitted = jj.jit(background=False, threads=1)(lambda x, y, z: (x @ y, x @ z))
+    shape = Shape.of("f64", Machine.host())
+    x, y, z = random_operands(((40 * shape.rows, 700), (700, 20 * shape.columns), (700, 10 * shape.columns)), "f64")
+    for _ in range(4):
+        for found, right in zip(jitted(x, y, z), (y, z), strict=True):
+            assert_as_good_as_numpy(found, x, right)
+    assert jitted.stats.graph_calls == 2
+    assert jitted.specializations[0].plan.count("by packed tiles") == 2
+    tiles = set(re.findall(r"packed_f64_\w+_of_\w+", jitted.specializations[0].llvm_ir))
+    assert len(tiles) == 1

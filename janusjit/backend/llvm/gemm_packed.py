@@ -18,7 +18,7 @@ from janusjit.backend import cost
 from janusjit.backend.llvm import threads as pool
 from janusjit.backend.llvm.blas_loops import Matrix
 from janusjit.backend.llvm.gemm_packed_blocks import Panels, blocks, least, part_of, range_of
-from janusjit.backend.llvm.gemm_packed_tile import Shape, emit_tile
+from janusjit.backend.llvm.gemm_packed_tile import Shape, load_tile
 from janusjit.backend.llvm.gemm_tiling import Machine
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
 from janusjit.backend.llvm.process_code import load_once
@@ -57,10 +57,10 @@ _LEAST_PACKING = 20_000
 #: the words that tasks are told: addresses and strides of the parts of the operands and of the result that are at
 #: hand, their rows, columns and depth, whether nothing of the result is there yet, where panels are, the task for rows
 #: that are done, if they are with this, and how many rows are done at a time and kept by each thread; then the depth of
-#: the block that is packed, and where to
+#: the block that is packed, and where to, and where the addresses of the tiles are
 _A, _B, _OUT = 0, 3, 6
 _ROWS, _COLUMNS, _DEPTH, _IS_FIRST, _LEFT, _LEFT_BYTES, _PANELS, _AFTER, _AFTER_TOLD, _HEIGHT, _KEPT = range(8, 19)
-_PACKED_DEPTH, _PACKED, _WORDS = range(19, 22)
+_PACKED_DEPTH, _PACKED, _TILES, _WORDS = range(19, 23)
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def emit_packed(
 ) -> None:
     """Emit ``out = a @ b`` on up to so many threads, and what follows; ``out`` has contiguous rows and elements."""
     shape = Shape.of(out.dtype, machine)
-    symbol = f"{HANDWRITTEN}packed_{out.dtype}_{shape.rows}x{shape.columns}{'_threads' if threads > 1 else ''}"
-    parameters = [*[POINTER, I64, I64] * 2, POINTER, *[I64] * 5, POINTER, POINTER, I64]
+    symbol = f"{HANDWRITTEN}packed_{out.dtype}_{shape.name}{'_threads' if threads > 1 else ''}"
+    parameters = [*[POINTER, I64, I64] * 2, POINTER, *[I64] * 5, POINTER, POINTER, I64, POINTER]
 
     def emit(module: ir.Module) -> None:
         _Routine(module, context.python, out.dtype, shape, threads > 1).emit(declare(module, symbol, VOID, parameters))
@@ -117,8 +117,20 @@ def emit_packed(
     extents: list[Extent | ir.Value] = [a.pointer, a.row_stride, a.column_stride, b.pointer, b.row_stride]
     extents += [b.column_stride, out.pointer, out.row_stride, out.rows, out.columns, a.columns, threads]
     extents += [ir.Constant(POINTER, None)] * 2 if after is None else [after.task, after.told]
-    extents += [0 if after is None else after.kept]
+    kept = 0 if after is None else after.kept
+    extents += [kept, _tiles(context, shape, out, kept, threads)]
     context.builder.call(function, [as_i64(extent) for extent in extents])
+
+
+def _tiles(context: KernelContext, shape: Shape, out: Matrix, kept: int, threads: int) -> ir.Value:
+    """Load the tiles that a product needs; return where their addresses are."""
+    table = context.stack_slot(POINTER, len(shape.tiles))
+    rows = out.rows if threads == 1 else ir.Constant(I64, 0)  # cut differently where there are more threads
+    for tile in shape.tiles_for(rows, out.columns, kept or _height(out.dtype, shape)):
+        place = context.builder.gep(table, [ir.Constant(I64, shape.tiles.index(tile))], source_etype=POINTER)
+        function = load_tile(context, out.dtype, shape, *tile)
+        context.builder.store(context.builder.bitcast(function, POINTER), place)
+    return table
 
 
 def packed_depth(dtype: str, columns: int) -> int:
@@ -146,7 +158,7 @@ class _Routine:
         pack, multiply = self._packing_task(), self._rows_task()
         context = KernelContext(function, self.python)
         builder, shape, size = context.builder, self.shape, item_size(self.dtype)
-        *_, rows, columns, whole_depth, threads, after, after_told, kept = values = function.args
+        *_, rows, columns, whole_depth, threads, after, after_told, kept, tiles = values = function.args
         a = Matrix(self.dtype, values[0], rows, whole_depth, values[1], values[2])
         b = Matrix(self.dtype, values[3], whole_depth, columns, values[4], values[5])
         out = Matrix(self.dtype, values[6], rows, columns, values[7], size)
@@ -168,7 +180,7 @@ class _Routine:
         told = context.stack_slot(I64, _WORDS)
         height = builder.select(is_whole, ir.Constant(I64, self._height), kept)
         _tell_all(context, told, {_LEFT: left, _LEFT_BYTES: left_bytes, _PANELS: panels, _ROWS: rows})
-        _tell_all(context, told, {_AFTER_TOLD: after_told, _HEIGHT: height, _KEPT: kept})
+        _tell_all(context, told, {_AFTER_TOLD: after_told, _HEIGHT: height, _KEPT: kept, _TILES: tiles})
         with context.loop(blocks(context.builder, columns, width)) as across:
             column, some = range_of(context.builder, across, width, columns)
             with context.loop(blocks(context.builder, whole_depth, together)) as inward:
@@ -210,15 +222,13 @@ class _Routine:
         some = part_of(builder, b, (ir.Constant(I64, 0), first), (depth, builder.sub(last, first)))
         place = builder.mul(first, builder.mul(depth, ir.Constant(I64, item_size(self.dtype))))
         panels = offset_pointer(builder, _told(context, told, _PACKED, POINTER), place)
-        Panels(context, self.shape, {}).pack(some, panels, self.shape.columns)
+        Panels(context, self.shape).pack(some, panels, self.shape.columns)
         context.finish()
         return context.function
 
     def _rows_task(self) -> ir.Function:
         """Emit the task that computes some rows, with the panels of all columns."""
         shape = self.shape
-        sizes = [(rows, vectors) for rows in (shape.rows, shape.fewer) for vectors in range(1, shape.vectors + 1)]
-        tiles = {size: emit_tile(self.module, self.python, self.dtype, shape, *size) for size in sizes}
         context, told = self._task("multiply")
         _, number, start, end = context.function.args
         columns, depth = (_told(context, told, place) for place in (_COLUMNS, _DEPTH))
@@ -229,7 +239,7 @@ class _Routine:
         left = offset_pointer(builder, _told(context, told, _LEFT, POINTER), mine)
         panels = _told(context, told, _PANELS, POINTER)
         is_first = builder.trunc(_told(context, told, _IS_FIRST), I1)
-        code = Panels(context, shape, tiles)
+        code = Panels(context, shape, _told(context, told, _TILES, POINTER))
         height, kept = (_told(context, told, place) for place in (_HEIGHT, _KEPT))
         is_whole = builder.icmp_signed("==", kept, zero)
         with context.loop(blocks(builder, builder.sub(end, start), height)) as down:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
-from janusjit.backend.llvm.blas_loops import Matrix, emit_zero
-from janusjit.backend.llvm.gemm_packed_tile import Shape
+from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
+from janusjit.backend.llvm.gemm_packed_tile import TILE_TYPE, Shape
 from janusjit.backend.llvm.gemm_transpose import emit_transposed_copy
 from janusjit.backend.llvm.python_api import opaque
-from janusjit.backend.llvm.values import I64, Extent, KernelContext, as_i64, item_size, offset_pointer
-from janusjit.backend.llvm.vectors import vector_type
+from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, as_i64, item_size, offset_pointer
+from janusjit.backend.llvm.vectors import vector_type, zeros
 
 
 @dataclass(frozen=True)
@@ -28,32 +28,23 @@ class Panels:
         The function.
     shape : Shape
         The tiles' shape.
-    tiles : dict
-        The functions of the tiles, by their rows and the vectors of a row.
+    tiles : llvmlite.ir.Value or None
+        Where the addresses of the tiles' functions are, in the order of `Shape.tiles`; None if none is called.
     """
 
     context: KernelContext
     shape: Shape
-    tiles: dict[tuple[int, int], ir.Function]
+    tiles: ir.Value | None = None
 
     def pack(self, source: Matrix, panels: ir.Value, width: int) -> None:
         """Emit the copy of a matrix to panels of ``width`` of its columns, filled up with zeros."""
-        builder, size = self.context.builder, ir.Constant(I64, item_size(source.dtype))
-        by_rows, by_columns = (
-            builder.icmp_signed("==", as_i64(stride), size) for stride in (source.column_stride, source.row_stride)
-        )
+        builder, size, zero = self.context.builder, ir.Constant(I64, item_size(source.dtype)), ir.Constant(I64, 0)
+        by_rows = builder.icmp_signed("==", as_i64(source.column_stride), size)
         full = builder.sdiv(as_i64(source.columns), ir.Constant(I64, width))
-        zero = ir.Constant(I64, 0)
-        with builder.if_else(by_rows) as (straight, otherwise):
-            with straight:
-                self._copy_rows(source, panels, width, full)
-                self._fill(source, panels, width, full)
-            with otherwise, self.context.builder.if_else(by_columns) as (turned, apart):
-                with turned:
-                    given = replace(source, row_stride=item_size(source.dtype))
-                    self._fill(given, panels, width, zero)
-                with apart:
-                    self._fill(source, panels, width, zero)
+        full = builder.select(by_rows, full, zero)
+        with builder.if_then(by_rows):
+            self._copy_rows(source, panels, width, full)
+        self._fill(source, panels, width, full)
 
     def _copy_rows(self, source: Matrix, panels: ir.Value, width: int, full: ir.Value) -> None:
         """Emit the copy to the full panels along contiguous rows."""
@@ -78,8 +69,15 @@ class Panels:
             panel = Matrix(source.dtype, pointer, source.rows, width, width * size, size)
             part = part_of(builder, source, (ir.Constant(I64, 0), column), (as_i64(source.rows), columns))
             with builder.if_then(builder.icmp_signed("<", columns, ir.Constant(I64, width))):
-                emit_zero(context, panel)
-            emit_transposed_copy(context, part, panel)
+                nothing = zeros(vector_type(source.dtype, width))
+                with context.loop(source.rows) as row:
+                    context.builder.store(nothing, panel.element(context.builder, row, 0), align=size)
+            is_turned = builder.icmp_signed("==", as_i64(source.row_stride), ir.Constant(I64, size))
+            with builder.if_else(is_turned) as (turned, apart):
+                with turned:
+                    emit_transposed_copy(context, replace(part, row_stride=size), panel)
+                with apart:
+                    emit_copy(context, part, panel)
 
     def multiply(self, target: Matrix, a: Matrix, left: ir.Value, panels: ir.Value, is_first: ir.Value) -> None:
         """Emit a block of rows: the rows of ``a`` are packed to ``left`` and multiplied by all panels.
@@ -105,9 +103,9 @@ class Panels:
                 self._multiply_panel(height, below, (column, columns), (place, panel, depth, is_first))
 
     def _whole_rows(self, rows: ir.Value) -> ir.Value:
-        """Return how many of the rows are in tiles of full height; the cut of many rows ends as that of few."""
+        """Return how many of the rows are in tiles of full height, as `Shape.whole_rows_of_many`."""
         builder, shape = self.context.builder, self.shape
-        period = shape.rows * shape.fewer
+        period = shape.period
         most = ir.Constant(I64, 2 * period)
         table = ir.GlobalVariable(self.context.module, ir.ArrayType(I64, 2 * period), "whole")
         table.linkage, table.global_constant = "internal", True
@@ -134,21 +132,12 @@ class Panels:
             bytes_ = builder.mul(depth, ir.Constant(I64, item_size(target.dtype)))
             a = offset_pointer(builder, left, builder.mul(row, bytes_))
             out = target.element(builder, row, column)
-            arguments = [a, panel, out, as_i64(target.row_stride), depth, rows, columns, is_first]
-            self._call_tile(height, shape.vectors, arguments)
-
-    def _call_tile(self, height: int, vectors: int, arguments: list[ir.Value]) -> None:
-        """Emit the call of the tile that has as few vectors as the columns need."""
-        builder, columns = self.context.builder, arguments[-2]
-        if vectors == 1:
-            builder.call(self.tiles[height, 1], arguments)
-            return
-        needed = builder.icmp_signed(">", columns, ir.Constant(I64, (vectors - 1) * self.shape.lanes))
-        with builder.if_else(needed, likely=True) as (all_, fewer):
-            with all_:
-                builder.call(self.tiles[height, vectors], arguments)
-            with fewer:
-                self._call_tile(height, vectors - 1, arguments)
+            assert self.tiles is not None
+            vectors = blocks(builder, columns, shape.lanes)
+            first = ir.Constant(I64, shape.tiles.index((height, 1)) - 1)
+            place = builder.gep(self.tiles, [builder.add(first, vectors)], source_etype=POINTER)
+            tile = builder.inttoptr(builder.load(place, typ=I64), TILE_TYPE.as_pointer())
+            builder.call(tile, [a, panel, out, as_i64(target.row_stride), depth, rows, columns, is_first])
 
 
 def blocks(builder: ir.IRBuilder, extent: Extent, size: Extent) -> ir.Value:

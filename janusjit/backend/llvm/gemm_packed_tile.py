@@ -1,6 +1,6 @@
 """The register tiles of products whose operands are packed.
 
-Owns `Shape` and `emit_tile`. Invariant: all elements are summed in one order, whatever tile they fall into; what a
+Owns `Shape` and `load_tile`. Invariant: all elements are summed in one order, whatever tile they fall into; what a
 tile computes beyond the result is not stored.
 """
 
@@ -15,14 +15,16 @@ from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece
 from janusjit.backend.llvm.lanes import splat
 from janusjit.backend.llvm.module_parts import HANDWRITTEN
+from janusjit.backend.llvm.process_code import load_once
 from janusjit.backend.llvm.values import (
     I1,
     I64,
     POINTER,
     VOID,
+    Extent,
     KernelContext,
-    PythonEmitter,
     Scalar,
+    declare,
     item_size,
     load,
     offset_pointer,
@@ -39,6 +41,7 @@ from janusjit.backend.llvm.vectors import (
     zeros,
 )
 
+TILE_TYPE = ir.FunctionType(VOID, [POINTER, POINTER, POINTER, I64, I64, I64, I64, I1])
 #: how many steps ahead of its use the left panel is asked for: it comes from the second-level cache
 _AHEAD = 16
 
@@ -74,6 +77,40 @@ class Shape:
         return Shape(rows, rows // 2 + 1, vectors, machine.lanes(dtype), machine.has_masks)
 
     @property
+    def name(self) -> str:
+        """What distinguishes it from other shapes of a type."""
+        return f"{self.rows}x{self.vectors}x{self.lanes}"
+
+    @property
+    def tiles(self) -> list[tuple[int, int]]:
+        """The rows and vectors of each tile."""
+        return [(rows, vectors) for rows in (self.rows, self.fewer) for vectors in range(1, self.vectors + 1)]
+
+    def tiles_for(self, rows: Extent, columns: Extent, height: int) -> list[tuple[int, int]]:
+        """Return the tiles that a product needs whose rows are done ``height`` at a time, which is in whole tiles."""
+        heights, vectors = {self.rows, self.fewer}, set(range(1, self.vectors + 1))
+        if isinstance(rows, int):
+            rest = rows % height
+            whole = self.whole_rows_of_many(rest)
+            heights = {self.rows} if rows >= height or whole else set()
+            heights |= {self.fewer} if whole < rest else set()
+        if isinstance(columns, int):
+            rest = columns % self.columns
+            vectors = {self.vectors} if columns >= self.columns else set()
+            vectors |= {-(-rest // self.lanes)} if rest else set()
+        return [tile for tile in self.tiles if tile[0] in heights and tile[1] in vectors]
+
+    @property
+    def period(self) -> int:
+        """After how many rows the way they are cut begins anew."""
+        return self.rows * self.fewer
+
+    def whole_rows_of_many(self, rows: int) -> int:
+        """Return `whole_rows` of any number of rows: the cut of many ends as that of few."""
+        beyond = rows // self.period * self.period - self.period if rows >= 2 * self.period else 0
+        return self.whole_rows(rows - beyond) + beyond
+
+    @property
     def columns(self) -> int:
         """Columns of a tile."""
         return self.vectors * self.lanes
@@ -87,25 +124,24 @@ class Shape:
         return min(min(choices)[2] * self.rows, rows)
 
 
-def emit_tile(
-    module: ir.Module, python: PythonEmitter, dtype: str, shape: Shape, rows: int, vectors: int
-) -> ir.Function:
-    """Emit the function of a tile: the sums over a block of the depth, stored or added to what is there.
+def load_tile(context: KernelContext, dtype: str, shape: Shape, rows: int, vectors: int) -> ir.Function:
+    """Return the function of a tile: the sums over a block of the depth, stored or added to what is there.
 
     Its arguments are the panels, the place of the result and the bytes from row to row there, the depth, how many rows
     and columns there are, and whether they are stored.
     """
-    types = [POINTER, POINTER, POINTER, I64, I64, I64, I64, I1]
-    function = ir.Function(module, ir.FunctionType(VOID, types), f"{HANDWRITTEN}packed.{dtype}.{rows}x{vectors}")
-    function.linkage = "internal"
-    for attribute in ("nounwind", "noinline"):
-        function.attributes.add(attribute)
-    context = KernelContext(function, python)
-    for pointer in function.args[:3]:
-        pointer.add_attribute("noalias")
-    _Tile(context, dtype, shape, rows, vectors).emit()
-    context.finish()
-    return function
+    symbol = f"{HANDWRITTEN}packed_{dtype}_{rows}x{vectors * shape.lanes}_of_{shape.name}"
+
+    def emit(module: ir.Module) -> None:
+        function = declare(module, symbol, TILE_TYPE.return_type, TILE_TYPE.args)
+        inner = KernelContext(function, context.python)
+        for pointer in function.args[:3]:
+            pointer.add_attribute("noalias")
+        _Tile(inner, dtype, shape, rows, vectors).emit()
+        inner.finish()
+
+    load_once((symbol,), emit)
+    return declare(context.module, symbol, TILE_TYPE.return_type, TILE_TYPE.args)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,17 @@ class _Splat(ir.Constant):  # type: ignore[misc]
         return f"splat ({self._element})"
 
 
+@functools.cache
+def undefined(type_: ir.VectorType) -> ir.Constant:
+    """Return a vector of which nothing is known."""
+    return _Undefined(type_, ir.Undefined)
+
+
+def zeros(type_: ir.Type) -> ir.Constant:
+    """Return the constant whose elements are all zero."""
+    return (_Zeros if isinstance(type_, ir.VectorType) else ir.Constant)(type_, None)
+
+
 def widened(type_: ir.Type, lanes: int) -> ir.Type:
     """Return the type of so many values of a type side by side."""
     return type_ if lanes == 1 else ir.VectorType(type_, lanes)
@@ -42,9 +53,16 @@ def splat(builder: ir.IRBuilder, element: ir.Value, type_: ir.Type) -> ir.Value:
     """Return the vector all of whose elements are ``element``; the element itself where the type is not a vector's."""
     if not isinstance(type_, ir.VectorType):
         return element
-    undefined = ir.Constant(type_, ir.Undefined)
-    one = builder.insert_element(undefined, element, _FIRST)
-    return builder.shuffle_vector(one, undefined, _first_in_all(type_.count))
+    nothing = undefined(type_)
+    one = builder.insert_element(nothing, element, _FIRST)
+    return builder.shuffle_vector(one, nothing, _first_in_all(type_.count))
+
+
+class _Undefined(ir.Constant):  # type: ignore[misc]
+    """A vector of which nothing is known, written as one word."""
+
+    def _get_reference(self) -> str:
+        return "undef"
 
 
 class _Zeros(ir.Constant):  # type: ignore[misc]
@@ -70,4 +88,4 @@ def resized(builder: ir.IRBuilder, vector: ir.Value, lanes: int, filling: ir.Con
         return vector
     index = ir.IntType(32)
     order = ir.Constant(ir.VectorType(index, lanes), [ir.Constant(index, min(lane, count)) for lane in range(lanes)])
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined) if filling is None else filling, order)
+    return builder.shuffle_vector(vector, undefined(vector.type) if filling is None else filling, order)

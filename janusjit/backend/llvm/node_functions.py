@@ -16,7 +16,7 @@ from janusjit.backend.llvm.convolution import emit_convolution
 from janusjit.backend.llvm.library import emit_library
 from janusjit.backend.llvm.object_calls import emit_object_call
 from janusjit.backend.llvm.positions import emit_position
-from janusjit.backend.llvm.structured import emit_count, emit_structured
+from janusjit.backend.llvm.structured import STRUCTURED, emit_count, emit_structured
 from janusjit.backend.llvm.values import (
     I1,
     POINTER,
@@ -31,7 +31,7 @@ from janusjit.backend.llvm.values import (
 )
 from janusjit.backend.plan import may_fail
 from janusjit.ir.graph import Node
-from janusjit.ops.registry import OPS, Contract, Library, ObjectCall, Reduce
+from janusjit.ops.registry import OPS, Contract, Library, ObjectCall, Reduce, Structured
 
 #: a function of so many blocks is straight code, of which passes make nothing better
 STRAIGHT = 2
@@ -112,7 +112,7 @@ class NodeFunctions:
         outputs = [signature.inside(function, operand) for operand in operands[1]]
         chosen = emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])
         context.finish()
-        if len(function.blocks) == STRAIGHT or _is_convolution(node):
+        if len(function.blocks) == STRAIGHT or _knows_its_needs(node):
             context.mark_vectors()
         return chosen
 
@@ -162,9 +162,12 @@ def _parts(array: ArrayValue) -> tuple[Extent | None, ...]:
     return (array.pointer, *array.dims, None, *array.strides, None, array.reference)
 
 
-def _is_convolution(node: Node) -> bool:
-    """Return whether a node is emitted as vector code, or says that it needs passes."""
-    return isinstance(OPS[node.op].lowering, Contract) and node.op != "matmul"
+def _knows_its_needs(node: Node) -> bool:
+    """Return whether what emits a node says whether its loops need passes; they do not where they are vector code."""
+    lowering = OPS[node.op].lowering
+    if isinstance(lowering, Contract):
+        return node.op != "matmul"
+    return isinstance(lowering, Reduce) or (isinstance(lowering, Structured) and node.op not in STRUCTURED)
 
 
 def _emitter_of(node: Node) -> Emit:

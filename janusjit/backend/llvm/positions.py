@@ -99,9 +99,11 @@ def _emit_columns(context: KernelContext, op: str, x: ArrayValue, axis: int, tar
 
 def _emit_search(context: KernelContext, op: str, row: ArrayValue) -> ir.Value:
     """Emit the search of ``row``, whose elements are counted in C order."""
+    context.needs_passes = True
     if row.rank == 1 and isinstance(row.dims[0], int) and row.dims[0] <= UNROLLED:
         return _emit_unrolled(context, op, row, row.dims[0])
     if row.rank == 1 and row.strides == (item_size(row.dtype),):
+        context.needs_passes = False
         if isinstance(row.dims[0], int) and position_functions.is_short(row.dtype, row.dims[0]):
             return position_functions.emit_known(context, op, row.dtype, row.pointer, row.dims[0])
         function = position_functions.row(context, op, row.dtype)

@@ -20,14 +20,18 @@ from janusjit.backend.llvm import (
     structured_windows,
 )
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.indexing import nest
+from janusjit.backend.llvm.indexing import Index, nest
+from janusjit.backend.llvm.lanes import splat, widened
+from janusjit.backend.llvm.loops import turns
 from janusjit.backend.llvm.values import (
+    I64,
     ArrayValue,
     KernelContext,
     Operand,
     Scalar,
     as_i64,
     element_pointer,
+    item_size,
     load,
     store,
 )
@@ -35,6 +39,9 @@ from janusjit.ir.graph import Node
 from janusjit.ops.registry import OPS, Structured
 
 Kernel = Callable[[KernelContext, Node, Sequence[ArrayValue], Sequence[ArrayValue]], None]
+
+#: the lanes of an element rule that needs no array
+LANES = 8
 
 #: kernels by op name, given the node, its inputs and its outputs in memory
 STRUCTURED: dict[str, Kernel] = {
@@ -97,12 +104,48 @@ def emit_by_element(
     assert isinstance(lowering, Structured)
     assert lowering.element is not None, f"{node.op} has neither a kernel nor an element rule"
     (out,) = outputs
+    numbers = [load(context.builder, array.dtype, array.pointer) for array in inputs if array.rank == 0]
+    if len(numbers) == len(inputs) and out.rank and _has_rows(out):
+        _emit_vectors(context, node, numbers, out)
+        return
+    context.needs_passes = True
     with nest(context, out.dims) as index:
         emitter = LLVMScalarEmitter(context.builder)
         sources = [ElementSource(context.builder, array) for array in inputs]
         position = tuple(Scalar("i64", i) for i in index)
         value = lowering.element(emitter, position, *sources, **node.attributes)
         store(context.builder, value, element_pointer(context.builder, out, index))
+
+
+def _emit_vectors(context: KernelContext, node: Node, numbers: Sequence[Scalar], out: ArrayValue) -> None:
+    """Emit the loops that fill a result by the op's element rule, which takes numbers only, along contiguous rows."""
+    rule, length = OPS[node.op].lowering, out.dims[-1]
+    assert isinstance(rule, Structured) and rule.element is not None
+    element, zero = rule.element, ir.Constant(I64, 0)
+    steps = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
+
+    def compute(lead: Index, last: ir.Value, lanes: int) -> None:
+        builder = context.builder
+        along = last if lanes == 1 else builder.add(splat(builder, last, steps.type), steps)
+        position = (*(splat(builder, i, along.type) for i in lead), along)
+        sources = [NumberSource(builder, number, lanes) for number in numbers]
+        emitter = LLVMScalarEmitter(builder, lanes=lanes)
+        value = element(emitter, tuple(Scalar("i64", i) for i in position), *sources, **node.attributes)
+        store(builder, value, element_pointer(builder, out, (*lead, last)))
+
+    known = isinstance(length, int)
+    whole = length // LANES * LANES if known else context.builder.and_(length, ir.Constant(I64, -LANES))
+    with nest(context, out.dims[:-1]) as lead:
+        with turns(context, (zero, as_i64(whole)), LANES, []) as (index, _):
+            compute(lead, index, LANES)
+        if not known or whole < length:
+            with turns(context, (as_i64(whole), as_i64(length)), 1, []) as (index, _):
+                compute(lead, index, 1)
+
+
+def _has_rows(out: ArrayValue) -> bool:
+    """Return whether neighbours along the last axis can be stored as a vector."""
+    return out.dtype in ("f32", "f64", "i32", "i64") and out.strides[-1] == item_size(out.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +164,22 @@ class ElementSource:
         """Emit a load of the element at an index."""
         pointer = element_pointer(self.builder, self.array, [i.value for i in index])
         return load(self.builder, self.array.dtype, pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberSource:
+    """A number as an element rule sees it in so many lanes (`janusjit.ops.registry.Source`)."""
+
+    builder: ir.IRBuilder
+    number: Scalar
+    lanes: int
+
+    @property
+    def shape(self) -> tuple[Scalar, ...]:
+        """It has no dimensions."""
+        return ()
+
+    def __call__(self, *index: Scalar) -> Scalar:
+        """Return the number."""
+        type_ = widened(self.number.value.type, self.lanes)
+        return Scalar(self.number.dtype, splat(self.builder, self.number.value, type_))

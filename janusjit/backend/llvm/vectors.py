@@ -11,17 +11,13 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.gemm_tiling import Piece
 from janusjit.backend.llvm.lanes import splat
+from janusjit.backend.llvm.lanes import zeros as zeros
 from janusjit.backend.llvm.values import I1, I32, I64, VOID, KernelContext, item_size, memory_type
 
 
 def vector_type(dtype: str, lanes: int) -> ir.VectorType:
     """Return the type of a vector of ``lanes`` elements."""
     return ir.VectorType(memory_type(dtype), lanes)
-
-
-def zeros(type_: ir.Type) -> ir.Constant:
-    """Return the constant whose elements are all zero."""
-    return ir.Constant(type_, None)
 
 
 def multiply_add(context: KernelContext, dtype: str, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
