@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 
 from janusjit.backend import calibration
+from janusjit.backend.llvm.divided_work import threads_for
+from janusjit.backend.llvm.gemm_dots import column_tiles
 from janusjit.backend.llvm.gemm_packed import DEPTH, LEAST, RIGHT_COLUMNS, ROWS_OF_THREAD
 from janusjit.backend.llvm.gemm_packed_tile import Shape
 from janusjit.backend.llvm.gemm_tiling import (
@@ -44,8 +46,8 @@ _NEAREST_BYTES, _LONG_PART = 32 << 10, 512
 _PAGE, _PAGE_MISSES = 4096, 2.0
 #: how much quicker a library has to seem: its times for shapes that were not measured are guesses
 _DOUBT, _DOUBT_TURNED = 1.1, 1.4
-#: a product that takes one thread less, in nanoseconds, often finds the others asleep, and they are not woken for it
-LEAST_DIVIDED = 100_000.0
+#: for less than so many nanoseconds of packing and multiplying, threads do too little between waiting for each other
+LEAST_DIVIDED = 40_000.0
 #: what threads take more than their share
 _DIVIDED = 1.1
 
@@ -119,11 +121,21 @@ def quickest(product: Product, threads: int = 1) -> str:
     doubt = _DOUBT_TURNED if product.by_columns else _DOUBT
     if product.right_bytes >= calibration.FAR_BYTES:
         doubt = 1.0  # libraries are no slower then than for what was measured
-    expected = {"tiles": tile_nanoseconds(product), "library": library_nanoseconds(*product.sizes) * doubt}
+    expected = {"tiles": _tiles_on_threads(product, threads), "library": library_nanoseconds(*product.sizes) * doubt}
     if may_pack:
         alone = packed_nanoseconds(*product.sizes, product.by_columns)
         expected["packed"] = alone / packed_threads(product.rows, alone, threads) * _DIVIDED
     return min(expected, key=lambda way: expected[way])
+
+
+def _tiles_on_threads(product: Product, threads: int) -> float:
+    """Return what a product in register tiles is expected to take so many threads."""
+    alone = tile_nanoseconds(product)
+    if product.in_dots:
+        return alone
+    tiling = choose(product.rows, product.columns, product.dtype, Machine.host(), product.depth, product.by_columns)
+    of_use = threads_for(column_tiles(product.columns) if product.row_by_row else tiling.row_tiles, alone, threads)
+    return alone if of_use == 1 else alone / of_use * _DIVIDED
 
 
 def tile_nanoseconds(product: Product) -> float:
