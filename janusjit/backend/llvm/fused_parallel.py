@@ -249,6 +249,7 @@ class ParallelKernels:
                 after = builder.select(builder.icmp_signed("<", after, end), after, end)
                 self.emit_rows(builder, parts, found, size, first, after)
         context.finish()
+        context.mark_vectors()  # it only calls kernels
         return function
 
     def emit_rows(

@@ -12,14 +12,16 @@ from dataclasses import replace
 
 from llvmlite import ir
 
+from janusjit.backend.llvm.lanes import splat, widened, zeros
+from janusjit.backend.llvm.loops import turns
 from janusjit.backend.llvm.values import (
-    I1,
     I64,
     ArrayValue,
     Extent,
     KernelContext,
     as_i64,
     element_pointer,
+    item_size,
     load,
     multiply,
     offset_pointer,
@@ -27,6 +29,8 @@ from janusjit.backend.llvm.values import (
 )
 
 Index = tuple[ir.Value, ...]
+#: how many indices are looked at in a turn
+LANES = 8
 
 
 @contextmanager
@@ -85,17 +89,62 @@ def load_at(context: KernelContext, array: ArrayValue, index: Sequence[Extent]) 
     return load(context.builder, array.dtype, element_pointer(context.builder, array, index)).value
 
 
+def merged(row: ArrayValue) -> ArrayValue:
+    """Return the elements with dimensions of known sizes merged that are walked through as one."""
+    dims, strides = list(row.dims), list(row.strides)
+    for axis in reversed(range(len(dims) - 1)):
+        inner, step, outer_step = dims[axis + 1], strides[axis + 1], strides[axis]
+        known = isinstance(inner, int) and isinstance(step, int) and isinstance(outer_step, int)
+        if known and outer_step == step * inner and isinstance(dims[axis], int):
+            dims[axis : axis + 2] = [dims[axis] * inner]
+            strides[axis : axis + 2] = [step]
+    return ArrayValue(row.dtype, row.pointer, tuple(dims), tuple(strides))
+
+
 def require_in_bounds(context: KernelContext, indices: ArrayValue, size: Extent) -> None:
     """Require of every element of an ``i64`` array that it is an index, from either end, into ``size`` elements."""
-    outside = context.stack_slot(I1, align=8)
-    context.builder.store(ir.Constant(I1, 0), outside)
-    with nest(context, indices.dims) as index:
-        builder = context.builder
-        # -size <= value < size in one comparison
-        shifted = builder.add(load_at(context, indices, index), as_i64(size))
-        wrong = builder.icmp_unsigned(">=", shifted, builder.shl(as_i64(size), ir.Constant(I64, 1)))
-        builder.store(builder.or_(builder.load(outside, typ=I1), wrong), outside)
-    context.require(context.builder.not_(context.builder.load(outside, typ=I1)))
+    indices = merged(indices)
+    outside = context.stack_slot(I64, align=8)
+    context.builder.store(ir.Constant(I64, 0), outside)
+    is_row = indices.rank > 0 and indices.strides[-1] == item_size(indices.dtype)
+    with nest(context, indices.dims[:-1] if is_row else indices.dims) as lead:
+        if is_row:
+            found = _outside_of_row(context, at(context, indices, lead), size)
+        else:
+            found = [_outside(context.builder, load_at(context, indices, lead), size)]
+        for one in found:
+            context.builder.store(context.builder.or_(context.builder.load(outside, typ=I64), one), outside)
+    builder = context.builder
+    context.require(builder.icmp_signed("==", builder.load(outside, typ=I64), ir.Constant(I64, 0)))
+
+
+def _outside_of_row(context: KernelContext, row: ArrayValue, size: Extent) -> list[ir.Value]:
+    """Return numbers that are not 0 where one of some contiguous elements is no index: of vectors, and of the rest."""
+    length = row.dims[0]
+    known = isinstance(length, int)
+    whole = length // LANES * LANES if known else context.builder.and_(length, ir.Constant(I64, -LANES))
+    found: list[ir.Value] = []
+    for first, end, lanes in ((0, whole, LANES), (whole, length, 1)):
+        if known and first == end:
+            continue
+        type_ = widened(I64, lanes)
+        with turns(context, (as_i64(first), as_i64(end)), lanes, [zeros(type_)]) as (index, carried):
+            builder = context.builder
+            place = element_pointer(builder, row, (index,))
+            value = builder.load(place, typ=type_, align=item_size(row.dtype))
+            carried[0] = builder.or_(carried[0], _outside(builder, value, size))
+        found.append(carried[0])
+        if lanes > 1:
+            anywhere = context.declare(f"llvm.vector.reduce.or.v{lanes}i64", I64, [type_])
+            found[-1] = context.builder.call(anywhere, [carried[0]])
+    return found
+
+
+def _outside(builder: ir.IRBuilder, index: ir.Value, size: Extent) -> ir.Value:
+    """Return -1 for what is no index, and 0 for what is: ``-size <= index < size``, in one comparison."""
+    length = splat(builder, as_i64(size), index.type)
+    end = splat(builder, builder.shl(as_i64(size), ir.Constant(I64, 1)), index.type)
+    return builder.sext(builder.icmp_unsigned(">=", builder.add(index, length), end), index.type)
 
 
 def wrapped(context: KernelContext, index: ir.Value, size: Extent) -> ir.Value:

@@ -16,7 +16,7 @@ from janusjit.backend.llvm.convolution import emit_convolution
 from janusjit.backend.llvm.library import emit_library
 from janusjit.backend.llvm.object_calls import emit_object_call
 from janusjit.backend.llvm.positions import emit_position
-from janusjit.backend.llvm.structured import STRUCTURED, emit_count, emit_structured
+from janusjit.backend.llvm.structured import STRUCTURED, TELLING, emit_count, emit_structured
 from janusjit.backend.llvm.values import (
     I1,
     POINTER,
@@ -167,7 +167,9 @@ def _knows_its_needs(node: Node) -> bool:
     lowering = OPS[node.op].lowering
     if isinstance(lowering, Contract):
         return node.op != "matmul"
-    return isinstance(lowering, Reduce) or (isinstance(lowering, Structured) and node.op not in STRUCTURED)
+    if isinstance(lowering, Structured):
+        return node.op not in STRUCTURED or node.op in TELLING
+    return isinstance(lowering, Reduce)
 
 
 def _emitter_of(node: Node) -> Emit:

@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import position_functions
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.indexing import nest
+from janusjit.backend.llvm.indexing import merged, nest
 from janusjit.backend.llvm.position_functions import is_better
 from janusjit.backend.llvm.values import (
     I64,
@@ -53,7 +53,7 @@ def emit_position(context: KernelContext, node: Node, inputs: list[Operand], out
         row = element_pointer(builder, _arranged(x, kept), index)
         place = element_pointer(builder, target, index)
         dims, strides = [x.dims[a] for a in axes], [x.strides[a] for a in axes]
-        found = _emit_search(context, node.op, _merged(ArrayValue(x.dtype, row, tuple(dims), tuple(strides))))
+        found = _emit_search(context, node.op, merged(ArrayValue(x.dtype, row, tuple(dims), tuple(strides))))
         store(builder, Scalar("i64", found), place)
 
 
@@ -64,18 +64,6 @@ def _arranged(x: ArrayValue, axes: Sequence[int]) -> ArrayValue:
 def _kept_strides(out: ArrayValue, rank: int, kept: Sequence[int]) -> list[Extent]:
     """Return the result's strides along the dimensions that are left, kept dimensions of 1 skipped."""
     return [out.strides[a] for a in kept] if out.rank == rank else list(out.strides)
-
-
-def _merged(row: ArrayValue) -> ArrayValue:
-    """Return the elements with dimensions of known sizes merged that are walked through as one."""
-    dims, strides = list(row.dims), list(row.strides)
-    for axis in reversed(range(len(dims) - 1)):
-        inner, step, outer_step = dims[axis + 1], strides[axis + 1], strides[axis]
-        known = isinstance(inner, int) and isinstance(step, int) and isinstance(outer_step, int)
-        if known and outer_step == step * inner and isinstance(dims[axis], int):
-            dims[axis : axis + 2] = [dims[axis] * inner]
-            strides[axis : axis + 2] = [step]
-    return ArrayValue(row.dtype, row.pointer, tuple(dims), tuple(strides))
 
 
 def _is_searched_by_columns(x: ArrayValue, axis: int, last: int, target: ArrayValue) -> bool:

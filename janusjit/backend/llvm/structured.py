@@ -63,6 +63,9 @@ STRUCTURED: dict[str, Kernel] = {
     "window_max": structured_windows.emit_window_max,
 }
 
+#: ops of those kernels that say whether their loops need passes
+TELLING = frozenset({"update_take", "window_max"})
+
 #: ops whose result's length depends on the data: the kernels that count it
 COUNTED: dict[str, Callable[[KernelContext, Node, Sequence[ArrayValue]], ir.Value]] = {
     "compress": structured_masks.count_compress,

@@ -11,10 +11,21 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.indexing import at, broadcast_to, copy_elements, load_at, nest, require_in_bounds
+from janusjit.backend.llvm.indexing import at, broadcast_to, copy_elements, load_at, nest, require_in_bounds, wrapped
 from janusjit.backend.llvm.structured_gather import picked
 from janusjit.backend.llvm.structured_masks import count_true, set_in_order
-from janusjit.backend.llvm.values import ArrayValue, Extent, KernelContext, Scalar, as_i64, element_pointer, load, store
+from janusjit.backend.llvm.values import (
+    ArrayValue,
+    Extent,
+    KernelContext,
+    Scalar,
+    as_i64,
+    element_pointer,
+    load,
+    multiply,
+    offset_pointer,
+    store,
+)
 from janusjit.ir.graph import Node
 from janusjit.ops.registry import OPS, Elementwise
 from janusjit.ops.updates import accumulation
@@ -32,12 +43,35 @@ def emit_update_take(context: KernelContext, node: Node, inputs: Arrays, outputs
     rest = tuple(dim for axis, dim in enumerate(out.dims) if axis not in axes)
     value = broadcast_to(value, (*shape, *rest))
     indices = [broadcast_to(index, shape) for index in indices]
-    with nest(context, shape) as position:
-        target, source = picked(context, out, axes, indices, position), at(context, value, position)
+
+    def set_elements(target: ArrayValue, source: ArrayValue) -> None:
         if operation is not None:
             combine_elements(context, operation, source, target)
         else:
             copy_elements(context, source, target)
+
+    context.needs_passes = bool(rest) or not shape
+    if context.needs_passes:  # rows are set in vectors that LLVM finds
+        with nest(context, shape) as position:
+            set_elements(picked(context, out, axes, indices, position), at(context, value, position))
+        return
+    with nest(context, shape[:-1]) as lead:
+        rows = [at(context, index, lead) for index in indices]
+        values = at(context, value, lead)
+        same = [number for number, row in enumerate(rows) if row.strides == (0,)]
+        others = [number for number in range(len(rows)) if number not in same]
+
+        def at_picked(pointer: ir.Value, numbers: Sequence[int], place: Extent) -> ir.Value:
+            for number in numbers:
+                size, stride = out.dims[axes[number]], out.strides[axes[number]]
+                chosen = wrapped(context, load_at(context, rows[number], (place,)), size)
+                pointer = offset_pointer(context.builder, pointer, multiply(context.builder, chosen, stride))
+            return pointer
+
+        beginning = at_picked(out.pointer, same, 0)
+        with context.loop(shape[-1]) as last:
+            place = ArrayValue(out.dtype, at_picked(beginning, others, last), (), ())
+            set_elements(place, at(context, values, (last,)))
 
 
 def _broadcast_dims(shapes: Sequence[tuple[Extent, ...]]) -> tuple[Extent, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from janusjit.backend.llvm import window_vectors
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.gemm_tiling import Machine
 from janusjit.backend.llvm.indexing import at, copy_elements, nest, part
@@ -175,7 +176,12 @@ def emit_window_max(context: KernelContext, node: Node, inputs: Arrays, outputs:
     """Emit ``window_max``: small windows within the array one by one, else a pass for each element of the kernel."""
     (x,), (values, indices) = inputs, outputs
     is_small = math.prod(node.attributes["kernel"]) <= WINDOW_IN_REGISTERS
-    if is_small and not _may_reach_over(node, x.dims[2:], values.dims[2:]):
+    is_small = is_small and not _may_reach_over(node, x.dims[2:], values.dims[2:])
+    if is_small and window_vectors.fits(node, x, values, indices):
+        window_vectors.emit_greatest(context, node, x, values, indices)
+        return
+    context.needs_passes = True
+    if is_small:
         _emit_inner_max(context, node, x, values, indices)
         return
     emitter = LLVMScalarEmitter(context.builder)

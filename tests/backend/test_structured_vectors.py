@@ -1,0 +1,76 @@
+"""Structured kernels that are vector code from the start."""
+
+import re
+
+import numpy as np
+import pytest
+
+import janusjit as jj
+from janusjit.backend.llvm import engine
+from janusjit.backend.llvm.module_parts import VECTORS
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation"),
+    [
+        ((10, 10), (2, 2), (2, 2), (1, 1)),
+        ((9, 27), (3, 3), (2, 2), (1, 1)),
+        ((6, 8), (1, 4), (1, 1), (1, 2)),
+        ((11, 40), (2, 3), (3, 2), (2, 3)),
+        ((5, 9), (2, 2), (1, 1), (1, 1)),
+        ((9, 12), (3, 2), (1, 3), (1, 1)),  # not by vectors
+    ],
+)
+def test_greatest_of_windows(dtype, size, kernel, stride, dilation):
+    """Every remainder of vectors; the first of equals counts, and the first NaN; nothing behind the array is read."""
+
+    def program(x):
+        return jj.nn.max_pool2d(x, kernel, stride, dilation=dilation, return_indices=True)
+
+    jitted = jj.jit(background=False)(program)
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        x = rng.integers(-3, 3, size=(3, 2, *size)).astype(dtype)
+        x[rng.uniform(size=x.shape) < 0.05 * number] = np.nan
+        x[0, 0, :2, :2] = [[0.0, -0.0], [-0.0, 0.0]]
+        for found, expected in zip(jitted(x), program(x), strict=True):
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype
+    assert jitted.stats.graph_calls == 2 and jitted.stats.host_calls == 0
+    source = jitted.specializations[0].compiled.code.source
+    if engine.has_masked_lanes():
+        (defined,) = re.findall(r'^define .*@"window_max.*$', source, re.MULTILINE)
+        assert (VECTORS in defined) == (stride[1] <= 2)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (3, 5), (2, 24), (2, 3, 9)])
+@pytest.mark.parametrize("steps", [False, True])
+def test_indices_are_looked_at_wherever_they_are(shape, steps):
+    """One out of bounds, at any place, from either end, leaves the array as it is until Python has raised."""
+
+    def program(x, index, values):
+        x[index] += values
+        return x
+
+    jitted = jj.jit(background=False)(program)
+    rng = np.random.default_rng(0)
+
+    def arguments():
+        index = rng.permutation(120)[: 2 * int(np.prod(shape))].reshape(*shape, 2) - 60
+        index = index[..., 0] if steps else np.array(index[..., 0], order="C")
+        return np.arange(60.0), index, rng.normal(size=shape)
+
+    for _ in range(4):
+        one = arguments()
+        np.testing.assert_array_equal(jitted(one[0].copy(), *one[1:]), program(one[0].copy(), *one[1:]))
+    settled = jitted.stats.graph_calls
+    assert settled == 2 and jitted.stats.deopts == 0
+    for place in np.ndindex(shape):
+        for wrong in (60, -61, 2**62, -(2**63)):
+            x, index, values = arguments()
+            index[place] = wrong
+            before = x.copy()
+            with pytest.raises(IndexError):
+                jitted(x, index, values)
+            np.testing.assert_array_equal(x, before)
