@@ -206,6 +206,7 @@ class ArrayLayout(_OnePlace):
     """
 
     code: ClassVar[str] = "array.layout"
+    type_: ClassVar[type] = np.ndarray
     dtype: str
     shape: tuple[Dim, ...]
     layout: str = "C"
@@ -468,7 +469,7 @@ class GuardSet:
                 raise
             if not holds:
                 failed.append((guard, found))
-                if isinstance(guard, TypeIs):
+                if isinstance(guard, TypeIs | ArrayLayout) and type(guard.place.read(arguments)) is not guard.type_:
                     of_other_types.add(guard.place)
         return failed
 

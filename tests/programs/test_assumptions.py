@@ -310,3 +310,18 @@ def test_another_type_in_place_of_a_list_is_asked_nothing_that_is_for_lists(valu
             return type(exception), str(exception), getattr(values, "asked", None)
 
     assert outcome(function, copy.deepcopy(values)) == outcome(total_of, copy.deepcopy(values))
+
+
+def moved(first, second):
+    first += 1.0
+    second *= 2.0
+    return first.sum()
+
+
+def test_another_type_in_place_of_an_array_is_not_asked_for_its_memory():
+    function = compiled(moved, np.ones(3), np.zeros(3))  # two arrays, which do not overlap
+    with pytest.raises(TypeError) as plain:
+        moved([1.0, [2.0]], np.zeros(3))
+    with pytest.raises(TypeError) as found:
+        function([1.0, [2.0]], np.zeros(3))
+    assert str(found.value) == str(plain.value)

@@ -44,14 +44,23 @@ class Advanced:
 
 @dataclass(slots=True)
 class ParsedIndex:
-    """One entry a dimension consumed or made; ``operands`` are the run-time starts."""
+    """One entry a dimension consumed or made; ``operands`` are the run-time starts.
+
+    With an ellipsis, what NumPy gives is an array even where it has no dimensions.
+    """
 
     items: list[IndexItem | Advanced]
     operands: list[Value]
+    ellipsis: bool = False
 
     @property
     def basic(self) -> bool:
         return not any(isinstance(item, Advanced) for item in self.items)
+
+    @property
+    def element(self) -> bool:
+        """Whether it is one position for each dimension, so that it names one element."""
+        return not self.ellipsis and not any(isinstance(item, Advanced | NewAxis | Range) for item in self.items)
 
 
 def parse(machine: Machine, array: ArrayValue, index: AbstractValue) -> ParsedIndex:
@@ -65,12 +74,12 @@ def parse(machine: Machine, array: ArrayValue, index: AbstractValue) -> ParsedIn
     if consumed > array.type.rank:
         raise machine.python_error(IndexError, "too many indices for array")
     parsed = ParsedIndex([], [])
-    axis, seen_ellipsis = 0, False
+    axis = 0
     for part in classified:
         if part is Ellipsis:
-            if seen_ellipsis:
+            if parsed.ellipsis:
                 raise machine.python_error(IndexError, "an index can only have a single ellipsis ('...')")
-            seen_ellipsis = True
+            parsed.ellipsis = True
             for _ in range(array.type.rank - consumed):
                 parsed.items.append(Range(0, array.type.shape[axis], 1))
                 axis += 1

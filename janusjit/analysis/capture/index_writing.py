@@ -46,15 +46,19 @@ def set_item(machine: Machine, array: ArrayValue, index: AbstractValue, value: A
     """``array[index] = value``."""
     parsed = parse(machine, array, index)
     element = element_value(machine, array, value)
+    if parsed.element:
+        require_number(machine, element)
     if parsed.basic:
         target = array if is_whole(array, parsed) else basic_view(machine, array, parsed)
+        if element.type.rank > target.type.rank and not isinstance(machine.resolve(value), ArrayValue):
+            raise machine.unsupported("numpy.operand", "assignment", "a sequence is deeper than what it is assigned to")
         write(machine, target, fit(machine, element, target.type.shape))
         return
     base, advanced = base_of_advanced(machine, array, parsed)
     if len(advanced) == 1 and advanced[0][1].value.type.dtype == "bool":
-        _masked_write(machine, base, advanced[0][0], advanced[0][1], element)
+        _masked_write(machine, array, base, advanced[0][0], advanced[0][1], element)
         return
-    scatter(machine, base, [axis for axis, _ in advanced], index_arrays(machine, advanced), element, False)
+    scatter(machine, base, [axis for axis, _ in advanced], index_arrays(machine, base.type, advanced), element, False)
 
 
 def element_value(machine: Machine, array: ArrayValue, value: AbstractValue) -> Value:
@@ -78,6 +82,12 @@ def element_value(machine: Machine, array: ArrayValue, value: AbstractValue) -> 
     return cast(machine, found, array.type.dtype)
 
 
+def require_number(machine: Machine, element: Value) -> None:
+    """Leave what has dimensions to NumPy, though it has one element: it warns or raises, as its version has it."""
+    if element.type.rank:
+        raise machine.unsupported("numpy.deprecated", "array", "an array with dimensions becomes an element")
+
+
 def fit(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
     """Broadcast an assigned value to its target; leading dimensions of length 1 too many are dropped."""
     extra = len(value.type.shape) - len(shape)
@@ -88,10 +98,14 @@ def fit(machine: Machine, value: Value, shape: tuple[Dim, ...]) -> Value:
     return fitted(machine, value, shape)
 
 
-def _masked_write(machine: Machine, base: ArrayValue, axis: int, mask: Advanced, element: Value) -> None:
+def _masked_write(
+    machine: Machine, array: ArrayValue, base: ArrayValue, axis: int, mask: Advanced, element: Value
+) -> None:
     target = read(machine, base)
-    check_mask(machine, target, axis, mask)
+    check_mask(machine, target.type, axis, mask)
     rank = target.type.rank
+    if element.type.rank > 1 and mask.rank == array.type.rank:
+        raise machine.unsupported("array.index", "index", "a mask of all dimensions is assigned more than a vector")
     if element.type.size == 1 or axis != 0 or rank > mask.rank:
         trailing = rank - axis - mask.rank
         if len(element.type.shape) <= trailing or element.type.size == 1:
@@ -137,7 +151,8 @@ def combine_with_item(
     base, advanced = base_of_advanced(machine, array, parse(machine, array, index))
     if any(part.value.type.dtype == "bool" for _, part in advanced):
         raise machine.unsupported("numpy.function", "ufunc.at", "slices are mixed with masks")
-    scatter(machine, base, [axis for axis, _ in advanced], index_arrays(machine, advanced), element, accumulate)
+    arrays = index_arrays(machine, base.type, advanced)
+    scatter(machine, base, [axis for axis, _ in advanced], arrays, element, accumulate)
 
 
 def scatter(

@@ -23,6 +23,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Value
+from janusjit.ir.types import TensorType
 from janusjit.ops.indexing import IndexItem, NewAxis, Operand, PathStep, Pick, Range
 
 
@@ -121,20 +122,21 @@ def _advanced_read(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> 
         if only.value.type.dtype == "bool":
             return _masked_read(machine, value, axis, only)
         return machine.emit("take", value, only.value, axis=axis, guard=guard)
-    arrays = index_arrays(machine, advanced)
+    arrays = index_arrays(machine, value.type, advanced)
     axes = [axis for axis, _ in advanced]
     value, moved = _leading(machine, value, axes)
     result = machine.emit("gather", value, *arrays, axes=tuple(range(len(axes))), guard=guard)
     return _restore(machine, result, axes, moved, value.type.rank - len(axes))
 
 
-def index_arrays(machine: Machine, advanced: list[tuple[int, Advanced]]) -> list[Value]:
-    """Return the integer arrays of an advanced index; a mask becomes the positions where it holds."""
+def index_arrays(machine: Machine, base: TensorType, advanced: list[tuple[int, Advanced]]) -> list[Value]:
+    """Return the integer arrays of an advanced index of ``base``; a mask becomes the positions where it holds."""
     arrays = []
-    for _, item in advanced:
+    for axis, item in advanced:
         if item.value.type.dtype == "bool":
             if item.rank != 1:
                 raise machine.unsupported("array.index", "index", "a mask of several dimensions next to index arrays")
+            check_mask(machine, base, axis, item)
             arrays.append(nonzero(machine, item.value)[0])
         else:
             arrays.append(item.value)
@@ -158,7 +160,7 @@ def mask_count(machine: Machine, mask: Value) -> Dim:
 
 
 def _masked_read(machine: Machine, value: Value, axis: int, mask: Advanced) -> Value:
-    check_mask(machine, value, axis, mask)
+    check_mask(machine, value.type, axis, mask)
     size = mask_count(machine, mask.value)
     (only,) = size.symbols()  # type: ignore[union-attr]
     if axis == 0:
@@ -170,9 +172,9 @@ def _masked_read(machine: Machine, value: Value, axis: int, mask: Advanced) -> V
     return machine.emit("take", value, positions, axis=axis, guard=guard)
 
 
-def check_mask(machine: Machine, value: Value, axis: int, mask: Advanced) -> None:
+def check_mask(machine: Machine, base: TensorType, axis: int, mask: Advanced) -> None:
     """Guard that a mask has the shape of the dimensions it selects from; raise IndexError if it is known not to."""
-    sizes = value.type.shape[axis : axis + mask.rank]
+    sizes = base.shape[axis : axis + mask.rank]
     for size, wanted in zip(mask.value.type.shape, sizes, strict=True):
         require_equal(machine, size, wanted, "boolean index did not match indexed array", IndexError)
 

@@ -14,7 +14,7 @@ from janusjit.analysis.capture import numbers, operators
 from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, shape_value, whole_view, write
 from janusjit.analysis.capture.attributes import ARRAY_ATTRIBUTE
 from janusjit.analysis.capture.containers import build
-from janusjit.analysis.capture.index_writing import element_value
+from janusjit.analysis.capture.index_writing import element_value, require_number
 from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import ARRAY_METHOD
@@ -236,7 +236,9 @@ def _nested(machine: Machine, value: Value) -> AbstractValue:
 @array_method("fill")
 def _method_fill(machine: Machine, a: AbstractValue, value: AbstractValue) -> AbstractValue:
     if isinstance(a, ArrayValue):
-        write(machine, a, element_value(machine, a, value))
+        element = element_value(machine, a, value)
+        require_number(machine, element)
+        write(machine, a, element)
     return NONE
 
 

@@ -288,6 +288,8 @@ def _model_put(
     machine: Machine, a: AbstractValue, ind: AbstractValue, v: AbstractValue, mode: AbstractValue = Known("raise")
 ) -> AbstractValue:
     target = machine.resolve(a)
+    if isinstance(target, ArrayValue) and not target.type.rank:
+        raise machine.unsupported("numpy.function", "np.put", "the array has no dimensions")
     if machine.constant(mode, "mode") != "raise" or not isinstance(target, ArrayValue):
         raise machine.unsupported("numpy.argument", "mode=", "positions out of bounds are moved")
     index, element = array(machine, ind), element_value(machine, target, v)
