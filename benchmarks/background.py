@@ -1,9 +1,10 @@
 """``python -m benchmarks background``: what calls take while the program is being compiled beside them.
 
 Owns the method: in one process, calls of the plain function are timed, then all calls of the jitted one until it runs
-compiled, then the plain function again. Between the call that captures and the first compiled one, calls run in Python
-while the compiler works on another thread; those are compared with the plain ones: their distribution, and that of the
-means over windows of ten milliseconds, which is what is promised of calls too short to be stopped in unnoticed.
+compiled, then the plain function again. The first call, the calls that are profiled and the one that captures are told
+of one by one, as multiples of a plain call. The others run in Python while another thread makes the function ready or
+compiles it; those are compared with the plain ones: their distribution, and that of the means over windows of ten
+milliseconds, which is what is promised of calls too short to be stopped in unnoticed.
 Invariant: each side's calls get arguments made by the same function, and have the same done in between, which decides
 what a short call finds in the caches; a call is timed alone, so a pause of one call is seen.
 """
@@ -54,18 +55,42 @@ def calls_until(done: Callable[[], bool], function: Callable[..., Any], case: Ca
 def measure(case: Case) -> dict[str, float]:
     """Time one program's calls; return the figures."""
     jitted, idle = (janusjit.jit(case.function, background=True, warmup=WARM_UP) for _ in range(2))
-    plain = calls_until(lambda: idle.stats.graph_calls > 0, case.function, case, PLAIN_SECONDS)
-    calls = calls_until(lambda: jitted.stats.graph_calls > 0, jitted, case, MOST_SECONDS)
-    plain += calls_until(lambda: idle.stats.graph_calls > 0, case.function, case, PLAIN_SECONDS)
-    compiling = calls[WARM_UP + 1 : -1]
+    states: list[tuple[bool, int]] = []
+
+    def note(function: janusjit.JitFunction[..., Any]) -> bool:
+        """Note whether a call has handed a graph over to the compiler, and how many have been profiled."""
+        stats = function.stats
+        states.append((function._lifecycle.pending is not None, stats.profiled_calls))
+        return stats.graph_calls > 0
+
+    plain = calls_until(lambda: note(idle), case.function, case, PLAIN_SECONDS)
+    states.clear()
+    calls = calls_until(lambda: note(jitted), jitted, case, MOST_SECONDS)
+    after = states[1:]  # it is looked before each call, and behind the last
+    plain += calls_until(lambda: note(idle), case.function, case, PLAIN_SECONDS)
     found = {f"eager {name}": value for name, value in distribution(plain).items()}
-    found |= {f"compiling {name}": value for name, value in distribution(compiling).items()}
+    return found | told(calls, after)
+
+
+def told(calls: Sequence[float], after: Sequence[tuple[bool, int]]) -> dict[str, float]:
+    """Return what there is to say of the seconds of all calls up to the first compiled one.
+
+    ``after`` says of each whether a graph has been handed over to the compiler by its end, and how many calls have been
+    profiled.
+    """
+    before = [(False, 0), *after[:-1]]
+    profiled = [i for i in range(len(calls)) if after[i][1] > before[i][1]]
+    capturing = next(i for i in range(len(calls)) if after[i][0])
+    special = {0, capturing, len(calls) - 1, *profiled}
+    meanwhile = [seconds for i, seconds in enumerate(calls) if i not in special]
+    found = {f"compiling {name}": value for name, value in distribution(meanwhile).items()}
     return found | {
-        "calls": len(compiling),
-        "profiled first": calls[0],
-        "profiled": calls[1],
-        "capturing": calls[WARM_UP],
-        "seconds": sum(compiling),
+        "calls": len(meanwhile),
+        "first": calls[0],
+        "profiled": max(calls[i] for i in profiled),
+        "profiled calls": len(profiled),
+        "capturing": calls[capturing],
+        "seconds": sum(meanwhile),
     }
 
 
@@ -112,8 +137,12 @@ def show(name: str, row: dict[str, float]) -> None:
     print(f"{name:<44}{'eager, ms':>10}{eager}")
     about = f"{row['calls']:.0f} calls in {row['seconds']:.2f} s"
     print(f"{about:<44}{'meanwhile':>10}{ratios}")
-    before = [f"{title} {1e3 * row[title]:.2f} ms" for title in ("profiled first", "profiled", "capturing")]
-    print(f"    {', '.join(before)}", flush=True)
+    longest = f"longest of {row['profiled calls']:.0f} profiled"
+    single = {"first": "first", "profiled": longest, "capturing": "capturing"}
+    told = [
+        f"{text} {1e3 * row[name]:.2f} ms, {row[name] / row['eager p50']:.1f}x" for name, text in single.items()
+    ]
+    print(f"    {'; '.join(told)}", flush=True)
 
 
 def main() -> int:

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from janusjit.pacing import is_paced
+
 _lock = threading.Lock()
 _pauses = 0
 _resume = False
@@ -24,8 +26,14 @@ _RARER = 16
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Let nothing set off garbage collection within a ``with`` block, in which no code of the user's runs."""
+    """Let nothing set off garbage collection within a ``with`` block, in which no code of the user's runs.
+
+    Not on the thread that works beside the program, whose garbage would pile up meanwhile.
+    """
     global _pauses, _resume
+    if is_paced():
+        yield
+        return
     with _lock:
         if _pauses == 0:
             _resume = gc.isenabled()

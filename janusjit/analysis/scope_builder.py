@@ -23,6 +23,7 @@ from janusjit.analysis.scope import (
     parameter_nodes,
     resolve,
 )
+from janusjit.pacing import pause
 
 # Builtins whose answer depends on the frame they are called from: a comprehension that calls one keeps its own frame,
 # or cannot be read where CPython itself has no frame for it (3.12 and later, PEP 709).
@@ -144,6 +145,7 @@ class _Builder:
     # nodes
 
     def visit(self, node: cst.CSTNode) -> None:
+        pause()
         method = getattr(self, _visitor_name(type(node)), None)
         if method is not None:
             method(node)

@@ -23,6 +23,7 @@ from janusjit.analysis.source_positions import Extent, positions_of
 from janusjit.analysis.walk import walk
 from janusjit.collection import collection_paused
 from janusjit.errors import SourceError
+from janusjit.pacing import pause
 from janusjit.spans import Span
 
 __all__ = ["SourceError", "code_of", "load"]
@@ -125,10 +126,12 @@ def _super_is_builtin(global_names: dict[str, Any]) -> bool:
 def _parse(place: Located) -> tuple[Any, cst.Module, dict[cst.CSTNode, Extent], list[str], int]:
     """Parse the function's block; return its node, the module, positions, the parsed lines and the line offset."""
     text, offset = _block(place)
+    pause()
     try:
         module = cst.parse_module(text)
     except cst.ParserSyntaxError as error:
         raise SourceError("source.unsupported", f"libcst cannot read it: {error.message}", place.span) from None
+    pause()
     positions = positions_of(module)
     outermost: Any = module.body[0]
     if isinstance(outermost, cst.If):

@@ -18,6 +18,7 @@ from types import CodeType
 from typing import Any
 
 from janusjit.errors import SourceError
+from janusjit.pacing import pause
 from janusjit.spans import Span
 
 FunctionNode = (
@@ -168,6 +169,7 @@ def _margin(lines: list[str], index: int, step: int) -> int:
 def _compiled(code: CodeType, lines: list[str], text: str) -> _File | None:
     try:
         tree = ast.parse(text, code.co_filename)
+        pause()
         compiled = compile(tree, code.co_filename, "exec", flags=code.co_flags & _FUTURE_FLAGS, dont_inherit=True)
     except (SyntaxError, ValueError):
         return None

@@ -14,6 +14,8 @@ import libcst as cst
 from libcst.metadata import PositionProvider
 from libcst.metadata.position_provider import PositionProvidingCodegenState
 
+from janusjit.pacing import pause
+
 Position = tuple[int, int]
 
 
@@ -54,6 +56,7 @@ class _State(PositionProvidingCodegenState):
 
     def before_codegen(self, node: cst.CSTNode) -> None:
         """Note where a node begins, with the space in front of it."""
+        pause()
         self._begun.append((self.line, self.column))
 
     def after_codegen(self, node: cst.CSTNode) -> None:

@@ -88,6 +88,11 @@ class Twins:
         Where the observations go.
     replacement : Replacement, optional
         Takes over at the back edges of hot loops.
+
+    Attributes
+    ----------
+    later : callable or None
+        Says whether to run a function as it is because its twin is made later.
     """
 
     def __init__(self, profile: Profile, replacement: Replacement | None = None) -> None:
@@ -95,6 +100,7 @@ class Twins:
         self.replacement = replacement
         self.mode = Mode(probes=True, original_functions=True, replaces=replacement is not None)
         self.generated: dict[int, Generated | None] = {}
+        self.later: Callable[[FunctionType], bool] | None = None
         self._recording: Twins | None = None
         self.overloads = Overloads(self.of, lambda function: is_user_code(function.__code__))
 
@@ -109,6 +115,8 @@ class Twins:
         """Return the twin of a function, or the function itself if it has none."""
         code = function.__code__
         if id(code) not in self.generated:
+            if self.later is not None and self.later(function):
+                return function
             self.generated[id(code)] = self._generate(function, code)
         generated = self.generated[id(code)]
         return function if generated is None else instantiate(generated, function)

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 _LEAST_SECONDS = 0.05
 #: how long compilation is expected to take for each second of capture, before any was seen
 _COMPILE_RATIO = 2.0
+#: a part of the allowance that nobody minds
+_LITTLE = 0.05
 
 
 class Budget:
@@ -78,6 +80,10 @@ class Budget:
             return left
         self._again = time.perf_counter() + self._earned_for(self.spent + self._least) - earned
         return 0.0
+
+    def is_little(self, earned: float) -> bool:
+        """Whether it makes next to no difference if calls have taken ``earned`` seconds in Python or none."""
+        return math.isinf(self.allowance) or earned < _LITTLE * self.allowance
 
     def limit(self, earned: float) -> float:
         """Return how long calls may have waited once they have taken ``earned`` seconds in Python."""

@@ -130,19 +130,18 @@ class Builder(ABC):
         native_call.prepare()
         return built
 
+    def beside(self, work: Callable[[], None]) -> Future[None] | None:
+        """Do work on the background thread, at the pace that leaves the program alone; None if there is no thread."""
+
+        def run() -> None:
+            with paced(), collection_rare():
+                work()
+
+        return _submit(run)
+
     def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None] | None:
         """Compile on the background thread, then call ``done`` there; None if no thread is to be had."""
-        refused: list[bool] = []
-
-        def work() -> None:
-            if not refused:
-                done(self._compile_beside(attempt))
-
-        try:
-            return _background().submit(work)
-        except RuntimeError:  # the interpreter is about to end, or the system has no more threads
-            refused.append(True)
-            return None
+        return _submit(lambda: done(self._compile_beside(attempt)))
 
 
 class SpecializationBuilder(Builder):
@@ -194,6 +193,21 @@ def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
             raise
         reason = f"{type(failure).__name__} in the compiler: {failure}"
         return Failure("bug.internal", "bug", reason, details=traceback.format_exc())
+
+
+def _submit(work: Callable[[], None]) -> Future[None] | None:
+    """Have work done on the background thread; None, and it is not done, if no thread is to be had."""
+    refused: list[bool] = []
+
+    def run() -> None:
+        if not refused:
+            work()
+
+    try:
+        return _background().submit(run)
+    except RuntimeError:  # the interpreter is about to end, or the system has no more threads
+        refused.append(True)
+        return None
 
 
 def _background() -> ThreadPoolExecutor:

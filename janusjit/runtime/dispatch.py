@@ -231,7 +231,7 @@ class JitFunction(Generic[Parameters, Result]):
         return self._lifecycle.refusal
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until this function's background compilation, if one is under way, is done; return whether it is."""
+        """Wait until what goes on for this function in the background, if anything does, is done; return if it is."""
         return wait_for([self], timeout)
 
     @property
@@ -351,8 +351,8 @@ def _install_native_call(example: JitFunction[..., Any]) -> None:
 
 def wait_for(functions: Iterable[JitFunction[..., Any]], timeout: float | None) -> bool:
     """Wait until the background compilations of functions are done; return whether they are."""
-    pending = [function._lifecycle.pending for function in functions]
-    _, unfinished = concurrent.futures.wait([future for future in pending if future is not None], timeout)
+    pending = [future for function in functions for future in function._lifecycle.futures()]
+    _, unfinished = concurrent.futures.wait(pending, timeout)
     return not unfinished
 
 

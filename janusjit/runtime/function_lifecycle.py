@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Difference, Stream
 from janusjit.runtime.generations import generations_of
 from janusjit.runtime.lifecycle import Lifecycle
+from janusjit.runtime.preparation import Preparation
 from janusjit.runtime.publishing import identify
 from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.resumption import ContinuationLifecycle, Resumptions
@@ -55,11 +57,16 @@ class FunctionLifecycle(Lifecycle):
         self._resting = False
         self.review_after = 0
         self._lost = 0
-        self._generations = generations_of(function) if options.background and options.policy != "raise" else None
+        beside = options.background and options.policy != "raise"
+        self._generations = generations_of(function) if beside else None
         self._begun, self._beginning = self._generations is None, 0.0
         self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
         builder.replacement = self.replacement
         builder.resumptions = self.resumptions
+        self.preparation = Preparation(
+            builder, self._prepare_beside, lambda: self._rest(_MEANWHILE), self._end_rest, beside
+        )
+        self.replacement.waits = lambda: self.preparation.under_way
 
     def _entry_of(self, specialization: Specialization) -> Entry:
         entry = specialization.compiled.entry
@@ -89,7 +96,10 @@ class FunctionLifecycle(Lifecycle):
             if not self._begun and not self._begin():
                 self._rest(_PUT_OFF)
                 return self._run_python(Call(args, kwargs, bound, self.number))
-            if self._generations is not None and self.tally.profiled_calls < self.options.warmup:
+            if self.preparation.puts_off():
+                self.tally.plain_calls += 1
+                return self.function(*args, **kwargs)
+            if self._generations is not None and self.warms_up:
                 return self._run_warm_up(args, kwargs, bound)
             if self.trial.wants_plain and tried is None and self.refusal is None:
                 return self._run_trial(Call(args, kwargs, bound, self.number))
@@ -115,6 +125,22 @@ class FunctionLifecycle(Lifecycle):
         own = self.tally.profiled_calls * (self.tally.eager_seconds or 0.0)
         saved = self.tally.statistics(self.cache).saved_seconds
         return max(self._beginning - own, 0.0) + self._elsewhere()[0], saved
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether the next call is to be profiled; see `Lifecycle.warms_up`."""
+        return self.tally.profiled_calls - self.preparation.partial_calls < self.options.warmup
+
+    def _run_profiled(self, call: Call) -> Any:
+        before = self.preparation.begin_call()
+        try:
+            return super()._run_profiled(call)
+        finally:
+            self.preparation.end_call(before)
+
+    def _prepare_beside(self) -> Prepared | None:
+        prepared = self._prepare()
+        return prepared if isinstance(prepared, Prepared) else None
 
     def _missed(self, call: Call) -> Any:
         self._misses = self._misses + 1 if self.cache.hits == self._hits_before else 0
@@ -158,6 +184,9 @@ class FunctionLifecycle(Lifecycle):
         self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any], turn: Turn
     ) -> None:
         super()._finish_later(attempt, number, trigger, new, turn)
+        self._end_rest()
+
+    def _end_rest(self) -> None:
         if self._resting:
             self._resume()
 
@@ -229,6 +258,15 @@ class FunctionLifecycle(Lifecycle):
     def _elsewhere(self) -> tuple[float, int]:
         seconds = sum(part.tally.compile_seconds for part in self._continuations())
         return self.tally.compile_seconds + seconds, self.replacement.entries
+
+    def futures(self) -> list[Future[None]]:
+        """Return what was last begun in the background: to make the function ready, and to compile it."""
+        return [future for future in (self.preparation.future, self.pending) if future is not None]
+
+    def forget_threads(self) -> None:
+        """Forget what other threads were doing, in a forked child."""
+        super().forget_threads()
+        self.preparation.forget_thread()
 
     def _prepare(self) -> Prepared | Failure:
         prepared = super()._prepare()

@@ -149,7 +149,7 @@ class Lifecycle:
         call = Call(args, kwargs, bound, self.number)
         if self.refusal is not None:
             return self._run_python(call)
-        if self.tally.profiled_calls < self.options.warmup:
+        if self.warms_up:
             return self._run_profiled(call)
         return self._run_cached(call, tried)
 
@@ -198,10 +198,14 @@ class Lifecycle:
         try:
             return self._run_twin(prepared, call)
         finally:
-            seconds = time.perf_counter() - started
             compiled, entered = self._elsewhere()
-            cost = Cost(profile=seconds - (compiled - compiling))
+            cost = Cost(profile=time.perf_counter() - started - (compiled - compiling))
             self.publisher.profiled(call.number, cost, prepared.observations() - before, entered > entries)
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether the next call is to be profiled, since fewer have been than capture waits for."""
+        return self.tally.profiled_calls < self.options.warmup
 
     def _elsewhere(self) -> tuple[float, int]:
         """Return the seconds of compilation so far, and how many running loops compiled code has taken over."""
@@ -248,7 +252,8 @@ class Lifecycle:
         """Whether a call may wait for an attempt at a specialization."""
         was_exhausted = self.budget.exhausted
         owner = self.owner or self
-        self._granted = self.budget.request(owner.tally.calls(owner.cache), owner.tally.eager_seconds)
+        calls = owner.tally.calls(owner.cache)
+        self._granted = self.budget.request(calls, owner.tally.eager_seconds_of(calls, self.budget.is_little))
         if self.budget.exhausted and not was_exhausted:
             failure = Failure("cost.compile_time", "cost", self.budget.text, "function")
             owner.publisher.backed_off(failure, call.number, Cost(), 0)

@@ -41,6 +41,8 @@ class OnStackReplacement:
 
     Attributes
     ----------
+    waits : callable
+        Says whether the profile is still to learn something before loops can be taken over.
     entries : int
         How many times a running loop was taken over.
     """
@@ -48,11 +50,12 @@ class OnStackReplacement:
     def __init__(self, go_on: GoOn, closure: tuple[CellType, ...]) -> None:
         self._go_on = go_on
         self._fixed = frozenset(map(id, closure))
+        self.waits: Callable[[], bool] = lambda: False
         self.entries = 0
 
     def is_hot(self, core: FunctionCore, site: int, trips: int, began: float, iterator: Any) -> bool:
         """Whether what is left of a loop is worth compiling."""
-        if trips < MINIMUM_TRIPS:
+        if trips < MINIMUM_TRIPS or self.waits():
             return False
         elapsed = time.perf_counter() - began
         left = -1 if iterator is None else operator.length_hint(iterator, -1)

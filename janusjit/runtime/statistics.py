@@ -8,6 +8,7 @@ they went straight to plain Python.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from janusjit.runtime.cache import SpecializationCache
@@ -110,6 +111,14 @@ class Tally:
         each = seconds_per_observation()
         return min(max(seconds - observations * each, 0.0) for seconds, observations in self.profiled)
 
+    def eager_seconds_of(self, calls: int, is_little: Callable[[float], bool]) -> float | None:
+        """Return `eager_seconds`; without measuring what profiling costs if all calls together take little anyhow."""
+        if not self.plain_timings and self.profiled:
+            shortest = min(seconds for seconds, _ in self.profiled)
+            if is_little(calls * shortest):
+                return shortest
+        return self.eager_seconds
+
     @property
     def clear_eager_seconds(self) -> float | None:
         """`eager_seconds`, or None where only profiled calls tell, which are short or hidden by probes."""
@@ -144,7 +153,7 @@ class Tally:
         )
 
     def _saved(self, cache: SpecializationCache) -> float:
-        eager = self.eager_seconds
+        eager = self.eager_seconds if len(cache) else None
         if eager is None:
             return 0.0
         return sum((eager - (s.graph_seconds or eager)) * s.hits for s in cache)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import janusjit as jj
-from janusjit.runtime import generations
+from janusjit.runtime import generations, preparation
 from janusjit.runtime.generations import Generations
 
 
@@ -54,7 +54,8 @@ def experiment(steps, seed, decorate):
     return [step(x) for _ in range(steps)], weights, step
 
 
-def test_functions_that_are_soon_over_are_plain_python_after_a_few():
+def test_functions_that_are_soon_over_are_plain_python_after_a_few(monkeypatch):
+    monkeypatch.setattr(preparation, "is_one_of_many", lambda: False)
     steps = []
     for number in range(16):
         expected, actual = experiment(6, number, lambda f: f), experiment(6, number, jj.jit(background=True))
@@ -67,7 +68,8 @@ def test_functions_that_are_soon_over_are_plain_python_after_a_few():
     assert any(step.stats.profiled_calls == 0 for step in steps[8:])
 
 
-def test_a_rest_that_the_compiler_has_just_ended_is_no_review():
+def test_a_rest_that_the_compiler_has_just_ended_is_no_review(monkeypatch):
+    monkeypatch.setattr(preparation, "is_one_of_many", lambda: False)
     lifecycle = experiment(3, 0, jj.jit(background=True))[2]._lifecycle
     lifecycle._rest(5)
     lifecycle._resume()

@@ -17,6 +17,7 @@ from janusjit.analysis.generate.emitter import RUNTIME, Emitter
 from janusjit.analysis.generate.resume import MANAGER, PENDING, host_body, host_core, resume_body
 from janusjit.analysis.generate.runtime import CodeMaker, Runtime, closure_for
 from janusjit.analysis.walk import walk
+from janusjit.pacing import pause
 from janusjit.spans import Span
 
 __all__ = [
@@ -156,6 +157,7 @@ def _compiled(
         decorator_list=[],
     )
     module = ast.fix_missing_locations(ast.Module([emitter.at(factory)], []))
+    pause()
     compiled = compile(module, core.span.file, "exec", dont_inherit=True)
     code = _inner(_inner(compiled, _FACTORY), _FUNCTION)
     code = _renamed(code, core.qualified_name).replace(co_name=core.name)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from janusjit.analysis.core import Atom, Block, Call, Constant, FunctionCore, Instruction, Local
 from janusjit.analysis.walk import reads_of, walk, writes_of
+from janusjit.pacing import pause
 from janusjit.spans import Span
 
 #: the variable through which generated code reaches the recorder, the intrinsics and the makers of functions
@@ -105,6 +106,7 @@ class Emitter:
         """Take note of what reads and binds which name, in blocks that may stand in no source."""
         for block in blocks:
             for instruction in walk(block):
+                pause()
                 if instruction in self._counted:
                     continue
                 self._counted.add(instruction)
@@ -119,6 +121,7 @@ class Emitter:
 
     def at(self, node: Any, span: Span | None = None) -> Any:
         """Give a node the place of the current instruction."""
+        pause()
         place = self.span if span is None else span
         node.lineno, node.col_offset = place.line, place.column - 1
         node.end_lineno, node.end_col_offset = place.end_line, place.end_column - 1

@@ -19,6 +19,7 @@ from janusjit.analysis.core import Atom, Block, Constant, FunctionCore, Instruct
 from janusjit.analysis.scope import Scope, ScopeTree, children, mangle
 from janusjit.analysis.source_positions import Extent
 from janusjit.errors import SourceError
+from janusjit.pacing import pause
 from janusjit.spans import Span
 
 I = TypeVar("I", bound=Instruction)  # noqa: E741
@@ -141,6 +142,7 @@ class Lowering:
 
     def emit(self, kind: type[I], node: Place, *fields: Any, **named: Any) -> I:
         """Append an instruction for ``node`` to the current block."""
+        pause()
         span = self.span(node)
         instruction = kind(len(self.sites), span, *fields, **named)
         self.sites.append(span)
