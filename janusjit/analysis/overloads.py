@@ -62,6 +62,11 @@ class Overloads:
         Gives the twin of a function, or the function itself.
     is_user : callable
         Whether a function was written by the user.
+
+    Attributes
+    ----------
+    asked : int
+        How many times it was asked whether something is overloaded.
     """
 
     def __init__(
@@ -70,9 +75,11 @@ class Overloads:
         self.twin = twin
         self.is_user = is_user
         self.known: dict[type, bool] = {}
+        self.asked = 0
 
     def overloaded(self, left: Any, right: Any = None) -> bool:
         """Whether an operator on these operands is to be dispatched here."""
+        self.asked += 1
         known = self.known
         first, second = type(left), type(right)
         one = known[first] if first in known else self._classify(first)
@@ -82,10 +89,9 @@ class Overloads:
     def _classify(self, kind: type) -> bool:
         """Whether a class and its bases, ``object`` apart, are ordinary classes with methods written by the user."""
         bases = kind.__mro__[:-1]
-        values = [value for base in bases for value in vars(base).values()]
-        written = any(type(value) in (FunctionType, property) for value in values)
         ordinary = all(type(base) in (type, ABCMeta) and base.__flags__ & _HEAP_TYPE for base in bases)
-        self.known[kind] = written and ordinary
+        values = (value for base in bases for value in vars(base).values()) if ordinary else ()
+        self.known[kind] = any(type(value) in (FunctionType, property) for value in values)
         return self.known[kind]
 
     def _method(self, kind: type, name: str) -> Any:
@@ -172,6 +178,7 @@ class Overloads:
 
     def has_item(self, owner: Any, key: Any) -> bool:
         """Whether ``owner[key]`` runs a method the user wrote."""
+        self.asked += 1
         kind = type(owner)
         if not (self.known[kind] if kind in self.known else self._classify(kind)):
             return False
@@ -183,6 +190,7 @@ class Overloads:
 
     def has_property(self, owner: Any, name: str) -> bool:
         """Whether ``owner.name`` runs a property the user wrote, and nothing else."""
+        self.asked += 1
         kind = type(owner)
         if not (self.known[kind] if kind in self.known else self._classify(kind)):
             return False

@@ -77,10 +77,10 @@ class RecordingProbe(Probe):
         self.active = active
         self.counts = counts
 
-    def enter(self, *arguments: Any) -> None:
+    def enter(self) -> None:
         """Count a call."""
         if self.counts:
-            super().enter(*arguments)
+            super().enter()
 
     def branch(self, site: int, truth: bool) -> bool:
         """Count a branch."""
@@ -96,17 +96,15 @@ class RecordingProbe(Probe):
         if type(value) is np.ndarray and sys.getrefcount(value) <= _FRESH and value.base is None:
             recording = self.active()
             if recording is not None and value.dtype in (np.float64, np.float32) and value.flags.owndata:
-                if self.counts:
-                    super().value(site, value)
                 return recording.constant(value)
-        return super().value(site, value) if self.counts else value
+        return value
 
-    def callee(self, site: int, function: Any) -> Any:
+    def callee(self, function: Any) -> Any:
         """Return what to call in place of a callee."""
         owner = getattr(function, "__self__", None) if type(function) is BuiltinFunctionType else None
         if owner is not None and type(owner) in (list, dict, collections.deque):
             self.storing(owner)
-        return super().callee(site, function) if self.counts else self.substitute(function)
+        return super().callee(function) if self.counts else self.substitute(function)
 
     def storing(self, owner: Any) -> Any:
         """Return what is about to be written; the recording gives it plain values in the end."""
@@ -137,7 +135,7 @@ class RecordingTwins(Twins):
         counters = self.profile.recorder.counters(code)
         probe = RecordingProbe(counters, self.substitute, self._active, self._counts)
         generated.runtime.attach(probe, self.overloads)
-        generated.runtime.attach_recording(probe.storing)
+        generated.runtime.attach_recording(probe.value, probe.storing)
 
     def substitute(self, callee: Any) -> Any:
         """Return what to call in place of a callee."""

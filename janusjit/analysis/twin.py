@@ -33,6 +33,7 @@ PROFILED_THROUGH = "__janusjit_profiled_through__"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FOREIGN = (_PACKAGE, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")))
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: every class that a class statement makes
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 #: ordinary programs that come with the package
 _PROGRAMS = (_PACKAGE / "nn", _PACKAGE / "optim")
@@ -163,6 +164,8 @@ class Twins:
             return around
         if kind is type or kind is ABCMeta:
             return self._constructor(callee)
+        if not kind.__flags__ & _HEAP_TYPE:
+            return callee
         if any(PROFILED_THROUGH in vars(base) for base in kind.__mro__):
             return self.substitute(callee.__wrapped__)
         return self._callable_object(callee, kind)

@@ -47,7 +47,7 @@ class Pipeline:
         profile = Profile()
         twins = Twins(profile, replacement)
         return Prepared(
-            core, profile, twins.twin(function), lambda: observations(profile.recorder), HostSites(), twins
+            core, profile, twins.twin(function), lambda: observations(twins), HostSites(), twins
         )
 
     def capture(

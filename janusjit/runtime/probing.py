@@ -13,25 +13,23 @@ from typing import Any
 
 import numpy as np
 
+from janusjit.analysis.overloads import Overloads
 from janusjit.analysis.twin import Twins
 from janusjit.profiler.profile import Profile
-from janusjit.profiler.recorder import Probe, Recorder
+from janusjit.profiler.recorder import Probe
 
 _REPEATS = 20
 
 
-def observations(recorder: Recorder) -> int:
-    """Return how many times the probes of a recorder have been called."""
-    total = 0
+def observations(twins: Twins) -> int:
+    """Return how many times twins have called their probes, and asked whether operators are the user's."""
+    recorder, total = twins.profile.recorder, twins.overloads.asked
     for code in recorder.codes():
         counters = recorder.known(code)
         assert counters is not None
         total += sum(sum(counts) for counts in counters.branches.values())
         total += sum(counts[2] for counts in counters.trips.values())
-        total += sum(scalars.count for scalars in counters.scalars.values())
-        total += sum(arrays.count for arrays in counters.arrays.values())
-        total += sum(sum(kinds.values()) for kinds in counters.others.values())
-        total += sum(entry[1] for callees in counters.callees.values() for entry in callees.values())
+        total += counters.calls + counters.callees
     return total
 
 
@@ -42,29 +40,31 @@ def seconds_per_observation() -> float:
     The probes are called here as a twin calls them, which takes as long as a twin's code does in the mean. To make a
     twin takes twenty times as long as that.
     """
-    profile = Profile()
-    probe = Probe(profile.recorder.counters(_observe.__code__), Twins(profile).substitute)
+    twins = Twins(Profile())
+    probe = Probe(twins.profile.recorder.counters(_observe.__code__), twins.substitute)
     array = np.ones((4, 4))
-    fastest = min(_timed(probe, array) for _ in range(_REPEATS))
-    return fastest * _REPEATS / observations(profile.recorder)
+    fastest = min(_timed(probe, twins.overloads, array) for _ in range(_REPEATS))
+    return fastest * _REPEATS / observations(twins)
 
 
-def _timed(probe: Probe, array: np.ndarray) -> float:
+def _timed(probe: Probe, overloads: Overloads, array: np.ndarray) -> float:
     started = time.perf_counter()
-    _observe(probe, array, array.mean, 3)
+    _observe(probe, overloads, array, array.mean, 3)
     return time.perf_counter() - started
 
 
-def _observe(probe: Probe, array: np.ndarray, method: Callable[..., Any], turns: int) -> None:
+def _observe(
+    probe: Probe, overloads: Overloads, array: np.ndarray, method: Callable[..., Any], turns: int
+) -> None:
     """Observe a little of everything that training steps do."""
     for number in range(turns):
-        for site in range(5):
-            probe.value(site, array)
-        probe.value(6, 0.1)
-        probe.value(7, number + 0.5)
-        probe.value(8, number)
-        probe.value(9, number % 2)
+        for _ in range(4):
+            overloads.overloaded(array, array)
+        overloads.overloaded(array, 0.1)
+        overloads.overloaded(number, 2)
+        overloads.has_item(array, number)
+        overloads.has_property(array, "T")
         probe.branch(10, True)
-        probe.callee(11, np.maximum)
-        probe.callee(12, method)
-        probe.callee(13, float)
+        probe.callee(np.maximum)
+        probe.callee(method)
+        probe.callee(float)

@@ -1,8 +1,10 @@
 """What profiling costs is measured without making a twin."""
 
+import numpy as np
+
 import janusjit as jj
 from janusjit.analysis import source
-from janusjit.analysis.twin import make_twin
+from janusjit.analysis.twin import Twins
 from janusjit.profiler.profile import Profile
 from janusjit.runtime import probing
 from janusjit.runtime.statistics import Tally
@@ -15,6 +17,11 @@ def _count(turns):
     return total
 
 
+def _mixed(x):
+    y = np.tanh(x) * 2.0
+    return y.sum() + 1.0
+
+
 def test_the_cost_of_an_observation_is_measured_on_probes_alone():
     sources = len(source._CACHE)
     seconds = probing.seconds_per_observation.__wrapped__()
@@ -23,9 +30,15 @@ def test_the_cost_of_an_observation_is_measured_on_probes_alone():
 
 
 def test_what_is_observed_is_what_a_twin_observes():
-    profile = Profile()
-    make_twin(_count, profile)(3)
-    assert probing.observations(profile.recorder) > 3
+    twins = Twins(Profile())
+    twins.twin(_count)(3)
+    assert probing.observations(twins) == 9  # a call, a callee, a loop's trips, two operators in each turn
+
+
+def test_values_are_not_observed_since_capture_looks_at_none():
+    twins = Twins(Profile())
+    assert twins.twin(_mixed)(np.ones(3)) == _mixed(np.ones(3))
+    assert probing.observations(twins) == 5  # a call, two callees, two operators
 
 
 def test_short_profiled_calls_are_not_corrected(monkeypatch):

@@ -50,7 +50,8 @@ class Mode:
     replaces : bool
         Whether hot loops ask at their back edges for compiled code that does the rest (on-stack replacement).
     records : bool
-        Whether what is written is made known before: objects, and containers with their items.
+        Whether values are handed to a recording, and what is written is made known before: objects, and containers
+        with their items.
     """
 
     probes: bool = False
@@ -235,10 +236,7 @@ def _resumed_declarations(core: FunctionCore, emitter: Emitter, parameters: list
 
 def _entry(core: FunctionCore, emitter: Emitter) -> ast.stmt:
     emitter.span = core.span
-    found = core.parameters
-    names = [*found.positional_only, *found.positional, found.variadic, *found.keyword_only, found.variadic_keyword]
-    reads = [emitter.name(name) for name in names if name is not None]
-    node: ast.stmt = emitter.at(ast.Expr(emitter.runtime("enter", *reads)))
+    node: ast.stmt = emitter.at(ast.Expr(emitter.runtime("enter")))
     return node
 
 

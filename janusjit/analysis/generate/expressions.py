@@ -30,8 +30,8 @@ _FRAME_READERS = ("locals", "vars", "dir")
 
 
 def observed(emitter: Emitter, instruction: Any, node: ast.expr) -> ast.expr:
-    """Wrap an expression in the probe that records its value."""
-    if not emitter.probes or instruction.target in emitter.called:
+    """Wrap an expression in what makes its value part of a recording."""
+    if not emitter.instrumentation.records or instruction.target in emitter.called:
         return node
     return emitter.runtime("value", emitter.constant(instruction.site), node)
 
@@ -179,7 +179,7 @@ def build_call(emitter: Emitter, instruction: core.Call) -> ast.expr:
     named = [atom for _, atom in instruction.keywords]
     function, *arguments = emitter.take([instruction.function, *instruction.positional, *named])
     if emitter.probes:
-        function = emitter.runtime("callee", emitter.constant(instruction.site), function)
+        function = emitter.runtime("callee", function)
     count = len(instruction.positional)
     positional = [
         emitter.at(ast.Starred(node, ast.Load())) if star else node

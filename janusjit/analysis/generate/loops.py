@@ -28,7 +28,7 @@ def emit_for(emitter: Emitter, instruction: core.For) -> None:
         iterable = _kept_iterator(emitter, instruction, iterable)
     target, block = _loop_target(emitter, instruction)
     first: list[ast.stmt] = []
-    if emitter.probes and isinstance(target, ast.Name):
+    if emitter.instrumentation.records and isinstance(target, ast.Name):
         site, item = emitter.constant(instruction.site), emitter.name(instruction.target)
         first.append(emitter.at(ast.Expr(emitter.runtime("value", site, item))))
     body = loop_body(emitter, instruction, block, first)

@@ -104,7 +104,6 @@ class Runtime:
         self.enter = probe.enter
         self.branch = probe.branch
         self.trips = probe.trips
-        self.value = probe.value
         self.callee = probe.callee
 
     def attach_replacement(self, is_hot: Callable[..., bool], replace: Callable[..., Any]) -> None:
@@ -122,8 +121,9 @@ class Runtime:
         _forget_locals(frame)
         return not held
 
-    def attach_recording(self, storing: Callable[[Any], Any]) -> None:
-        """Let ``storing(owner)`` know what is about to be written."""
+    def attach_recording(self, value: Callable[[int, Any], Any], storing: Callable[[Any], Any]) -> None:
+        """Let ``value(site, value)`` replace values, and ``storing(owner)`` know what is about to be written."""
+        self.value = value
         self.storing = storing
 
     def replace(self, site: int, cells: FunctionType) -> Any:

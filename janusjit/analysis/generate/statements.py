@@ -41,12 +41,12 @@ def emit_in_place(emitter: Emitter, instruction: core.OperateInPlace) -> None:
 
 def _bind_in_place(emitter: Emitter, instruction: core.OperateInPlace, target: str) -> None:
     if target == instruction.target:
-        if emitter.probes:
+        if emitter.instrumentation.records:
             site = emitter.constant(instruction.site)
             emitter.statement(ast.Expr(emitter.runtime("value", site, emitter.name(target))))
         return
     read = emitter.name(target)
-    if emitter.probes:
+    if emitter.instrumentation.records:
         read = emitter.runtime("value", emitter.constant(instruction.site), read)
     emitter.bind(instruction.target, read)
 
