@@ -8,6 +8,7 @@ same.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from janusjit.ir.graph import Node
@@ -34,6 +35,9 @@ SHORT_SUM, MOSTLY_FILLED_UP = 7, 1.5
 #: a kernel with more operations or more arrays than this is split: registers run out, and compiling it takes long
 KERNEL_OPERATIONS = 64
 KERNEL_ARRAYS = 20
+#: functions are put into a kernel until it costs this: what they compute mostly waits for each other, and a processor
+#: looks ahead by so many instructions only, so the shorter the chain is, the more elements are computed at a time
+KERNEL_COST = 48
 
 #: kernels that cost so much an element do two vectors in a turn: each is a chain of instructions that wait
 INTERLEAVED = 12
@@ -77,6 +81,19 @@ def streamed_bytes() -> int:
         if size.endswith("K") and size[:-1].isdigit():
             return int(size[:-1]) << 10
     return _LAST_CACHE_BYTES
+
+
+def is_too_much(nodes: Sequence[Node], more: Sequence[Node]) -> bool:
+    """Return whether elementwise operations are too many for one kernel, or too long a chain of functions."""
+    if len(nodes) + len(more) > KERNEL_OPERATIONS:
+        return True
+    both_compute_functions = all(any(map(is_function, some)) for some in (nodes, more))
+    return both_compute_functions and sum(map(element_cost, (*nodes, *more))) > KERNEL_COST
+
+
+def is_function(node: Node) -> bool:
+    """Return whether an elementwise operation is a function of many instructions."""
+    return element_cost(node) >= FUNCTION
 
 
 def element_cost(node: Node) -> int:

@@ -192,7 +192,7 @@ class Scheduler:
             return False
         if self._saving and _is_backward(node) and not all(map(_is_backward, step.nodes)):
             return False
-        if len(step.nodes) >= cost.KERNEL_OPERATIONS or len(self.scheduled.leaves(step)) >= cost.KERNEL_ARRAYS:
+        if cost.is_too_much(step.nodes, [node]) or len(self.scheduled.leaves(step)) >= cost.KERNEL_ARRAYS:
             return False
         symbols = symbols_in(node.attributes) | symbols_of(step.shape)
         if self._bound_by(symbols) >= position:

@@ -39,7 +39,7 @@ def _may_move(scheduled: Scheduled, step: FusedStep, target: FusedStep) -> bool:
     if not nodes or step.shape != target.shape or len(reduced) > 1:
         return False
     arrays = {*scheduled.leaves(step), *scheduled.leaves(target)}
-    if len(nodes) + len(target.nodes) > cost.KERNEL_OPERATIONS or len(arrays) > cost.KERNEL_ARRAYS:
+    if cost.is_too_much(target.nodes, nodes) or len(arrays) > cost.KERNEL_ARRAYS:
         return False
     if scheduled.separates(nodes, target):
         return False

@@ -102,7 +102,7 @@ def _may_read_in(scheduled: Scheduled, taken: list[Node], step: FusedStep, targe
     first, last = scheduled.position[step], scheduled.position[target]
     leaves = {value for node in taken for value in element_inputs(node) if value.type.rank > 0}
     arrays = len(scheduled.leaves(target)) + len(leaves)
-    if arrays > cost.KERNEL_ARRAYS or len(target.nodes) + len(taken) > cost.KERNEL_OPERATIONS:
+    if arrays > cost.KERNEL_ARRAYS or cost.is_too_much(target.nodes, taken):
         return False
     if scheduled.separates(taken, target):
         return False
