@@ -1,8 +1,8 @@
 """Leaving the interpreter and the processor to the program while the compiler works beside it.
 
 Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread holds
-the interpreter for a slice of time and then leaves it alone for many, so that the program is slowed down by a tenth in
-any ten milliseconds, and by about a fifth with what else the two share, caches among it; while they are not, it
+the interpreter for a slice of time and then leaves it alone for many, so that the program is slowed down by a twelfth
+in any ten milliseconds, and by less than a fifth with what else the two share, caches among it; while they are not, it
 does not wait. LLVM works without the interpreter, on threads that get as much of a processor the program wants. Why:
 two threads that both want the interpreter get half of it each, and one that lets go of it for a moment, as NumPy does
 in most calls, has it back after five milliseconds.
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 #: seconds the compiler's thread runs before it looks whether the program is busy, and rests
 SLICE = 0.0002
 #: how many times as long as it has kept the interpreter from a busy program it leaves it alone
-REST = 9.0
+REST = 12.0
 #: seconds it takes threads to hand the interpreter over, there and back
 HAND_OVER = 0.00004
 #: at most so many seconds are made up for at once: what has taken longer was mostly done without the interpreter

@@ -20,8 +20,10 @@ from janusjit.analysis.twin import is_user_code
 MANY = 32
 #: frames that are looked at
 _DEPTH = 64
+#: code is made of words of two bytes: an operation and its argument, or something kept for the interpreter, here zero
+_WORD = 2
 _BACKWARD = frozenset(
-    code for name, code in opcode.opmap.items() if "JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name
+    operation for name, operation in opcode.opmap.items() if "JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name
 )
 _CACHES: Any = getattr(opcode, "_inline_cache_entries", ())
 _EXTENDED = opcode.opmap["EXTENDED_ARG"]
@@ -30,17 +32,13 @@ _HANDLER = opcode.opmap["PUSH_EXC_INFO"]
 _HANDLERS_ARE_LAST = sys.version_info >= (3, 12)
 #: what stands between the arguments of a call and the call
 _BESIDES = frozenset({"CACHE", "EXTENDED_ARG", "PRECALL", "KW_NAMES"})
+#: how far in front of a loop it is looked what it goes over
+_BEFORE = 32 * _WORD
 
 
 class _Instruction(NamedTuple):
-    offset: int
-    opcode: int
+    name: str
     argument: int
-    end: int
-
-    @property
-    def name(self) -> str:
-        return opcode.opname[self.opcode]
 
 
 def is_one_of_many(frame: FrameType | None = None) -> bool:
@@ -63,41 +61,51 @@ def is_one_of_many(frame: FrameType | None = None) -> bool:
 
 def _turns_around(code: CodeType, offset: int, names: dict[str, Any]) -> Iterator[int | None]:
     """Yield for each loop around an instruction how many turns it makes, None where that is not in its code."""
-    instructions = list(_instructions(code))
-    positions = {instruction.offset: index for index, instruction in enumerate(instructions)}
-    handlers = next((item.offset for item in instructions if item.opcode == _HANDLER), len(code.co_code))
-    last = handlers if _HANDLERS_ARE_LAST and offset < handlers else len(code.co_code)
+    text = code.co_code
+    handlers = next(_places(text, _HANDLER, 0), len(text))
+    last = handlers if _HANDLERS_ARE_LAST and offset < handlers else len(text)
     heads = set()
-    for instruction in instructions:
-        if instruction.opcode in _BACKWARD and offset <= instruction.offset < last:
-            head = instruction.end - 2 * instruction.argument
-            if head <= offset and head not in heads:
+    for operation in _BACKWARD:
+        for place in _places(text, operation, offset):
+            head = place + _WORD * (1 + _caches(operation) - _argument(text, place))
+            if place < last and head <= offset and head not in heads:
                 heads.add(head)
-                yield _turns(code, instructions, positions.get(head, 0), names)
+                yield _turns(code, text, head, names)
 
 
-def _instructions(code: CodeType) -> Iterator[_Instruction]:
-    text, extended, offset = code.co_code, 0, 0
-    while offset < len(text):
-        operation, argument = text[offset], text[offset + 1] | extended
-        extended = argument << 8 if operation == _EXTENDED else 0
-        end = offset + 2 + 2 * _caches(operation)
-        yield _Instruction(offset, operation, argument, end)
-        offset = end
+def _places(text: bytes, operation: int, start: int) -> Iterator[int]:
+    """Yield where an operation stands in code, from ``start`` on."""
+    place = text.find(operation, max(start, 0))
+    while place >= 0:
+        if place % _WORD == 0:
+            yield place
+        place = text.find(operation, place + 1)
+
+
+def _argument(text: bytes, place: int) -> int:
+    """Return the argument of the instruction at a place."""
+    argument, shift, before = text[place + 1], 8, place - _WORD
+    while before >= 0 and text[before] == _EXTENDED:
+        argument |= text[before + 1] << shift
+        shift, before = shift + 8, before - _WORD
+    return argument
 
 
 def _caches(operation: int) -> int:
+    """Return how many words of the interpreter's own are behind an instruction."""
     if isinstance(_CACHES, dict):
         return int(_CACHES.get(opcode.opname[operation], 0))
     return int(_CACHES[operation]) if operation < len(_CACHES) else 0
 
 
-def _turns(code: CodeType, instructions: list[_Instruction], head: int, names: dict[str, Any]) -> int | None:
-    """Return how many turns the loop makes that begins at an instruction: over a display, or a range of constants."""
-    before = [item for item in instructions[max(head - 12, 0) : head] if item.name not in _BESIDES]
-    if not before or before[-1].name != "GET_ITER":
+def _turns(code: CodeType, text: bytes, head: int, names: dict[str, Any]) -> int | None:
+    """Return how many turns the loop makes that begins at a place: over a display, or a range of constants."""
+    places = range(max(head - _BEFORE, 0), head, _WORD)
+    named = [_Instruction(opcode.opname[text[place]], _argument(text, place)) for place in places]
+    *before, last = [item for item in named if item.name not in _BESIDES] or [_Instruction("", 0)]
+    if last.name != "GET_ITER" or not before:
         return None
-    *before, iterable = before[:-1] or before
+    *before, iterable = before
     if iterable.name == "LOAD_CONST":
         found = code.co_consts[iterable.argument]
         return len(found) if isinstance(found, tuple | frozenset | str) else None

@@ -11,8 +11,6 @@ from janusjit.analysis.twin import is_user_code, make_twin
 from janusjit.analysis.walk import walk
 from janusjit.profiler.profile import Profile
 
-SCALE = 3
-
 
 def site(function, kind, text=None):
     """Return the site of the first instruction of a kind in a function, or the one with a source text."""
