@@ -85,3 +85,13 @@ def test_sequences_of_any_length_and_type_are_those_of_numpy(dtype, length):
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == expected.dtype
     assert jitted.stats.graph_calls == 2 and jitted.stats.host_calls == 0
+
+
+def test_what_is_done_once_is_no_loop():
+    """A product whose columns are in one tile: its rows are gone through, and the depth."""
+    x = np.linspace(-1, 1, 40 * 30).reshape(40, 30)
+    parts = [part for part in compiled_parts(lambda x, y: x @ y, x, x[:8].T.copy()) if part.is_handwritten]
+    text = "".join(part.text for part in parts)
+    (tiles,) = re.findall(r'^define [^@]*@"janusjit_handwritten\.tiles.*?^}', text, re.DOTALL | re.MULTILINE)
+    assert len(re.findall(r" = phi +i64 ", tiles)) == 2
+    assert "40.8.30" in tiles

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import platform
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from functools import partial
@@ -233,15 +233,17 @@ def load(source: ir.Module | str, level: int = 2) -> LoadedModule:
     name = engine_cache.key(text, host_target(), level)
     code = engine_cache.read(name)
     times = CompileTimes()
-    if code is None:
-        with _compilers(text, level) as compilers:
-            _require_symbols([compiler.module for compiler in compilers])
-            code = packed(object_codes(compilers))
-            times = CompileTimes(*(sum(parts) for parts in zip(*(astuple(c.times) for c in compilers), strict=True)))
-        engine_cache.write(name, code)
     externals: tuple[str, ...] = ()
     if isinstance(source, ir.Module):
         externals = tuple(f.name for f in source.functions if f.is_declaration and not f.name.startswith("llvm."))
+    if code is None:
+        _require_symbols(externals)
+        with _compilers(text, level) as compilers:
+            if isinstance(source, str):
+                _require_symbols(_undefined([compiler.module for compiler in compilers]))
+            code = packed(object_codes(compilers))
+            times = CompileTimes(*(sum(parts) for parts in zip(*(astuple(c.times) for c in compilers), strict=True)))
+        engine_cache.write(name, code)
     object_code = code
     return LoadedModule(name, externals, level, times, lambda: text, aside(lambda: _engine_of(object_code)))
 
@@ -300,14 +302,19 @@ def _close(compilers: Sequence[PartCompiler]) -> None:
         _IDLE.setdefault(level, []).append(machine)
 
 
-def _require_symbols(modules: Sequence[llvm.ModuleRef]) -> None:
-    """Raise for a symbol nobody defines: the execution engine would end the process."""
+def _undefined(modules: Sequence[llvm.ModuleRef]) -> set[str]:
+    """Return the functions that the parts of a module call, and that none of them defines."""
     defined: set[str] = set()
     named: set[str] = set()
     for module in modules:
         for function in module.functions:
             pause()
             (named if function.is_declaration else defined).add(function.name)
-    for name in named - defined:
-        if not name.startswith("llvm.") and not llvm.address_of_symbol(name):
+    return {name for name in named - defined if not name.startswith("llvm.")}
+
+
+def _require_symbols(names: Iterable[str]) -> None:
+    """Raise for a symbol nobody defines: the execution engine would end the process."""
+    for name in names:
+        if not llvm.address_of_symbol(name):
             raise CompileError("backend.symbol", f"a module calls {name}, which is not defined anywhere")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from janusjit.pacing import pause
 
 #: from how many lines on a further part pays for itself, and how many parts there are at most
-LINES_A_PART = 500
+LINES_A_PART = 1000
 MOST_PARTS = 8
 
 #: how the names of functions begin that go through no passes, which gain nothing: vector code, and guards called often
