@@ -85,6 +85,13 @@ def test_vectors(sizes: tuple[int, int], dtype: str) -> None:
     compare(product, x, np.ascontiguousarray(a).T)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("sizes", [(20, 700), (9, 1025), (3, 2048)])
+def test_a_row(sizes: tuple[int, int], dtype: str) -> None:
+    specialization = compare(product, normal(sizes[0], dtype=dtype), normal(*sizes, dtype=dtype))
+    assert "streams of rows, on threads: up to" in specialization.plan
+
+
 def test_batches() -> None:
     compare(product, normal(5, 20, 30), normal(5, 30, 17))
     compare(product, normal(1, 6, 9, 12), normal(1, 6, 12, 8))

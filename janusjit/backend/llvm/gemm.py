@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import gemm_packed
 from janusjit.backend.llvm.blas_loops import Matrix, emit_copy
-from janusjit.backend.llvm.gemm_divided import emit_dots_on_threads, emit_tiles_on_threads
+from janusjit.backend.llvm.gemm_divided import emit_dots_on_threads, emit_row_on_threads, emit_tiles_on_threads
 from janusjit.backend.llvm.gemm_dot_tiles import emit_dot_tiles, is_long, stays_near
 from janusjit.backend.llvm.gemm_estimates import (
     Product,
@@ -25,7 +25,6 @@ from janusjit.backend.llvm.gemm_estimates import (
 )
 from janusjit.backend.llvm.gemm_kernels import emit_tiles
 from janusjit.backend.llvm.gemm_packed import emit_packed
-from janusjit.backend.llvm.gemm_rows import emit_row_product
 from janusjit.backend.llvm.gemm_tiling import (
     MOST_VECTORS,
     ROWS_WORTH_A_COPY,
@@ -151,8 +150,9 @@ def emit_known_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix
     if choice.by_columns:
         b = _copied(context, b, transposed=True)
     if choice.tiling is None:
-        emit_row_product(context, a, b, out, machine)
-        return "streams of rows"
+        words = "streams of rows"
+        nanoseconds = _expected(words, a, b, out)
+        return on_threads(words, emit_row_on_threads(context, (a, b, out), machine, nanoseconds), nanoseconds)
     words = str(choice.tiling)
     nanoseconds = _expected(words, a, b, out)
     return on_threads(words, emit_tiles_on_threads(context, (a, b, out), choice.tiling, nanoseconds), nanoseconds)

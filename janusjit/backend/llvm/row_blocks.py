@@ -1,4 +1,4 @@
-"""Blocks of rows of a product, each followed by work on its elements.
+"""Blocks of rows of a product, each followed by work on its elements; or of columns, where nothing follows.
 
 Owns `Blocks` and `emit_in_blocks`. Invariant: blocks do not depend on each other, so they may be done in any order, and
 by several threads; where a block's rows have no place of their own in the result, each thread has room for one block.
@@ -49,7 +49,7 @@ class Blocks:
         Whether there is room for a block only, for each thread.
     on_threads : bool
         Whether blocks may be divided among threads.
-    after : callable
+    after : callable, optional
         Emits what follows a block that is there.
     told : sequence of ir.Value
         What ``after`` depends on, of eight bytes at most each: it finds them in ``Block.units.told``.
@@ -58,7 +58,7 @@ class Blocks:
     size: int
     is_kept: bool
     on_threads: bool
-    after: Callable[[KernelContext, Block], None]
+    after: Callable[[KernelContext, Block], None] | None = None
     told: Sequence[ir.Value] = ()
 
 
@@ -94,7 +94,8 @@ def emit_in_blocks(
             place = inside.builder.mul(some.thread, ir.Constant(I64, blocks.size)) if blocks.is_kept else start
             block = Block(start, count, place, some)
             emit(inside, given, block)
-            blocks.after(inside, block)
+            if blocks.after is not None:
+                blocks.after(inside, block)
 
         if isinstance(some.count, int):
             _emit_all(inside, whole, rest, blocks.size, one)
