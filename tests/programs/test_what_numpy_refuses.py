@@ -45,7 +45,7 @@ SEQUENCES = [[2.0], [[2.0]], (2.0,), [[1.0], [2.0], [3.0]], [np.ones(1)], [np.ar
 def outcome(function, *arguments):
     try:
         result = function(*arguments)
-    except (IndexError, TypeError, ValueError) as exception:
+    except (IndexError, OverflowError, TypeError, ValueError) as exception:
         return type(exception), str(exception)
     return result
 
@@ -127,3 +127,65 @@ def test_masks_beside_other_indices_have_the_length_of_their_axis(function, axis
         else:
             np.testing.assert_array_equal(found, plain)
     assert jitted.stats.graph_calls >= 5 and jitted.stats.host_calls == 0
+
+
+def up_to(x, bound):
+    return x[:bound]
+
+
+def written_from(x, bound):
+    x[bound:] = 0.0
+    return x
+
+
+def stepped(x, bound):
+    return x[::bound]
+
+
+def half(x, bound):
+    return x[: len(x) / 2]
+
+
+def counted(x, bound):
+    return x[list(range(bound))]
+
+
+def shaped(x, bound):
+    return np.zeros(bound)
+
+
+def repeated(x, bound):
+    return np.array([0] * bound)
+
+
+def seeded(x, bound):
+    return np.random.default_rng(bound).random(2)
+
+
+def permuted(x, bound):
+    return np.random.default_rng(0).permutation(bound)
+
+
+INTEGERS = [1, np.int32(2), True, np.array(2)]
+OTHERS = [2.0, np.float64(1.0), np.bool_(True), np.array([1]), np.array(2.0), np.array(True), "1"]
+
+
+@pytest.mark.parametrize("function", [up_to, written_from, stepped, half, counted, shaped, repeated, seeded, permuted])
+@pytest.mark.parametrize("bound", [*INTEGERS, *OTHERS], ids=repr)
+def test_only_what_has_an_index_is_one(function, bound):
+    jitted = janusjit.jit(function, warmup=2, background=False)
+    for number in range(4):
+        x = np.arange(6.0) + number
+        plain, found = outcome(function, x.copy(), bound), outcome(jitted, x.copy(), bound)
+        if isinstance(plain, tuple):
+            assert found == plain
+        else:
+            np.testing.assert_array_equal(found, plain)
+
+
+@pytest.mark.parametrize("bound", [2, np.int64(2), np.array(2)], ids=repr)
+def test_indices_of_every_kind_are_in_the_graph(bound):
+    jitted = janusjit.jit(up_to, warmup=2, background=False)
+    for number in range(5):
+        np.testing.assert_array_equal(jitted(np.arange(6.0) + number, bound), [number, number + 1])
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (3, 0)

@@ -310,7 +310,7 @@ def as_dim(machine: Machine, value: AbstractValue, what: str) -> Dim:
         If it is not an int.
     """
     value = machine.resolve(value)
-    if isinstance(value, Known) and isinstance(value.value, int | np.integer):
+    if isinstance(value, Known) and isinstance(value.value, int | np.integer) and not isinstance(value.value, bool):
         return int(value.value)
     if isinstance(value, Scalar) and value.value.type.dtype in ("i64", "i32"):
         known_dim = machine.dims.get(value.value)

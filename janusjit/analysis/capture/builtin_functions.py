@@ -104,12 +104,14 @@ def _model_range(machine: Machine, arguments: Arguments, keywords: Named) -> Abs
 
 def _index(machine: Machine, value: AbstractValue) -> AbstractValue:
     if isinstance(value, Scalar):
-        if value.value.type.dtype[0] not in "iu":
+        if value.kind != "bool" and value.value.type.dtype[0] not in "iu":
             raise machine.python_error(TypeError, "'float' object cannot be interpreted as an integer")
         return numbers.to_int(machine, value)
     if isinstance(value, Known) and isinstance(value.value, int | np.integer):
         return Known(int(value.value))
     if isinstance(value, ArrayValue) and not value.type.shape:
+        if value.type.dtype[0] not in "iu":
+            raise machine.python_error(TypeError, "only integer scalar arrays can be converted to a scalar index")
         return numbers.to_int(machine, Scalar(read(machine, value), f"numpy.{value.type.dtype}"))
     raise rejected(machine, "index", "object cannot be interpreted as an integer", (value, "__index__"))
 

@@ -15,6 +15,7 @@ from janusjit.analysis.capture.arrays import (
     as_array,
     cast,
     constant,
+    read,
 )
 from janusjit.analysis.capture.followed import assumed
 from janusjit.analysis.capture.machine import Machine
@@ -168,9 +169,10 @@ def normalized_position(machine: Machine, position: Scalar, size: Dim) -> Value:
 
 
 def _slice_item(machine: Machine, part: SliceValue, size: Dim, operands: list[Value]) -> Range:
-    start, stop = (assumed(machine, machine.resolve(bound)) for bound in (part.start, part.stop))
-    step = machine.constant(part.step, "a slice step")
-    step = 1 if step is None else int(step)
+    start, stop = (_slice_bound(machine, bound) for bound in (part.start, part.stop))
+    step_value = _slice_bound(machine, Known(machine.constant(part.step, "a slice step")))
+    assert isinstance(step_value, Known)
+    step = 1 if step_value.value is None else step_value.value
     if step == 0:
         raise machine.python_error(ValueError, "slice step cannot be zero")
     if step != 1:  # of run-time bounds, only those of whole dimensions have a rule
@@ -191,13 +193,28 @@ def _slice_item(machine: Machine, part: SliceValue, size: Dim, operands: list[Va
     return _between(machine, low_dim, high_dim, operands)
 
 
+def _slice_bound(machine: Machine, bound: AbstractValue) -> AbstractValue:
+    """Return a slice bound as ``__index__`` gives it: a known int or None, or an int known at run time."""
+    bound = assumed(machine, machine.resolve(bound))
+    if isinstance(bound, ArrayValue) and bound.type.shape == () and bound.type.dtype[0] in "iu":
+        return Scalar(cast(machine, read(machine, bound), "i64"), "int")
+    if isinstance(bound, Scalar) and (bound.kind == "bool" or bound.value.type.dtype[0] in "iu"):
+        return bound
+    if isinstance(bound, Known) and (bound.value is None or isinstance(bound.value, int | np.integer)):
+        return bound if bound.value is None else Known(int(bound.value))
+    if isinstance(bound, Scalar) or (isinstance(bound, Known) and not hasattr(bound.value, "__index__")):
+        message = "slice indices must be integers or None or have an __index__ method"
+        raise machine.python_error(TypeError, message)
+    raise machine.unsupported("array.slice", "slice", "a bound is no int that capture can follow")
+
+
 def _may_be_known(machine: Machine, bound: AbstractValue) -> bool:
     return isinstance(bound, Scalar) and machine.may_specialize(bound)
 
 
 def _known_integer(value: AbstractValue) -> Any:
     if isinstance(value, Known):
-        return None if value.value is None else int(value.value)
+        return value.value
     return value
 
 

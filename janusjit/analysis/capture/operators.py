@@ -166,11 +166,15 @@ def _plain(value: AbstractValue) -> AbstractValue:
 
 
 def _repeats(machine: Machine, sequence: AbstractValue, count: AbstractValue) -> bool:
-    """Whether a NumPy integer repeats a list or tuple, as a Python int does."""
+    """Whether a NumPy integer repeats a list or tuple, as a Python int does; its other numbers are refused."""
     type_ = python_type(machine, count)
-    if type_ is None or not issubclass(type_, np.integer):
+    if type_ is None or not issubclass(type_, np.generic):
         return False
-    return isinstance(sequence, TupleValue) or _is_list(machine, sequence)
+    if not isinstance(sequence, TupleValue) and not _is_list(machine, sequence):
+        return False
+    if not issubclass(type_, np.integer):
+        raise machine.python_error(TypeError, "can't multiply sequence by non-int")
+    return True
 
 
 def _negate_if(machine: Machine, value: AbstractValue, negate: bool) -> AbstractValue:

@@ -204,12 +204,19 @@ def _as_array(called: _Call, value: AbstractValue) -> ArrayValue:
     return new_array(called.machine, found)
 
 
+def _with_items(called: _Call, value: AbstractValue) -> ArrayValue:
+    items = _as_array(called, value)
+    if not items.type.rank:
+        raise called.refusal("an array without dimensions has no items")
+    return items
+
+
 @_rule((_NEW, "permuted"))
 def _permuted(called: _Call) -> AbstractValue:
     method = find(_NEW, "permuted")
     assert method is not None
     bound = bind(called.machine, method, called.arguments, called.keywords)
-    items = _as_array(called, called.machine.resolve(bound["x"]))
+    items = _with_items(called, called.machine.resolve(bound["x"]))
     if items.type.rank > 1 and not given(bound.get("axis", NONE)):
         raise called.refusal("it permutes all elements, in an order that depends on how they lie in memory")
     return called.draw("permuted", {**bound, "x": items})
@@ -302,7 +309,7 @@ def _permutation(called: _Call) -> AbstractValue:
     value = called.machine.resolve(bound["x"])
     if is_number(value):
         return called.draw("permutation_of_range", {"x": value})
-    return called.draw("permutation", {"x": _as_array(called, value)})
+    return called.draw("permutation", {"x": _with_items(called, value)})
 
 
 @_rule((_OLD, "shuffle"), (_NEW, "shuffle"), (_PYTHON, "shuffle"))
@@ -313,6 +320,7 @@ def _shuffle(called: _Call) -> AbstractValue:
         raise called.refusal("it is called with too few arguments")
     value = machine.resolve(bound["x"])
     if isinstance(value, ArrayValue) and called.owner.type_ is not _PYTHON:
+        _with_items(called, value)
         shuffled = called.draw("shuffle", bound)
         assert isinstance(shuffled, ArrayValue)
         write(machine, value, read(machine, shuffled))
@@ -347,6 +355,8 @@ def _maker(function: Any) -> None:
         if function is np.random.default_rng and isinstance(first, GeneratorValue) and first.type_ is _NEW:
             return first
         named = {"seed" if name == "x" else name: value for name, value in keywords.items()}
+        if isinstance(first, ArrayValue):
+            raise refusal(machine, function.__name__, "it is seeded by an array")
         if not arguments and not any(map(given, named.values())):
             raise refusal(machine, function.__name__, "it is seeded by the operating system")
         made = draw(machine, method, None, bind(machine, method, arguments, named))
