@@ -60,7 +60,7 @@ class EagerExternals(Externals):
     """What Python code that the machine goes through reads from outside, with the values it has."""
 
     def __init__(self, machine: EagerMachine) -> None:
-        super().__init__(machine.graph, Relaxations(), frozenset(), lambda: UNKNOWN_SPAN)
+        super().__init__(machine.graph, Relaxations(), lambda: UNKNOWN_SPAN)
         self.machine = machine
 
     def _input(self, place: Place, type_: TensorType, kind: str, layout: str) -> Value:

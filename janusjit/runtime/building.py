@@ -6,6 +6,7 @@ Invariant: no exception of the compiler reaches a user's call, unless verificati
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import time
 import traceback
@@ -16,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from janusjit.analysis.snapshot import OutsideSnapshot, Snapshot
 from janusjit.analysis.twin import Replacement
 from janusjit.collection import collection_paused, collection_rare
 from janusjit.config import current
@@ -123,6 +125,32 @@ class Builder(ABC):
     def _compile_beside(self, attempt: Attempt) -> Attempt:
         with paced(), collection_rare():
             return self._compile(attempt, self._build_with_calls)
+
+    def make_later(
+        self,
+        prepared: Prepared,
+        snapshot: Snapshot,
+        kept: Relaxations,
+        new: frozenset[Any],
+        done: Callable[[Attempt | None], None],
+    ) -> Future[None] | None:
+        """Capture a snapshot of a call and compile it on the background thread, then call ``done`` there.
+
+        With None where the call needs something that is not in the snapshot. None is returned if there is no thread.
+        """
+        context = contextvars.copy_context()  # how errors are treated, and whether gradients are recorded
+
+        def work() -> None:
+            attempt = None
+            try:
+                attempt = context.run(self.capture, prepared, snapshot, kept, new)
+                attempt = self._compile(attempt, self._build_with_calls)
+            except OutsideSnapshot:
+                attempt = None
+            finally:
+                done(attempt)
+
+        return self.beside(work)
 
     def _build_with_calls(self, graph: Graph) -> Built:
         """Compile a graph, and what calls of it need later, for which they would wait then."""

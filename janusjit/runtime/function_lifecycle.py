@@ -14,9 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from janusjit.analysis.continuation import points_of
+from janusjit.analysis.snapshot import Snapshot, snapshot_of
 from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
+from janusjit.pacing import REST
 from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
@@ -55,6 +57,7 @@ class FunctionLifecycle(Lifecycle):
         self._judged = 0.0
         self._misses = self._hits_before = 0
         self._resting = False
+        self._captures_beside = True
         self.review_after = 0
         self._lost = 0
         beside = options.background and options.policy != "raise"
@@ -78,6 +81,43 @@ class FunctionLifecycle(Lifecycle):
         if sites is not None and sites.recursive and not sites.outlined and len(self.cache) >= UNFOLDED_LIMIT:
             sites.outlined = True  # the data the recursion goes over differs too often to unfold it
         return super()._attempt(call, new)
+
+    def _specialize_and_run(self, call: Call, trigger: Difference | None, new: frozenset[Any] = frozenset()) -> Any:
+        others = self._made or self._profiling or self._continuations()  # capture may be under way there
+        if not self._captures_beside or self.preparation.future is None or others:
+            return super()._specialize_and_run(call, trigger, new)
+        self._captures_beside = False  # what cannot be captured like that, the next call captures at once
+        snapshot = snapshot_of(call.bound)
+        if snapshot is None:
+            return super()._specialize_and_run(call, trigger, new)
+        with self._compiling.take() as mine:
+            if mine:
+                self._capture_beside(snapshot, call.number, trigger, new)
+        return self._run_meanwhile(call)
+
+    def _capture_beside(
+        self, snapshot: Snapshot, number: int, trigger: Difference | None, new: frozenset[Any]
+    ) -> None:
+        """Have a snapshot of a call captured and compiled in the background, with which the turn to specialize ends."""
+        prepared, turn = self.prepared, self._compiling.current
+
+        def done(attempt: Attempt | None) -> None:
+            if attempt is not None and attempt.failure is None:
+                self._finish_later(attempt, number, trigger, new, turn)
+                return
+            self._owed = None if trigger is None else (trigger, new)
+            turn.end()
+            self.skips = 0
+            self._end_rest()
+
+        if prepared.sites is not None:
+            prepared.sites.deadline = time.perf_counter() + (1.0 + REST) * self._granted
+        self.pending, turn.handed_over = None, True
+        try:
+            self.pending = self._builder.make_later(prepared, snapshot, self.relaxations, new - self._refused, done)
+        finally:
+            if self.pending is None:
+                turn.handed_over = False
 
     def _hit(self, specialization: Specialization, seconds: float) -> None:
         super()._hit(specialization, seconds)

@@ -52,6 +52,7 @@ from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminate
 from janusjit.analysis.capture.suspension import enter_continuation
 from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
+from janusjit.analysis.snapshot import Snapshot
 from janusjit.errors import CaptureFailure
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import OUTLINED, Relaxations
@@ -116,7 +117,8 @@ def capture(
     profile : Profile
         What its profiled runs showed.
     arguments : sequence
-        The call's arguments in parameter order, defaults filled in. Nothing of the call is executed.
+        The call's arguments in parameter order, defaults filled in. Nothing of the call is executed. If this is a
+        `Snapshot`, the program may go on, and `OutsideSnapshot` is raised where something else can have changed.
     relaxations : Relaxations
         The assumptions that failed before and are not made again.
     sites : HostSites, optional
@@ -138,7 +140,8 @@ def capture(
         bound = {name: machine.externals.argument(i, name, arguments[i]) for i, name in enumerate(names)}
         machine.enter(core, function.__globals__, function.__code__, bound, function_cells(machine, function), None)
 
-    return _captured(core, names, begin, profile, relaxations, sites)
+    snapshot = arguments if isinstance(arguments, Snapshot) else None
+    return _captured(core, names, begin, profile, relaxations, sites, snapshot)
 
 
 def capture_continuation(
@@ -183,6 +186,7 @@ def _captured(
     profile: Profile,
     relaxations: Relaxations,
     sites: HostSites | None,
+    snapshot: Snapshot | None = None,
 ) -> Graph:
     """Capture again and again, until the joins and the host calls that a graph needs are known."""
     decisions: dict[Any, str] = {}
@@ -191,7 +195,7 @@ def _captured(
     joins = 0
     while joins < _ATTEMPTS:
         try:
-            return _attempt(core, names, begin, profile, relaxations, decisions, known)
+            return _attempt(core, names, begin, profile, relaxations, decisions, known, snapshot)
         except PoisonUsed as used:
             joins += 1
             decision = decisions.get(used.fork)
@@ -212,7 +216,7 @@ def _captured(
         "limit.joins", "supportable", core.span, core.name, "too many branches leave values of different kinds"
     )
     if sites is not None and hosts.leave_to_python(sites, limit):
-        return _captured(core, names, begin, profile, relaxations, sites)
+        return _captured(core, names, begin, profile, relaxations, sites, snapshot)
     raise limit
 
 
@@ -235,6 +239,7 @@ def _attempt(
     relaxations: Relaxations,
     decisions: dict[Any, str],
     sites: HostSites,
+    snapshot: Snapshot | None,
 ) -> Graph:
     graph = Graph(
         core.qualified_name,
@@ -245,7 +250,7 @@ def _attempt(
         measured=sites.measured,
     )
     machine = Machine.__new__(Machine)
-    externals = Externals(graph, relaxations, relaxations.static, lambda: machine.span)
+    externals = Externals(graph, relaxations, lambda: machine.span, snapshot)
     machine.__init__(graph, externals, profile, relaxations, decisions, sites)  # type: ignore[misc]
     try:
         return _followed(machine, graph, core, begin)

@@ -12,7 +12,7 @@ import enum
 import functools
 import random
 import types
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +44,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.plain_types import has_plain_attributes
+from janusjit.analysis.snapshot import OutsideSnapshot, Snapshot
 from janusjit.analysis.twin import PROFILED_THROUGH
 from janusjit.analysis.variables import Recorded
 from janusjit.errors import CaptureFailure
@@ -68,6 +69,7 @@ from janusjit.ir.places import (
     PackedPlace,
     Place,
 )
+from janusjit.ir.relaxations import Relaxations
 from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
 from janusjit.ops.generators import GENERATOR_TYPES, generator_of
 from janusjit.spans import Span
@@ -114,19 +116,20 @@ class Externals(EntryGuards):
     ----------
     graph : Graph
         Receives inputs, symbols and entry guards.
-    relaxations : collection
-        Keys of assumptions that failed before and are not made again.
-    static : collection of str
-        Source forms of places whose numbers are constants.
+    relaxations : Relaxations
+        Keys of assumptions that failed before and are not made again, and the places whose numbers are constants.
     span : callable
         Returns the span of the instruction being captured.
+    snapshot : Snapshot, optional
+        Holds what may be read of what can change; without, all may, since the program waits.
     """
 
     def __init__(
-        self, graph: Graph, relaxations: Collection[Any], static: Collection[str], span: Callable[[], Span]
+        self, graph: Graph, relaxations: Relaxations, span: Callable[[], Span], snapshot: Snapshot | None = None
     ) -> None:
         super().__init__(graph, relaxations, span)
-        self.static = static
+        self.snapshot = snapshot
+        self.static = relaxations.static
         self.templates: dict[int, HeapObject] = {}
         self._objects: dict[int, tuple[Any, AbstractValue, Place]] = {}
         self._memo: dict[Any, AbstractValue] = {}
@@ -261,6 +264,8 @@ class Externals(EntryGuards):
             if not isinstance(place, ConstantPlace):
                 self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span(), relaxation=key))
             return Known(live)
+        if self.snapshot is not None and not self.snapshot.holds(live):
+            raise OutsideSnapshot
         return self._read_object(place, live)
 
     def _guard_same(self, first: Place, second: Place, live: Any) -> None:

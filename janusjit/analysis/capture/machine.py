@@ -51,6 +51,7 @@ from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import TensorType
 from janusjit.ops import OPS
 from janusjit.ops.type_rules import TypeRuleError
+from janusjit.pacing import pause
 
 InstructionKind = TypeVar("InstructionKind", bound=Instruction)
 EXECUTE: dict[type[Instruction], Callable[[Machine, Any], None]] = {}
@@ -348,6 +349,7 @@ class Machine:
 
     def step(self) -> None:
         """Execute one instruction, or leave a finished block."""
+        pause()
         self.effort.step(self)
         entry = self.frame.blocks[-1]
         if self.dropping:
