@@ -21,7 +21,7 @@ from benchmarks.blas import OPENBLAS_SETTINGS, blas_settings, processor_name
 from benchmarks.peers.plot import write_plot
 
 RESULTS = Path(__file__).parent.parent / "results"
-QUICK = ["--rounds", "2", "--block-seconds", "0.004", "--preparation-seconds", "30", "--row-seconds", "90"]
+QUICK = ["--rounds", "2", "--block-seconds", "0.008", "--preparation-seconds", "30", "--row-seconds", "90"]
 PACKAGES = ("numpy", "autograd", "jax", "torch", "numba", "pytensor")
 
 

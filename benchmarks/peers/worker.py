@@ -31,6 +31,8 @@ WARM_UP_CALLS = 6
 #: what `torch.compile` or PyTensor may take for one program before it counts as not expressed, and all contestants
 #: together before those that are left do
 PREPARATION_SECONDS, ROW_SECONDS = 100, 240
+#: a part of a block's calls are made before it, and not timed
+WAKING = 8
 #: a process is at rest once it has used less than a part of the processor for so many seconds; how long that is awaited
 REST_SECONDS, REST_PART, MOST_REST_SECONDS = 0.005, 0.2, 1.0
 
@@ -113,7 +115,7 @@ def _time_in_turn(steps: dict[str, Step], rounds: int, block_seconds: float) -> 
         for _ in range(3):
             for name, step in steps.items():
                 _rest()
-                step.run(1)  # wakes the contestant's own threads
+                step.run(1 + calls[name] // WAKING)  # its own threads wake, and its data come into the caches
                 started = time.perf_counter()
                 step.run(calls[name])
                 blocks[name].append((time.perf_counter() - started) / calls[name])
