@@ -19,7 +19,7 @@ from janusjit.pacing import pause
 #: how many chunks there are for each thread, where they are long enough: one that is late leaves the rest to others
 _CHUNKS = 8
 #: chunks of the innermost loop are a multiple of so many elements, and no fewer than so many where it is in a loop
-_UNIT, _SHORTEST = 64, 2048
+_UNIT, _SHORTEST = 64, 128
 #: how many times elements that are added up are halved, and how many parts that makes, which have so many at least
 HALVINGS = 5
 PARTS, _PART = 1 << HALVINGS, 1024

@@ -205,7 +205,8 @@ def test_columns_are_divided_where_rows_are_added_up() -> None:
         return (x * 1.5).sum(axis=0), np.abs(x).max(axis=0)
 
     both(columns, NUMBERS.normal(size=(100, 9000)))
-    both(columns, NUMBERS.normal(size=(1000, 400)), divided=False)
+    both(columns, NUMBERS.normal(size=(1000, 800)))
+    both(columns, NUMBERS.normal(size=(4000, 200)), divided=False)  # a thread would have too few of them
 
 
 @pytest.mark.usefixtures("eager_to_divide")
