@@ -95,3 +95,33 @@ def test_what_is_done_once_is_no_loop():
     (tiles,) = re.findall(r'^define [^@]*@"janusjit_handwritten\.tiles.*?^}', text, re.DOTALL | re.MULTILINE)
     assert len(re.findall(r" = phi +i64 ", tiles)) == 2
     assert "40.8.30" in tiles
+
+
+def test_batches_of_products_need_no_passes():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(3, 4, 20, 30)), rng.normal(size=(3, 4, 30, 16))
+    parts = [part for part in compiled_parts(lambda x, y: x @ y, x, y) if not part.is_cold]
+    assert parts and all(part.is_handwritten for part in parts)
+
+
+def test_vector_code_gets_no_passes_for_what_it_calls():
+    text = """
+define internal void @"product"(ptr %"x") "janusjit-vectors" noinline
+{
+  call void @"after"(ptr %"x")
+  ret void
+}
+define internal void @"after"(ptr %"x") noinline
+{
+  store i64 1, ptr %"x"
+  ret void
+}
+define void @"entry"(ptr %"x") noinline optnone
+{
+  call void @"product"(ptr %"x")
+  ret void
+}
+"""
+    kinds = {re.search(r'^define [^@]*@"(\w+)"', part.text, re.MULTILINE)[1]: part for part in parts_of(text)}
+    assert [kinds[name].is_handwritten for name in ("product", "after", "entry")] == [True, False, False]
+    assert 'declare void @"after"' in kinds["product"].text and 'define void @"after"' in kinds["after"].text

@@ -129,6 +129,8 @@ class _Module:
             return name
 
         for name in leaders:
+            if self.functions[name].is_handwritten:  # what it calls gains as little by being seen with it
+                continue
             for reference in self._reached(self.functions[name].references):
                 if reference in leaders and not self.functions[reference].is_handwritten:
                     leaders[leader(reference)] = leader(name)

@@ -33,9 +33,6 @@ from janusjit.backend.plan import may_fail
 from janusjit.ir.graph import Node
 from janusjit.ops.registry import OPS, Contract, Library, ObjectCall, Reduce, Structured
 
-#: a function of so many blocks is straight code, of which passes make nothing better
-STRAIGHT = 2
-
 Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], Union[str, None]]
 
 
@@ -112,7 +109,7 @@ class NodeFunctions:
         outputs = [signature.inside(function, operand) for operand in operands[1]]
         chosen = emit(context, node, inputs, [out for out in outputs if isinstance(out, ArrayValue)])
         context.finish()
-        if len(function.blocks) == STRAIGHT or _knows_its_needs(node):
+        if _is_straight(function) or _knows_its_needs(node):
             context.mark_vectors()
         return chosen
 
@@ -160,6 +157,21 @@ class _Signature:
 
 def _parts(array: ArrayValue) -> tuple[Extent | None, ...]:
     return (array.pointer, *array.dims, None, *array.strides, None, array.reference)
+
+
+def _is_straight(function: ir.Function) -> bool:
+    """Return whether a function is code that passes make nothing better of: without loops, or with calls in them."""
+    if len(function.blocks) == 2:
+        return True
+    instructions = (instruction for block in function.blocks for instruction in block.instructions)
+    return not any(map(_moves_numbers, instructions))
+
+
+def _moves_numbers(instruction: ir.Instruction) -> bool:
+    """Return whether an instruction loads or stores anything but an address."""
+    if isinstance(instruction, ir.StoreInstr):
+        return not instruction.operands[0].type.is_pointer
+    return isinstance(instruction, ir.LoadInstr) and not instruction.type.is_pointer
 
 
 def _knows_its_needs(node: Node) -> bool:
