@@ -15,6 +15,7 @@ from janusjit.analysis.capture.containers import ITEM_AT
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
 from janusjit.analysis.capture.growing import give_buffers, loop_is_over, turn_begins
 from janusjit.analysis.capture.iteration import draw, has_next, next_item
+from janusjit.analysis.capture.known_trips import assumable_range
 from janusjit.analysis.capture.loop_commits import commit_turns
 from janusjit.analysis.capture.machine import FINISH, Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
@@ -23,7 +24,7 @@ from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminate
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State, TestEntry
 from janusjit.analysis.capture.suspension import REGIONS, commit_behind, suspend
 from janusjit.analysis.capture.unrolling import PEEL_LIMIT, check_size, keeps_known_loop, suspends, too_long
-from janusjit.analysis.capture.values import AbstractValue, HostValue, Known, RangeValue, Reference, Scalar
+from janusjit.analysis.capture.values import AbstractValue, HostValue, Known, RangeValue, Reference
 from janusjit.analysis.continuation import BlockStep
 from janusjit.analysis.core import Block, For, Instruction, While
 from janusjit.errors import CaptureFailure
@@ -318,17 +319,11 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
 
 def _fix_trip_count(machine: Machine, instruction: Instruction) -> bool:
     """Assume the present number of iterations of a loop over a range, so that it can be unrolled."""
-    reference = machine.get(instruction.iterator) if isinstance(instruction, For) else None
-    iterator = machine.heap(reference) if isinstance(reference, Reference) else None
-    if not isinstance(iterator, IteratorObject) or iterator.kind != "range" or not isinstance(iterator.position, Known):
+    found = assumable_range(machine, instruction)
+    if found is None or not isinstance(found[0].position, Known):
         return False
-    source = iterator.sources[0]
-    assert isinstance(source, RangeValue)
+    iterator, source = found
     parts = (source.start, source.stop, source.step)
-    if not all(
-        isinstance(part, Known) or (isinstance(part, Scalar) and machine.may_specialize(part)) for part in parts
-    ):
-        return False
     iterator.sources = (RangeValue(*(Known(machine.constant(part, "a trip count")) for part in parts)),)
     return True
 

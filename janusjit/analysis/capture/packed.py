@@ -20,6 +20,7 @@ from janusjit.analysis.capture.listed import ARRAYS, listed_in
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_dimensions import require_nonempty
 from janusjit.analysis.capture.protocols import GROWN_ITERATOR, GROWN_LENGTH, iterator_over, over_numbers
+from janusjit.analysis.capture.recent_items import recent_item
 from janusjit.analysis.capture.sameness import number_kind
 from janusjit.analysis.capture.state import GraphLoopEntry, GrownList, IteratorObject, Listed, ListObject, Storage
 from janusjit.analysis.capture.values import (
@@ -186,8 +187,11 @@ def _before(machine: Machine, item: ListObject, kind: str) -> Packed | None:
 
 
 def grown_item(machine: Machine, owner: Reference, index: AbstractValue) -> AbstractValue:
-    """Return ``owner[index]`` of a list that has grown in a loop which is over."""
+    """Return ``owner[index]`` of a list that has grown in a loop, or one of the last items while it grows."""
     item: GrownList = machine.heap(owner)
+    recent = None if item.filling is None else recent_item(machine, owner, item, index)
+    if recent is not None:
+        return recent
     together = None if item.filling is not None else _grown(machine, item)
     if together is None:
         raise machine.unsupported("python.loop", "[]", "the list is read while a loop appends to it")
