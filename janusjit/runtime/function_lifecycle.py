@@ -83,17 +83,22 @@ class FunctionLifecycle(Lifecycle):
         return super()._attempt(call, new)
 
     def _specialize_and_run(self, call: Call, trigger: Difference | None, new: frozenset[Any] = frozenset()) -> Any:
-        others = self._made or self._profiling or self._continuations()  # capture may be under way there
-        if not self._captures_beside or self.preparation.future is None or others:
-            return super()._specialize_and_run(call, trigger, new)
-        self._captures_beside = False  # what cannot be captured like that, the next call captures at once
-        snapshot = snapshot_of(call.bound)
-        if snapshot is None:
-            return super()._specialize_and_run(call, trigger, new)
-        with self._compiling.take() as mine:
-            if mine:
-                self._capture_beside(snapshot, call.number, trigger, new)
-        return self._run_meanwhile(call)
+        if self._may_capture_beside():
+            snapshot = snapshot_of(call.bound)
+            if snapshot is not None:
+                with self._compiling.take() as mine:
+                    if mine:
+                        self._capture_beside(snapshot, call.number, trigger, new)
+                return self._run_meanwhile(call)
+            self._captures_beside = False
+        return super()._specialize_and_run(call, trigger, new)
+
+    def _may_capture_beside(self) -> bool:
+        """Whether the call may be captured while others go on; not if one of those may come to be captured as well."""
+        if not self._captures_beside or self.preparation.future is None or len(self.cache):
+            return False
+        sites = self.prepared.sites
+        return not (self._profiling or self._continuations() or (self._made and sites and sites.instructions))
 
     def _capture_beside(
         self, snapshot: Snapshot, number: int, trigger: Difference | None, new: frozenset[Any]
@@ -105,6 +110,7 @@ class FunctionLifecycle(Lifecycle):
             if attempt is not None and attempt.failure is None:
                 self._finish_later(attempt, number, trigger, new, turn)
                 return
+            self._captures_beside = False  # the next call is captured at once
             self._owed = None if trigger is None else (trigger, new)
             turn.end()
             self.skips = 0

@@ -11,7 +11,9 @@ import pytest
 import janusjit as jj
 from janusjit.analysis import snapshot
 from janusjit.analysis.snapshot import snapshot_of
-from janusjit.runtime import building
+from janusjit.runtime import building, preparation
+from tests.constructs import data_and_classes, state_and_effects
+from tests.constructs.construct import judge
 
 SCALE = [2.0]
 
@@ -63,6 +65,23 @@ def test_capture_goes_on_beside_the_program(monkeypatch):
     np.testing.assert_allclose(mine["w"], other["w"], rtol=1e-12)
     assert len(threads) == 1 and threads[0] is not threading.current_thread()
     assert jitted.stats.graph_calls >= 30 and jitted.stats.deopts == 0
+
+
+def test_what_is_seen_to_go_another_way_is_captured_again_beside(monkeypatch):
+    threads = captured_on(monkeypatch)
+
+    def step(x):
+        if x.sum() > 0.0:
+            return np.tanh(x)
+        return x * 2.0
+
+    jitted = jj.jit(background=True)(step)
+    np.testing.assert_allclose(settle(jitted, np.ones(3)), [step(np.ones(3))] * 40, rtol=1e-14)
+    for sign in [-1.0, 1.0] * 20:
+        np.testing.assert_allclose(jitted(np.full(3, sign)), step(np.full(3, sign)), rtol=1e-14)
+        assert jitted.wait(60)
+    assert len(threads) == 2 and threading.current_thread() not in threads
+    assert jitted.stats.deopts == 1 and jitted.stats.graph_calls >= 70
 
 
 def test_objects_are_in_the_snapshot(monkeypatch):
@@ -184,3 +203,23 @@ def test_there_are_arguments_without_a_snapshot(monkeypatch):
     monkeypatch.setattr(Finalized, "__del__", lambda self: None)
     assert snapshot_of([Finalized()]) is None
     assert snapshot._MOST_OBJECTS < 1200
+
+
+@pytest.mark.parametrize("module", [data_and_classes, state_and_effects], ids=lambda module: module.__name__)
+def test_programs_do_the_same_when_they_are_captured_beside(monkeypatch, module):
+    submit, threads = building._submit, captured_on(monkeypatch)
+
+    def submit_and_wait(work):
+        future = submit(work)
+        future.exception(60)
+        return future
+
+    monkeypatch.setattr(building, "_submit", submit_and_wait)
+    monkeypatch.setattr(preparation, "is_one_of_many", lambda: True)
+    found = {}
+    for construct in module.CONSTRUCTS:
+        verdict = judge(module.__file__, construct.name, jj.jit(background=True, warmup=2))
+        found[construct.name] = verdict.letter
+        assert verdict.statistics["graph_calls"] > 0, construct.name
+    assert set(found.values()) <= {"G", "B"}, found
+    assert sum(thread is not threading.main_thread() for thread in threads) >= len(found)
