@@ -24,7 +24,7 @@ import numpy as np
 import janusjit
 
 RESULTS = Path(__file__).parent / "results"
-ELEMENTS, ROUNDS, WARM_UP = 10_000_000, 9, 12
+ELEMENTS, ROUNDS, WARM_UP = 10_000_000, 9, 30
 
 
 def scale(x: Any, y: Any, z: Any, w: Any) -> None:
