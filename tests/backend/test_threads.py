@@ -301,8 +301,9 @@ def test_workers_that_are_not_worth_waking_are_left_asleep_for_longer() -> None:
     wake()
     task.run(50, chunk=1, count=2)
     words[thread_pool_state.AWAITED] = words[thread_pool_state.SHARED] = 0
-    awaited = [thread_pool_state.WAKE_WORK << turn for turn in range(1, 7)]
+    awaited = [thread_pool_state.WAKE_WORK << turn for turn in range(1, 5)]
     for expected in [*awaited, thread_pool_state.MOST_WAKE_WORK]:
+        words[thread_pool_state.WOKEN] = -1  # they have slept since
         words[thread_pool_state.DECLINED], words[thread_pool_state.DEBT] = expected, 0  # so much was done without them
         assert task.run(50, chunk=1, count=2, work=1_000) == [1] * 50
         assert words[thread_pool_state.AWAITED] == min(expected, thread_pool_state.MOST_WAKE_WORK)
@@ -311,6 +312,23 @@ def test_workers_that_are_not_worth_waking_are_left_asleep_for_longer() -> None:
     words[thread_pool_state.DECLINED], words[thread_pool_state.DEBT] = thread_pool_state.MOST_WAKE_WORK, 0
     task.run(50, chunk=1, count=2, work=1_000)
     assert words[thread_pool_state.AWAITED] == thread_pool_state.WAKE_WORK
+
+
+@pytest.mark.parametrize(("shared", "turns"), [(5_000, 2), (thread_pool_state.WORTH_WAKING - 1_000, 1)])
+def test_workers_on_their_way_are_not_taken_for_useless(shared: int, turns: int) -> None:
+    task, words = CountingTask(), threads._words()
+    wake()
+    task.run(50, chunk=1, count=2)
+    for _ in range(200):  # a worker may go to sleep at any moment, and then it was not worth waking
+        words[thread_pool_state.AWAITED], words[thread_pool_state.SHARED] = 2 * thread_pool_state.WAKE_WORK, shared
+        words[thread_pool_state.DECLINED], words[thread_pool_state.DEBT] = 2 * thread_pool_state.WAKE_WORK, 0
+        slept = words[thread_pool_state.WOKEN] = words[thread_pool_state.SLEPT]
+        assert task.run(50, chunk=1, count=2, work=1_000) == [1] * 50
+        if words[thread_pool_state.SLEPT] == slept:
+            assert words[thread_pool_state.AWAITED] == turns * thread_pool_state.WAKE_WORK
+            assert words[thread_pool_state.SHARED] == shared + 1_000
+            return
+    pytest.fail("workers slept in every turn")
 
 
 def test_a_worker_helps() -> None:

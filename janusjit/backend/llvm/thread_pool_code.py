@@ -48,6 +48,7 @@ from janusjit.backend.llvm.thread_pool_state import (
     SETMASK,
     SHARED,
     SLEEPING,
+    SLEPT,
     SPINS,
     STATE,
     STOP,
@@ -55,6 +56,7 @@ from janusjit.backend.llvm.thread_pool_state import (
     TASK_TYPE,
     THREADS,
     WAKE_WORK,
+    WOKEN,
     WORDS,
     WORKERS,
     WORTH_WAKING,
@@ -188,6 +190,7 @@ def _emit_sleep(code: Code, last: ir.Value) -> None:
     wanted, _, _ = _is_wanted(code, last)
     ending = builder.not_(code.is_zero(code.get(ENDING)))
     with code.unless(builder.or_(wanted, ending)):
+        code.change("add", SLEPT, constant(1))
         code.call("pthread_cond_wait", code.word(CONDITION), code.word(MUTEX))
     asleep = code.change("sub", SLEEPING, constant(1))
     wanted, _, places = _is_wanted(code, last)
@@ -273,7 +276,10 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
     code.set(JOB, builder.or_(following, builder.shl(helpers, constant(16))))
     with builder.if_then(worth_waking):
         _emit_wake(code)
-    code.set(SHARED, builder.add(code.get(SHARED), work_time))
+    shared = builder.add(code.get(SHARED), work_time)
+    code.set(SHARED, shared)
+    with builder.if_then(builder.icmp_signed(">=", shared, constant(WORTH_WAKING))):
+        code.set(AWAITED, constant(WAKE_WORK))
     builder.call(work, [constant(0), constant(0)])
     share = builder.udiv(builder.mul(work_time, chunk), rows)
     half = builder.lshr(work_time, constant(1))
@@ -315,14 +321,18 @@ def _emit_limit(code: Code, threads: ir.Value) -> ir.Value:
 def _emit_wake(code: Code) -> None:
     """Emit the waking of one who is asleep, who wakes another one if there is work for it; and what is awaited next.
 
-    Where one just now is falling asleep, or waking, it is left to itself.
+    Where one just now is falling asleep, or waking, it is left to itself. One that has not slept since it was woken may
+    still be on its way, so nothing is known yet of what it was worth.
     """
     builder = code.builder
-    twice = builder.shl(_most(builder, code.get(AWAITED), WAKE_WORK), constant(1))
+    awaited, shared, slept = _most(builder, code.get(AWAITED), WAKE_WORK), code.get(SHARED), code.get(SLEPT)
+    has_slept = builder.icmp_signed("!=", slept, code.get(WOKEN))
+    twice = builder.shl(awaited, constant(1))
     twice = builder.select(builder.icmp_signed("<", twice, constant(MOST_WAKE_WORK)), twice, constant(MOST_WAKE_WORK))
-    was_worth_it = builder.icmp_signed(">=", code.get(SHARED), constant(WORTH_WAKING))
-    code.set(AWAITED, builder.select(was_worth_it, constant(WAKE_WORK), twice))
-    code.set(SHARED, constant(0))
+    was_worth_it = builder.icmp_signed(">=", shared, constant(WORTH_WAKING))
+    code.set(AWAITED, builder.select(was_worth_it, constant(WAKE_WORK), builder.select(has_slept, twice, awaited)))
+    code.set(SHARED, builder.select(builder.or_(was_worth_it, has_slept), constant(0), shared))
+    code.set(WOKEN, slept)
     code.set(DECLINED, constant(0))
     with code.unless(code.is_zero(code.get(SLEEPING))):
         taken = code.is_zero(code.call("pthread_mutex_trylock", code.word(MUTEX)))
@@ -376,6 +386,6 @@ def _emit_stop(module: ir.Module) -> None:
 def _emit_forget(module: ir.Module) -> None:
     """Emit what a forked child does, which has no workers whatever the state was when it was made."""
     code = Code(module, FORGET, ir.FunctionType(VOID, []), internal=False)
-    for word in (JOB, WORKERS, ENDING, REFUSED, SLEEPING, BUSY, DECLINED, DEBT, SHARED, AWAITED):
+    for word in (JOB, WORKERS, ENDING, REFUSED, SLEEPING, BUSY, DECLINED, DEBT, SHARED, AWAITED, SLEPT, WOKEN):
         code.set(word, constant(0))
     code.builder.ret_void()

@@ -35,6 +35,8 @@ TASK, CONTEXT, ROWS, CHUNK, THREADS, CONTROL = 24, 25, 26, 27, 28, 32
 BUSY = 40
 #: how many workers there are, whether they are to end, whether there are to be no more, and how many are asleep
 WORKERS, ENDING, REFUSED, SLEEPING = 48, 49, 50, 51
+#: how often workers have gone to sleep, and how often they had when they were woken last
+SLEPT, WOKEN = 52, 53
 #: how many jobs were divided among threads, and how many were not
 DIVIDED, ALONE = 56, 57
 #: the function that says how many threads BLAS may use, if there is one, and how many these were in the beginning
@@ -59,7 +61,7 @@ _PATIENCE = 1000
 #: woken only once as many nanoseconds of work have been there for them: what waking costs in vain is little of that.
 #: Where they have gone to sleep again before they shared ``WORTH_WAKING``, they are left to it for twice as long, up to
 #: ``MOST_WAKE_WORK``: calls far apart, each with a little work, are better done alone.
-WAKE_WORK, WORTH_WAKING, MOST_WAKE_WORK = 200_000, 150_000, 12_800_000
+WAKE_WORK, WORTH_WAKING, MOST_WAKE_WORK = 200_000, 150_000, 3_200_000
 #: A worker that loses its processor in the middle of a chunk holds up the caller. One that is held up for longer than
 #: this, or than half of what the job takes one thread, and for a few chunks besides, does so many times as much work
 #: alone. So a busy machine costs little, and a page fault is no reason.
