@@ -209,9 +209,6 @@ class _Rows:
         self.prepare()
         if isinstance(self.count, int):
             self._emit_known(self.count)
-        elif False:  # long code is not written twice
-            with self._turns(ir.Constant(I64, 0), as_i64(self.count)) as index:
-                self._emit_vector(index, self._left(index))
         else:
             count = as_i64(self.count)
             whole = self.builder.and_(count, ir.Constant(I64, -self.lanes))

@@ -258,22 +258,7 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
     with code.unless(builder.or_(awake, worth_waking)):
         code.set(BUSY, constant(0))
         builder.branch(alone)
-    parts = (*_addresses(builder, task, context), rows, chunk, limit, constant(0))
-    for word, value in zip((TASK, CONTEXT, ROWS, CHUNK, THREADS, RAISED), parts, strict=True):
-        code.set(word, value)
-    number = code.slot(I64, constant(0))
-    with code.turns() as shared_out:
-        share = builder.load(number, typ=I64)
-        code.leave_if(builder.icmp_signed(">=", share, limit), shared_out)
-        builder.atomic_rmw("xchg", code.share(share), _first_chunk(code, share, rows, chunk, limit), "seq_cst")
-        builder.store(builder.add(share, constant(1)), number)
-    if ON_X86:
-        code.set(CONTROL, builder.and_(code.control(), constant(~FLAGS)))
-    else:
-        code.call("fegetenv", code.word(CONTROL))
-    _, number = _parts(code, code.get(JOB))
-    following = builder.shl(builder.add(number, constant(1)), constant(32))
-    code.set(JOB, builder.or_(following, builder.shl(helpers, constant(16))))
+    _emit_job(code, limit, helpers)
     with builder.if_then(worth_waking):
         _emit_wake(code)
     shared = builder.add(code.get(SHARED), work_time)
@@ -293,6 +278,28 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
     function = _task(builder, builder.ptrtoint(task, I64))
     builder.call(function, [context, constant(0), constant(0), rows])
     builder.ret_void()
+
+
+def _emit_job(code: Code, limit: ir.Value, helpers: ir.Value) -> None:
+    """Emit the publishing of a job: its words and shares first, since workers may join as soon as ``JOB`` says so."""
+    builder = code.builder
+    task, context, rows, chunk, *_ = code.function.args
+    parts = (*_addresses(builder, task, context), rows, chunk, limit, constant(0))
+    for word, value in zip((TASK, CONTEXT, ROWS, CHUNK, THREADS, RAISED), parts, strict=True):
+        code.set(word, value)
+    number = code.slot(I64, constant(0))
+    with code.turns() as shared_out:
+        share = builder.load(number, typ=I64)
+        code.leave_if(builder.icmp_signed(">=", share, limit), shared_out)
+        builder.atomic_rmw("xchg", code.share(share), _first_chunk(code, share, rows, chunk, limit), "seq_cst")
+        builder.store(builder.add(share, constant(1)), number)
+    if ON_X86:
+        code.set(CONTROL, builder.and_(code.control(), constant(~FLAGS)))
+    else:
+        code.call("fegetenv", code.word(CONTROL))
+    _, number = _parts(code, code.get(JOB))
+    following = builder.shl(builder.add(number, constant(1)), constant(32))
+    code.set(JOB, builder.or_(following, builder.shl(helpers, constant(16))))
 
 
 def _most(builder: ir.IRBuilder, value: ir.Value, least: int) -> ir.Value:

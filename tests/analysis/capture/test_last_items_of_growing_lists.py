@@ -148,7 +148,8 @@ def test_they_are_read_in_the_graph(function):
     [arrays_that_leave, arrays_that_are_written, arrays_that_are_compared, arrays_that_are_kept, far_enough_later],
 )
 def test_what_is_done_with_them_is_right(function):
-    compared(function)
+    jitted = compared(function)
+    assert jitted.stats.graph_calls > 0
 
 
 def test_an_item_that_is_not_there_is_an_error():
