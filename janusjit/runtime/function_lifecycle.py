@@ -15,6 +15,7 @@ from typing import Any
 
 from janusjit.analysis.continuation import points_of
 from janusjit.analysis.snapshot import Snapshot, snapshot_of
+from janusjit.backend.llvm import threads
 from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
@@ -54,7 +55,7 @@ class FunctionLifecycle(Lifecycle):
         self.resumptions = Resumptions(self, options, compiler, stream)
         self.resumptions.specialized = self._judge_again
         self.trial = Trial()
-        self._judged = 0.0
+        self._judged, self._divided_jobs = 0.0, 0
         self._misses = self._hits_before = 0
         self._resting = False
         self._captures_beside = True
@@ -130,9 +131,16 @@ class FunctionLifecycle(Lifecycle):
         if self.trial.verdict is None and self.options.policy != "raise" and current().trials:
             compiling, before = self._elsewhere()[0], self._judged
             self._judged = compiling
-            self.trial.ran_graph(seconds, compiling != before, self.tally.clear_eager_seconds)
+            had_threads = self._had_threads() if specialization.is_divided else None
+            self.trial.ran_graph(seconds, compiling != before, self.tally.clear_eager_seconds, had_threads)
             if self.trial.verdict is None:
                 self.entries = ()
+
+    def _had_threads(self) -> bool:
+        """Whether kernels had threads since this was asked last, and would have them now."""
+        usage = threads.usage()
+        before, self._divided_jobs = self._divided_jobs, usage.divided
+        return usage.divided > before and not usage.is_held_up
 
     def call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from janusjit.backend.kernels import Kernel, KernelTimes
@@ -140,6 +141,11 @@ class Specialization:
     def divided(self) -> tuple[str, ...]:
         """The kernels that run on several threads, whatever the call's sizes, and the estimate of their work."""
         return tuple(divided_steps(self.plan))
+
+    @cached_property
+    def is_divided(self) -> bool:
+        """Whether there are such kernels."""
+        return bool(self.divided)
 
     @property
     def kernels(self) -> tuple[KernelTime, ...]:

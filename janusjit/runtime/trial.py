@@ -3,12 +3,15 @@
 Owns `Trial`, which times a function's calls with graphs against calls in plain Python. Invariants: calls in plain
 Python are asked for only where nothing else tells that the graphs are faster, at most `PLAIN_CALLS` long ones or
 `PLAIN_SHORT_CALLS` short ones, with calls with graphs in between, so that both ways see the same mixture of arguments;
-what compilation took counts for neither, unless there is something to compile again and again.
+what compilation took counts for neither, unless there is something to compile again and again. Where graphs run on
+threads, those of libraries that plain Python calls, which wait for more work with the processor for a while, count for
+neither: the calls in plain Python are in a row, and those with graphs come to rest before.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections import deque
 
 #: a call that takes longer is judged by few timings, since each is accurate, and more would be lost time
@@ -36,6 +39,10 @@ _ROUGH = 5e-5
 _INTERRUPTION = 0.05
 #: a function's work has changed if a call in plain Python takes so many times what it took in the trial
 _CHANGED = 4.0
+#: seconds after the first call until those of graphs on threads count, and until they do though they lack threads
+REST_SECONDS, MOST_REST_SECONDS = 0.15, 0.4
+#: in a call that takes longer it does not matter that a library's threads have to wake up
+_WOKEN_SECONDS = 0.02
 #: calls in plain Python after the trial before it is looked whether the work has changed; doubled each time
 FIRST_REVIEW = 8
 #: a trial that was lost is repeated when it costs one part in so many of the time since: other programs may have
@@ -62,6 +69,9 @@ class Trial:
         self._settled: deque[float] = deque(maxlen=SETTLED_CALLS)
         self._unsettled: deque[float] = deque(maxlen=UNSETTLED_CALLS)
         self._plain: list[float] = []
+        self._began: float | None = None
+        self._has_threads = False
+        self._is_first_plain = True
 
     @property
     def graph_seconds(self) -> float:
@@ -77,7 +87,9 @@ class Trial:
         few = len(self._plain) < PLAIN_CALLS
         return min(self._plain) if few else statistics.median(self._plain)
 
-    def ran_graph(self, seconds: float, compiled: bool, estimate: float | None) -> None:
+    def ran_graph(
+        self, seconds: float, compiled: bool, estimate: float | None, had_threads: bool | None = None
+    ) -> None:
         """Take note of a call with graphs.
 
         Parameters
@@ -88,7 +100,13 @@ class Trial:
             Whether something was compiled in it.
         estimate : float or None
             What a call in plain Python takes, if that is certain.
+        had_threads : bool or None
+            Whether the kernels that are for several threads had them; None if there are none.
         """
+        if had_threads is not None:
+            self._has_threads = True
+            if not self._is_at_rest(had_threads):
+                return
         (self._unsettled if compiled else self._settled).append(seconds)
         if not self._running and self._is_settled():
             if estimate is not None and estimate > _ROUGH and self.graph_seconds < _CLEAR * estimate:
@@ -100,6 +118,11 @@ class Trial:
             self._turn += 1
             self.wants_plain = self._is_turn_of_plain()
 
+    def _is_at_rest(self, had_threads: bool) -> bool:
+        now = time.perf_counter()
+        self._began = now if self._began is None else self._began
+        return now - self._began >= (REST_SECONDS if had_threads else MOST_REST_SECONDS)
+
     def _is_settled(self) -> bool:
         settled = len(self._settled)
         if settled >= SETTLED_LONG_CALLS and min(self._settled) >= LONG_SECONDS:
@@ -108,6 +131,8 @@ class Trial:
 
     def _is_turn_of_plain(self) -> bool:
         """Whether the next call is to be run in plain Python: each other one of long calls, a pattern of short ones."""
+        if self._has_threads:
+            return True
         if self.graph_seconds >= LONG_SECONDS:
             return self._turn % 2 == 0
         shift = self._turn // len(_TURNS) % 2 == 1  # the pattern, then its opposite
@@ -115,6 +140,9 @@ class Trial:
 
     def ran_plain(self, seconds: float) -> None:
         """Take note of a call in plain Python."""
+        if self._has_threads and self._is_first_plain and seconds < _WOKEN_SECONDS:
+            self._is_first_plain = False
+            return
         self._plain.append(seconds)
         self._turn += 1
         graph, plain, calls = self.graph_seconds, self.plain_seconds, len(self._plain)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from janusjit.backend.llvm import thread_placement as placement
 from janusjit.backend.llvm.thread_pool_state import (
     ALONE,
     AWAITED,
@@ -22,6 +23,9 @@ from janusjit.backend.llvm.thread_pool_state import (
     BLAS_THREADS,
     BLOCK,
     BUSY,
+    CALM,
+    CALM_WORK,
+    CARE,
     CAUTION,
     CHUNK,
     CONDITION,
@@ -36,6 +40,8 @@ from janusjit.backend.llvm.thread_pool_state import (
     HANDLES,
     HELD_UP,
     JOB,
+    MOST_CAUTION,
+    MOST_DEBT,
     MOST_WAKE_WORK,
     MUTEX,
     ON_X86,
@@ -72,7 +78,7 @@ def emit(module: ir.Module) -> None:
     state.initializer = ir.Constant(state.value_type, None)
     state.align = 64
     work = _emit_work(module)
-    grow = _emit_grow(module, _emit_worker(module, work))
+    grow = _emit_grow(module, _emit_worker(module, work, placement.emit_leave(module)))
     _emit_parallel_for(module, work, grow)
     _emit_stop(module)
     _emit_forget(module)
@@ -134,8 +140,12 @@ def _is_wanted(code: Code, last: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value
     return builder.and_(is_new, builder.not_(code.is_zero(places))), job, places
 
 
-def _emit_worker(module: ir.Module, work: ir.Function) -> ir.Function:
-    """Emit the function of a worker: join jobs until told to end, and sleep where none has come for a while."""
+def _emit_worker(module: ir.Module, work: ir.Function, leave: ir.Function) -> ir.Function:
+    """Emit the function of a worker: join jobs until told to end, and sleep where none has come for a while.
+
+    It leaves the caller's processor when it is woken, so that both run by the time of the next job, and before it
+    helps.
+    """
     code = Code(module, "worker", ir.FunctionType(POINTER, [POINTER]))
     builder = code.builder
     last, spins = code.slot(I64, constant(0)), code.slot(I64, constant(SPINS))
@@ -147,15 +157,19 @@ def _emit_worker(module: ir.Module, work: ir.Function) -> ir.Function:
                 joined = builder.add(builder.sub(job, constant(1 << 16)), constant(1))
                 outcome = builder.cmpxchg(code.word(JOB), job, joined, "seq_cst")
                 with builder.if_then(builder.extract_value(outcome, 1)):
+                    builder.call(leave, [])
                     _emit_help(code, work, places, builder.ptrtoint(code.function.args[0], I64))
                     builder.store(builder.lshr(job, constant(32)), last)
                     builder.store(constant(SPINS), spins)
             with wait:
                 code.pause()
-                left = builder.sub(builder.load(spins, typ=I64), constant(1))
+                # while a job is under way another one is near: its caller may have a long chunk left
+                idle = builder.zext(code.is_zero(code.get(BUSY)), I64)
+                left = builder.sub(builder.load(spins, typ=I64), idle)
                 builder.store(left, spins)
                 with builder.if_then(code.is_zero(left)):
                     _emit_sleep(code, last)
+                    builder.call(leave, [])
                     builder.store(constant(SPINS), spins)
     builder.ret(ir.Constant(POINTER, None))
     return code.function
@@ -268,8 +282,8 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
     builder.call(work, [constant(0), constant(0)])
     share = builder.udiv(builder.mul(work_time, chunk), rows)
     half = builder.lshr(work_time, constant(1))
-    longest = builder.select(builder.icmp_signed("<", half, constant(HELD_UP)), half, constant(HELD_UP))
-    _emit_close(code, builder.add(longest, builder.mul(share, constant(4))))
+    longest = _least(builder, half, HELD_UP)
+    _emit_close(code, builder.add(longest, builder.mul(share, constant(4))), work_time)
     code.change("add", DIVIDED, constant(1))
     code.set(BUSY, constant(0))
     builder.ret_void()
@@ -297,6 +311,7 @@ def _emit_job(code: Code, limit: ir.Value, helpers: ir.Value) -> None:
         code.set(CONTROL, builder.and_(code.control(), constant(~FLAGS)))
     else:
         code.call("fegetenv", code.word(CONTROL))
+    placement.emit_place(code)
     _, number = _parts(code, code.get(JOB))
     following = builder.shl(builder.add(number, constant(1)), constant(32))
     code.set(JOB, builder.or_(following, builder.shl(helpers, constant(16))))
@@ -305,6 +320,11 @@ def _emit_job(code: Code, limit: ir.Value, helpers: ir.Value) -> None:
 def _most(builder: ir.IRBuilder, value: ir.Value, least: int) -> ir.Value:
     """Return a number, or ``least`` if it is less."""
     return builder.select(builder.icmp_signed(">", value, constant(least)), value, constant(least))
+
+
+def _least(builder: ir.IRBuilder, value: ir.Value, most: int) -> ir.Value:
+    """Return a number, or ``most`` if it is greater."""
+    return builder.select(builder.icmp_signed("<", value, constant(most)), value, constant(most))
 
 
 def _addresses(builder: ir.IRBuilder, *pointers: ir.Value) -> Sequence[ir.Value]:
@@ -335,7 +355,7 @@ def _emit_wake(code: Code) -> None:
     awaited, shared, slept = _most(builder, code.get(AWAITED), WAKE_WORK), code.get(SHARED), code.get(SLEPT)
     has_slept = builder.icmp_signed("!=", slept, code.get(WOKEN))
     twice = builder.shl(awaited, constant(1))
-    twice = builder.select(builder.icmp_signed("<", twice, constant(MOST_WAKE_WORK)), twice, constant(MOST_WAKE_WORK))
+    twice = _least(builder, twice, MOST_WAKE_WORK)
     was_worth_it = builder.icmp_signed(">=", shared, constant(WORTH_WAKING))
     code.set(AWAITED, builder.select(was_worth_it, constant(WAKE_WORK), builder.select(has_slept, twice, awaited)))
     code.set(SHARED, builder.select(builder.or_(was_worth_it, has_slept), constant(0), shared))
@@ -348,7 +368,7 @@ def _emit_wake(code: Code) -> None:
             code.call("pthread_cond_signal", code.word(CONDITION))
 
 
-def _emit_close(code: Code, tolerated: ir.Value) -> None:
+def _emit_close(code: Code, tolerated: ir.Value, work_time: ir.Value) -> None:
     """Emit the end of a job: nobody may join any more, and those who have are waited for."""
     builder = code.builder
     code.change("and", JOB, constant(~(0xFFFF << 16)))
@@ -357,14 +377,27 @@ def _emit_close(code: Code, tolerated: ir.Value) -> None:
         inside = builder.and_(code.get(JOB), constant(0xFFFF))
         code.leave_if(code.is_zero(inside), closed)
     waited = builder.sub(code.now(), before)
+    calm = builder.add(code.get(CALM), work_time)
+    code.set(CALM, calm)
     with builder.if_then(builder.icmp_signed(">", waited, tolerated), likely=False):
-        code.set(DEBT, builder.mul(waited, constant(CAUTION)))
+        _emit_debt(code, waited, calm)
     raised = code.get(RAISED)
     with code.unless(code.is_zero(raised)):
         if ON_X86:
             code.set_control(builder.or_(code.control(), raised))
         else:
             code.call("feraiseexcept", builder.trunc(raised, I32))
+
+
+def _emit_debt(code: Code, waited: ir.Value, calm: ir.Value) -> None:
+    """Emit that a worker has held up the caller for so long."""
+    builder = code.builder
+    was_calm = builder.icmp_signed(">=", calm, constant(CALM_WORK))
+    care = _most(builder, builder.shl(code.get(CARE), constant(1)), CAUTION)
+    care = builder.select(was_calm, constant(CAUTION), _least(builder, care, MOST_CAUTION))
+    code.set(CARE, care)
+    code.set(CALM, constant(0))
+    code.set(DEBT, _least(builder, builder.mul(waited, care), MOST_DEBT))
 
 
 def _emit_stop(module: ir.Module) -> None:

@@ -20,6 +20,7 @@ from janusjit.backend.llvm.values import I32, I64, POINTER, VOID, declare
 _MACHINE = platform.machine().lower()
 
 PARALLEL_FOR, STOP, FORGET = "janusjit_parallel_for", "janusjit_threads_stop", "janusjit_threads_forget"
+LEAVE = "janusjit_threads_leave"
 STATE = "janusjit_threads"
 
 #: threads of one job, the caller included
@@ -47,7 +48,12 @@ DECLINED = 60
 DEBT = 61
 #: nanoseconds of work that was divided since workers were woken last, and how much has to be there until they are again
 SHARED, AWAITED = 62, 63
-MUTEX, CONDITION, HANDLES = 64, 80, 96
+MUTEX, CONDITION = 64, 80
+#: the processor that the caller ran on when it published the last job, and how often workers have gone to another one
+PLACE, MOVED = 88, 89
+#: nanoseconds of work that was divided since a worker held up a caller last, and how cautious that has made callers
+CALM, CARE = 90, 91
+HANDLES = 96
 #: for each thread of a job, the next chunk of its share that nobody has taken
 SHARES = HANDLES + MOST
 WORDS = SHARES + 8 * MOST
@@ -64,8 +70,10 @@ _PATIENCE = 1000
 WAKE_WORK, WORTH_WAKING, MOST_WAKE_WORK = 200_000, 150_000, 3_200_000
 #: A worker that loses its processor in the middle of a chunk holds up the caller. One that is held up for longer than
 #: this, or than half of what the job takes one thread, and for a few chunks besides, does so many times as much work
-#: alone. So a busy machine costs little, and a page fault is no reason.
-HELD_UP, CAUTION = 500_000, 8
+#: alone; twice as many each time it happens before `CALM_WORK` has been divided, up to `MOST_CAUTION`. So a busy machine
+#: costs little, and a page fault is no reason.
+HELD_UP, CAUTION, MOST_CAUTION = 500_000, 8, 64
+CALM_WORK, MOST_DEBT = 50_000_000, 500_000_000
 _MONOTONIC = 6 if sys.platform == "darwin" else 1
 
 FLAGS = 0x3F if _MACHINE in ("x86_64", "amd64") else 0x1F
@@ -83,6 +91,7 @@ NEEDED = (
     *("pthread_create", "pthread_join", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_trylock"),
     *("pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait", "pthread_cond_signal"),
     *("pthread_cond_broadcast", "pthread_sigmask", "sigfillset", "sigdelset", "sched_yield", "clock_gettime"),
+    *(("sched_getcpu", "sched_getaffinity", "sched_setaffinity") if sys.platform == "linux" else ()),
     *(() if ON_X86 else ("fegetenv", "fesetenv", "feclearexcept", "fetestexcept", "feraiseexcept")),
 )
 
