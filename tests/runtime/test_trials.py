@@ -2,18 +2,25 @@
 
 import pickle
 import time
+import types
 
 import numpy as np
 import pytest
 
 import janusjit as jj
 from janusjit import config
+from janusjit.backend.llvm import threads
+from janusjit.config import available_threads
 from janusjit.runtime import replacement
+from janusjit.runtime import trial as trial_module
 from janusjit.runtime.statistics import Tally
 from janusjit.runtime.trial import (
     FIRST_REVIEW,
     LONG_SECONDS,
+    MOST_REST_SECONDS,
     PLAIN_CALLS,
+    PLAIN_SHORT_CALLS,
+    REST_SECONDS,
     SETTLED_CALLS,
     SETTLED_LONG_CALLS,
     UNSETTLED_CALLS,
@@ -93,6 +100,56 @@ def test_short_profiled_calls_tell_nothing_for_certain(profiled, plain, certain)
     assert tally.clear_eager_seconds == certain
 
 
+@pytest.fixture
+def time_of_day(monkeypatch):
+    """A time_of_day that is set by hand."""
+    hand = types.SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(trial_module.time, "perf_counter", lambda: hand.seconds)
+    return hand
+
+
+def test_graphs_on_threads_are_judged_once_those_of_libraries_have_come_to_rest(time_of_day):
+    trial = Trial()
+    for _ in range(100):
+        trial.ran_graph(5 * SHORT, False, None, had_threads=True)
+    assert not trial.wants_plain
+    time_of_day.seconds += REST_SECONDS
+    for _ in range(SETTLED_CALLS):
+        assert not trial.wants_plain
+        trial.ran_graph(SHORT, False, None, had_threads=True)
+    assert trial.wants_plain and trial.graph_seconds == SHORT
+    trial.ran_plain(9 * SHORT)  # its threads had to wake up
+    for _ in range(PLAIN_SHORT_CALLS):
+        assert trial.wants_plain and trial.verdict is None
+        trial.ran_plain(0.9 * SHORT)
+    assert trial.verdict is False
+
+
+def test_graphs_that_never_get_their_threads_are_judged_without(time_of_day):
+    trial = Trial()
+    trial.ran_graph(LONG, False, None, had_threads=False)
+    time_of_day.seconds += REST_SECONDS
+    trial.ran_graph(LONG, False, None, had_threads=False)
+    assert not trial.wants_plain
+    time_of_day.seconds += MOST_REST_SECONDS
+    for _ in range(SETTLED_LONG_CALLS):
+        assert not trial.wants_plain
+        trial.ran_graph(LONG, False, None, had_threads=False)
+    for _ in range(1 + PLAIN_CALLS):
+        assert trial.wants_plain
+        trial.ran_plain(1.1 * LONG)
+    assert trial.verdict is True
+
+
+def test_it_matters_little_in_a_long_call_that_threads_wake_up(time_of_day):
+    trial = Trial()
+    for _ in range(1 + SETTLED_LONG_CALLS):
+        trial.ran_graph(1.0, False, None, had_threads=True)
+        time_of_day.seconds += 1.0
+    trial.ran_plain(3.0)
+    assert trial.verdict is True
+
+
 # ---------------------------------------------------------------------- of functions
 
 
@@ -116,7 +173,7 @@ def clock(monkeypatch):
     """How long calls seem to take in plain Python; those with graphs take one second."""
     ran_graph, ran_plain, has_changed = Trial.ran_graph, Trial.ran_plain, Trial.has_changed
     times = {"plain": 1.0}
-    monkeypatch.setattr(Trial, "ran_graph", lambda self, _, compiled, __: ran_graph(self, 1.0, compiled, None))
+    monkeypatch.setattr(Trial, "ran_graph", lambda self, _, compiled, *__: ran_graph(self, 1.0, compiled, None))
     monkeypatch.setattr(Trial, "ran_plain", lambda self, _: ran_plain(self, times["plain"]))
     monkeypatch.setattr(Trial, "has_changed", lambda self, _: has_changed(self, times["plain"]))
     with config.override(trials=True):
@@ -264,3 +321,24 @@ def test_further_specializations_of_what_follows_a_host_call_are_judged_too():
         jitted(x, pickle.dumps([2]))
     assert jitted.stats.specializations >= 2
     assert jitted._lifecycle.trial is not first
+
+
+def test_what_a_trial_is_told_of_threads_is_what_kernels_had(monkeypatch):
+    if available_threads() < 2 or not threads.are_supported():
+        pytest.skip("there is one processor")
+    told, ran_graph = [], Trial.ran_graph
+    monkeypatch.setattr(Trial, "ran_graph", lambda self, *given: told.append(given[-1]) or ran_graph(self, *given))
+
+    def program(x):
+        return np.exp(-np.abs(x)) * np.tanh(x)
+
+    few, many = np.linspace(-1, 1, 10), np.linspace(-1, 1, 3_000_000)
+    with config.override(trials=True):
+        for x in (few, many):
+            step = jj.jit(background=False, threads=2)(program)
+            for _ in range(4):
+                np.testing.assert_allclose(step(x), program(x), rtol=1e-14)
+            assert step.stats.graph_calls > 0
+            assert bool(step.specializations[0].divided) is (x is many)
+    assert told[0] is None and None not in told[-step.stats.graph_calls :]
+    assert any(told[-step.stats.graph_calls :]) or threads.usage().is_held_up

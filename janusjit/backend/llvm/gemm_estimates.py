@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from janusjit.backend import calibration
 from janusjit.backend.llvm.divided_work import threads_for
 from janusjit.backend.llvm.gemm_dots import column_tiles
-from janusjit.backend.llvm.gemm_packed import DEPTH, LEAST, RIGHT_COLUMNS, ROWS_OF_THREAD
+from janusjit.backend.llvm.gemm_packed import DEPTH, LEAST, ROWS_OF_THREAD, column_blocks
 from janusjit.backend.llvm.gemm_packed_tile import Shape
 from janusjit.backend.llvm.gemm_tiling import (
     Machine,
@@ -181,7 +181,7 @@ def packed_nanoseconds(rows: int, columns: int, depth: int, dtype: str, by_colum
         for width, across in widths.items():
             step = max(height * width / 2, (height + width) / 2, 4.0) + 1.0
             cycles += down * across * (step * depth + _TILE_CYCLES * turns)
-    right, left = columns * depth * size, rows * depth * size * -(-columns // RIGHT_COLUMNS)
+    right, left = columns * depth * size, rows * depth * size * column_blocks(columns)
     packing = right * machine.transfer(right) if by_columns and right >= calibration.FAR_BYTES else 0.0
     packing += sum(moved * (_PACKED * machine.near + machine.transfer(moved)) for moved in (left, right))
     storing = turns * Product(rows, columns, depth, dtype).storing

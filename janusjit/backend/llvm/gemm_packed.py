@@ -37,7 +37,8 @@ from janusjit.backend.llvm.values import (
     offset_pointer,
 )
 
-#: products that are added in registers; bytes of the left operand's block, and columns of the right one's
+#: products that are added in registers; bytes of the left operand's block, and columns of the right one's, or half as
+#: many more: for each block of these, the left operand is packed again
 DEPTH, LEFT_BYTES, RIGHT_COLUMNS = 256, 384 * 1024, 1024
 #: bytes of the panels of as many blocks of the depth as are done together where the result is there for a block only:
 #: they pass by for each block of rows, so they should be near
@@ -133,6 +134,11 @@ def _tiles(context: KernelContext, shape: Shape, out: Matrix, kept: int, threads
     return table
 
 
+def column_blocks(columns: int) -> int:
+    """Return into how many blocks so many columns are cut; see `_Routine._width`."""
+    return max(1, (columns + RIGHT_COLUMNS // 2) // RIGHT_COLUMNS)
+
+
 def packed_depth(dtype: str, columns: int) -> int:
     """Return the depth of the blocks that are done together, for so many columns."""
     width = Shape.of(dtype, Machine.host()).columns
@@ -162,21 +168,19 @@ class _Routine:
         a = Matrix(self.dtype, values[0], rows, whole_depth, values[1], values[2])
         b = Matrix(self.dtype, values[3], whole_depth, columns, values[4], values[5])
         out = Matrix(self.dtype, values[6], rows, columns, values[7], size)
-        width = RIGHT_COLUMNS // shape.columns * shape.columns
+        width = self._width(builder, columns)
         deepest = least(builder, whole_depth, DEPTH)
         tall = builder.add(least(builder, rows, self._height), ir.Constant(I64, shape.rows))
-        wide = builder.mul(blocks(builder, columns, shape.columns), ir.Constant(I64, shape.columns))
-        wide = least(builder, wide, width)
         left_bytes = builder.mul(builder.mul(tall, deepest), ir.Constant(I64, size))
         left = context.scratch(self.dtype, (builder.mul(tall, threads), deepest)).pointer
-        a_block = builder.mul(wide, ir.Constant(I64, DEPTH * size))
+        a_block = builder.mul(width, ir.Constant(I64, DEPTH * size))
         together = builder.udiv(ir.Constant(I64, PANELS_BYTES), a_block)
         one = ir.Constant(I64, 1)
         together = builder.select(builder.icmp_signed("<", together, one), one, together)
         together = builder.mul(together, ir.Constant(I64, DEPTH))
         is_whole = builder.icmp_signed("==", kept, ir.Constant(I64, 0))
         together = builder.select(is_whole, ir.Constant(I64, DEPTH), together)
-        panels = context.scratch(self.dtype, (wide, least(builder, whole_depth, together))).pointer
+        panels = context.scratch(self.dtype, (width, least(builder, whole_depth, together))).pointer
         told = context.stack_slot(I64, _WORDS)
         height = builder.select(is_whole, ir.Constant(I64, self._height), kept)
         _tell_all(context, told, {_LEFT: left, _LEFT_BYTES: left_bytes, _PANELS: panels, _ROWS: rows})
@@ -202,6 +206,14 @@ class _Routine:
                     self._run_packing(context, pack, told, some, length, threads)
                 self._run_rows(context, multiply, told, (rows, some, depth), threads)
         context.finish()
+
+    def _width(self, builder: ir.IRBuilder, columns: ir.Value) -> ir.Value:
+        """Return the columns of a block, in whole tiles: as many in each block as can be, near `RIGHT_COLUMNS`."""
+        half, one = ir.Constant(I64, RIGHT_COLUMNS // 2), ir.Constant(I64, 1)
+        count = builder.udiv(builder.add(columns, half), ir.Constant(I64, RIGHT_COLUMNS))
+        count = builder.select(builder.icmp_signed("<", count, one), one, count)
+        tiles = blocks(builder, blocks(builder, columns, count), self.shape.columns)
+        return builder.mul(tiles, ir.Constant(I64, self.shape.columns))
 
     def _panel_bytes(self, builder: ir.IRBuilder, columns: ir.Value, depth: ir.Value) -> ir.Value:
         """Return how much memory the panels of so many columns and such a depth take."""

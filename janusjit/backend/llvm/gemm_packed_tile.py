@@ -161,12 +161,13 @@ class _Tile:
         """Emit the whole."""
         context = self.context
         a, b, out, stride, depth, rows, columns, is_first = context.function.args
+        size, width = item_size(self.dtype), self.vectors * self.shape.lanes
         for row in range(self.rows):
-            start = context.builder.mul(stride, ir.Constant(I64, row))
-            prefetch(context, offset_pointer(context.builder, out, start), writes=True)
+            start = offset_pointer(context.builder, out, context.builder.mul(stride, ir.Constant(I64, row)))
+            for line in range(0, width * size, 64):
+                prefetch(context, offset_pointer(context.builder, start, line), writes=True)
         sums = self._sums(a, b, depth)
-        builder, size = context.builder, item_size(self.dtype)
-        width = self.vectors * self.shape.lanes
+        builder = context.builder
         is_full = builder.and_(
             builder.icmp_signed("==", rows, ir.Constant(I64, self.rows)),
             builder.icmp_signed("==", columns, ir.Constant(I64, width)),

@@ -12,7 +12,7 @@ import sys
 
 from llvmlite import ir
 
-from janusjit.backend.llvm.thread_pool_state import LEAVE, MOVED, PLACE, Code, constant
+from janusjit.backend.llvm.thread_pool_state import COLLISIONS, LEAVE, PLACE, Code, constant
 from janusjit.backend.llvm.values import I32, I64, VOID
 
 #: only there the system tells where a thread runs, and is told where it may
@@ -39,6 +39,7 @@ def emit_leave(module: ir.Module) -> ir.Function:
         is_same = builder.icmp_signed("==", here, code.get(PLACE))
         in_set = builder.icmp_unsigned("<", here, constant(64 * _WORDS))
         with builder.if_then(builder.and_(is_same, in_set), likely=False):
+            code.change("add", COLLISIONS, constant(1))
             _emit_move(code, here)
     builder.ret_void()
     return code.function
@@ -58,7 +59,6 @@ def _emit_move(code: Code, here: ir.Value) -> None:
         with builder.if_then(moved):
             builder.store(before, word)
             code.call("sched_setaffinity", this_thread, size, allowed)
-            code.change("add", MOVED, constant(1))
 
 
 def _processor(code: Code) -> ir.Value:

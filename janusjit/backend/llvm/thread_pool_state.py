@@ -49,8 +49,8 @@ DEBT = 61
 #: nanoseconds of work that was divided since workers were woken last, and how much has to be there until they are again
 SHARED, AWAITED = 62, 63
 MUTEX, CONDITION = 64, 80
-#: the processor that the caller ran on when it published the last job, and how often workers have gone to another one
-PLACE, MOVED = 88, 89
+#: the processor that the caller ran on when it published the last job, and how often workers found themselves there
+PLACE, COLLISIONS = 88, 89
 #: nanoseconds of work that was divided since a worker held up a caller last, and how cautious that has made callers
 CALM, CARE = 90, 91
 HANDLES = 96
@@ -70,8 +70,8 @@ _PATIENCE = 1000
 WAKE_WORK, WORTH_WAKING, MOST_WAKE_WORK = 200_000, 150_000, 3_200_000
 #: A worker that loses its processor in the middle of a chunk holds up the caller. One that is held up for longer than
 #: this, or than half of what the job takes one thread, and for a few chunks besides, does so many times as much work
-#: alone; twice as many each time it happens before `CALM_WORK` has been divided, up to `MOST_CAUTION`. So a busy machine
-#: costs little, and a page fault is no reason.
+#: alone; twice as many each time it happens before `CALM_WORK` has been divided, up to `MOST_CAUTION`. So other work
+#: on the machine costs little, and a page fault is no reason.
 HELD_UP, CAUTION, MOST_CAUTION = 500_000, 8, 64
 CALM_WORK, MOST_DEBT = 50_000_000, 500_000_000
 _MONOTONIC = 6 if sys.platform == "darwin" else 1

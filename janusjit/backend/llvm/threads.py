@@ -23,6 +23,7 @@ from janusjit.backend.llvm.blas_library import thread_count, thread_count_functi
 from janusjit.backend.llvm.values import declare
 
 _SYMBOLS = (state.PARALLEL_FOR, state.STOP, state.FORGET, state.LEAVE)
+_COUNTS = (state.DIVIDED, state.ALONE, state.WORKERS, state.COLLISIONS)
 
 #: how many threads NumPy's products may use when nobody has lowered it yet, as far as can be told
 _BLAS_MOST = thread_count()
@@ -40,8 +41,8 @@ class Usage:
         Jobs that their caller did alone: another had the threads, or BLAS was limited to one.
     workers : int
         Threads that are there now, besides the program's own.
-    moved : int
-        How often workers have left the processor that their caller ran on.
+    collisions : int
+        How often workers have found themselves on the processor that their caller ran on.
     is_held_up : bool
         Whether jobs are done alone for a while because workers have held up a caller.
     """
@@ -49,7 +50,7 @@ class Usage:
     divided: int = 0
     alone: int = 0
     workers: int = 0
-    moved: int = 0
+    collisions: int = 0
     is_held_up: bool = False
 
 
@@ -106,5 +107,5 @@ def usage() -> Usage:
     if not process_code.is_loaded(state.PARALLEL_FOR):
         return Usage()
     words = _words()
-    counted = (int(words[word]) for word in (state.DIVIDED, state.ALONE, state.WORKERS, state.MOVED))
-    return Usage(*counted, is_held_up=words[state.DEBT] > 0)
+    divided, alone, workers, collisions = (int(words[word]) for word in _COUNTS)
+    return Usage(divided, alone, workers, collisions, words[state.DEBT] > 0)

@@ -1,0 +1,107 @@
+"""Workers leave the processor of their caller, and whoever was held up by one is cautious."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from janusjit.backend.llvm import process_code, thread_pool_state, threads
+from tests.backend.task_counts import CountingTask
+from tests.backend.test_threads import wake
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not threads.are_supported(), reason="threads cannot be placed here"
+)
+
+
+@pytest.fixture
+def allowed() -> Iterator[set[int]]:
+    """Where this thread may run; it may again afterwards."""
+    before = os.sched_getaffinity(0)
+    yield before
+    os.sched_setaffinity(0, before)
+
+
+def leave() -> None:
+    ctypes.CFUNCTYPE(None)(process_code.address(thread_pool_state.LEAVE))()
+
+
+def processor() -> int:
+    return int(ctypes.CDLL(None).sched_getcpu())
+
+
+def test_a_thread_leaves_the_processor_of_the_caller_and_may_return(allowed: set[int]) -> None:
+    if len(allowed) < 2:
+        pytest.skip("there is one processor")
+    CountingTask().run(2, chunk=1, count=2)
+    here, words = min(allowed), threads._words()
+    for _ in range(100):  # the system may move it at any moment
+        os.sched_setaffinity(0, {here})
+        os.sched_setaffinity(0, allowed)
+        words[thread_pool_state.PLACE], before = here, threads.usage().collisions
+        leave()
+        if threads.usage().collisions > before and processor() != here:
+            assert os.sched_getaffinity(0) == allowed
+            return
+    pytest.fail("it always was there still")
+
+
+def test_it_stays_where_there_is_no_other_one(allowed: set[int]) -> None:
+    CountingTask().run(2, chunk=1, count=2)
+    here = min(allowed)
+    os.sched_setaffinity(0, {here})
+    threads._words()[thread_pool_state.PLACE], before = here, threads.usage().collisions
+    leave()
+    assert threads.usage().collisions == before + 1
+    assert os.sched_getaffinity(0) == {here}
+
+
+def test_a_worker_notices_that_it_runs_where_its_caller_does(allowed: set[int]) -> None:
+    task, here = CountingTask(), min(allowed)
+    threads._stop()
+    before = set(Path("/proc/self/task").iterdir())
+    os.sched_setaffinity(0, {here})  # workers inherit it
+    collisions = threads.usage().collisions
+    for _ in range(100):
+        wake()
+        task.run(50, chunk=1, count=2, spin=1000)
+        time.sleep(0.001)  # here it gets the processor
+        if threads.usage().collisions > collisions:
+            break
+    assert threads.usage().collisions > collisions
+    (worker,) = set(Path("/proc/self/task").iterdir()) - before
+    assert os.sched_getaffinity(int(worker.name)) == {here}
+    threads._stop()  # others are to have workers that may run anywhere
+    os.sched_setaffinity(0, allowed)
+    wake()
+    assert task.run(50, chunk=1, count=2) == [1] * 50
+
+
+def held_up(task: CountingTask, calm: int) -> int:
+    """Have the caller wait for a worker longer than a short job may take; return how cautious that has made it."""
+    words = threads._words()
+    for _ in range(200):
+        words[thread_pool_state.CALM] = calm
+        wake()
+        task.run(2, chunk=1, count=2, work=1, spin=1_000_000)  # each row takes a millisecond, a nanosecond is expected
+        if words[thread_pool_state.DEBT] > 0:
+            return int(words[thread_pool_state.CARE])
+    pytest.fail("no worker ever was behind")
+
+
+def test_whoever_is_held_up_again_and_again_is_ever_more_cautious() -> None:
+    task, words = CountingTask(), threads._words()
+    words[thread_pool_state.CARE] = 0
+    cautious = [held_up(task, calm=0) for _ in range(6)]
+    assert cautious == [8, 16, 32, 64, 64, 64]
+    assert words[thread_pool_state.DEBT] <= thread_pool_state.MOST_DEBT
+    assert threads.usage().is_held_up
+    assert held_up(task, calm=thread_pool_state.CALM_WORK) == thread_pool_state.CAUTION
+    words[thread_pool_state.DEBT] = words[thread_pool_state.CARE] = 0
+    assert not threads.usage().is_held_up
