@@ -83,6 +83,32 @@ def test_a_worker_notices_that_it_runs_where_its_caller_does(allowed: set[int]) 
     assert task.run(50, chunk=1, count=2) == [1] * 50
 
 
+def test_a_worker_is_led_elsewhere_before_it_is_woken_and_may_return(allowed: set[int]) -> None:
+    if len(allowed) < 2:
+        pytest.skip("there is one processor")
+    task, words = CountingTask(), threads._words()
+    threads._stop()
+    before = set(Path("/proc/self/task").iterdir())
+    wake()
+    task.run(50, chunk=1, count=2)
+    (worker,) = set(Path("/proc/self/task").iterdir()) - before
+    kept = slice(thread_pool_state.SETS + thread_pool_state.SET_WORDS, thread_pool_state.SETS + 20)
+    for _ in range(100):
+        words[thread_pool_state.SETS + thread_pool_state.SET_WORDS] = 0
+        time.sleep(0.01)  # it falls asleep
+        slept = words[thread_pool_state.SLEEPING]
+        wake()
+        assert task.run(50, chunk=1, count=2, spin=1000) == [1] * 50
+        if slept:
+            break
+    assert sum(bin(word).count("1") for word in words[kept]) == len(allowed)
+    for _ in range(1000):  # until it has woken up
+        if os.sched_getaffinity(int(worker.name)) == allowed:
+            return
+        time.sleep(0.001)
+    pytest.fail("it may not return")
+
+
 def held_up(task: CountingTask, calm: int) -> int:
     """Have the caller wait for a worker longer than a short job may take; return how cautious that has made it."""
     words = threads._words()

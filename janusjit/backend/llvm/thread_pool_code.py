@@ -79,7 +79,7 @@ def emit(module: ir.Module) -> None:
     state.align = 64
     work = _emit_work(module)
     grow = _emit_grow(module, _emit_worker(module, work, placement.emit_leave(module)))
-    _emit_parallel_for(module, work, grow)
+    _emit_parallel_for(module, work, grow, placement.emit_lead(module))
     _emit_stop(module)
     _emit_forget(module)
 
@@ -148,6 +148,7 @@ def _emit_worker(module: ir.Module, work: ir.Function, leave: ir.Function) -> ir
     """
     code = Code(module, "worker", ir.FunctionType(POINTER, [POINTER]))
     builder = code.builder
+    number = builder.ptrtoint(code.function.args[0], I64)
     last, spins = code.slot(I64, constant(0)), code.slot(I64, constant(SPINS))
     with code.turns() as ended:
         code.leave_if(builder.not_(code.is_zero(code.get(ENDING))), ended)
@@ -158,7 +159,7 @@ def _emit_worker(module: ir.Module, work: ir.Function, leave: ir.Function) -> ir
                 outcome = builder.cmpxchg(code.word(JOB), job, joined, "seq_cst")
                 with builder.if_then(builder.extract_value(outcome, 1)):
                     builder.call(leave, [])
-                    _emit_help(code, work, places, builder.ptrtoint(code.function.args[0], I64))
+                    _emit_help(code, work, places, number)
                     builder.store(builder.lshr(job, constant(32)), last)
                     builder.store(constant(SPINS), spins)
             with wait:
@@ -168,7 +169,7 @@ def _emit_worker(module: ir.Module, work: ir.Function, leave: ir.Function) -> ir
                 left = builder.sub(builder.load(spins, typ=I64), idle)
                 builder.store(left, spins)
                 with builder.if_then(code.is_zero(left)):
-                    _emit_sleep(code, last)
+                    _emit_sleep(code, last, number)
                     builder.call(leave, [])
                     builder.store(constant(SPINS), spins)
     builder.ret(ir.Constant(POINTER, None))
@@ -193,7 +194,7 @@ def _emit_help(code: Code, work: ir.Function, number: ir.Value, home: ir.Value) 
     code.change("sub", JOB, constant(1))
 
 
-def _emit_sleep(code: Code, last: ir.Value) -> None:
+def _emit_sleep(code: Code, last: ir.Value, number: ir.Value) -> None:
     """Emit the sleep of a worker, until it is woken, unless there is a job for it by now or it is to end.
 
     It wakes for good even if the job it was woken for is done meanwhile: the next one often follows at once.
@@ -205,7 +206,9 @@ def _emit_sleep(code: Code, last: ir.Value) -> None:
     ending = builder.not_(code.is_zero(code.get(ENDING)))
     with code.unless(builder.or_(wanted, ending)):
         code.change("add", SLEPT, constant(1))
+        placement.emit_rest(code, number)
         code.call("pthread_cond_wait", code.word(CONDITION), code.word(MUTEX))
+        placement.emit_rise(code, number)
     asleep = code.change("sub", SLEEPING, constant(1))
     wanted, _, places = _is_wanted(code, last)
     more = builder.and_(builder.icmp_unsigned(">", places, constant(1)), builder.icmp_signed(">", asleep, constant(1)))
@@ -243,7 +246,7 @@ def _emit_grow(module: ir.Module, worker: ir.Function) -> ir.Function:
     return code.function
 
 
-def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) -> None:
+def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function, lead: ir.Function) -> None:
     code = Code(module, PARALLEL_FOR, PARALLEL_FOR_TYPE, internal=False)
     builder = code.builder
     task, context, rows, chunk, threads, work_time = code.function.args
@@ -274,7 +277,7 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function) 
         builder.branch(alone)
     _emit_job(code, limit, helpers)
     with builder.if_then(worth_waking):
-        _emit_wake(code)
+        _emit_wake(code, lead)
     shared = builder.add(code.get(SHARED), work_time)
     code.set(SHARED, shared)
     with builder.if_then(builder.icmp_signed(">=", shared, constant(WORTH_WAKING))):
@@ -345,7 +348,7 @@ def _emit_limit(code: Code, threads: ir.Value) -> ir.Value:
     return builder.load(limit, typ=I64)
 
 
-def _emit_wake(code: Code) -> None:
+def _emit_wake(code: Code, lead: ir.Function) -> None:
     """Emit the waking of one who is asleep, who wakes another one if there is work for it; and what is awaited next.
 
     Where one just now is falling asleep, or waking, it is left to itself. One that has not slept since it was woken may
@@ -364,6 +367,7 @@ def _emit_wake(code: Code) -> None:
     with code.unless(code.is_zero(code.get(SLEEPING))):
         taken = code.is_zero(code.call("pthread_mutex_trylock", code.word(MUTEX)))
         with builder.if_then(taken):
+            builder.call(lead, [])
             code.call("pthread_mutex_unlock", code.word(MUTEX))
             code.call("pthread_cond_signal", code.word(CONDITION))
 

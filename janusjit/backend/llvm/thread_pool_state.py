@@ -54,9 +54,14 @@ PLACE, COLLISIONS = 88, 89
 #: nanoseconds of work that was divided since a worker held up a caller last, and how cautious that has made callers
 CALM, CARE = 90, 91
 HANDLES = 96
-#: for each thread of a job, the next chunk of its share that nobody has taken
+#: for each thread of a job, the next chunk of its share that nobody has taken; and for workers, whether it sleeps, and
+#: whether it is to be allowed to run everywhere again when it has woken up
 SHARES = HANDLES + MOST
-WORDS = SHARES + 8 * MOST
+ASLEEP, WAS_LED = 1, 2
+#: for each worker, the set of processors that it may run on, while it has been led
+SET_WORDS = 16
+SETS = SHARES + 8 * MOST
+WORDS = SETS + SET_WORDS * MOST
 
 #: turns of waiting before a worker goes to sleep, which take some 100 to 200 µs: longer than what usually lies between
 #: two jobs of one call or of a loop of calls
@@ -92,6 +97,7 @@ NEEDED = (
     *("pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait", "pthread_cond_signal"),
     *("pthread_cond_broadcast", "pthread_sigmask", "sigfillset", "sigdelset", "sched_yield", "clock_gettime"),
     *(("sched_getcpu", "sched_getaffinity", "sched_setaffinity") if sys.platform == "linux" else ()),
+    *(("pthread_getaffinity_np", "pthread_setaffinity_np") if sys.platform == "linux" else ()),
     *(() if ON_X86 else ("fegetenv", "fesetenv", "feclearexcept", "fetestexcept", "feraiseexcept")),
 )
 
@@ -117,9 +123,9 @@ class Code:
         base = opaque(self.module.globals[STATE])
         return self.builder.gep(base, [constant(number)], inbounds=True, source_etype=I64)
 
-    def share(self, number: ir.Value) -> ir.Value:
-        """Return the address of the word of a share."""
-        return self.builder.gep(self.word(SHARES), [self.builder.shl(number, constant(3))], source_etype=I64)
+    def share(self, number: ir.Value, word: int = 0) -> ir.Value:
+        """Return the address of the word of a share, or of another one that the thread has."""
+        return self.builder.gep(self.word(SHARES + word), [self.builder.shl(number, constant(3))], source_etype=I64)
 
     def get(self, number: int) -> ir.Value:
         """Read a word that other threads change meanwhile."""

@@ -98,8 +98,7 @@ def _end() -> None:
 
 
 def _words() -> ctypes.Array[ctypes.c_int64]:
-    length = state.SHARES
-    return (ctypes.c_int64 * length).from_address(process_code.address(state.PARALLEL_FOR, state.STATE))
+    return (ctypes.c_int64 * state.WORDS).from_address(process_code.address(state.PARALLEL_FOR, state.STATE))
 
 
 def usage() -> Usage:
