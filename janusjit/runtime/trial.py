@@ -39,8 +39,9 @@ _ROUGH = 5e-5
 _INTERRUPTION = 0.05
 #: a function's work has changed if a call in plain Python takes so many times what it took in the trial
 _CHANGED = 4.0
-#: seconds after the first call until those of graphs on threads count, and until they do though they lack threads
-REST_SECONDS, MOST_REST_SECONDS = 0.15, 0.4
+#: seconds after the first call until those of graphs on threads count; seconds of calls that have lacked threads until
+#: such calls count too
+REST_SECONDS, LACK_SECONDS = 0.15, 0.05
 #: in a call that takes longer it does not matter that a library's threads have to wake up
 _WOKEN_SECONDS = 0.02
 #: calls in plain Python after the trial before it is looked whether the work has changed; doubled each time
@@ -71,6 +72,7 @@ class Trial:
         self._plain: list[float] = []
         self._began: float | None = None
         self._has_threads = False
+        self._lacking = 0.0
         self._is_first_plain = True
 
     @property
@@ -105,6 +107,7 @@ class Trial:
         """
         if had_threads is not None:
             self._has_threads = True
+            self._lacking += 0.0 if had_threads else seconds
             if not self._is_at_rest(had_threads):
                 return
         (self._unsettled if compiled else self._settled).append(seconds)
@@ -121,7 +124,7 @@ class Trial:
     def _is_at_rest(self, had_threads: bool) -> bool:
         now = time.perf_counter()
         self._began = now if self._began is None else self._began
-        return now - self._began >= (REST_SECONDS if had_threads else MOST_REST_SECONDS)
+        return now - self._began >= REST_SECONDS and (had_threads or self._lacking >= LACK_SECONDS)
 
     def _is_settled(self) -> bool:
         settled = len(self._settled)

@@ -16,8 +16,8 @@ from janusjit.runtime import trial as trial_module
 from janusjit.runtime.statistics import Tally
 from janusjit.runtime.trial import (
     FIRST_REVIEW,
+    LACK_SECONDS,
     LONG_SECONDS,
-    MOST_REST_SECONDS,
     PLAIN_CALLS,
     PLAIN_SHORT_CALLS,
     REST_SECONDS,
@@ -127,11 +127,9 @@ def test_graphs_on_threads_are_judged_once_those_of_libraries_have_come_to_rest(
 
 def test_graphs_that_never_get_their_threads_are_judged_without(time_of_day):
     trial = Trial()
-    trial.ran_graph(LONG, False, None, had_threads=False)
-    time_of_day.seconds += REST_SECONDS
-    trial.ran_graph(LONG, False, None, had_threads=False)
-    assert not trial.wants_plain
-    time_of_day.seconds += MOST_REST_SECONDS
+    for _ in range(int(LACK_SECONDS / LONG) - 1):
+        trial.ran_graph(LONG, False, None, had_threads=False)
+        time_of_day.seconds += REST_SECONDS
     for _ in range(SETTLED_LONG_CALLS):
         assert not trial.wants_plain
         trial.ran_graph(LONG, False, None, had_threads=False)
@@ -144,6 +142,7 @@ def test_graphs_that_never_get_their_threads_are_judged_without(time_of_day):
 def test_it_matters_little_in_a_long_call_that_threads_wake_up(time_of_day):
     trial = Trial()
     for _ in range(1 + SETTLED_LONG_CALLS):
+        assert not trial.wants_plain
         trial.ran_graph(1.0, False, None, had_threads=True)
         time_of_day.seconds += 1.0
     trial.ran_plain(3.0)
