@@ -11,7 +11,7 @@ import pytest
 import janusjit as jj
 from janusjit.backend import cost
 from janusjit.backend.llvm import engine
-from janusjit.backend.llvm.fused_aligned import LEAST_ELEMENTS
+from janusjit.backend.llvm.fused_aligned import LEAST_ELEMENTS, LEAST_VECTORS
 
 COUNTS = (LEAST_ELEMENTS - 1, LEAST_ELEMENTS, LEAST_ELEMENTS + 7, 5000)
 
@@ -86,3 +86,37 @@ def test_what_fits_into_the_caches_stays_there() -> None:
     assert compiled.stats.graph_calls == 2
     assert "vmovnt" not in compiled.specializations[-1].asm
     assert cost.streamed_bytes() >= 1 << 20
+
+
+def shifted(x, row, out):
+    out[:, 1:-2] = x * row + 1
+
+
+def centered(x, row, out):
+    out[:, 1:-2] = (x - x.mean(axis=1, keepdims=True)) * row
+    return out.sum()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("program", [shifted, centered])
+def test_rows_begin_at_any_element_of_a_line(program: Callable[..., Any], dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    for columns in (LEAST_VECTORS * 64 // np.dtype(dtype).itemsize - 1, 300, 701):
+        compiled = jj.jit(background=False, threads=1)(program)
+        memory, row = rng.standard_normal(20 * columns + 64).astype(dtype), rng.standard_normal(columns).astype(dtype)
+        for start in range(12):
+            x = memory[start : start + 20 * columns].reshape(20, columns)
+            mine, expected = np.zeros((2, 20, columns + 3), dtype)
+            np.testing.assert_equal(compiled(x, row, mine), program(x, row, expected))
+            np.testing.assert_array_equal(mine, expected)
+        assert compiled.stats.graph_calls == 10
+
+
+@pytest.mark.skipif(engine.vector_bytes() != 64, reason="vectors are shorter than lines")
+@pytest.mark.parametrize(("columns", "peeled"), [(300, True), (100, False)])
+def test_long_rows_begin_with_what_lies_before_a_line(columns: int, peeled: bool) -> None:
+    compiled = jj.jit(background=False, threads=1)(shifted)
+    for _ in range(3):
+        compiled(np.ones((20, columns)), np.ones(columns), np.ones((20, columns + 3)))
+    assert compiled.stats.graph_calls == 1
+    assert ("and i64 %" in compiled.specializations[0].llvm_ir and ", 63" in compiled.specializations[0].llvm_ir) == peeled

@@ -1,8 +1,8 @@
 """Long elementwise loops whose stores are aligned.
 
-Owns `Aligned`. NumPy's arrays begin 16 bytes behind a cache line as a rule, so that each store of a vector of 64 bytes
-touches two lines, which takes a quarter more time where the loop does little else. A few elements are done one by one
-first. Loops over more than the caches hold write whole lines past them, which the processor would read first otherwise:
+Owns `Aligned`. NumPy's arrays begin 16 bytes behind a cache line as a rule, so that each load or store of a vector of 64
+bytes touches two lines, which takes up to half as much time again where the loop does little else. A few elements of each
+row are done first. Loops over more than the caches hold write whole lines past them, which the processor would read first otherwise:
 a quarter of what two operands and a result take. Invariants: every element is computed once, in order; what was written
 past the caches is seen by whoever sees what the thread does next.
 """
@@ -18,21 +18,23 @@ from janusjit.backend import cost
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.fused_elements import ElementCode
 from janusjit.backend.llvm.fused_vectors import Compute, emit_elements
-from janusjit.backend.llvm.loops import Cursor
+from janusjit.backend.llvm.loops import Cursor, emit_nest
 from janusjit.backend.llvm.values import I64, VOID, Extent, as_i64, declare, item_size
 
-#: loops of fewer elements are not worth it
-LEAST_ELEMENTS = 4096
+#: loops of fewer elements are not worth it, nor rows of less than so many vectors, of which there is one more then
+LEAST_ELEMENTS, LEAST_VECTORS = 4096, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """A loop over contiguous elements.
+    """A loop over contiguous elements, or over rows of them.
 
     Attributes
     ----------
     count
-        How many there are.
+        How many there are, in a row.
+    least
+        Rows of fewer are not worth it, if that turns out when it runs.
     target
         The array whose stores are to be aligned.
     streamed
@@ -40,6 +42,7 @@ class Aligned:
     """
 
     count: Extent
+    least: int
     target: int
     streamed: Sequence[int]
 
@@ -47,24 +50,29 @@ class Aligned:
     def of(code: ElementCode) -> Aligned | None:
         """Return the loop of a kernel; None if it is another kind of loop, short, or does more than to move data."""
         kernel = code.kernel
-        if len(code.dims) != 1 or not kernel.stores or engine.vector_bytes() != 64:
+        if not code.dims or not kernel.stores or engine.vector_bytes() != 64:
             return None
         work = sum(cost.operation_cost(instruction.op) for instruction in kernel.instructions)
-        short = isinstance(code.dims[0], int) and code.dims[0] < LEAST_ELEMENTS
+        widest, is_one_row = max(map(item_size, kernel.dtypes)), len(code.dims) == 1
+        least = LEAST_ELEMENTS if is_one_row else LEAST_VECTORS * engine.vector_bytes() // widest
+        short = isinstance(code.dims[-1], int) and code.dims[-1] < least
         if short or work > cost.INTERLEAVED:
             return None
-        widest = max(map(item_size, kernel.dtypes))
         wanted = [number for _, number in kernel.stores if item_size(kernel.dtypes[number]) == widest]
-        contiguous = all(cursor.strides[0] in (0, item_size(cursor.dtype)) for cursor in code.cursors)
-        if not wanted or not contiguous:
+        contiguous = all(cursor.strides[-1] in (0, item_size(cursor.dtype)) for cursor in code.cursors)
+        if not wanted or not contiguous or any(code.cursors[number].strides[-1] == 0 for number in kernel.written()):
             return None
-        streamed = [number for number in wanted if number not in kernel.loaded()] if kernel.is_streaming else []
-        return Aligned(code.dims[0], (streamed or wanted)[0], streamed if engine.has_masked_lanes() else [])
+        is_streamed = is_one_row and kernel.is_streaming and engine.has_masked_lanes()
+        streamed = [number for number in wanted if number not in kernel.loaded()] if is_streamed else []
+        return Aligned(code.dims[-1], least, (streamed or wanted)[0], streamed)
 
     def emit(self, code: ElementCode, compute: Compute) -> None:
         """Emit the loops around what ``compute`` emits."""
+        emit_nest(code.context, code.dims[:-1], code.cursors, lambda inner: self._emit_row(code, inner, compute))
+
+    def _emit_row(self, code: ElementCode, cursors: Sequence[Cursor], compute: Compute) -> None:
         builder = code.context.builder
-        target = code.cursors[self.target]
+        target = cursors[self.target]
         address, size = builder.ptrtoint(target.pointer, I64), item_size(target.dtype)
         count, line = as_i64(self.count), engine.vector_bytes()
         missing = builder.and_(builder.neg(address), ir.Constant(I64, line - 1))
@@ -72,18 +80,18 @@ class Aligned:
         if self.streamed:
             missing = builder.select(builder.icmp_signed("<", missing, count), missing, count)
         elif not isinstance(self.count, int):
-            enough = builder.icmp_signed(">=", count, ir.Constant(I64, LEAST_ELEMENTS))
+            enough = builder.icmp_signed(">=", count, ir.Constant(I64, self.least))
             missing = builder.select(enough, missing, ir.Constant(I64, 0))
-        emit_elements(code, [missing], code.cursors, compute)
-        behind = [cursor.enter(builder, missing) for cursor in code.cursors]
-        rest = [Cursor(x.dtype, y.pointer, x.strides) for x, y in zip(code.cursors, behind, strict=True)]
+        emit_elements(code, [missing], cursors, compute)
+        behind = [cursor.enter(builder, missing) for cursor in cursors]
+        rest = [Cursor(x.dtype, y.pointer, x.strides) for x, y in zip(cursors, behind, strict=True)]
         left = [builder.sub(count, missing)]
         if not self.streamed:
             emit_elements(code, left, rest, compute)
             return
         apart = ir.Constant(I64, 0)
         for number in self.streamed:
-            apart = builder.or_(apart, builder.xor(address, builder.ptrtoint(code.cursors[number].pointer, I64)))
+            apart = builder.or_(apart, builder.xor(address, builder.ptrtoint(cursors[number].pointer, I64)))
         is_apart = builder.icmp_unsigned("!=", builder.and_(apart, ir.Constant(I64, line - 1)), ir.Constant(I64, 0))
         with builder.if_else(is_apart, likely=False) as (one_by_one, together):
             with one_by_one:
