@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -119,4 +120,4 @@ def test_long_rows_begin_with_what_lies_before_a_line(columns: int, peeled: bool
     for _ in range(3):
         compiled(np.ones((20, columns)), np.ones(columns), np.ones((20, columns + 3)))
     assert compiled.stats.graph_calls == 1
-    assert ("and i64 %" in compiled.specializations[0].llvm_ir and ", 63" in compiled.specializations[0].llvm_ir) == peeled
+    assert bool(re.search(r"and i64 %.*, 63\n", compiled.specializations[0].llvm_ir)) == peeled

@@ -1,10 +1,10 @@
 """Long elementwise loops whose stores are aligned.
 
-Owns `Aligned`. NumPy's arrays begin 16 bytes behind a cache line as a rule, so that each load or store of a vector of 64
-bytes touches two lines, which takes up to half as much time again where the loop does little else. A few elements of each
-row are done first. Loops over more than the caches hold write whole lines past them, which the processor would read first otherwise:
-a quarter of what two operands and a result take. Invariants: every element is computed once, in order; what was written
-past the caches is seen by whoever sees what the thread does next.
+Owns `Aligned`. NumPy's arrays begin 16 bytes behind a cache line as a rule, so that each load or store of a vector of
+64 bytes touches two lines, which takes up to half as much time again where the loop does little else. A few elements of
+each row are done first. Loops over more than the caches hold write whole lines past them, which the processor would
+read first otherwise: a quarter of what two operands and a result take. Invariants: every element is computed once, in
+order; what was written past the caches is seen by whoever sees what the thread does next.
 """
 
 from __future__ import annotations
