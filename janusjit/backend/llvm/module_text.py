@@ -13,6 +13,7 @@ from typing import Any
 from llvmlite import ir
 from llvmlite.ir import instructions as kinds
 
+from janusjit.backend.llvm.paced_builder import PlainCall
 from janusjit.pacing import pause
 
 
@@ -63,39 +64,54 @@ def _write_block(block: ir.Block, pieces: list[str]) -> None:
             pieces.append("\n")
 
 
+#: where llvmlite keeps what it has written of a value, and of a type, which it asks for by calls of several functions
+_OF_VALUE, _OF_TYPE = "_StringReferenceCaching__cached_refstr", "_StrCaching__cached_str"
+
+
 def _name(value: Any) -> str:
-    """Return what stands for a value in the text; llvmlite keeps that, which costs more than to write most names."""
+    """Return what stands for a value in the text."""
+    written: str | None = getattr(value, _OF_VALUE, None)
+    if written is not None:
+        return written
+    if type(value) is ir.Constant and type(value.constant) is int and type(value.type) is ir.IntType:
+        return str(value.constant)
     name: str | None = getattr(value, "_name", None)
     if name is None or '"' in name or "\\" in name:
         return value.get_reference()  # type: ignore[no-any-return]
-    return f'{value.name_prefix}"{name}"'
+    written = f'{value.name_prefix}"{name}"'
+    setattr(value, _OF_VALUE, written)
+    return written
+
+
+def _type(type_: ir.Type) -> str:
+    return getattr(type_, _OF_TYPE, None) or str(type_)
 
 
 def _typed(values: Any) -> str:
-    return ", ".join([f"{value.type} {_name(value)}" for value in values])
+    return ", ".join([f"{_type(value.type)} {_name(value)}" for value in values])
 
 
 def _plain(one: ir.Instruction) -> str:
-    flags = " ".join(["", *one.flags])
+    flags = " ".join(["", *one.flags]) if one.flags else ""
     operands = ", ".join([_name(operand) for operand in one.operands])
-    return f"  {_name(one)} = {one.opname}{flags} {one.type} {operands}\n"
+    return f"  {_name(one)} = {one.opname}{flags} {_type(one.type)} {operands}\n"
 
 
 def _call(one: kinds.CallInstr) -> str:
     callee, arguments = one.operands[0], one.operands[1:]
-    type_ = callee.function_type
-    if type_.var_arg or one.cconv or one.tail or one.attributes or one.arg_attributes:
+    is_variadic = one.is_variadic if type(one) is PlainCall else callee.function_type.var_arg
+    if is_variadic or one.cconv or one.tail or one.attributes or one.arg_attributes:
         pieces = [] if isinstance(one.type, ir.VoidType) else [f"  {_name(one)} = "]
         one.descr(pieces)
         return "".join(pieces)
-    flags = " ".join(["", *one.fastmath._to_list(type_.return_type)]) if one.fastmath else ""
+    flags = " ".join(["", *one.fastmath._to_list(one.type)]) if one.fastmath else ""
     result = "" if isinstance(one.type, ir.VoidType) else f"{_name(one)} = "
-    return f"  {result}{one.opname}{flags} {type_.return_type} {_name(callee)}({_typed(arguments)})\n"
+    return f"  {result}{one.opname}{flags} {_type(one.type)} {_name(callee)}({_typed(arguments)})\n"
 
 
 def _load(one: kinds.LoadInstr) -> str:
     align = "" if one.align is None else f", align {one.align}"
-    return f"  {_name(one)} = load {one.type}, {_typed(one.operands)}{align}\n"
+    return f"  {_name(one)} = load {_type(one.type)}, {_typed(one.operands)}{align}\n"
 
 
 def _store(one: kinds.StoreInstr) -> str:
@@ -105,29 +121,29 @@ def _store(one: kinds.StoreInstr) -> str:
 
 def _address(one: kinds.GEPInstr) -> str:
     inbounds = " inbounds" if one.inbounds else ""
-    return f"  {_name(one)} = getelementptr{inbounds} {one.source_etype}, {_typed(one.operands)}\n"
+    return f"  {_name(one)} = getelementptr{inbounds} {_type(one.source_etype)}, {_typed(one.operands)}\n"
 
 
 def _phi(one: kinds.PhiInstr) -> str:
     incomings = ", ".join([f"[{_name(value)}, {_name(block)}]" for value, block in one.incomings])
-    flags = " ".join(["", *one.flags])
-    return f"  {_name(one)} = phi{flags} {one.type} {incomings}\n"
+    flags = " ".join(["", *one.flags]) if one.flags else ""
+    return f"  {_name(one)} = phi{flags} {_type(one.type)} {incomings}\n"
 
 
 def _comparison(one: kinds.CompareInstr) -> str:
     left, right = one.operands
-    flags = " ".join(["", *one.flags])
-    operands = f"{left.type} {_name(left)}, {_name(right)}"
+    flags = " ".join(["", *one.flags]) if one.flags else ""
+    operands = f"{_type(left.type)} {_name(left)}, {_name(right)}"
     return f"  {_name(one)} = {one.opname}{flags} {one.op} {operands}\n"
 
 
 def _typed_operands(one: ir.Instruction) -> str:
-    flags = " ".join(["", *one.flags])
+    flags = " ".join(["", *one.flags]) if one.flags else ""
     return f"  {_name(one)} = {one.opname}{flags} {_typed(one.operands)}\n"
 
 
 def _cast(one: kinds.CastInstr) -> str:
-    return f"  {_name(one)} = {one.opname} {_typed(one.operands)} to {one.type}\n"
+    return f"  {_name(one)} = {one.opname} {_typed(one.operands)} to {_type(one.type)}\n"
 
 
 def _branch(one: kinds.Terminator) -> str:
@@ -138,6 +154,7 @@ def _branch(one: kinds.Terminator) -> str:
 _WRITERS: dict[type, Callable[[Any], str]] = {
     kinds.Instruction: _plain,
     kinds.CallInstr: _call,
+    PlainCall: _call,
     kinds.LoadInstr: _load,
     kinds.StoreInstr: _store,
     kinds.GEPInstr: _address,

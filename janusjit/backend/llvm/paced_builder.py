@@ -1,19 +1,84 @@
 """llvmlite's builder of instructions, with pauses.
 
 Owns `PacedBuilder`. Invariant: it emits what llvmlite's builder does. A kernel may be thousands of instructions, which
-take milliseconds to emit: far longer than the compiler's thread may keep the program from the interpreter.
+take milliseconds to emit: far longer than the compiler's thread may keep the program from the interpreter. Nearly all
+of them are given no name, so the next number is found without asking for each name twice if it is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from llvmlite import ir
+from llvmlite.ir._utils import NameScope
+from llvmlite.ir.instructions import CallInstrAttributes, FastMathFlags
 
 from janusjit.pacing import pause
+
+
+class _Names(NameScope):  # type: ignore[misc]
+    """The names of a function, as llvmlite gives them."""
+
+    def register(self, name: str, deduplicate: bool = False) -> str:
+        """Take a name, or the first like it that is free."""
+        if name or not deduplicate:
+            return super().register(name, deduplicate)  # type: ignore[no-any-return]
+        used = self._useset
+        number = self._basenamemap[""] + 1
+        while (free := f".{number}") in used:
+            number += 1
+        self._basenamemap[""] = number
+        used.add(free)
+        return free
+
+
+class PlainCall(ir.CallInstr):  # type: ignore[misc]
+    """A call without attributes, as llvmlite makes it, but for comparing types that are one object.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of its parameter's type, or there are too few.
+    """
+
+    def __init__(self, block: ir.Block, function: Any, arguments: Sequence[ir.Value], name: str) -> None:
+        signature = function.function_type
+        for number, (argument, type_) in enumerate(zip(arguments, signature.args, strict=False), 1):
+            if argument.type is not type_ and argument.type != type_:
+                raise TypeError(f"Type of #{number} arg mismatch: {type_} != {argument.type}")
+        if len(arguments) < len(signature.args):
+            raise TypeError(f"{len(arguments)} arguments for {len(signature.args)} parameters")
+        self.is_variadic: bool = signature.var_arg
+        self.cconv = getattr(function, "calling_convention", None)
+        self.tail = ""
+        self.fastmath = FastMathFlags()
+        self.attributes = CallInstrAttributes()
+        self.arg_attributes: dict[int, Any] = {}
+        ir.Instruction.__init__(self, block, signature.return_type, "call", [function, *arguments], name)
 
 
 class PacedBuilder(ir.IRBuilder):  # type: ignore[misc]
     """Emits instructions, as its base class does, and lets the program run in between."""
 
+    def __init__(self, block: ir.Block) -> None:
+        super().__init__(block)
+        names: Any = block.function.scope
+        if type(names) is NameScope:
+            names.__class__ = _Names
+
+    def call(self, fn: Any, args: Sequence[ir.Value], name: str = "", **details: Any) -> ir.CallInstr:
+        """Emit a call."""
+        if details:
+            return super().call(fn, args, name, **details)
+        call = PlainCall(self.block, fn, args, name)
+        self._insert(call)
+        return call
+
     def _insert(self, instruction: ir.Instruction) -> None:
         pause()
-        super()._insert(instruction)
+        if self.debug_metadata is not None:
+            super()._insert(instruction)
+            return
+        self._block.instructions.insert(self._anchor, instruction)
+        self._anchor += 1
