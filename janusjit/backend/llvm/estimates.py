@@ -1,7 +1,7 @@
 """The kernels of a plan that has been lowered, and what they are expected to take.
 
-Owns `notes_of`. Invariant: every step that does work is one kernel, in the plan's order; steps done block by block of
-rows are one together.
+Owns `notes_of`, `expected_nanoseconds` and `least_nanoseconds`. Invariant: every step that does work is one kernel, in
+the plan's order; steps done block by block of rows are one together.
 """
 
 from __future__ import annotations
@@ -63,22 +63,42 @@ def notes_of(
     """
     words = {step: division.text(threads) for step, division in divided.items()}
 
-    def expected(step: Step) -> float | None:
-        if isinstance(step, FusedStep):
-            return _fused_nanoseconds(step, fused[step])
-        assert isinstance(step, NodeStep)
-        return _node_nanoseconds(step.node, chosen.get(step.node))
-
     def kernel(step: Step) -> Kernel:
         steps = _together(step, tiles)
         text = "; ".join(line_of(one, chosen, {}) for one in steps)
         if len(steps) > 1 and isinstance(step, FusedStep):
             text = f"blocks of {tiles[step].block} rows: {text}"
-        nanoseconds = _on_threads(_sum(map(expected, steps)), divided.get(step), threads)
+        alone = _sum(expected_nanoseconds(one, fused, chosen) for one in steps)
+        nanoseconds = _on_threads(alone, divided.get(step), threads)
         return Kernel(step.time, with_threads(text, words.get(step)), str(nodes_of(steps[-1])[-1].span), nanoseconds)
 
     kernels = tuple(kernel(step) for step in plan.walk() if is_work(step, tiles))
     return PlanNotes(plan.text(chosen, words), kernels)
+
+
+def expected_nanoseconds(
+    step: Step, fused: Mapping[FusedStep, FusedKernel], chosen: Mapping[Node, str]
+) -> float | None:
+    """Return what a step is expected to take one thread; None where nothing is known of it.
+
+    Parameters
+    ----------
+    step : Step
+        The step.
+    fused : mapping
+        The description of each fused step.
+    chosen : mapping
+        How nodes are computed, in words, where there was a choice.
+    """
+    if isinstance(step, FusedStep):
+        return _fused_nanoseconds(step, fused[step])
+    return _node_nanoseconds(step.node, chosen.get(step.node)) if isinstance(step, NodeStep) else None
+
+
+def least_nanoseconds(plan: Plan, fused: Mapping[FusedStep, FusedKernel], chosen: Mapping[Node, str]) -> float:
+    """Return what a plan's steps are expected to take one thread at least: those outside regions, as far as known."""
+    known = [expected_nanoseconds(step, fused, chosen) for step in plan.steps]
+    return sum(part for part in known if part is not None)
 
 
 def _together(step: Step, tiles: Mapping[Step, Tile]) -> list[Step]:

@@ -23,14 +23,15 @@ from janusjit.backend.llvm.fused_rows import reduce_row
 from janusjit.backend.llvm.fused_transposed import Transposed
 from janusjit.backend.llvm.fused_vectors import emit_elements, emit_moves, emit_totals
 from janusjit.backend.llvm.loops import Cursor, Place, emit_nest
+from janusjit.backend.llvm.quick_code import QuickCode
 from janusjit.backend.llvm.values import VOID, KernelContext, PythonEmitter, Scalar
 
 
 class FusedFunctions:
-    """The functions of a module's fused kernels, each emitted at its first use."""
+    """The functions of a module's fused kernels, each emitted at its first use; ``quick`` is told of their calls."""
 
-    def __init__(self, module: ir.Module, python: PythonEmitter) -> None:
-        self._module, self._python = module, python
+    def __init__(self, module: ir.Module, python: PythonEmitter, quick: QuickCode) -> None:
+        self._module, self._python, self._quick = module, python, quick
         self._functions: dict[tuple[Any, ...], ir.Function] = {}
 
     def call(
@@ -40,12 +41,23 @@ class FusedFunctions:
         pointers: Sequence[ir.Value],
         scalars: Sequence[Scalar],
         extents: Sequence[ir.Value],
+        nanoseconds: float | None = None,
     ) -> None:
-        """Emit a call of the kernel with the addresses of its arrays, its scalars and its extents."""
-        builder.call(self.function(kernel), [*pointers, *(scalar.value for scalar in scalars), *extents])
+        """Emit a call of the kernel with the addresses of its arrays, its scalars and its extents.
+
+        ``nanoseconds`` is what it is expected to take, if it happens once in a call of the entry function at most.
+        """
+        function = self._function(kernel)
+        self._quick.note(function, nanoseconds)
+        builder.call(function, [*pointers, *(scalar.value for scalar in scalars), *extents])
 
     def function(self, kernel: FusedKernel) -> ir.Function:
-        """Return the function of a kernel."""
+        """Return the function of a kernel, for any number of calls."""
+        function = self._function(kernel)
+        self._quick.note(function, None)
+        return function
+
+    def _function(self, kernel: FusedKernel) -> ir.Function:
         key = kernel.key()
         function = self._functions.get(key)
         if function is None:

@@ -25,7 +25,7 @@ from janusjit.backend.llvm import threads
 from janusjit.backend.llvm.call_results import ANY_EXTENT
 from janusjit.backend.llvm.control import ControlFlow
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.estimates import is_work, notes_of
+from janusjit.backend.llvm.estimates import expected_nanoseconds, is_work, least_nanoseconds, notes_of
 from janusjit.backend.llvm.flag_looks import FlagLooks
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
@@ -34,6 +34,7 @@ from janusjit.backend.llvm.node_functions import NodeFunctions
 from janusjit.backend.llvm.object_reads import ObjectReads
 from janusjit.backend.llvm.product_blocks import ProductBlocks, rows_of
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
+from janusjit.backend.llvm.quick_code import QuickCode
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.stopwatch import Stopwatch
 from janusjit.backend.llvm.tapes import Tapes
@@ -88,13 +89,13 @@ class GraphLowering:
         A verified graph.
     python : PythonEmitter
         The entry function: its inputs, and its ways out.
-
     """
 
     def __init__(self, module: ir.Module, builder: ir.IRBuilder, graph: Graph, python: PythonEmitter) -> None:
         self.builder, self.python = builder, python
         self._plan, self.placement = planned(graph)
         self.graph = self._plan.graph
+        self._outermost = frozenset(self._plan.steps)  #: that happen once in a call at most
         count = min(graph.threads, MOST) if graph.threads > 1 and threads.are_supported() else 1
         self.scalars = _constants(builder, self.graph)
         self.extents = Extents(builder, python.symbols)
@@ -109,12 +110,13 @@ class GraphLowering:
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
         rows = {step: self._tiles[step].size for step in fused if step in self._tiles}
         self._kernels = describe(fused, self.memory.addresses, rows, delays)
-        self._fused = FusedFunctions(module, python)
+        self._quick = QuickCode()
+        self._fused = FusedFunctions(module, python, self._quick)
         self._parallel = ParallelKernels(
             builder, self.memory, self.extents, self.scalars, self._fused, python, count
         )
         self._products = ProductBlocks(module, self._parallel, python)
-        self._nodes = NodeFunctions(module, python, count)
+        self._nodes = NodeFunctions(module, python, self._quick, count)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
         self._divided: dict[Step, Division] = {}
@@ -135,6 +137,7 @@ class GraphLowering:
         self._bind_inputs(self.python.inputs)
         self.memory.allocate()
         self.lower_steps(self._plan.steps)
+        self._quick.choose(least_nanoseconds(self._plan, self._kernels, self._nodes.chosen))
 
     def _bind_inputs(self, inputs: Sequence[Operand]) -> None:
         for input_, operand in zip(self._plan.graph.inputs, inputs, strict=True):
@@ -192,7 +195,8 @@ class GraphLowering:
         ]
         for storage, _ in registers:
             self.memory.set_pointer(storage, self.memory.stack_slot(memory_type(storage.layout.dtype)))
-        division = self._call_fused(kernel)
+        once = expected_nanoseconds(step, self._kernels, {}) if step in self._outermost else None
+        division = self._call_fused(kernel, nanoseconds=once)
         if division is not None:
             self._divided[step] = division
         for storage, value in registers:
@@ -213,7 +217,7 @@ class GraphLowering:
         if tile.division is not None:
             self._divided.update(dict.fromkeys(tile.steps, tile.division))
             self._parallel.call_blocks(
-                [_part_of_tile(self._kernels[one], tile) for one in tile.steps], tile.size, tile.division, tile.block
+                [Part.of_tile(self._kernels[one], tile) for one in tile.steps], tile.size, tile.division, tile.block
             )
             return
         builder, before = self.builder, self.builder.block
@@ -238,12 +242,17 @@ class GraphLowering:
         self.prepare(node.result)
         a, b, out = (self.memory.array(value) for value in (*node.inputs, node.result))
         storage = self.placement.storage(node.result)
-        parts = [_part_of_tile(self._kernels[one], tile) for one in tile.steps]
+        parts = [Part.of_tile(self._kernels[one], tile) for one in tile.steps]
         is_kept = storage is not None and storage.kept_rows is not None
         self._nodes.chosen[node] = self._products.call(self.builder, tile, (a, b, out), parts, is_kept)
 
-    def _call_fused(self, kernel: FusedKernel, row: ir.Value | None = None) -> Division | None:
-        """Emit the call of a kernel; from ``row`` on, if it is given. Return how it is divided among threads."""
+    def _call_fused(
+        self, kernel: FusedKernel, row: ir.Value | None = None, nanoseconds: float | None = None
+    ) -> Division | None:
+        """Emit the call of a kernel; from ``row`` on, if it is given. Return how it is divided among threads.
+
+        ``nanoseconds`` is what it is expected to take, if it happens once at most.
+        """
         division = divide(kernel, self._parallel.count) if row is None else None
         if division is not None:
             self._parallel.call(kernel, division)
@@ -255,7 +264,7 @@ class GraphLowering:
             pointers = [offset_pointer(self.builder, p, offset) for p, offset in zip(pointers, offsets, strict=True)]
         scalars = [self.scalars[value] for value in kernel.scalars]
         extents = [self.extents.value(extent) for extent in kernel.numbered().extents]
-        self._fused.call(self.builder, kernel, pointers, scalars, extents)
+        self._fused.call(self.builder, kernel, pointers, scalars, extents, nanoseconds)
         return None
 
     def _check_not_empty(self, step: FusedStep) -> None:
@@ -315,7 +324,7 @@ class GraphLowering:
         elif is_scalar(node):
             self._lower_scalar(node)
         else:
-            self._lower_call(node)
+            self._lower_call(node, step in self._outermost)
 
     def _constant_data(self, array: Any) -> ir.Value:
         """Emit the address of a constant array's elements: by way of the object, since code names no address."""
@@ -346,7 +355,7 @@ class GraphLowering:
         """Return the address of the element a view of rank 0 picks."""
         return self.memory.pointer(view_of(self.memory.addresses.of(node.inputs[0]), node))
 
-    def _lower_call(self, node: Node) -> None:
+    def _lower_call(self, node: Node, happens_once: bool) -> None:
         inputs = [self.operand(value) for value in node.inputs]
         brought, symbol = brought_arrays(node), node.attributes.get("symbol")
         if isinstance(lowering_of(node), Library):
@@ -370,7 +379,7 @@ class GraphLowering:
                 outputs.append(self.memory.array(result))
         if node.op in _UPDATES_BY_KERNEL and node.result.type.rank > 0:
             inputs[0] = outputs[0]
-        held = self._nodes.call(self.builder, node, inputs, outputs)
+        held = self._nodes.call(self.builder, node, inputs, outputs, happens_once)
         if held is not None and node in self.attempts:
             held = self.held[node] = self._attempted(node, held, outputs)
         elif held is not None:
@@ -468,14 +477,6 @@ class GraphLowering:
     def check_flags(self, node: Node) -> None:
         """Emit the deoptimization where NumPy is to act on floating-point errors that have happened."""
         self._looks.check(node)
-
-
-def _part_of_tile(kernel: FusedKernel, tile: Tile) -> Part:
-    """Return a kernel of a tile as one that does some rows; of arrays there for a block only, each thread has one."""
-    pitches = [address.layout.strides[0] for address in kernel.arrays]
-    block = min(tile.block, tile.rows)
-    is_kept = [address.storage.kept_rows is not None for address in kernel.arrays]
-    return Part(kernel, pitches, [block * pitch if kept else 0 for pitch, kept in zip(pitches, is_kept, strict=True)])
 
 
 def _constants(builder: ir.IRBuilder, graph: Graph) -> dict[Value, Scalar]:

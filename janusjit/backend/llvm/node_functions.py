@@ -16,6 +16,7 @@ from janusjit.backend.llvm.convolution import emit_convolution
 from janusjit.backend.llvm.library import emit_library
 from janusjit.backend.llvm.object_calls import emit_object_call
 from janusjit.backend.llvm.positions import emit_position
+from janusjit.backend.llvm.quick_code import ONLY_CALL, QuickCode
 from janusjit.backend.llvm.structured import STRUCTURED, TELLING, emit_count, emit_structured
 from janusjit.backend.llvm.values import (
     I1,
@@ -39,23 +40,35 @@ Emit = Callable[[KernelContext, Node, list[Operand], list[ArrayValue]], Union[st
 class NodeFunctions:
     """The functions of a module's single operations, each emitted at its first use, on up to ``threads`` threads.
 
+    ``quick`` is told of the calls of those that only make a call themselves.
+
     Attributes
     ----------
     chosen : dict
         How a node is computed, in words, where there was a choice.
     """
 
-    def __init__(self, module: ir.Module, python: PythonEmitter, threads: int = 1) -> None:
-        self._module, self._python, self._threads = module, python, threads
+    def __init__(self, module: ir.Module, python: PythonEmitter, quick: QuickCode, threads: int = 1) -> None:
+        self._module, self._python, self._quick, self._threads = module, python, quick, threads
         self.chosen: dict[Node, str] = {}
         self._choices: dict[tuple[Any, ...], str] = {}
         self._functions: dict[tuple[Any, ...], ir.Function] = {}
 
     def call(
-        self, builder: ir.IRBuilder, node: Node, inputs: Sequence[Operand], outputs: Sequence[ArrayValue]
+        self,
+        builder: ir.IRBuilder,
+        node: Node,
+        inputs: Sequence[Operand],
+        outputs: Sequence[ArrayValue],
+        happens_once: bool = False,
     ) -> ir.Value | None:
-        """Emit a call of the node's kernel; return whether its requirements held (``i1``), if it has any."""
+        """Emit a call of the node's kernel; return whether its requirements held (``i1``), if it has any.
+
+        ``happens_once`` says whether it happens once in a call of the entry function at most.
+        """
         called = self._call(builder, node, inputs, outputs, _emitter_of(node), I1 if may_fail(node) else VOID)
+        if _only_calls(called.callee):
+            self._quick.note(called.callee, 0.0 if happens_once else None, ONLY_CALL)
         return called if may_fail(node) else None
 
     def call_count(
@@ -165,6 +178,11 @@ def _is_straight(function: ir.Function) -> bool:
         return True
     instructions = (instruction for block in function.blocks for instruction in block.instructions)
     return not any(map(_moves_numbers, instructions))
+
+
+def _only_calls(function: ir.Function) -> bool:
+    """Return whether a function does nothing but make calls, one after the other, with addresses it finds."""
+    return len(function.blocks) == 2 and not any(map(_moves_numbers, function.blocks[1].instructions))
 
 
 def _moves_numbers(instruction: ir.Instruction) -> bool:
