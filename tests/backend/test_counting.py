@@ -24,7 +24,7 @@ def compiled_parts(program, *arguments):
 
 def optimized(part: Part) -> str:
     """Return a part's IR as it is when instructions are chosen."""
-    compiler = PartCompiler(part, 2, engine.create_target_machine)
+    compiler = PartCompiler(part, 2, engine.MACHINES)
     try:
         compiler.optimize()
         return str(compiler.module)

@@ -10,20 +10,21 @@ import pytest
 from llvmlite import ir
 
 import janusjit as jj
-from janusjit.backend.llvm import engine, lanes
+from janusjit.backend.llvm import engine, lanes, machine_code, module_parts
 from janusjit.backend.llvm.module_text import text_of
+from janusjit.backend.llvm.paced_builder import PacedBuilder
 from janusjit.backend.llvm.python_api_shared import load_shared, shared, shared_address
 from janusjit.backend.llvm.values import F64, I1, I32, I64, POINTER, VOID
 
 
-def module_with_all_kinds() -> ir.Module:
+def module_with_all_kinds(make_builder=PacedBuilder) -> ir.Module:
     """Return a module with instructions of all kinds that are written here, with flags and without."""
     module = engine.create_module("kinds")
     quoted = ir.Function(module, ir.FunctionType(VOID, [I64]), 'with "quotes" and \\')
     function = ir.Function(module, ir.FunctionType(F64, [POINTER, I64, F64]), "function")
     pointer, count, number = function.args
     entry, body, after = (function.append_basic_block(name) for name in ("entry", "body", "after"))
-    builder = ir.IRBuilder(entry)
+    builder = make_builder(entry)
     vector = lanes.splat(builder, number, ir.VectorType(F64, 8))
     total = builder.fadd(vector, vector, flags=("reassoc", "nsz"))
     total = builder.select(builder.fcmp_ordered("<", total, vector, flags=("nnan",)), total, vector)
@@ -49,6 +50,34 @@ def test_it_is_what_llvmlite_writes() -> None:
     module = module_with_all_kinds()
     mine, theirs = (str(llvm.parse_assembly(text)) for text in (text_of(module), str(module)))
     assert mine.count("\n") > 30 and mine.splitlines()[1:] == theirs.splitlines()[1:]
+
+
+def test_builders_with_pauses_emit_what_llvmlites_do() -> None:
+    assert text_of(module_with_all_kinds()) == text_of(module_with_all_kinds(ir.IRBuilder))
+
+
+def test_names_are_given_as_llvmlite_gives_them() -> None:
+    names = []
+    for make_builder in (ir.IRBuilder, PacedBuilder):
+        module = engine.create_module("names")
+        function = ir.Function(module, ir.FunctionType(I64, [I64, I64]), "function")
+        builder = make_builder(function.append_basic_block())
+        values = [builder.add(*function.args, name=name) for name in ("", ".5", "", "sum", "", "sum", ".5", "", "")]
+        names.append([*(value.name for value in values), builder.append_basic_block().name])
+    assert names[0] == names[1] and len(set(names[0])) == len(names[0])
+
+
+@pytest.mark.parametrize("make_builder", [ir.IRBuilder, PacedBuilder])
+def test_calls_with_other_arguments_are_refused(make_builder) -> None:
+    module = engine.create_module("calls")
+    callee = ir.Function(module, ir.FunctionType(I64, [I64, ir.VectorType(F64, 8)]), "callee")
+    function = ir.Function(module, ir.FunctionType(I64, [I64, ir.VectorType(F64, 8)]), "function")
+    builder = make_builder(function.append_basic_block())
+    with pytest.raises(TypeError, match="Type of #2 arg mismatch"):
+        builder.call(callee, [function.args[0], function.args[0]])
+    with pytest.raises((TypeError, IndexError)):
+        builder.call(callee, function.args[:1])
+    assert builder.call(callee, function.args).type == I64
 
 
 def test_what_has_been_compiled_is_let_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +114,25 @@ def test_target_machines_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None
     loaded = [engine.load(source.format(factor)) for factor in (3, 5)]
     results = [ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(one.function_address("f"))(7) for one in loaded]
     assert results == [21, 35] and made == []
+
+
+def test_parts_take_turns_with_target_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_code, "_thread_count", lambda parts: 1)
+    monkeypatch.setattr(module_parts, "LINES_A_PART", 1)
+    made: list[int] = []
+    create = engine.create_target_machine
+    machines = machine_code.TargetMachines(lambda level: made.append(level) or create(level))
+    monkeypatch.setattr(engine, "MACHINES", machines)
+    text = "".join(f"define i64 @f{n}(i64 %x) {{\n  %y = mul i64 %x, {n}\n  ret i64 %y\n}}\n" for n in range(2, 7))
+    assert len(module_parts.parts_of(text)) == 5
+    loaded = engine.load(text)
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+    assert [call(loaded.function_address(f"f{n}"))(7) for n in range(2, 7)] == [14, 21, 28, 35, 42] and made == [2]
+
+
+def test_engines_have_no_module_to_make_code_of() -> None:
+    loaded = engine.load("define i64 @f() {\n  ret i64 17\n}\n")
+    assert ctypes.CFUNCTYPE(ctypes.c_int64)(loaded.function_address("f"))() == 17 and not loaded._engine._modules
 
 
 def test_shared_functions_that_are_hot_are_compiled_together(monkeypatch: pytest.MonkeyPatch) -> None:

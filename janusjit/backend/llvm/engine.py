@@ -19,7 +19,14 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from janusjit.backend.llvm import engine_cache
-from janusjit.backend.llvm.machine_code import CompileTimes, PartCompiler, object_codes, packed, unpacked
+from janusjit.backend.llvm.machine_code import (
+    CompileTimes,
+    PartCompiler,
+    TargetMachines,
+    object_codes,
+    packed,
+    unpacked,
+)
 from janusjit.backend.llvm.module_parts import parts_of
 from janusjit.backend.llvm.module_text import text_of
 from janusjit.errors import CompileError
@@ -27,8 +34,6 @@ from janusjit.pacing import aside, pause
 
 _LOCK = threading.Lock()
 _SYMBOLS: dict[str, int] = {}
-#: target machines that have done their work, by level
-_IDLE: dict[int, list[llvm.TargetMachine]] = {}
 
 #: LLVM's own choice for most AVX-512 machines is 256-bit vectors; janusjit's kernels are long enough to gain from 512.
 PREFER_256_BIT_VECTORS = False
@@ -99,19 +104,18 @@ def create_target_machine(level: int = 2) -> llvm.TargetMachine:
     return target.create_target_machine(cpu=cpu, features=features, opt=level, jit=True)
 
 
-def _idle_target_machine(level: int) -> llvm.TargetMachine:
-    """Return a target machine that no thread uses; to make one takes as long as the code of ten instructions."""
-    idle = _IDLE.get(level)
-    try:
-        return idle.pop() if idle else create_target_machine(level)
-    except IndexError:  # another thread has taken it
-        return create_target_machine(level)
+#: those that compile modules
+MACHINES = TargetMachines(lambda level: create_target_machine(level))  # looked up when it is called
 
 
 @functools.cache
 def data_layout() -> str:
     """Return the data layout string of the host."""
-    return str(create_target_machine().target_data)
+    machine = MACHINES.take(2)
+    try:
+        return str(machine.target_data)
+    finally:
+        MACHINES.give_back(2, machine)
 
 
 def create_module(name: str) -> ir.Module:
@@ -275,8 +279,11 @@ def load_filed(name: str, externals: Sequence[str], source: Callable[[], str], l
 def _engine_of(code: bytes) -> llvm.ExecutionEngine:
     """Return an engine that has loaded object code."""
     target = llvm.Target.from_triple(host_target()[0])
-    # it generates nothing, so it need not know the processor's features, whose names take time to look up
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.create_target_machine(jit=True))
+    # it generates nothing, so it need not know the processor's features, whose names take time to look up; nor need it
+    # have the module it is made for, of which it would make code, with all that takes before the first function
+    empty = llvm.parse_assembly("")
+    engine = llvm.create_mcjit_compiler(empty, target.create_target_machine(jit=True))
+    engine.remove_module(empty)
     for part in unpacked(code):
         engine.add_object_file(llvm.ObjectFileRef.from_data(part))
     engine.finalize_object()
@@ -290,7 +297,7 @@ def _compilers(text: str, level: int) -> Iterator[list[PartCompiler]]:
     compilers: list[PartCompiler] = []
     try:
         for part in parts_of(text):
-            compilers.append(aside(partial(PartCompiler, part, level, _idle_target_machine)))
+            compilers.append(aside(partial(PartCompiler, part, level, MACHINES)))
         yield compilers
     finally:
         aside(partial(_close, compilers))
@@ -298,8 +305,7 @@ def _compilers(text: str, level: int) -> Iterator[list[PartCompiler]]:
 
 def _close(compilers: Sequence[PartCompiler]) -> None:
     for compiler in compilers:
-        level, machine = compiler.close()
-        _IDLE.setdefault(level, []).append(machine)
+        compiler.close()
 
 
 def _undefined(modules: Sequence[llvm.ModuleRef]) -> set[str]:

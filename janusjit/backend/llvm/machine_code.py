@@ -41,6 +41,33 @@ class CompileTimes:
         return self.parse + self.optimize + self.generate
 
 
+class TargetMachines:
+    """Target machines, each of which one thread uses at a time, and others after it.
+
+    Parameters
+    ----------
+    create : callable
+        Makes one for an optimisation level. With what it knows of the processor once it has made code, that takes as
+        long as the code of twenty instructions.
+    """
+
+    def __init__(self, create: Callable[[int], Any]) -> None:
+        self._create = create
+        self._idle: dict[int, list[Any]] = {}
+
+    def take(self, level: int) -> Any:
+        """Return one that no other thread uses."""
+        idle = self._idle.get(level)
+        try:
+            return idle.pop() if idle else self._create(level)
+        except IndexError:  # another thread has taken it
+            return self._create(level)
+
+    def give_back(self, level: int, machine: Any) -> None:
+        """Let others use one that was taken."""
+        self._idle.setdefault(level, []).append(machine)
+
+
 class PartCompiler:
     """Compiles one part of a module.
 
@@ -50,8 +77,8 @@ class PartCompiler:
         The part.
     level : int
         Optimisation level, 0 to 3, unless the part is cold.
-    create_target_machine : callable
-        Returns a target machine for an optimisation level, which nobody else uses meanwhile.
+    machines : TargetMachines
+        Where it takes one from as long as it needs one: from `optimize` to `object_code`.
 
     Raises
     ------
@@ -59,10 +86,11 @@ class PartCompiler:
         If LLVM's parser or verifier refuses the part.
     """
 
-    def __init__(self, part: Part, level: int, create_target_machine: Callable[[int], Any]) -> None:
+    def __init__(self, part: Part, level: int, machines: TargetMachines) -> None:
         self._level = 0 if part.is_cold else level
         self._is_handwritten = part.is_handwritten
-        self._machine = create_target_machine(self._level)
+        self._machines = machines
+        self._machine: Any = None
         self._seconds = [0.0, 0.0, 0.0]
         self._context = llvm.create_context()
         started = time.perf_counter()
@@ -74,14 +102,16 @@ class PartCompiler:
             raise CompileError("backend.llvm", f"LLVM refuses a module: {error}") from error
         self._seconds[0] = time.perf_counter() - started
 
-    def close(self) -> tuple[int, Any]:
-        """Let go of the module, and then of its context; return the target machine, and for which level it is.
-
-        Nothing else may be asked for afterwards.
-        """
+    def close(self) -> None:
+        """Let go of the module, and then of its context. Nothing else may be asked for afterwards."""
+        self._let_go_of_machine()
         self.module.close()
         _CONTEXTS.pop(id(self._context), None)
-        return self._level, self._machine
+
+    def _let_go_of_machine(self) -> None:
+        if self._machine is not None:
+            self._machines.give_back(self._level, self._machine)
+            self._machine = None
 
     @property
     def times(self) -> CompileTimes:
@@ -91,6 +121,7 @@ class PartCompiler:
     def optimize(self) -> None:
         """Run the passes: none but what must be over vector code, which they have been seen to make slower."""
         started = time.perf_counter()
+        self._machine = self._machines.take(self._level)
         options = llvm.create_pipeline_tuning_options(speed_level=0 if self._is_handwritten else self._level)
         optimized = self._level >= 2 and not self._is_handwritten
         options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = optimized
@@ -101,7 +132,7 @@ class PartCompiler:
         self._seconds[1] = time.perf_counter() - started
 
     def object_code(self) -> bytes:
-        """Return the object code, after `optimize`."""
+        """Return the object code, after `optimize`; nothing but `close` may follow."""
         started = time.perf_counter()
         with ffi.OutputString() as error:
             buffer = _unlocked("LLVMPY_TargetMachineEmitToMemory")(self._machine, self.module, 1, error)
@@ -111,6 +142,7 @@ class PartCompiler:
             code = string_at(ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer))
         finally:
             ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+        self._let_go_of_machine()
         self._seconds[2] = time.perf_counter() - started
         return code
 
