@@ -48,8 +48,9 @@ PANELS_BYTES = 2 << 20
 KEPT_BYTES = 512 * 1024
 #: the least size of a product that is packed where nothing has been measured
 LEAST = 32
-#: a thread does so many rows at a time, if it can: each time, the panels of all columns pass by
-ROWS_OF_THREAD = 48
+#: a thread does so many rows at a time, if it can: each time, the panels of all columns pass by; and in so many turns at
+#: most: who is done first waits for the last turn of others
+ROWS_OF_THREAD, MOST_TURNS = 48, 8
 #: multiplications in a nanosecond, and bytes that are packed in one, by which the pool is told what there is to do
 _SPEED, _PACKING = {"f32": 64, "f64": 32}, 4
 #: a job of packing that takes fewer nanoseconds is done by the caller alone
@@ -319,10 +320,10 @@ class _Routine:
         extents: tuple[ir.Value, ir.Value, ir.Value],
         threads: ir.Value,
     ) -> None:
-        """Emit the job of the rows, in as many equal chunks for each thread as are long enough, up to four."""
+        """Emit the job of the rows, in as many equal chunks for each thread as are long enough, up to `MOST_TURNS`."""
         builder, (rows, columns, depth), unit = context.builder, extents, self.shape.rows
         enough = builder.udiv(rows, builder.mul(threads, ir.Constant(I64, ROWS_OF_THREAD)))
-        enough = least(builder, enough, 4)
+        enough = least(builder, enough, MOST_TURNS)
         one = ir.Constant(I64, 1)
         turns = builder.select(builder.icmp_signed("<", enough, one), one, enough)
         chunk = blocks(builder, rows, builder.mul(turns, threads))
