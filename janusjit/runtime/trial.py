@@ -70,6 +70,7 @@ class Trial:
         self._settled: deque[float] = deque(maxlen=SETTLED_CALLS)
         self._unsettled: deque[float] = deque(maxlen=UNSETTLED_CALLS)
         self._plain: list[float] = []
+        self._graph_calls = 0
         self._began: float | None = None
         self._has_threads = False
         self._lacking = 0.0
@@ -105,6 +106,7 @@ class Trial:
         had_threads : bool or None
             Whether the kernels that are for several threads had them; None if there are none.
         """
+        self._graph_calls += 1
         if had_threads is not None:
             self._has_threads = True
             self._lacking += 0.0 if had_threads else seconds
@@ -161,6 +163,7 @@ class Trial:
         graph, plain = self.graph_seconds, self.plain_seconds
         long = min(graph, plain) >= LONG_SECONDS
         calls = SETTLED_LONG_CALLS + PLAIN_CALLS if long else SETTLED_CALLS + PLAIN_SHORT_CALLS
+        calls = max(calls, self._graph_calls)
         return _PATIENCE * 2.0 ** (lost - 1) * max(calls * (graph - plain) / plain, 1.0)
 
     def has_changed(self, seconds: float) -> bool:

@@ -139,6 +139,20 @@ def test_graphs_that_never_get_their_threads_are_judged_without(time_of_day):
     assert trial.verdict is True
 
 
+def test_a_trial_that_takes_many_calls_is_repeated_after_so_many_more(time_of_day):
+    trial = Trial()
+    calls = 5000
+    for _ in range(calls - SETTLED_CALLS):
+        trial.ran_graph(1.1 * SHORT, False, None, had_threads=True)
+    time_of_day.seconds += REST_SECONDS
+    while not trial.wants_plain:
+        trial.ran_graph(1.1 * SHORT, False, None, had_threads=True)
+    while trial.wants_plain:
+        trial.ran_plain(SHORT)
+    assert trial.verdict is False
+    assert trial.repeat_after(1) == pytest.approx(32 * calls * 0.1)
+
+
 def test_it_matters_little_in_a_long_call_that_threads_wake_up(time_of_day):
     trial = Trial()
     for _ in range(1 + SETTLED_LONG_CALLS):
