@@ -48,8 +48,8 @@ PANELS_BYTES = 2 << 20
 KEPT_BYTES = 512 * 1024
 #: the least size of a product that is packed where nothing has been measured
 LEAST = 32
-#: a thread does so many rows at a time, if it can: each time, the panels of all columns pass by; and in so many turns at
-#: most: who is done first waits for the last turn of others
+#: a thread does so many rows at a time, if it can: each time, the panels of all columns pass by; and it has so many
+#: turns at most: who is done first waits for the last one of others
 ROWS_OF_THREAD, MOST_TURNS = 48, 8
 #: multiplications in a nanosecond, and bytes that are packed in one, by which the pool is told what there is to do
 _SPEED, _PACKING = {"f32": 64, "f64": 32}, 4
