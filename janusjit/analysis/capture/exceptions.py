@@ -38,6 +38,8 @@ def execute_raise(machine: Machine, instruction: Raise) -> None:
         type_ = machine.heap(value).type_
         if issubclass(type_, BaseException):
             raise PythonRaise(type_, value)
+    if isinstance(value, HostValue):
+        raise machine.unsupported("python.host_object", "raise", "the exception was made by Python")
     raise machine.python_error(TypeError, "exceptions must derive from BaseException")
 
 

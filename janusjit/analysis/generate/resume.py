@@ -52,7 +52,8 @@ class _Resumption:
         self.bound = bound
         self.span = span
         self.managers = 0
-        self.temporaries = {name for name, _ in shape.variables if name.startswith(".")} | set(bound)
+        self.variables = {name for name, _ in shape.variables}
+        self.temporaries = {name for name in self.variables if name.startswith(".")} | set(bound)
 
     def go_on(self, steps: Sequence[Step]) -> None:
         """Emit what is left of the block in front and of everything inside it that has begun."""
@@ -137,7 +138,7 @@ class _Resumption:
     def _for(self, instruction: core.For, rest: Sequence[Step]) -> None:
         emitter, site = self.emitter, instruction.site
         self._begin(instruction)
-        (iterator,) = emitter.take([instruction.iterator])
+        iterator = self._iterator(instruction)
         if emitter.instrumentation.replaces:
             emitter.statement(ast.Assign([emitter.target(f".private_{site}")], emitter.constant(True)))
         first = self._first_turn(instruction, rest)
@@ -150,6 +151,14 @@ class _Resumption:
         turn = emitter.at(ast.If(emitter.name(f".resumed_{site}"), first, later))
         emitter.statement(ast.For(emitter.target(item), emitter.runtime("resumed", iterator), [turn], orelse))
         loops.loop_end(emitter, site)
+
+    def _iterator(self, instruction: core.For) -> ast.expr:
+        """Return what a loop draws its next items from: nothing, where each way ahead leaves the loop."""
+        atom = instruction.iterator
+        if isinstance(atom, core.Local) and atom.name not in self.variables:
+            return self.emitter.constant(())
+        (iterator,) = self.emitter.take([atom])
+        return iterator
 
     def _while(self, instruction: core.While, rest: Sequence[Step], in_test: bool) -> None:
         """Emit ``while True`` with the test inside, since the first turn has begun behind it or within it."""
