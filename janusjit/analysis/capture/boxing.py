@@ -124,6 +124,8 @@ class Boxer:
             options = tuple((number, self.box(option)) for number, option in value.options)
             return EitherBox(self.operand(value.which), options)
         if isinstance(value, Scalar):
+            if value.place is not None and value.kind not in ("bool", "numpy.bool"):
+                return PlaceBox(value.place)  # an object that is told from equal ones, as `x is numpy.nan` does
             return ScalarBox(self.operand(value.value), value.kind)
         if isinstance(value, ArrayValue):
             return self._array(value)

@@ -55,6 +55,7 @@ _INCURABLE = frozenset(
         "limit.hosts",
         "limit.joins",
         "limit.recursion",
+        "python.equal_objects",
         "python.exception",
         "python.recursion",
     }

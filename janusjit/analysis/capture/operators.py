@@ -16,7 +16,7 @@ import numpy as np
 from janusjit.analysis.capture import numbers, ufuncs
 from janusjit.analysis.capture.arrays import as_array, is_array_like, is_number, is_python_number, sequence_items
 from janusjit.analysis.capture.equality import equal
-from janusjit.analysis.capture.identity import identical
+from janusjit.analysis.capture.identity import same_object
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import (
@@ -123,7 +123,7 @@ def unary(machine: Machine, symbol: str, value: AbstractValue) -> AbstractValue:
 def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     """Return ``left symbol right``."""
     if symbol in ("is", "is not"):
-        return Known(identical(machine, left, right) is (symbol == "is"))
+        return _negate_if(machine, same_object(machine, left, right), symbol == "is not")
     left, right = _plain(left), _plain(right)
     if symbol in ("in", "not in"):
         return _negate_if(machine, contains(machine, right, left), symbol == "not in")
