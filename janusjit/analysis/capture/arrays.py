@@ -36,6 +36,8 @@ from janusjit.ops.indexing import FrozenArray, PathStep, Range
 
 #: set by `janusjit.analysis.capture.packed`: the items of an outside list whose length varies, as one array
 PACKED: list[Any] = []
+#: set by `janusjit.analysis.capture.numpy_grids`: the numbers of a range with bounds known at run time, as an array
+RANGED: list[Any] = []
 
 PYTHON_TYPES = {"int": INT, "float": FLOAT, "bool": BOOL}
 
@@ -200,8 +202,10 @@ def as_array(machine: Machine, value: AbstractValue) -> Value | None:
     number = scalar_value(machine, value)
     if number is not None:
         return number
-    if isinstance(value, RangeValue) and known(value):
-        return machine.emit("constant_array", value=FrozenArray(np.arange(*_range_parts(value))))
+    if isinstance(value, RangeValue):
+        if known(value):
+            return machine.emit("constant_array", value=FrozenArray(np.arange(*_range_parts(value))))
+        return RANGED[0](machine, value)  # type: ignore[no-any-return]
     together = PACKED[0](machine, value)
     if together is not None:
         return together.value  # type: ignore[no-any-return]

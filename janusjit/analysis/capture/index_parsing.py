@@ -30,7 +30,7 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
-from janusjit.ir.dims import Dim, DimExpr
+from janusjit.ir.dims import Dim, DimExpr, product
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import IndexItem, NewAxis, Operand, Pick, Range
 
@@ -114,6 +114,8 @@ def _classify(machine: Machine, part: AbstractValue) -> Any:
             return part
         raise machine.python_error(IndexError, "only integers are valid indices")
     value = as_array(machine, part) if isinstance(part, ArrayValue | Reference | TupleValue | RangeValue) else None
+    if value is not None and not isinstance(part, ArrayValue) and value.type.is_float and product(value.type.shape) == 0:
+        value = cast(machine, value, "i64")  # NumPy takes what is empty, and no array yet, for ints
     if value is None:
         raise machine.unsupported("array.index", "index", "an index is no int, slice or array of ints or bools")
     if value.type.dtype == "bool":

@@ -12,6 +12,7 @@ import numpy as np
 
 from janusjit.analysis.capture import numbers, operators
 from janusjit.analysis.capture.arrays import (
+    RANGED,
     as_dim,
     bind_dim,
     cast,
@@ -43,6 +44,7 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
     Known,
+    RangeValue,
     Scalar,
     TupleValue,
     known,
@@ -78,16 +80,25 @@ def _model_arange(
         return new_array(machine, _range(machine, made))
     if not all(is_number(part) and array(machine, part).type.dtype[0] in "iu" for part in parts):
         raise machine.unsupported("numpy.function", "np.arange", "a bound is a run-time float")
-    if not isinstance(parts[2], Known) or parts[2].value != 1:
-        parts[2] = Known(integer(machine, parts[2], "step"))
     name = dtype_of(machine, dtype, "i64")
-    length = _range_length(machine, parts[0], parts[1], integer(machine, parts[2], "step"))
-    first = cast(machine, array(machine, parts[0]), "i64")
-    second = machine.emit("add", first, constant(machine, integer(machine, parts[2], "step"), "i64"))
     assert name is not None
-    return new_array(
-        machine, machine.emit("arange", cast(machine, first, name), cast(machine, second, name), length=length)
-    )
+    return new_array(machine, _whole_numbers(machine, parts[0], parts[1], integer(machine, parts[2], "step"), name))
+
+
+def _whole_numbers(machine: Machine, start: AbstractValue, stop: AbstractValue, step: int, name: str) -> Value:
+    """Return a range of ints whose bounds are known at run time."""
+    length = _range_length(machine, start, stop, step)
+    first = cast(machine, array(machine, start), "i64")
+    second = machine.emit("add", first, constant(machine, step, "i64"))
+    return machine.emit("arange", cast(machine, first, name), cast(machine, second, name), length=length)
+
+
+def _of_python_range(machine: Machine, value: RangeValue) -> Value:
+    """Return what NumPy makes of a ``range``."""
+    return _whole_numbers(machine, value.start, value.stop, integer(machine, value.step, "range"), "i64")
+
+
+RANGED.append(_of_python_range)
 
 
 def _range(machine: Machine, made: np.ndarray) -> Value:

@@ -37,7 +37,7 @@ from janusjit.analysis.capture.numpy_dimensions import align, count_as, require_
 from janusjit.analysis.capture.numpy_reduce import mean_over, model_cumsum, model_prod, model_sum, reduce_to, size_over
 from janusjit.analysis.capture.numpy_shape import flattened
 from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, Known, TupleValue
-from janusjit.ir.dims import Symbol, product
+from janusjit.ir.dims import Dim, Symbol, product
 from janusjit.ir.graph import Value
 from janusjit.ir.types import DTYPES, dtype_name
 from janusjit.ops.indexing import Pick, Range
@@ -188,12 +188,7 @@ def _model_median(
     if flag(machine, overwrite_input, "overwrite_input"):
         raise machine.unsupported("numpy.argument", "overwrite_input=", "the input is changed")
     value = value if value.type.is_float else cast(machine, value, "f64")
-    shape = value.type.shape
-    at = 0
-    if given(axis):
-        at = axis_of(machine, axis, len(shape))
-    else:
-        value = flattened(machine, value)
+    value, at, kept = _along_one_axis(machine, value, axis)
     size = value.type.shape[at]
     require_nonempty(machine, size, "np.median")
     if not isinstance(size, int):
@@ -206,9 +201,24 @@ def _model_median(
     result = mean_over(machine, centre, (at,), False)
     result = machine.emit("where", machine.emit("isnan", last), last, result)
     if flag(machine, keepdims, "keepdims"):
-        kept = tuple(1 if not given(axis) or place == at else dim for place, dim in enumerate(shape))
         result = with_shape(machine, result, kept)
     return finish(machine, result, out)
+
+
+def _along_one_axis(machine: Machine, value: Value, axis: AbstractValue) -> tuple[Value, int, tuple[Dim, ...]]:
+    """Return an array with the axes to reduce as one, which axis that is, and the shape that ``keepdims`` asks for."""
+    shape = value.type.shape
+    axes = axes_of(machine, axis, len(shape))
+    if not axes and given(axis):
+        raise machine.unsupported("numpy.argument", "axis=", "no axis is given")
+    kept = tuple(1 if place in axes else dim for place, dim in enumerate(shape))
+    if len(axes) == 1:
+        return value, axes[0], kept
+    rest = tuple(place for place in range(len(shape)) if place not in axes)
+    if rest:
+        value = machine.emit("transpose", value, axes=(*rest, *axes))
+    dims = (*(shape[place] for place in rest), product(shape[place] for place in axes))
+    return with_shape(machine, value, dims), len(rest), kept
 
 
 def _quantile(scale: float) -> Any:
@@ -232,12 +242,11 @@ def _quantile(scale: float) -> Any:
         if not plain or machine.constant(method, "method") != "linear" or not known_size:
             raise machine.unsupported("numpy.argument", "q=", "only one linear quantile of a known size has a rule")
         value = value if value.type.is_float else cast(machine, value, "f64")
-        refuse(machine, "keepdims=", keepdims if flag(machine, keepdims, "keepdims") else NONE)
         refuse(machine, "overwrite_input=", overwrite_input if flag(machine, overwrite_input, "it") else NONE)
-        if not given(axis):
-            value = flattened(machine, value)
-        at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+        value, at, kept = _along_one_axis(machine, value, axis)
         found = [_interpolated(machine, value, at, fraction / scale) for fraction in fractions]
+        if flag(machine, keepdims, "keepdims"):
+            found = [with_shape(machine, row, kept) for row in found]
         if several is not None:
             rows = [with_shape(machine, row, (1, *row.type.shape)) for row in found]
             return finish(machine, machine.emit("concatenate", *rows, axis=0), out)
