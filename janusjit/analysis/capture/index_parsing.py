@@ -114,10 +114,10 @@ def _classify(machine: Machine, part: AbstractValue) -> Any:
             return part
         raise machine.python_error(IndexError, "only integers are valid indices")
     value = as_array(machine, part) if isinstance(part, ArrayValue | Reference | TupleValue | RangeValue) else None
-    if value is not None and not isinstance(part, ArrayValue) and value.type.is_float and product(value.type.shape) == 0:
-        value = cast(machine, value, "i64")  # NumPy takes what is empty, and no array yet, for ints
     if value is None:
         raise machine.unsupported("array.index", "index", "an index is no int, slice or array of ints or bools")
+    if value.type.is_float and product(value.type.shape) == 0 and not isinstance(part, ArrayValue):
+        value = cast(machine, value, "i64")  # NumPy takes what is empty, and no array yet, for ints
     if value.type.dtype == "bool":
         return Advanced(value, value.type.rank)
     if value.type.dtype[0] not in "iu":

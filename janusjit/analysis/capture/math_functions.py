@@ -51,6 +51,7 @@ _MATH_OPS = {
     math.cosh: "cosh", math.atan: "arctan", math.asin: "arcsin", math.acos: "arccos", math.sqrt: "sqrt",
     math.fabs: "absolute", math.atan2: "arctan2", math.hypot: "hypot", math.asinh: "arcsinh", math.acosh: "arccosh",
     math.atanh: "arctanh", math.copysign: "copysign",
+    math.erf: "erf",
 }  # fmt: skip
 
 
