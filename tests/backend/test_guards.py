@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import re
+import sys
 import types
 from collections import OrderedDict, namedtuple
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import janusjit as jj
 from janusjit.ir.class_guards import ClassAttributeIs, ClassOrderIs
 from janusjit.ir.dims import symbol
 from janusjit.ir.graph import Graph
@@ -550,3 +553,30 @@ def test_guards_fail_in_order() -> None:
         owner.weights = weights
         assert not agree(guards, owner)
     assert not agree(guards, Plain())
+
+
+def test_objects_that_are_compared_with_are_loaded_once_and_their_addresses_take_no_instruction() -> None:
+    class Options:
+        scale = staticmethod(np.multiply)
+
+    options = Options()
+
+    @jj.jit(background=False)
+    def program(x):
+        return options.scale(np.maximum(x, 0.0), np.sqrt(4.0)) + np.pi
+
+    x = np.linspace(-1, 1, 5)
+    for _ in range(4):
+        np.testing.assert_array_equal(program(x), np.maximum(x, 0.0) * 2.0 + np.pi)
+    assert program.stats.graph_calls == 2 and program.stats.deopts == 0
+    source = program.specializations[0].compiled.code.source
+    entry = re.search(r'^define [^@]*@"entry".*?^}', source, re.M | re.S)[0]
+    loads = re.findall(r'%"([^"]*)" = load ptr, ptr (?:getelementptr inbounds \(i8, ptr )?@"python_objects"', entry)
+    assert len(loads) > 6 and all(entry.count(f'%"{name}"') > 1 for name in loads)
+    assert not re.search(r'= getelementptr [^(]*@"python_objects"', entry) and "shared_borrowed_" in entry
+    references = sys.getrefcount(np.multiply), sys.getrefcount(np.maximum)
+    for _ in range(1000):
+        program(x)
+    assert (sys.getrefcount(np.multiply), sys.getrefcount(np.maximum)) == references
+    Options.scale = staticmethod(np.divide)
+    np.testing.assert_array_equal(program(x), np.maximum(x, 0.0) / 2.0 + np.pi)

@@ -67,6 +67,36 @@ def test_names_are_given_as_llvmlite_gives_them() -> None:
     assert names[0] == names[1] and len(set(names[0])) == len(names[0])
 
 
+def test_blocks_are_not_named_after_those_they_lie_in() -> None:
+    module = engine.create_module("nested")
+    function = ir.Function(module, ir.FunctionType(I64, [I64]), "nested")
+    builder = PacedBuilder(function.append_basic_block("entry"))
+    (x,) = function.args
+
+    def is_above(bound: int) -> ir.Value:
+        return builder.icmp_signed(">", x, ir.Constant(I64, bound))
+
+    with builder.if_then(is_above(0), likely=True):
+        with builder.if_then(is_above(1)):
+            with builder.if_else(is_above(2), likely=False) as (above, below):
+                with above:
+                    builder.ret(ir.Constant(I64, 3))
+                with below:
+                    builder.ret(ir.Constant(I64, 2))
+            builder.unreachable()
+        with builder.if_else(builder.icmp_signed("==", x, ir.Constant(I64, 7))) as (equal, other):
+            with equal:
+                builder.ret(ir.Constant(I64, 7))
+            with other:
+                pass
+        builder.ret(ir.Constant(I64, 1))
+    builder.ret(ir.Constant(I64, 0))
+    loaded = engine.load(text_of(module))
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(loaded.function_address("nested"))
+    assert [call(x) for x in (-5, 1, 2, 3, 9)] == [0, 1, 2, 3, 3]
+    assert max(len(block.name) for block in function.blocks) < 10
+
+
 @pytest.mark.parametrize("make_builder", [ir.IRBuilder, PacedBuilder])
 def test_calls_with_other_arguments_are_refused(make_builder) -> None:
     module = engine.create_module("calls")

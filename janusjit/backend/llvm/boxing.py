@@ -112,7 +112,7 @@ def _constant(exit_: Exit, box: kinds.ConstantBox) -> ir.Value:
 def _choice(exit_: Exit, box: kinds.ChoiceBox) -> ir.Value:
     api, builder, operand = exit_.frame.api, exit_.builder, exit_.operands[box.operand]
     assert isinstance(operand, Scalar)
-    entries = api.reserve(builder, box.objects)
+    entries = api.reserve(box.objects)
     return builder.load(builder.gep(entries, [operand.value], source_etype=POINTER), typ=POINTER)
 
 

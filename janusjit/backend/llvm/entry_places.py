@@ -139,19 +139,19 @@ class PlaceReader:
                 self._hold_borrowed(reading)
         return reading
 
-    def read_for_identity(self, place: Place, value: Any) -> tuple[Reading, ir.Value]:
-        """Emit the read of a place that has to be ``value`` itself; return its reading and the object to compare.
+    def read_for_identity(self, place: Place, value: Any) -> tuple[Reading, ir.Value, ir.Value]:
+        """Emit the read of a place that has to be ``value`` itself; return the reading, the object found and ``value``.
 
-        The object compared is not held; after the comparison the reading stands for ``value``.
+        The object found is not held; after the comparison the reading stands for ``value``.
         """
-        known = self.known(place)
-        if known is not None:
-            return known, known.value
-        reading = self._read(place, borrow_attribute=True)
-        found = reading.value
-        reading.value = self._frame.api.object(self._frame.builder, value)
-        self._readings[place_key(place)] = reading
-        return reading, found
+        reading = self.known(place)
+        is_new = reading is None
+        if reading is None:
+            reading = self._readings[place_key(place)] = self._read(place, borrow_attribute=True)
+        found, expected = reading.value, self._frame.api.object(self._frame.builder, value)
+        if is_new:
+            reading.value = expected
+        return reading, found, expected
 
     def _needs_hold(self, place: Place) -> bool:
         return place_key(place) in self._held
@@ -210,27 +210,26 @@ class PlaceReader:
         return dict_item(api, builder, dict_, api.object(builder, key))
 
     def _read_attribute(self, place: AttributePlace, borrow: bool) -> Reading:
-        frame = self._frame
         owner = self.read(place.owner)
         module = place.owner.value if isinstance(place.owner, ConstantPlace) else None
         if isinstance(module, types.ModuleType) and not _on_module_type(place.name):
-            value = self._module_attribute(module, owner.value, place.name)
+            value = self._module_attribute(module, owner.value, place.name, borrow)
         else:
-            value = self._unless_missing(owner, lambda: self._attribute(owner.value, place.name))
-        if borrow:
-            frame.api.decref_unless_null(frame.builder, value)
-        else:
-            frame.hold(value)
+            value = self._unless_missing(owner, lambda: self._attribute(owner.value, place.name, borrow))
+        if not borrow:
+            self._frame.hold(value)
         return Reading(value)
 
-    def _attribute(self, owner: ir.Value, name: str) -> ir.Value:
+    def _attribute(self, owner: ir.Value, name: str, borrow: bool) -> ir.Value:
         api, builder = self._frame.api, self._frame.builder
-        return attribute(api, builder, owner, api.name(builder, name))
+        read = borrowed_attribute if borrow else attribute
+        return read(api, builder, owner, api.name(builder, name))
 
-    def _module_attribute(self, module: types.ModuleType, owner: ir.Value, name: str) -> ir.Value:
+    def _module_attribute(self, module: types.ModuleType, owner: ir.Value, name: str, borrow: bool) -> ir.Value:
         api, builder = self._frame.api, self._frame.builder
         namespace = api.object(builder, module.__dict__)
-        return module_attribute(api, builder, owner, namespace, api.name(builder, name))
+        read = borrowed_module_attribute if borrow else module_attribute
+        return read(api, builder, owner, namespace, api.name(builder, name))
 
     def _item(self, owner: Reading, place: ItemPlace) -> ir.Value:
         """Emit ``owner[key]``, borrowed, by direct access where the owner's type is known, else through Python."""
@@ -332,6 +331,16 @@ def incref_unless_null(api: PythonApi, function: ir.Function) -> None:
 @shared(POINTER, POINTER, POINTER)
 def attribute(api: PythonApi, function: ir.Function) -> None:
     """``getattr(owner, name, NULL)``, a new reference; an exception counts as not found."""
+    _emit_attribute(api, function, is_borrowed=False)
+
+
+@shared(POINTER, POINTER, POINTER)
+def borrowed_attribute(api: PythonApi, function: ir.Function) -> None:
+    """The same, borrowed: to be compared, at once, and no more."""
+    _emit_attribute(api, function, is_borrowed=True)
+
+
+def _emit_attribute(api: PythonApi, function: ir.Function, is_borrowed: bool) -> None:
     builder = ir.IRBuilder(function.append_basic_block())
     owner, name = function.args
     slot = opaque(builder.alloca(POINTER))
@@ -339,20 +348,34 @@ def attribute(api: PythonApi, function: ir.Function) -> None:
     with builder.if_then(api.error(builder, status), likely=False):
         api.call(builder, "PyErr_Clear")
         builder.ret(NULL)
-    builder.ret(builder.load(slot, typ=POINTER))
+    value = builder.load(slot, typ=POINTER)
+    if is_borrowed:
+        api.decref_unless_null(builder, value)
+    builder.ret(value)
 
 
 @shared(POINTER, POINTER, POINTER, POINTER)
 def module_attribute(api: PythonApi, function: ir.Function) -> None:
-    """The same for a plain module: first its dict, which the generic lookup consults before anything else."""
+    """`attribute` of a plain module: first its dict, which the generic lookup consults before anything else."""
+    _emit_module_attribute(api, function, is_borrowed=False)
+
+
+@shared(POINTER, POINTER, POINTER, POINTER)
+def borrowed_module_attribute(api: PythonApi, function: ir.Function) -> None:
+    """`borrowed_attribute` of a plain module."""
+    _emit_module_attribute(api, function, is_borrowed=True)
+
+
+def _emit_module_attribute(api: PythonApi, function: ir.Function, is_borrowed: bool) -> None:
     builder = ir.IRBuilder(function.append_basic_block())
     owner, namespace, name = function.args
     with builder.if_then(api.has_type(builder, owner, types.ModuleType), likely=True):
         value = dict_item(api, builder, namespace, name)
         with builder.if_then(builder.icmp_unsigned("!=", value, NULL), likely=True):
-            api.incref(builder, value)
+            if not is_borrowed:
+                api.incref(builder, value)
             builder.ret(value)
-    builder.ret(attribute(api, builder, owner, name))
+    builder.ret((borrowed_attribute if is_borrowed else attribute)(api, builder, owner, name))
 
 
 class Contains:

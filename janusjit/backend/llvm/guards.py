@@ -158,8 +158,7 @@ def _emit_identity_is(emitter: GuardEmitter, guard: kinds.IdentityIs, number: in
 
 
 def _require_identity(emitter: GuardEmitter, place: Place, value: Any, number: int) -> None:
-    reading, found = emitter.places.read_for_identity(place, value)
-    expected = emitter.api.object(emitter.builder, value)
+    reading, found, expected = emitter.places.read_for_identity(place, value)
     emitter.frame.fail_unless(emitter.builder.icmp_unsigned("==", found, expected), number)
     reading.present = True
 
@@ -222,7 +221,7 @@ def _emit_dict_keys_are(emitter: GuardEmitter, guard: kinds.DictKeysAre, number:
         emitter.check_in_python(guard, number)
         return
     api, builder = emitter.api, emitter.builder
-    keys = api.reserve(builder, guard.keys)
+    keys = api.reserve(guard.keys)
     count = ir.Constant(I64, len(guard.keys))
     emitter.frame.fail_unless(dict_keys_are(api, builder, reading.value, keys, count), number)
 

@@ -39,7 +39,7 @@ class ErrorStateCheck:
 def _emit_error_state(emitter: GuardEmitter, guard: kinds.ErrorStateDefault, number: int) -> None:
     """Compare the identity of the context variable's value with the one last found right, else ask Python."""
     api, builder, frame = emitter.api, emitter.builder, emitter.frame
-    known = api.reserve(builder, [None])
+    known = api.reserve([None])
     state = _context_value(emitter, umath._extobj_contextvar, number)
     is_known = builder.icmp_unsigned("==", state, builder.load(known, typ=POINTER))
     checked = builder.append_basic_block()
@@ -73,7 +73,7 @@ class WarningFiltersCheck:
 def _emit_warning_filters(emitter: GuardEmitter, guard: kinds.WarningFilters, number: int) -> None:
     """Compare the filters, one by one, with those last found right, else ask Python."""
     api, builder, frame = emitter.api, emitter.builder, emitter.frame
-    known = api.reserve(builder, [()])
+    known = api.reserve([()])
     filters = _present_filters(emitter, number)
     same = has_items(api, builder, filters, builder.load(known, typ=POINTER))
     checked = builder.append_basic_block()

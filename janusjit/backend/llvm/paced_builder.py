@@ -2,12 +2,14 @@
 
 Owns `PacedBuilder`. Invariant: it emits what llvmlite's builder does. A kernel may be thousands of instructions, which
 take milliseconds to emit: far longer than the compiler's thread may keep the program from the interpreter. Nearly all
-of them are given no name, so the next number is found without asking for each name twice if it is taken.
+of them are given no name, so the next number is found without asking for each name twice if it is taken; and blocks are
+given short ones, which are written and read in each branch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -22,13 +24,14 @@ class _Names(NameScope):  # type: ignore[misc]
 
     def register(self, name: str, deduplicate: bool = False) -> str:
         """Take a name, or the first like it that is free."""
-        if name or not deduplicate:
-            return super().register(name, deduplicate)  # type: ignore[no-any-return]
-        used = self._useset
-        number = self._basenamemap[""] + 1
-        while (free := f".{number}") in used:
-            number += 1
-        self._basenamemap[""] = number
+        if not deduplicate:
+            return super().register(name)  # type: ignore[no-any-return]
+        used, free = self._useset, name
+        if name in used:  # the empty one always is
+            number = self._basenamemap[name] + 1
+            while (free := f"{name}.{number}") in used:
+                number += 1
+            self._basenamemap[name] = number
         used.add(free)
         return free
 
@@ -74,6 +77,40 @@ class PacedBuilder(ir.IRBuilder):  # type: ignore[misc]
         call = PlainCall(self.block, fn, args, name)
         self._insert(call)
         return call
+
+    @contextmanager
+    def if_then(self, pred: ir.Value, likely: bool | None = None) -> Iterator[ir.Block]:
+        """Emit what is only done under a condition; blocks are not named after all those they lie in."""
+        inside, after = self.append_basic_block("if"), self.append_basic_block("endif")
+        self._branch(pred, inside, after, likely)
+        self.position_at_end(inside)
+        yield after
+        if not self.block.is_terminated:
+            self.branch(after)
+        self.position_at_end(after)
+
+    @contextmanager
+    def if_else(
+        self, pred: ir.Value, likely: bool | None = None
+    ) -> Iterator[tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
+        """Emit what is done under a condition, and what is done without."""
+        inside, other = self.append_basic_block("if"), self.append_basic_block("else")
+        after = self.append_basic_block("endif")
+        self._branch(pred, inside, other, likely)
+        yield self._inside(inside, after), self._inside(other, after)
+        self.position_at_end(after)
+
+    def _branch(self, condition: ir.Value, then: ir.Block, otherwise: ir.Block, likely: bool | None) -> None:
+        branch = self.cbranch(condition, then, otherwise)
+        if likely is not None:
+            branch.set_weights([99, 1] if likely else [1, 99])
+
+    @contextmanager
+    def _inside(self, block: ir.Block, after: ir.Block) -> Iterator[None]:
+        self.position_at_end(block)
+        yield
+        if not self.block.is_terminated:
+            self.branch(after)
 
     def _insert(self, instruction: ir.Instruction) -> None:
         pause()

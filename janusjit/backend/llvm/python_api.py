@@ -178,16 +178,21 @@ class PythonApi:
         if index is None:
             index = self._index[id(value)] = len(self.objects)
             self.objects.append(value)
-        return self.field(builder, self._entries, 8 * index, POINTER)
+        return builder.load(self._entry(index), typ=POINTER)
+
+    def _entry(self, index: int) -> ir.Value:
+        """Return the address of a table entry: a constant, which takes no instruction."""
+        address = f"getelementptr inbounds (i8, {POINTER} {self._entries.get_reference()}, {I64} {8 * index})"
+        return ir.FormattedConstant(POINTER, address) if index else self._entries
 
     def name(self, builder: ir.IRBuilder, text: str) -> ir.Value:
         """Emit a borrowed reference to a name: the very object that programs have, which dicts find at once."""
         return self.object(builder, sys.intern(text))
 
-    def reserve(self, builder: ir.IRBuilder, values: Sequence[Any]) -> ir.Value:
+    def reserve(self, values: Sequence[Any]) -> ir.Value:
         """Return the address of adjacent table entries of their own that hold ``values``; code may replace them."""
         self.objects.extend(values)
-        return self.address(builder, self._entries, 8 * (len(self.objects) - len(values)))
+        return self._entry(len(self.objects) - len(values))
 
     def finish_table(self) -> None:
         """Give the object table its final size. Nothing may be added afterwards."""
@@ -211,6 +216,8 @@ class PythonApi:
 
     def address(self, builder: ir.IRBuilder, object_: ir.Value, offset: int) -> ir.Value:
         """Emit the address ``offset`` bytes into an object."""
+        if offset == 0:
+            return object_
         return builder.gep(object_, [ir.Constant(I64, offset)], inbounds=True, source_etype=I8)
 
     def type_of(self, builder: ir.IRBuilder, object_: ir.Value) -> ir.Value:
