@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from janusjit.pacing import pause
 
@@ -57,12 +57,14 @@ class _Function:
     """A function of the module: its text, and what it refers to."""
 
     name: str
-    lines: list[str]
-    references: set[str] = field(default_factory=set)
+    heading: str
+    body: str  #: the lines after the heading, with the last one's end
+    references: set[str]
 
     @property
-    def heading(self) -> str:
-        return self.lines[0]
+    def length(self) -> int:
+        """How many lines it has."""
+        return self.body.count("\n") + 1
 
     @property
     def is_cold(self) -> bool:
@@ -83,9 +85,14 @@ class _Function:
         return _LINKAGE.sub("declare ", self.heading).removesuffix("{").replace(" optnone", "")
 
     @property
-    def exported(self) -> list[str]:
+    def text(self) -> str:
+        """The function's text."""
+        return f"{self.heading}\n{self.body}"
+
+    @property
+    def exported(self) -> str:
         """The function's text, such that other parts can call it."""
-        return [_INTERNAL.sub("define ", self.heading), *self.lines[1:]]
+        return f"{_INTERNAL.sub('define ', self.heading)}\n{self.body}"
 
 
 class _Module:
@@ -100,19 +107,20 @@ class _Module:
         self._read(text)
 
     def _read(self, text: str) -> None:
-        current: _Function | None = None
-        for line in text.split("\n"):
+        text, position = f"\n{text}", 0
+        while (begin := text.find("\ndefine ", position)) >= 0:
             pause()
-            if current is not None:
-                current.lines.append(line)
-                if "@" in line:
-                    current.references.update(map(_name, _NAME.finditer(line)))
-                if line == "}":
-                    current = None
-            elif line.startswith("define "):
-                current = _Function(_name(_NAME.search(line)), [line])
-                self.functions[current.name] = current
-            elif line.startswith("@"):
+            self._read_between(text[position:begin])
+            position = text.index("\n}", begin) + len("\n}")
+            heading, _, body = text[begin + 1 : position].partition("\n")
+            references = {quoted or plain for quoted, plain in _NAME.findall(body)}
+            function = _Function(_name(_NAME.search(heading)), heading, body, references)
+            self.functions[function.name] = function
+        self._read_between(text[position:])
+
+    def _read_between(self, text: str) -> None:
+        for line in text.split("\n"):
+            if line.startswith("@"):
                 self.variables[_name(_NAME.match(line))] = line
             elif line.startswith("declare "):
                 self.declarations[_name(_NAME.search(line))] = line
@@ -173,11 +181,11 @@ class _Module:
                 lines.append(line if is_whole else f'@"{name}" = external global i8')
             elif name in self.functions:
                 function = self.functions[name]
-                lines.extend(function.lines if function.is_copied else [function.declaration])
+                lines.append(function.text if function.is_copied else function.declaration)
             elif name in self.declarations:
                 lines.append(self.declarations[name])
         for function in own:
-            lines.extend(function.exported)
+            lines.append(function.exported)
         return "\n".join([*lines, *self.end, ""])
 
 
@@ -215,7 +223,7 @@ def parts_of(text: str) -> list[Part]:
 
 def _shares(groups: list[list[_Function]]) -> list[list[_Function]]:
     """Divide groups of functions into shares of about the same length."""
-    lengths = {id(group): sum(len(function.lines) for function in group) for group in groups}
+    lengths = {id(group): sum(function.length for function in group) for group in groups}
     count = max(1, min(MOST_PARTS, len(groups), sum(lengths.values()) // LINES_A_PART))
     shares: list[list[_Function]] = [[] for _ in range(count)]
     totals = [0] * count

@@ -16,6 +16,9 @@ from llvmlite.ir import instructions as kinds
 from janusjit.backend.llvm.paced_builder import PlainCall
 from janusjit.pacing import pause
 
+#: after how many instructions, of a microsecond each, there is a pause
+INSTRUCTIONS_A_PAUSE = 16
+
 
 def text_of(module: ir.Module) -> str:
     """Return a module's text, with pauses."""
@@ -42,8 +45,9 @@ def take_apart(module: ir.Module) -> None:
     """
     for function in module.functions:
         for block in function.blocks:
-            pause()
-            for instruction in block.instructions:
+            for number, instruction in enumerate(block.instructions):
+                if number % INSTRUCTIONS_A_PAUSE == 0:
+                    pause()
                 instruction.__dict__.clear()
             block.__dict__.clear()
         function.__dict__.clear()
@@ -51,8 +55,9 @@ def take_apart(module: ir.Module) -> None:
 
 
 def _write_block(block: ir.Block, pieces: list[str]) -> None:
-    for instruction in block.instructions:
-        pause()
+    for number, instruction in enumerate(block.instructions):
+        if number % INSTRUCTIONS_A_PAUSE == 0:
+            pause()
         write = _WRITERS.get(type(instruction))
         if write is not None and not instruction.metadata:
             pieces.append(write(instruction))
