@@ -123,7 +123,7 @@ def _super_is_builtin(global_names: dict[str, Any]) -> bool:
     return global_names.get("super", builtins.super) is builtins.super
 
 
-def _parse(place: Located) -> tuple[Any, cst.Module, dict[cst.CSTNode, Extent], list[str], int]:
+def _parse(place: Located) -> tuple[Any, cst.Module, dict[int, Extent], list[str], int]:
     """Parse the function's block; return its node, the module, positions, the parsed lines and the line offset."""
     text, offset = _block(place)
     pause()

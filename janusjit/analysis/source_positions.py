@@ -26,8 +26,8 @@ class Extent(NamedTuple):
     end: Position
 
 
-def positions_of(module: cst.Module) -> dict[cst.CSTNode, Extent]:
-    """Return the position of each node of a module."""
+def positions_of(module: cst.Module) -> dict[int, Extent]:
+    """Return the position of each node of a module, by its ``id``: nodes hash themselves by code in Python."""
     state = _State(module.default_indent, module.default_newline)
     module._codegen(state)
     return state.found
@@ -38,7 +38,7 @@ class _State(PositionProvidingCodegenState):
 
     def __init__(self, default_indent: str, default_newline: str) -> None:
         super().__init__(default_indent, default_newline, PositionProvider())
-        self.found: dict[cst.CSTNode, Extent] = {}
+        self.found: dict[int, Extent] = {}
         self._begun: list[Position] = []
         self.tokens.append("")  # in the place of all of them, for libcst to see that there are some
 
@@ -62,8 +62,8 @@ class _State(PositionProvidingCodegenState):
     def after_codegen(self, node: cst.CSTNode) -> None:
         """Note where it ends, unless its position without space has been noted."""
         start = self._begun.pop()
-        if node not in self.found:
-            self.found[node] = Extent(start, (self.line, self.column))
+        if id(node) not in self.found:
+            self.found[id(node)] = Extent(start, (self.line, self.column))
 
     def record_syntactic_position(  # type: ignore[override] # it is only entered and left
         self, node: cst.CSTNode, *, start_node: cst.CSTNode | None = None, end_node: cst.CSTNode | None = None
@@ -86,6 +86,6 @@ class _Recording(AbstractContextManager[None]):
         if failure[0] is not None:  # the node has not been gone through
             return
         state, found = self._state, self._state.found
-        start = self._start if self._start_node is None else found[self._start_node].start
-        end = (state.line, state.column) if self._end_node is None else found[self._end_node].end
-        found[self._node] = Extent(start, end)
+        start = self._start if self._start_node is None else found[id(self._start_node)].start
+        end = (state.line, state.column) if self._end_node is None else found[id(self._end_node)].end
+        found[id(self._node)] = Extent(start, end)

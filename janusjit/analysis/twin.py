@@ -124,8 +124,8 @@ class Twins:
 
     def _generate(self, function: FunctionType, code: CodeType) -> Generated | None:
         try:
-            core: FunctionCore = load(function)
             with collection_paused():
+                core: FunctionCore = load(function)
                 generated = generate(core, self.mode)
         except SourceError:
             return None

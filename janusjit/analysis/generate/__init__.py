@@ -14,6 +14,7 @@ from janusjit.analysis.continuation import FrameShape
 from janusjit.analysis.core import DeleteCell, FunctionCore, Instruction, Opaque, Parameters, StoreCell
 from janusjit.analysis.generate import expressions, loops, statements
 from janusjit.analysis.generate.emitter import RUNTIME, Emitter
+from janusjit.analysis.generate.places import complete_places
 from janusjit.analysis.generate.resume import MANAGER, PENDING, host_body, host_core, resume_body
 from janusjit.analysis.generate.runtime import CodeMaker, Runtime, closure_for
 from janusjit.analysis.walk import walk
@@ -157,7 +158,8 @@ def _compiled(
         body=[definition],
         decorator_list=[],
     )
-    module = ast.fix_missing_locations(ast.Module([emitter.at(factory)], []))
+    module = ast.Module([emitter.at(factory)], [])
+    complete_places(module)
     pause()
     compiled = compile(module, core.span.file, "exec", dont_inherit=True)
     code = _inner(_inner(compiled, _FACTORY), _FUNCTION)

@@ -86,7 +86,7 @@ class Unit:
     """
 
     module: cst.Module
-    positions: Mapping[cst.CSTNode, Extent]
+    positions: Mapping[int, Extent]
     lines: list[str]
     file: str
     line_offset: int
@@ -121,8 +121,8 @@ class Lowering:
     def span(self, node: Place) -> Span:
         """Return the span of a node, or from the start of one to the end of another, in the user's file."""
         first_node, last_node = node if isinstance(node, tuple) else (node, node)
-        line, column = self.unit.positions[first_node].start
-        last_line, last_column = self.unit.positions[last_node].end
+        line, column = self.unit.positions[id(first_node)].start
+        last_line, last_column = self.unit.positions[id(last_node)].end
         first = self.unit.lines[line - 1]
         return Span(
             self.unit.file,
