@@ -188,13 +188,14 @@ def _array(exit_: Exit, box: kinds.ArrayBox) -> ir.Value:
 
 def _view(exit_: Exit, box: kinds.ViewBox) -> ir.Value:
     base = exit_.box(box.base)
-    if isinstance(exit_.operands[box.operand], Scalar) and not arrays.is_whole(exit_.values[box.operand]):
+    operand, value = exit_.operands[box.operand], exit_.values[box.operand]
+    if isinstance(operand, Scalar) and not arrays.is_whole(value):
         raise CompileError("backend.box", "a view of one element needs the element's address, not its value")
     moved_from = None
     if isinstance(box.base, kinds.ArrayBox):
         moved_from = arrays.Moved(exit_.operands[box.base.operand], box.base.order)
-    read_only = arrays.is_broadcast(exit_.values[box.operand])
-    return arrays.view_of(exit_, base, exit_.operands[box.operand], moved_from, read_only)
+    of_number = arrays.root_of_view(value).type.rank == 0
+    return arrays.view_of(exit_, base, operand, moved_from, arrays.is_broadcast(value), of_number)
 
 
 def _sequence(exit_: Exit, box: kinds.SequenceBox) -> ir.Value:

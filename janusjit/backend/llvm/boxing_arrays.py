@@ -169,14 +169,17 @@ class Moved:
     order: Sequence[int]
 
 
-def view_of(exit_: Making, base: ir.Value, view: Operand, moved_from: Moved | None, read_only: bool) -> ir.Value:
+def view_of(
+    exit_: Making, base: ir.Value, view: Operand, moved_from: Moved | None, read_only: bool, of_number: bool
+) -> ir.Value:
     """Emit an ndarray on memory of the ndarray ``base``.
 
     ``moved_from`` is what ``base`` was made of, None if ``base`` was there before: when its value was copied to
-    make ``base``, the view lies as far into the copy as it lay into the original.
+    make ``base``, the view lies as far into the copy as it lay into the original. With ``of_number``, ``base`` has no
+    dimensions: it is a number to compiled code, and arrays computed from it lie elsewhere.
     """
     frame, api, builder = exit_.frame, exit_.frame.api, exit_.builder
-    data, dims, strides = _view_memory(exit_, base, view, moved_from)
+    data, dims, strides = _view_memory(exit_, base, view, moved_from, of_number)
     writeable = api.field(builder, base, layout.ARRAY_FLAGS, I32)
     flags = builder.and_(writeable, ir.Constant(I32, 0 if read_only else layout.ARRAY_WRITEABLE))
     dtype = view.dtype
@@ -187,13 +190,13 @@ def view_of(exit_: Making, base: ir.Value, view: Operand, moved_from: Moved | No
 
 
 def _view_memory(
-    exit_: Making, base: ir.Value, view: Operand, moved: Moved | None
+    exit_: Making, base: ir.Value, view: Operand, moved: Moved | None, of_number: bool
 ) -> tuple[ir.Value, tuple[Extent, ...], tuple[Extent, ...]]:
     builder = exit_.builder
     data = exit_.frame.api.field(builder, base, layout.ARRAY_DATA, POINTER)
     dims = view.dims if isinstance(view, ArrayValue) else ()
     moved_from = None if moved is None else moved.operand
-    if isinstance(view, Scalar) or isinstance(moved_from, Scalar):
+    if of_number or isinstance(view, Scalar) or isinstance(moved_from, Scalar):
         return data, dims, tuple(item_size(view.dtype) for _ in dims)
     if moved is None or moved_from is None or moved_from.owner is not None:
         return view.pointer, dims, view.strides

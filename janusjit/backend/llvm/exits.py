@@ -17,7 +17,7 @@ from janusjit.backend.address import Address, view_of
 from janusjit.backend.layout import ordered
 from janusjit.backend.llvm.memory import Memory
 from janusjit.backend.llvm.values import ArrayValue, Operand
-from janusjit.backend.storage import is_view_value
+from janusjit.backend.plan import VIEW_OPS
 from janusjit.ir.boxes import ArrayBox, Box, Effect, ExitRecipe, PlaceBox, ViewBox
 from janusjit.ir.graph import Graph, Node, Value
 
@@ -43,7 +43,8 @@ def exit_operands(memory: Memory, graph: Graph, operand: Callable[[Value], Opera
     for box in boxes:
         if isinstance(box, ViewBox):
             value = node.inputs[box.operand]
-            found = _view_operand(memory, graph, value, box)
+            base = node.inputs[box.base.operand] if isinstance(box.base, ArrayBox) else None
+            found = _view_operand(memory, graph, value, base, box)
             operands[box.operand] = operands[box.operand] if found is None else found
     return operands
 
@@ -53,10 +54,15 @@ def _is_in_order(memory: Memory, value: Value, box: ArrayBox) -> bool:
     return not box.order or memory.addresses.of(value).layout == ordered(value.type, box.order)
 
 
-def _view_operand(memory: Memory, graph: Graph, value: Value, box: ViewBox) -> ArrayValue | None:
-    """Return a view in the memory of the object it is to be a view of; None if the operand is right as it is."""
+def _view_operand(
+    memory: Memory, graph: Graph, value: Value, base: Value | None, box: ViewBox
+) -> ArrayValue | None:
+    """Return a view in the memory of the object it is to be a view of; None if the operand is right as it is.
+
+    A view without dimensions is a number to compiled code, and a view of that an array of its own.
+    """
     views = []
-    while value.node is not None and (is_view_value(value) or _is_element(value.node)):
+    while value is not base and value.node is not None and value.node.op in VIEW_OPS:
         views.append(value.node)
         value = value.node.inputs[0]
     if isinstance(box.base, PlaceBox):
@@ -64,7 +70,7 @@ def _view_operand(memory: Memory, graph: Graph, value: Value, box: ViewBox) -> A
         value = next(input_.value for input_ in graph.inputs if input_.place is place)
     elif isinstance(box.base, ArrayBox) and box.base.order:
         return _view_of_copy(memory, views, value, box.base)
-    elif not views or views[0].result.type.rank > 0:
+    elif all(view.result.type.rank > 0 for view in views):
         return None
     if value.type.rank == 0:
         return None
@@ -81,10 +87,6 @@ def _along(memory: Memory, views: list[Node], address: Address) -> ArrayValue:
     for view in reversed(views):
         address = view_of(address, view)
     return memory.array_at(address)
-
-
-def _is_element(node: Node) -> bool:
-    return node.op in ("view", "reshape") and node.inputs[0].type.rank > 0
 
 
 def boxes_of(recipe: ExitRecipe) -> Iterator[Box]:
