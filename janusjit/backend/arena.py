@@ -2,17 +2,20 @@
 
 Owns the planning of offsets. Invariant: two storages that are in use at one time do not overlap; sizes known at compile
 time share memory at fixed offsets, symbolic ones share slots of the same size, which lie behind at offsets that are
-computed at entry.
+computed at entry. As a rule a storage takes memory that was in use last, which is in the cache; of large arenas, the
+largest storages are placed first where that makes them smaller.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from janusjit.backend.storage import Storage
 from janusjit.ir.dims import Dim, product
 
 ALIGNMENT = 64
+#: arenas of so many bytes and so few storages are planned by size too, which has to save one part in so many
+LARGE, FEW, WORTH_SAVING = 1 << 20, 100, 16
 
 
 @dataclass
@@ -79,7 +82,37 @@ def plan_arena(storages: list[Storage]) -> Arena:
             arena.sizes.append(size)
         in_use.append(storage)
     arena.known_bytes = free.end
-    return arena
+    return _by_size(arena) if arena.known_bytes >= LARGE and len(arena.offsets) <= FEW else arena
+
+
+def _by_size(arena: Arena) -> Arena:
+    """Return an arena with the largest storages placed first, if it is smaller, else the arena as it is.
+
+    What has taken over the memory of another storage at once still does: an update then need not copy.
+    """
+    placed: dict[Storage, int] = {}
+    end = 0
+    for storage in sorted(arena.offsets, key=_known_size, reverse=True):
+        size, start = _known_size(storage), 0
+        for other, offset in sorted(placed.items(), key=lambda item: item[1]):
+            if other.death < storage.birth or storage.death < other.birth or offset >= start + size:
+                continue
+            start = max(start, offset + _known_size(other))
+        placed[storage] = start
+        end = max(end, start + size)
+    smaller = replace(arena, offsets=placed, known_bytes=end)
+    saves = end <= arena.known_bytes - arena.known_bytes // WORTH_SAVING
+    return smaller if saves and _hand_overs(arena) <= _hand_overs(smaller) else arena
+
+
+def _hand_overs(arena: Arena) -> set[tuple[Storage, Storage]]:
+    """Return which storages take over another one's memory within a step or two."""
+    return {
+        (earlier, later)
+        for earlier in arena.offsets
+        for later in arena.offsets
+        if 0 < later.birth - earlier.death <= 2 and arena.takes_over(later, earlier)
+    }
 
 
 def _known_size(storage: Storage) -> int:
