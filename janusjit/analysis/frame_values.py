@@ -160,6 +160,24 @@ def sequence_at(source: Any, position: int) -> Iterator[Any]:
     return made  # type: ignore[no-any-return]
 
 
+def _dict_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[Any]:
+    """Return an iterator over a dict's keys, values or items, of which there were so many, after some of them."""
+    kind, size, _ = fixed
+    rest = iter(parts)
+    owner = next(rest)
+    position = next(rest, fixed[2])
+    if len(owner) != size:
+        return _changed_size()
+    made: Iterator[Any] = iter(getattr(owner, kind)())
+    next(itertools.islice(made, position, position), None)
+    return made
+
+
+def _changed_size() -> Iterator[Any]:
+    raise RuntimeError("dictionary changed size during iteration")
+    yield
+
+
 def _enumerate_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[Any]:
     """Return ``enumerate(…, start)`` after ``position`` items; its source has been advanced already."""
     rest = iter(parts)
@@ -170,6 +188,7 @@ def _enumerate_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[Any]:
 _ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
     "range": _range_at,
     "sequence": lambda fixed, parts: sequence_at(parts[0], fixed[0]),
+    "dict": _dict_at,
     "rows": lambda fixed, parts: sequence_at(*parts),
     "items": lambda fixed, parts: sequence_at(*parts),
     "zip": lambda fixed, parts: zip(*parts, strict=fixed[0]),

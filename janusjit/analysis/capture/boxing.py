@@ -334,6 +334,9 @@ class Boxer:
             (source,) = sources
             assert isinstance(source, RangeValue)
             return self._assembled("range", (None,) * 4, source.start, source.stop, source.step, item.position, key=key)
+        if item.kind == "sequence" and isinstance(sources[0], DictView) and isinstance(item.function, Known):
+            fixed = (sources[0].kind, len(item.function.value), None)
+            return self._assembled("dict", fixed, sources[0].owner, item.position, key=key)
         if item.kind == "sequence" and isinstance(item.position, Known):
             return self._assembled("sequence", (item.position.value,), sources[0], key=key)
         if item.kind == "rows":

@@ -15,7 +15,7 @@ from typing import Any
 from janusjit.analysis.capture.arrays import PACKED, sequence_items
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.protocols import guard_structure, over_numbers
+from janusjit.analysis.capture.protocols import guard_structure, over_dict, over_numbers
 from janusjit.analysis.capture.selection import are_selectable
 from janusjit.analysis.capture.state import GeneratorObject, HeapObject, IteratorObject
 from janusjit.analysis.capture.values import (
@@ -150,6 +150,11 @@ def _take_enumerate(writer: FrameStateWriter, item: IteratorObject) -> Parts:
 
 def _take_sequence(writer: FrameStateWriter, item: IteratorObject) -> Parts | None:
     (source,) = item.sources
+    if isinstance(source, DictView):
+        assert isinstance(item.function, Known)
+        if not isinstance(item.position, Known):
+            return writer.composite("dict", (source.kind, len(item.function.value), None), source.owner, item.position)
+        return writer.composite("dict", (source.kind, len(item.function.value), item.position.value), source.owner)
     if not isinstance(item.position, Known):
         return None if item.function is not None else writer.composite("items", (), source, item.position)
     held = writer.machine.heap(source).items if isinstance(source, Reference) else source.items  # type: ignore[attr-defined]
@@ -265,6 +270,16 @@ def _sequence(machine: Machine, source: AbstractValue, position: int) -> Abstrac
     return _iterator(machine, "sequence", (source,), position=Known(position))
 
 
+def _dict(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> AbstractValue:
+    """Go on with an iterator over a dict; Python raises what it does where that has another size by now."""
+    kind, size, position = fixed
+    view = DictView(_reference(next(parts)), kind)
+    at = next(parts) if position is None else Known(position)
+    if len(machine.heap(view.owner).items) != size:
+        raise machine.unsupported("python.size", "for", "the dict is changed while it is gone through")
+    return over_dict(machine, view, at)
+
+
 def _items(machine: Machine, source: AbstractValue, position: AbstractValue) -> AbstractValue:
     """Go on with an iterator over a list of numbers whose length varies: numbers still, or whatever they are by now."""
     together = PACKED[0](machine, source, numbers=True)
@@ -284,6 +299,7 @@ def _enumerate(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> 
 _ASSEMBLE: dict[str, Callable[[Machine, Any, Iterator[AbstractValue]], AbstractValue]] = {
     "range": _range,
     "sequence": lambda m, fixed, parts: _sequence(m, next(parts), fixed[0]),
+    "dict": _dict,
     "objects": lambda m, fixed, parts: _iterator(m, "objects", (next(parts),), position=next(parts)),
     "rows": lambda m, fixed, parts: _iterator(m, "rows", (next(parts),), position=next(parts)),
     "items": lambda m, fixed, parts: _items(m, next(parts), next(parts)),

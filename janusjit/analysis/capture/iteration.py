@@ -15,6 +15,7 @@ from janusjit.analysis.capture.listed import ARRAYS
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.packed import number_at
 from janusjit.analysis.capture.protocols import (
+    dict_view_items,
     invoke,
     iterator_over,
     length,
@@ -30,6 +31,7 @@ from janusjit.analysis.capture.values import (
     NONE,
     AbstractValue,
     ArrayValue,
+    DictView,
     HostValue,
     Known,
     RangeValue,
@@ -48,7 +50,7 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
     """Return how many items an iterator gives in all, or None where that is only found by drawing."""
     source = iterator.sources[0] if iterator.sources else NONE
     if iterator.kind == "sequence":
-        return Known(len(_items(machine, iterator)))
+        return Known(len((_unchanged if isinstance(source, DictView) else _items)(machine, iterator)))
     if iterator.kind == "range":
         assert isinstance(source, RangeValue)
         return range_length(machine, source)
@@ -62,6 +64,9 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
 
 def _items(machine: Machine, iterator: IteratorObject) -> tuple[AbstractValue, ...]:
     (source,) = iterator.sources
+    if isinstance(source, DictView):
+        _unchanged(machine, iterator)
+        return dict_view_items(machine, source).items
     if isinstance(source, Reference):
         item = machine.heap(source)
         if isinstance(item, GrownList):
@@ -72,6 +77,16 @@ def _items(machine: Machine, iterator: IteratorObject) -> tuple[AbstractValue, .
         return tuple(item.items)
     assert isinstance(source, TupleValue)
     return source.items
+
+
+def _unchanged(machine: Machine, iterator: IteratorObject) -> tuple[Any, ...]:
+    """Return the keys of the dict that an iterator goes over; where they are others by now, Python has to say so."""
+    (view,) = iterator.sources
+    assert isinstance(view, DictView) and isinstance(iterator.function, Known)
+    keys: tuple[Any, ...] = iterator.function.value
+    if tuple(machine.heap(view.owner).items) != keys:
+        raise machine.unsupported("python.size", "for", "the dict is changed while it is gone through")
+    return keys
 
 
 def has_next(machine: Machine, reference: AbstractValue) -> bool | Value | None:
@@ -147,6 +162,9 @@ def next_item(machine: Machine, reference: AbstractValue) -> AbstractValue:
         return number_at(machine, source, position, kind)
     if iterator.kind == "objects":
         raise machine.unsupported("python.object", "for", "items that are found at run time are drawn by a rule")
+    if isinstance(source, DictView) and isinstance(position, Known):
+        key = _unchanged(machine, iterator)[position.value]
+        return dict_view_items(machine, source, (key,)).items[0]
     items = _items(machine, iterator)
     found = item_of_turn(machine, items, position)
     return machine.resolve(items[machine.constant(position, "a position")]) if found is None else found
@@ -168,7 +186,8 @@ def items_left(machine: Machine, reference: AbstractValue) -> int:
     total = length_of(machine, iterator)
     left = int(total.value - iterator.position.value) if isinstance(total, Known) else 0
     if iterator.kind == "sequence" and left > 0:
-        followed = iterator.function is None  # a deque must not change while it is gone through
+        # a deque must not change while it is gone through
+        followed = iterator.function is None or isinstance(iterator.sources[0], DictView)
         return left if followed and are_selectable(machine, _items(machine, iterator)) else 0
     return left
 

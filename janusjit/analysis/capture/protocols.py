@@ -7,7 +7,7 @@ answer that depends on run-time data is a graph value; one that depends on an ou
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -390,8 +390,7 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             if isinstance(item, ListObject):
                 changes = None if item.type_ is list else Known(item.changes)
                 return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,), function=changes))
-            keys = tuple(key_value(machine, key) for key in item.items)
-            return machine.state.allocate(IteratorObject(kind="sequence", sources=(TupleValue(keys),)))
+            return over_dict(machine, DictView(value, "keys"))
         if isinstance(item, GrownList):
             made = GROWN_ITERATOR[0](machine, value)
             if made is None:
@@ -415,7 +414,7 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
     if isinstance(value, ArrayValue) and value.type.shape:
         return machine.state.allocate(IteratorObject(kind="rows", sources=(value,)))
     if isinstance(value, DictView):
-        return iterator_over(machine, dict_view_items(machine, value))
+        return over_dict(machine, value)
     if isinstance(value, Known) and type(value.value) is enum.EnumMeta:
         return iterator_over(machine, TupleValue(tuple(map(Known, value.value))))
     if isinstance(value, Known) and isinstance(value.value, str | bytes | frozenset | dict | list | tuple):
@@ -462,13 +461,22 @@ def _in_any_table(item: SetObject) -> bool:
     return all(type(key) is int and 0 <= key < 8 for key in item.items)
 
 
-def dict_view_items(machine: Machine, value: DictView) -> TupleValue:
-    """Return the present items of a dict view."""
+def over_dict(machine: Machine, view: DictView, position: AbstractValue = Known(0)) -> AbstractValue:
+    """Return an iterator over a dict, its values or items, from a position on: what it gives is what is there then."""
+    item: DictObject = machine.heap(view.owner)
+    guard_structure(machine, item)
+    keys = Known(tuple(item.items))
+    return machine.state.allocate(IteratorObject(kind="sequence", sources=(view,), position=position, function=keys))
+
+
+def dict_view_items(machine: Machine, value: DictView, keys: Iterable[Any] | None = None) -> TupleValue:
+    """Return the present items of a dict view, or those of some keys."""
     item: DictObject = machine.heap(value.owner)
     guard_structure(machine, item)
+    asked = list(item.items if keys is None else keys)
     if value.kind == "keys":
-        return TupleValue(tuple(key_value(machine, key) for key in item.items))
-    values = {key: machine.resolve(found) for key, found in item.items.items()}
+        return TupleValue(tuple(key_value(machine, key) for key in asked))
+    values = {key: machine.resolve(item.items[key]) for key in asked}
     if value.kind == "values":
         return TupleValue(tuple(values.values()))
     return TupleValue(tuple(TupleValue((key_value(machine, key), found)) for key, found in values.items()))

@@ -238,10 +238,10 @@ class RandomOrder(HeapObject):
 class IteratorObject(HeapObject):
     """An iterator over something with known structure.
 
-    ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list that is looked up at each step; ``function`` is the
-    number of changes a deque had seen), ``range``, ``rows`` of an array, ``numbers`` of a list that stands in an array
-    (``function`` is their type and how many of them are known), ``zip``, ``enumerate`` (``function`` is the start),
-    ``map`` and ``filter``.
+    ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list or a view of a dict that is looked up at each step;
+    ``function`` is the number of changes a deque had seen, or the keys a dict had), ``range``, ``rows`` of an array,
+    ``numbers`` of a list that stands in an array (``function`` is their type and how many of them are known), ``zip``,
+    ``enumerate`` (``function`` is the start), ``map`` and ``filter``.
     """
 
     kind: str = "sequence"
