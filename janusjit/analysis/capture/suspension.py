@@ -105,7 +105,8 @@ def suspend(
         operands = tuple(name for name in used if name in machine.frame.locals)
     elif kind == "draw":
         bound = (instruction.target,)  # type: ignore[attr-defined]
-    shape.read(bound if kind == "host" else (), at=kind == "python")
+    given = [machine.frame.locals[name] for name in operands] if kind == "host" else []
+    shape.read(bound if kind == "host" else (), kind == "python", given)
     span = instruction.span
     exhausted = None
     if kind == "draw":
