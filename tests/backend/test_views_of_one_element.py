@@ -24,6 +24,22 @@ def written_through(x):
     return np.atleast_1d(x)[:, None]
 
 
+def updated_through(x):
+    row, block = x[None], x.reshape(1, 1)
+    row += 1
+    row[:0] += 5
+    row[row > 1] *= 2
+    block[0, :] -= 3
+    return row, block, x[...]
+
+
+def updated_in_a_loop(x):
+    row = np.atleast_1d(x)
+    for number in range(3):
+        row += number
+    return row
+
+
 def of_a_new_array(x):
     made = np.array(x)
     made += 1
@@ -64,6 +80,8 @@ WITHOUT_DIMENSIONS = [
     at_least_two_dimensions,
     written_before,
     written_through,
+    updated_through,
+    updated_in_a_loop,
     of_a_new_array,
 ]
 OF_ELEMENTS = [

@@ -103,6 +103,12 @@ def whole_view(machine: Machine, array: ArrayValue) -> ArrayValue:
 def write(machine: Machine, array: ArrayValue, value: Value) -> None:
     """Set the elements an array views to ``value`` (broadcast, already of the array's dtype)."""
     storage = writeable_storage(machine, array)
+    if array.path and storage.version.type.rank == 0 and array.type.size in (0, 1):
+        # to compiled code it is a number, which has no parts: a view is the whole of it, or nothing
+        if array.type.size == 1:
+            value = machine.emit("reshape", value, shape=()) if value.type.rank else value
+            storage.version = machine.emit("update", storage.version, value, path=())
+        return
     cut = first_copy(storage.version.type.shape, array.path) if array.storage >= 0 else None
     if cut is not None:
         _write_by_copies(machine, array, cut, value)
