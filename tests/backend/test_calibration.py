@@ -15,7 +15,7 @@ import janusjit as jj
 from janusjit.__main__ import main
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration, ImplausibleError, LibraryTime, using
-from janusjit.backend.llvm import calibrating, engine, engine_cache, gemm_estimates, measurement
+from janusjit.backend.llvm import calibrating, engine_cache, measurement
 from janusjit.backend.llvm.gemm_estimates import LEAST_DIVIDED, Product, packed_threads, product_nanoseconds, quickest
 from janusjit.backend.parallel import Division
 from janusjit.config import override
@@ -248,13 +248,3 @@ def test_kernels_do_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     bench._product("f64", (16, 64, 64))
     start = 16 * 64 + 64 * 64
     assert (bench._memory[start : start + 16 * 64] == 64).all() and bench._memory[start + 16 * 64] == 1
-
-
-@pytest.mark.skipif(engine.vector_bytes() != 64, reason="products are packed for long vectors")
-@pytest.mark.parametrize(("theirs", "ours", "way"), [(1, 1, "packed"), (2, 2, "packed"), (2, 1, "library")])
-def test_a_library_that_was_not_measured_has_to_have_more_threads(
-    monkeypatch: pytest.MonkeyPatch, theirs: int, ours: int, way: str
-) -> None:
-    monkeypatch.setattr(gemm_estimates, "library_threads", lambda: theirs)
-    with using(Calibration()):
-        assert quickest(Product(512, 512, 512, "f64"), ours) == way

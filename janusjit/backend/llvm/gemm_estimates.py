@@ -117,8 +117,7 @@ def quickest(product: Product, threads: int = 1) -> str:
     if not machine.library or product.rows == 1:
         if product.row_by_row or is_worth_it(*product.sizes, product.by_columns, library_threads()):
             return "tiles"
-        own = packed_threads(product.rows, packed_nanoseconds(*product.sizes), threads)
-        return "packed" if may_pack and min(product.sizes[:3]) >= LEAST and library_threads() <= own else "library"
+        return "packed" if may_pack and min(product.sizes[:3]) >= LEAST and library_threads() == 1 else "library"
     doubt = _DOUBT_TURNED if product.by_columns else _DOUBT
     if product.right_bytes >= calibration.FAR_BYTES:
         doubt = 1.0  # libraries are no slower then than for what was measured
