@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> int:
     """Measure, print a table and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks memory", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="parts of names of rows, separated by |")
+    parser.add_argument("--write", action="store_true", help="write the figures though not of all rows")
     parser.add_argument("--dtypes", default="float64,float32", help="element types, separated by commas")
     options = parser.parse_args(arguments)
     known = {row.name: row for row in ROWS}
@@ -64,9 +65,11 @@ def main(arguments: list[str]) -> int:
             found = {one: measure(one, name, dtype) for one in CONTESTANTS}
             rows.append(_row(name, dtype, found))
             _print(rows[-1])
-    if not options.only:
-        text = json.dumps({"rows": rows}, indent=1, ensure_ascii=False)
-        (RESULTS / "memory.json").write_text(text + "\n", encoding="utf-8")
+    if options.write or not options.only:
+        path = RESULTS / "memory.json"
+        before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() and options.only else []
+        merged = {(row["name"], row["dtype"]): row for row in [*before, *rows]}  # what was not measured again stays
+        path.write_text(json.dumps({"rows": [*merged.values()]}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"written: memory.json in {RESULTS}")
     return 0
 

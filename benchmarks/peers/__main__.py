@@ -122,6 +122,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def beside_others(rows: list[dict[str, Any]], path: Path, environment: dict[str, str]) -> list[dict[str, Any]]:
+    """Return rows, and those that were not measured again of a record from the same environment, by threads."""
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"environment": None}
+    found = {_key(row): row for row in record["rows"]} if record["environment"] == environment else {}
+    found |= {_key(row): row for row in rows}
+    return sorted(found.values(), key=lambda row: row["threads"])  # those of one number stay in order
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["name"], row["dtype"], row["threads"]
+
+
 def _write(rows: list[dict[str, Any]]) -> None:
     versions = {}
     for package in PACKAGES:
@@ -130,9 +142,10 @@ def _write(rows: list[dict[str, Any]]) -> None:
         except metadata.PackageNotFoundError:
             continue
     environment = {"processor": processor_name(), "python": platform.python_version(), **versions}
+    path = RESULTS / "peers.json"
+    rows = beside_others(rows, path, environment)
     record = {"environment": environment, "rows": rows}
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "peers.json"
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_plot(rows, environment, RESULTS / "peers.svg")
     print(f"written: peers.json and peers.svg in {RESULTS}")
