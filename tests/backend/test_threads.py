@@ -54,9 +54,10 @@ def wake() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_random_control_flow(seed: int) -> None:
     graph, arguments = random_control_flow(seed)
-    graph.threads = 3
+    graph.threads, before = 3, threads.usage().divided
     wake()
     check(graph, *arguments)
+    assert threads.usage().divided > before or seed not in range(2, 12)  # theirs are not in branches that are not taken
 
 
 def both(function: Callable[..., Any], *arguments: Any, count: int = 3, divided: bool = True) -> Any:
