@@ -5,7 +5,8 @@ Python are asked for only where nothing else tells that the graphs are faster, a
 `PLAIN_SHORT_CALLS` short ones, with calls with graphs in between, so that both ways see the same mixture of arguments;
 what compilation took counts for neither, unless there is something to compile again and again. Where graphs run on
 threads, those of libraries that plain Python calls, which wait for more work with the processor for a while, count for
-neither: the calls in plain Python are in a row, and those with graphs come to rest before.
+neither: calls with graphs are timed once such threads rest, then calls in plain Python in a row, of which a short first
+one is not timed since they wake up in it.
 """
 
 from __future__ import annotations
