@@ -15,7 +15,7 @@ import janusjit as jj
 from janusjit.__main__ import main
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration, ImplausibleError, LibraryTime, using
-from janusjit.backend.llvm import calibrating, engine_cache, measurement
+from janusjit.backend.llvm import calibrating, engine_cache, measurement, measurement_code
 from janusjit.backend.llvm.gemm_estimates import LEAST_DIVIDED, Product, packed_threads, product_nanoseconds, quickest
 from janusjit.backend.parallel import Division
 from janusjit.config import override
@@ -248,3 +248,17 @@ def test_kernels_do_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     bench._product("f64", (16, 64, 64))
     start = 16 * 64 + 64 * 64
     assert (bench._memory[start : start + 16 * 64] == 64).all() and bench._memory[start + 16 * 64] == 1
+
+
+def test_jobs_are_done_that_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose result nobody sees would be left out by the compiler, and handing it over seem to be no use."""
+    monkeypatch.setattr(measurement, "PATIENCE", float("inf"))
+    bench = measurement._Bench(2)
+    chain = 1.0
+    for _ in range(measurement_code.JOB_STEPS):
+        chain = chain * 0.999 + 1.0
+    results = np.zeros(measurement_code.JOB_ROWS)
+    bench._time(measurement_code.DIVIDED, [int(results.ctypes.data)], runs=2)
+    np.testing.assert_allclose(results, chain, rtol=1e-12)
+    bench._time(measurement_code.ALONE, [int(results.ctypes.data)], runs=2)
+    assert results[0] > results[1]  # one row after the other

@@ -164,7 +164,8 @@ class _Bench:
         """Return what it takes to have a thread help that waits for work; nothing if none has helped."""
         if DIVIDED not in self._names:
             return {}
-        alone, divided = self._time(ALONE, [0]), self._time(DIVIDED, [0], runs=_JOBS)
+        results = [self._address()]
+        alone, divided = self._time(ALONE, results), self._time(DIVIDED, results, runs=_JOBS)
         return {"dispatch": max(divided - alone / 2, 50.0)} if divided < 0.9 * alone else {}
 
     def library(self) -> dict[str, Any]:
