@@ -6,7 +6,8 @@ Python are asked for only where nothing else tells that the graphs are faster, a
 what compilation took counts for neither, unless there is something to compile again and again. Where graphs run on
 threads, those of libraries that plain Python calls, which wait for more work with the processor for a while, count for
 neither: calls with graphs are timed once such threads rest, then calls in plain Python in a row, of which a short first
-one is not timed since they wake up in it.
+one is not timed since they wake up in it. A call long after the one before finds caches and threads as others left
+them: unless most calls are like that, such ones are not timed either.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ _CHANGED = 4.0
 #: seconds after the first call until those of graphs on threads count; seconds of calls that have lacked threads until
 #: such calls count too
 REST_SECONDS, LACK_SECONDS = 0.15, 0.05
-#: in a call that takes longer it does not matter that a library's threads have to wake up
+#: in a call that takes longer it does not matter that threads have to wake up
 _WOKEN_SECONDS = 0.02
+#: seconds since the call before after which others may have had the processor; calls after which it may be a habit
+LULL_SECONDS, LULLS = 0.01, 4
 #: calls in plain Python after the trial before it is looked whether the work has changed; doubled each time
 FIRST_REVIEW = 8
 #: a trial that was lost is repeated when it costs one part in so many of the time since: other programs may have
@@ -76,6 +79,13 @@ class Trial:
         self._has_threads = False
         self._lacking = 0.0
         self._is_first_plain = True
+        self._ended: float | None = None
+        self._lulls = 0
+
+    @property
+    def _long_seconds(self) -> float:
+        """What a long call takes at least: where threads wait for each other, timings are less accurate."""
+        return _WOKEN_SECONDS if self._has_threads else LONG_SECONDS
 
     @property
     def graph_seconds(self) -> float:
@@ -108,11 +118,14 @@ class Trial:
             Whether the kernels that are for several threads had them; None if there are none.
         """
         self._graph_calls += 1
+        is_after_lull = self._is_after_lull(seconds)
         if had_threads is not None:
             self._has_threads = True
             self._lacking += 0.0 if had_threads else seconds
             if not self._is_at_rest(had_threads):
                 return
+        if is_after_lull and not compiled:
+            return
         (self._unsettled if compiled else self._settled).append(seconds)
         if not self._running and self._is_settled():
             if estimate is not None and estimate > _ROUGH and self.graph_seconds < _CLEAR * estimate:
@@ -124,6 +137,14 @@ class Trial:
             self._turn += 1
             self.wants_plain = self._is_turn_of_plain()
 
+    def _is_after_lull(self, seconds: float) -> bool:
+        """Whether the call that took so long, and ends now, came long after the one before, as few do."""
+        now = time.perf_counter()
+        is_after_lull = self._ended is not None and now - seconds - self._ended > LULL_SECONDS
+        self._ended = now
+        self._lulls = max(0, min(self._lulls + (1 if is_after_lull else -1), 2 * LULLS))
+        return is_after_lull and self._lulls <= LULLS
+
     def _is_at_rest(self, had_threads: bool) -> bool:
         now = time.perf_counter()
         self._began = now if self._began is None else self._began
@@ -131,7 +152,7 @@ class Trial:
 
     def _is_settled(self) -> bool:
         settled = len(self._settled)
-        if settled >= SETTLED_LONG_CALLS and min(self._settled) >= LONG_SECONDS:
+        if settled >= SETTLED_LONG_CALLS and min(self._settled) >= self._long_seconds:
             return True
         return settled >= SETTLED_CALLS or len(self._unsettled) >= UNSETTLED_CALLS
 
@@ -146,13 +167,14 @@ class Trial:
 
     def ran_plain(self, seconds: float) -> None:
         """Take note of a call in plain Python."""
-        if self._has_threads and self._is_first_plain and seconds < _WOKEN_SECONDS:
+        is_first = self._has_threads and self._is_first_plain and seconds < _WOKEN_SECONDS
+        if self._is_after_lull(seconds) or is_first:
             self._is_first_plain = False
             return
         self._plain.append(seconds)
         self._turn += 1
         graph, plain, calls = self.graph_seconds, self.plain_seconds, len(self._plain)
-        long = min(graph, plain) >= LONG_SECONDS
+        long = min(graph, plain) >= self._long_seconds
         certain = plain if calls > 1 else plain - _INTERRUPTION
         clear = (plain < _CLEAR * graph or graph < _CLEAR * certain) and calls >= (1 if long else _SOME)
         if clear or plain < _HOPELESS * graph or calls >= (PLAIN_CALLS if long else PLAIN_SHORT_CALLS):
@@ -162,7 +184,7 @@ class Trial:
     def repeat_after(self, lost: int) -> float:
         """Return after how many calls in plain Python to repeat the trial, when ``lost`` trials were lost."""
         graph, plain = self.graph_seconds, self.plain_seconds
-        long = min(graph, plain) >= LONG_SECONDS
+        long = min(graph, plain) >= self._long_seconds
         calls = SETTLED_LONG_CALLS + PLAIN_CALLS if long else SETTLED_CALLS + PLAIN_SHORT_CALLS
         calls = max(calls, self._graph_calls)
         return _PATIENCE * 2.0 ** (lost - 1) * max(calls * (graph - plain) / plain, 1.0)

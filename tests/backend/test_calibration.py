@@ -99,6 +99,9 @@ def test_other_settings_are_another_machine(machine: Machine, monkeypatch: pytes
     with override(threads=7):
         decided()
     assert machine.asked == 3
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")  # how many threads there are is known otherwise
+    decided()
+    assert machine.asked == 3
 
 
 @pytest.mark.parametrize("damage", ["byte", "emptied", "other quantities", "implausible", "no calibration", "not JSON"])
@@ -153,6 +156,17 @@ def test_a_busy_machine_is_left_alone_for_a_while(machine: Machine, monkeypatch:
         monkeypatch.setattr(calibrating.time, "time", lambda moment=moment: moment)
         assert decided() == MADE_UP
     assert machine.asked == 2
+
+
+def test_a_library_that_was_kept_from_running_is_measured_later(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.outcome = without = replace(MADE_UP, library=())
+    assert decided() == decided() == without and machine.asked == 1
+    assert "but for the BLAS library" in calibrating.explanation()
+    machine.outcome, now = MADE_UP, time.time()
+    monkeypatch.setattr(calibrating.time, "time", lambda: now + 2 * calibrating.RESPITE)
+    assert decided() == decided() == MADE_UP and machine.asked == 2
 
 
 def test_the_first_figures_that_are_filed_hold(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from janusjit.runtime.trial import (
     FIRST_REVIEW,
     LACK_SECONDS,
     LONG_SECONDS,
+    LULL_SECONDS,
+    LULLS,
     PLAIN_CALLS,
     PLAIN_SHORT_CALLS,
     REST_SECONDS,
@@ -114,7 +116,7 @@ def test_graphs_on_threads_are_judged_once_those_of_libraries_have_come_to_rest(
         trial.ran_graph(5 * SHORT, False, None, had_threads=True)
     assert not trial.wants_plain
     time_of_day.seconds += REST_SECONDS
-    for _ in range(SETTLED_CALLS):
+    for _ in range(1 + SETTLED_CALLS):  # the first is after a lull
         assert not trial.wants_plain
         trial.ran_graph(SHORT, False, None, had_threads=True)
     assert trial.wants_plain and trial.graph_seconds == SHORT
@@ -127,22 +129,50 @@ def test_graphs_on_threads_are_judged_once_those_of_libraries_have_come_to_rest(
 
 def test_graphs_that_never_get_their_threads_are_judged_without(time_of_day):
     trial = Trial()
+    time_of_day.seconds += REST_SECONDS
     for _ in range(int(LACK_SECONDS / LONG) - 1):
         trial.ran_graph(LONG, False, None, had_threads=False)
-        time_of_day.seconds += REST_SECONDS
-    for _ in range(SETTLED_LONG_CALLS):
+        time_of_day.seconds += LONG
+    time_of_day.seconds += REST_SECONDS
+    for _ in range(1 + SETTLED_CALLS):
         assert not trial.wants_plain
         trial.ran_graph(LONG, False, None, had_threads=False)
-    for _ in range(1 + PLAIN_CALLS):
+    for _ in range(1 + PLAIN_SHORT_CALLS):
         assert trial.wants_plain
         trial.ran_plain(1.1 * LONG)
     assert trial.verdict is True
 
 
+def test_the_first_call_after_a_lull_is_not_timed(time_of_day):
+    """Calls come in blocks: the first of each finds its data gone from the caches."""
+    trial = after([LONG] * (SETTLED_LONG_CALLS - 1))
+    time_of_day.seconds += LULL_SECONDS + 3 * LONG
+    trial.ran_graph(2 * LONG, False, None)
+    assert not trial.wants_plain
+    trial.ran_graph(LONG, False, None)
+    assert trial.wants_plain and trial.graph_seconds == LONG
+    time_of_day.seconds += LULL_SECONDS + LONG
+    trial.ran_plain(0.1 * LONG)
+    assert trial.wants_plain and trial.verdict is None
+    trial.ran_plain(LONG / 3)
+    assert trial.verdict is False
+
+
+def test_all_calls_are_timed_where_lulls_are_the_rule(time_of_day):
+    trial = Trial()
+    for _ in range(LULLS + SETTLED_LONG_CALLS):
+        assert not trial.wants_plain
+        trial.ran_graph(LONG, False, None)
+        time_of_day.seconds += LULL_SECONDS + 2 * LONG
+    assert trial.wants_plain
+    trial.ran_plain(LONG / 3)
+    assert trial.verdict is False
+
+
 def test_a_trial_that_takes_many_calls_is_repeated_after_so_many_more(time_of_day):
     trial = Trial()
     calls = 5000
-    for _ in range(calls - SETTLED_CALLS):
+    for _ in range(calls - SETTLED_CALLS - 1):  # one more is after a lull
         trial.ran_graph(1.1 * SHORT, False, None, had_threads=True)
     time_of_day.seconds += REST_SECONDS
     while not trial.wants_plain:

@@ -2,7 +2,8 @@
 
 Owns `calibrate`, which is called before anything is compiled. Invariants: a process goes by one calibration from its
 first compilation on; processes that share a cache go by the same one, whoever measured it; figures that cannot be kept
-for other processes, or not be believed, are not used, and `explanation` says why.
+for other processes, or not be believed, are not used, and `explanation` says why. What could not be measured, as a
+whole or of the BLAS library, is measured by a later process.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from janusjit.config import available_threads, current
 from janusjit.errors import CompileError
 from janusjit.version import __version__
 
-_FORMAT = "calibration 2"
-#: seconds for which nobody tries again to measure a machine that was too busy for it
+_FORMAT = "calibration 3"
+#: seconds for which nobody tries again to measure what the machine was too busy for
 RESPITE = 3600.0
-#: how settings of BLAS libraries begin
-_SETTINGS = ("OPENBLAS_", "OMP_", "GOTO_", "MKL_", "BLIS_", "NVPL_", "VECLIB_")
+#: how settings of BLAS libraries begin; the numbers of threads that some of them ask for are asked of the libraries
+_SETTINGS, _COUNTS = ("OPENBLAS_", "OMP_", "GOTO_", "MKL_", "BLIS_", "NVPL_", "VECLIB_"), "_NUM_THREADS"
 
 _log = logging.getLogger("janusjit.compile")
 _lock = threading.Lock()
@@ -62,7 +63,7 @@ def measure_again() -> Calibration:
         If that was not possible.
     """
     made = _measured()
-    engine_cache.write(_name(), made.to_json().encode())
+    engine_cache.write(_name(), _content(made).encode())
     return made
 
 
@@ -106,7 +107,7 @@ def _first_measured() -> tuple[Calibration, str]:
     """Measure, and file what was found, or that it failed; another process may have done either meanwhile."""
     name = _name()
     try:
-        content = _measured().to_json()
+        content = _content(_measured())
     except (DisturbedError, ImplausibleError, CompileError) as error:
         content = json.dumps({"disturbed": str(error), "until": time.time() + RESPITE})
     engine_cache.write(name, content.encode(), first=True)
@@ -117,6 +118,13 @@ def _first_measured() -> tuple[Calibration, str]:
     if found is None:
         return Calibration(), note or "figures cannot be kept"
     return found, note
+
+
+def _content(made: Calibration) -> str:
+    """Return what is filed; figures without the library's hold for a while only."""
+    if made.library:
+        return made.to_json()
+    return json.dumps({"meanwhile": made.to_json(), "until": time.time() + RESPITE})
 
 
 def _measured() -> Calibration:
@@ -132,19 +140,24 @@ def _filed() -> tuple[Calibration | None, str]:
     try:
         text = content.decode()
         told = json.loads(text)
+        is_over = isinstance(told, dict) and "until" in told and not 0 < float(told["until"]) - time.time() <= RESPITE
         if isinstance(told, dict) and "disturbed" in told:
-            left = float(told["until"]) - time.time()
-            return None, f"{told['disturbed']}; tried again later" if 0 < left <= RESPITE else ""
+            return None, "" if is_over else f"{told['disturbed']}; tried again later"
+        if isinstance(told, dict) and "meanwhile" in told:
+            found = Calibration.from_json(told["meanwhile"])
+            without = "but for the BLAS library, whose threads others kept from running"
+            return (None, "") if is_over else (found, without)
         found = Calibration.from_json(text)
     except (ValueError, TypeError, KeyError, ImplausibleError) as error:
         _log.info("calibration: what is filed is not used: %s", error)
         return None, ""
-    return found, "" if found.library else "but for the BLAS library, whose threads others kept from running"
+    return found, ""
 
 
 def _name() -> str:
     """Return what figures are filed under: a digest of all they depend on."""
-    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_SETTINGS))
+    names = sorted(name for name in os.environ if name.startswith(_SETTINGS) and not name.endswith(_COUNTS))
+    settings = [f"{name}={os.environ[name]}" for name in names]
     counts = (str(available_threads()), str(library_threads()), str(thread_count()))
     versions = (*engine_cache.compiler_versions(), __version__, np.__version__, scipy.__version__, library_text())
     return engine_cache.digest((_FORMAT, *versions, *engine.host_target(), _processor(), *settings, *counts))
