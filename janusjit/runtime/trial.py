@@ -5,8 +5,8 @@ Python are asked for only where nothing else tells that the graphs are faster, a
 `PLAIN_SHORT_CALLS` short ones, with calls with graphs in between, so that both ways see the same mixture of arguments;
 what compilation took counts for neither, unless there is something to compile again and again. Where graphs run on
 threads, those of libraries that plain Python calls, which wait for more work with the processor for a while, count for
-neither: calls with graphs are timed once such threads rest, then calls in plain Python in a row, of which a short first
-one is not timed since they wake up in it. A call long after the one before finds caches and threads as others left
+neither: calls with graphs are timed once such threads rest and the calls take about as long as each other, then calls in
+plain Python in a row, of which a short first one is not timed since they wake up in it. A call long after the one before finds caches and threads as others left
 them: unless most calls are like that, such ones are not timed either.
 """
 
@@ -44,6 +44,9 @@ _CHANGED = 4.0
 #: seconds after the first call until those of graphs on threads count; seconds of calls that have lacked threads until
 #: such calls count too
 REST_SECONDS, LACK_SECONDS = 0.15, 0.05
+#: calls have become even when they typically take no more than so many times the shortest; seconds of calls that have
+#: not until they count as they are
+_EVEN, UNEVEN_SECONDS = 1.25, 0.1
 #: in a call that takes longer it does not matter that threads have to wake up
 _WOKEN_SECONDS = 0.02
 #: seconds since the call before after which others may have had the processor; calls after which it may be a habit
@@ -77,7 +80,7 @@ class Trial:
         self._graph_calls = 0
         self._began: float | None = None
         self._has_threads = False
-        self._lacking = 0.0
+        self._lacking = self._settling = 0.0
         self._is_first_plain = True
         self._ended: float | None = None
         self._lulls = 0
@@ -127,6 +130,7 @@ class Trial:
         if is_after_lull and not compiled:
             return
         (self._unsettled if compiled else self._settled).append(seconds)
+        self._settling += seconds
         if not self._running and self._is_settled():
             if estimate is not None and estimate > _ROUGH and self.graph_seconds < _CLEAR * estimate:
                 self.verdict = True
@@ -152,9 +156,15 @@ class Trial:
 
     def _is_settled(self) -> bool:
         settled = len(self._settled)
+        if self._has_threads and settled > 1 and not self._is_even():
+            return False  # threads get in each other's way until each has a processor of its own
         if settled >= SETTLED_LONG_CALLS and min(self._settled) >= self._long_seconds:
             return True
         return settled >= SETTLED_CALLS or len(self._unsettled) >= UNSETTLED_CALLS
+
+    def _is_even(self) -> bool:
+        even = statistics.median(self._settled) <= _EVEN * min(self._settled)
+        return even or self._settling >= UNEVEN_SECONDS
 
     def _is_turn_of_plain(self) -> bool:
         """Whether the next call is to be run in plain Python: each other one of long calls, a pattern of short ones."""

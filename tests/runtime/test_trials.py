@@ -25,6 +25,7 @@ from janusjit.runtime.trial import (
     REST_SECONDS,
     SETTLED_CALLS,
     SETTLED_LONG_CALLS,
+    UNEVEN_SECONDS,
     UNSETTLED_CALLS,
     Trial,
 )
@@ -141,6 +142,31 @@ def test_graphs_that_never_get_their_threads_are_judged_without(time_of_day):
         assert trial.wants_plain
         trial.ran_plain(1.1 * LONG)
     assert trial.verdict is True
+
+
+def test_graphs_on_threads_are_judged_once_their_calls_are_even(time_of_day):
+    trial = Trial()
+    trial.ran_graph(SHORT, False, None, had_threads=True)
+    time_of_day.seconds += REST_SECONDS
+    for _ in range(SETTLED_CALLS):
+        trial.ran_graph(SHORT, False, None, had_threads=True)
+        trial.ran_graph(2 * SHORT, False, None, had_threads=True)
+    assert not trial.wants_plain
+    for _ in range(2):  # more than half of the last ones
+        assert not trial.wants_plain
+        trial.ran_graph(SHORT, False, None, had_threads=True)
+    assert trial.wants_plain and trial.graph_seconds == SHORT
+
+
+def test_graphs_on_threads_that_are_never_even_are_judged_as_they_are(time_of_day):
+    trial = Trial()
+    trial.ran_graph(SHORT, False, None, had_threads=True)
+    time_of_day.seconds += REST_SECONDS
+    calls = 0
+    while not trial.wants_plain:
+        trial.ran_graph(SHORT if calls % 2 else 2 * SHORT, False, None, had_threads=True)
+        calls += 1
+    assert calls == pytest.approx(UNEVEN_SECONDS / (1.5 * SHORT), abs=2) and trial.graph_seconds == 1.5 * SHORT
 
 
 def test_the_first_call_after_a_lull_is_not_timed(time_of_day):
