@@ -55,7 +55,7 @@ class FunctionLifecycle(Lifecycle):
         self.resumptions = Resumptions(self, options, compiler, stream)
         self.resumptions.specialized = self._judge_again
         self.trial = Trial()
-        self._judged, self._divided_jobs = 0.0, 0
+        self._judged, self._threads_used = 0.0, threads.usage()
         self._misses = self._hits_before = 0
         self._resting = False
         self._captures_beside = True
@@ -137,10 +137,11 @@ class FunctionLifecycle(Lifecycle):
                 self.entries = ()
 
     def _had_threads(self) -> bool:
-        """Whether kernels had threads since this was asked last, and would have them now."""
+        """Whether kernels had threads since this was asked last, most times at least, and would have them now."""
         usage = threads.usage()
-        before, self._divided_jobs = self._divided_jobs, usage.divided
-        return usage.divided > before and not usage.is_held_up
+        before, self._threads_used = self._threads_used, usage
+        divided, joined = usage.divided - before.divided, usage.joined - before.joined
+        return 0 < divided <= 2 * joined and not usage.is_held_up
 
     def call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None

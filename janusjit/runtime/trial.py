@@ -5,9 +5,9 @@ Python are asked for only where nothing else tells that the graphs are faster, a
 `PLAIN_SHORT_CALLS` short ones, with calls with graphs in between, so that both ways see the same mixture of arguments;
 what compilation took counts for neither, unless there is something to compile again and again. Where graphs run on
 threads, those of libraries that plain Python calls, which wait for more work with the processor for a while, count for
-neither: calls with graphs are timed once such threads rest and the calls take about as long as each other, then calls in
-plain Python in a row, of which a short first one is not timed since they wake up in it. A call long after the one before finds caches and threads as others left
-them: unless most calls are like that, such ones are not timed either.
+neither: calls with graphs are timed once such threads rest and the calls take about as long as each other, then calls
+in plain Python in a row, of which a short first one is not timed since they wake up in it. A call long after the one
+before finds caches and threads as others left them: unless most calls are like that, such ones are not timed either.
 """
 
 from __future__ import annotations

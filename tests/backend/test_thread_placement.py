@@ -131,3 +131,24 @@ def test_whoever_is_held_up_again_and_again_is_ever_more_cautious() -> None:
     assert held_up(task, calm=thread_pool_state.CALM_WORK) == thread_pool_state.CAUTION
     words[thread_pool_state.DEBT] = words[thread_pool_state.CARE] = 0
     assert not threads.usage().is_held_up
+
+
+def test_it_is_known_how_often_workers_have_joined(allowed: set[int]) -> None:
+    task, before = CountingTask(), threads.usage()
+    for _ in range(1000):
+        wake()
+        task.run(50, chunk=1, count=2, spin=1000)
+        if threads.usage().joined > before.joined:
+            break
+    after = threads.usage()
+    assert 0 < after.joined - before.joined <= after.divided - before.divided
+    threads._stop()
+    os.sched_setaffinity(0, {min(allowed)})  # whoever inherits that gets to run when this thread does not
+    wake()
+    task.run(50, chunk=1, count=2)
+    before = threads.usage()
+    for _ in range(20):
+        task.run(2, chunk=1, count=2)
+    after = threads.usage()
+    assert after.divided > before.divided and after.joined - before.joined < after.divided - before.divided
+    threads._stop()  # others are to have workers that may run anywhere

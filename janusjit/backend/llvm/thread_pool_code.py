@@ -40,6 +40,7 @@ from janusjit.backend.llvm.thread_pool_state import (
     HANDLES,
     HELD_UP,
     JOB,
+    JOINED,
     MOST_CAUTION,
     MOST_DEBT,
     MOST_WAKE_WORK,
@@ -286,7 +287,7 @@ def _emit_parallel_for(module: ir.Module, work: ir.Function, grow: ir.Function, 
     share = builder.udiv(builder.mul(work_time, chunk), rows)
     half = builder.lshr(work_time, constant(1))
     longest = _least(builder, half, HELD_UP)
-    _emit_close(code, builder.add(longest, builder.mul(share, constant(4))), work_time)
+    _emit_close(code, helpers, builder.add(longest, builder.mul(share, constant(4))), work_time)
     code.change("add", DIVIDED, constant(1))
     code.set(BUSY, constant(0))
     builder.ret_void()
@@ -372,10 +373,11 @@ def _emit_wake(code: Code, lead: ir.Function) -> None:
             code.call("pthread_cond_signal", code.word(CONDITION))
 
 
-def _emit_close(code: Code, tolerated: ir.Value, work_time: ir.Value) -> None:
+def _emit_close(code: Code, helpers: ir.Value, tolerated: ir.Value, work_time: ir.Value) -> None:
     """Emit the end of a job: nobody may join any more, and those who have are waited for."""
     builder = code.builder
-    code.change("and", JOB, constant(~(0xFFFF << 16)))
+    left, _ = _parts(code, code.change("and", JOB, constant(~(0xFFFF << 16))))
+    code.set(JOINED, builder.add(code.get(JOINED), builder.sub(helpers, left)))
     before = code.now()
     with code.waiting() as closed:
         inside = builder.and_(code.get(JOB), constant(0xFFFF))

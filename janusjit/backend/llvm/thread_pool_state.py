@@ -53,6 +53,8 @@ MUTEX, CONDITION = 64, 80
 PLACE, COLLISIONS = 88, 89
 #: nanoseconds of work that was divided since a worker held up a caller last, and how cautious that has made callers
 CALM, CARE = 90, 91
+#: how often workers have joined jobs
+JOINED = 92
 HANDLES = 96
 #: for each thread of a job, the next chunk of its share that nobody has taken; and for workers, whether it sleeps, and
 #: whether it is to be allowed to run everywhere again when it has woken up

@@ -23,7 +23,7 @@ from janusjit.backend.llvm.blas_library import thread_count, thread_count_functi
 from janusjit.backend.llvm.values import declare
 
 _SYMBOLS = (state.PARALLEL_FOR, state.STOP, state.FORGET, state.LEAVE)
-_COUNTS = (state.DIVIDED, state.ALONE, state.WORKERS, state.COLLISIONS)
+_COUNTS = (state.DIVIDED, state.ALONE, state.WORKERS, state.COLLISIONS, state.JOINED)
 
 #: how many threads NumPy's products may use when nobody has lowered it yet, as far as can be told
 _BLAS_MOST = thread_count()
@@ -43,6 +43,8 @@ class Usage:
         Threads that are there now, besides the program's own.
     collisions : int
         How often workers have found themselves on the processor that their caller ran on.
+    joined : int
+        How often workers have joined jobs: not where they are asleep, or kept from running.
     is_held_up : bool
         Whether jobs are done alone for a while because workers have held up a caller.
     """
@@ -51,6 +53,7 @@ class Usage:
     alone: int = 0
     workers: int = 0
     collisions: int = 0
+    joined: int = 0
     is_held_up: bool = False
 
 
@@ -106,5 +109,5 @@ def usage() -> Usage:
     if not process_code.is_loaded(state.PARALLEL_FOR):
         return Usage()
     words = _words()
-    divided, alone, workers, collisions = (int(words[word]) for word in _COUNTS)
-    return Usage(divided, alone, workers, collisions, words[state.DEBT] > 0)
+    divided, alone, workers, collisions, joined = (int(words[word]) for word in _COUNTS)
+    return Usage(divided, alone, workers, collisions, joined, words[state.DEBT] > 0)
