@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from janusjit.ir.dims import Dim, Symbol, evaluate
+from janusjit.ir.memory import lies_apart
 from janusjit.ir.places import MISSING, Place
 from janusjit.ir.types import DTYPES
 from janusjit.spans import UNKNOWN_SPAN, Span
@@ -202,7 +203,8 @@ class ArrayLayout(_OnePlace):
 
     ``shape`` entries that are ints are required; an entry that is a plain symbol is bound to the dimension by the first
     guard that names it (and must be at least the symbol's minimum), and compared by later ones. ``layout`` is ``"C"``
-    (C-contiguous), ``"F"`` (Fortran-contiguous) or ``"any"`` (any strides). ``writeable``: must be writeable.
+    (C-contiguous), ``"F"`` (Fortran-contiguous) or ``"any"`` (any strides). ``writeable``: must be writeable, and its
+    elements must lie apart in memory.
     """
 
     code: ClassVar[str] = "array.layout"
@@ -229,7 +231,7 @@ class ArrayLayout(_OnePlace):
             and value.dtype.isnative
             and value.ndim == len(self.shape)
             and flags.aligned
-            and (flags.writeable or not self.writeable)
+            and ((flags.writeable and lies_apart(value)) or not self.writeable)
             and (self.layout == "any" or (flags.c_contiguous if self.layout == "C" else flags.f_contiguous))
         )
         if not right:

@@ -18,6 +18,7 @@ from janusjit.errors import CATEGORY_TEXT
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.floating_point import FLAGS_CODE
 from janusjit.ir.guards import ArrayLayout, EntryGuard, IdentityIs, InGraphGuard, ValueEquals
+from janusjit.ir.memory import lies_apart
 from janusjit.ir.places import AttributePlace, CellPlace, GlobalPlace, Place
 from janusjit.ir.types import DTYPES
 from janusjit.runtime.events import Difference
@@ -130,6 +131,9 @@ def _array_differences(guard: ArrayLayout, value: np.ndarray) -> list[Difference
         differences.append(_difference(guard, "array.alignment", f"{name}.flags.aligned", "True", "False"))
     if guard.writeable and not flags.writeable:
         differences.append(_difference(guard, "array.writeable", f"{name}.flags.writeable", "True", "False"))
+    if guard.writeable and not lies_apart(value):
+        subject = f"np.may_share_memory(elements of {name})"
+        differences.append(_difference(guard, "array.aliasing", subject, "False", "True"))
     if not differences:  # each dimension is possible by itself, but two that were one symbol differ
         differences = [
             _difference(guard, "array.shape", f"{name}.shape[{axis}]", f"{dim}, as elsewhere", str(size))

@@ -60,6 +60,7 @@ from janusjit.ir.guards import (
     ScalarTypeIs,
     TypeIs,
 )
+from janusjit.ir.memory import lies_apart
 from janusjit.ir.places import (
     MISSING,
     ArgumentPlace,
@@ -461,6 +462,8 @@ class Externals(EntryGuards):
 
     def _close_array(self, index: int, span: Span) -> None:
         place, live = self._arrays[index]
+        if not lies_apart(live):
+            raise _overlap(span, f"{place} is written and its elements share memory", "elements of an array")
         guards = self.graph.guards.entry
         for position, guard in enumerate(guards):
             if isinstance(guard, ArrayLayout) and guard.place is place:
@@ -469,14 +472,7 @@ class Externals(EntryGuards):
             if other == index:
                 continue
             if np.may_share_memory(live, other_live):
-                raise CaptureFailure(
-                    "array.overlap",
-                    "supportable",
-                    span,
-                    f"{place} is written and shares memory with {other_place}",
-                    "two arrays from outside overlap, and one of them is written",
-                    "pass one of them as a copy, or as a view made inside the function",
-                )
+                raise _overlap(span, f"{place} is written and shares memory with {other_place}", "two arrays")
             key = (min(index, other), max(index, other), "overlap")
             self.guard(key, NoOverlap(place, other_place, span=span))
 
@@ -488,6 +484,11 @@ class Externals(EntryGuards):
                 key = (min(index, other), max(index, other), "distinct")
                 assert item.place is not None
                 self.guard(key, DistinctObjects(item.place, candidate.place, span=self.span()))
+
+
+def _overlap(span: Span, construct: str, which: str) -> CaptureFailure:
+    reason, hint = f"{which} from outside overlap, and are written", "pass a copy, or a view made inside the function"
+    return CaptureFailure("array.overlap", "supportable", span, construct, reason, hint)
 
 
 def _same_object(known: AbstractValue, value: AbstractValue) -> bool:

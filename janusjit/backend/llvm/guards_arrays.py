@@ -16,7 +16,7 @@ from janusjit.backend.llvm.entry_places import place_key
 from janusjit.backend.llvm.guards import ArrayFacts, GuardEmitter, emits
 from janusjit.backend.llvm.python_api import I1, I8, I32, I64, POINTER, PythonApi, array_descriptor, opaque
 from janusjit.backend.llvm.python_api_shared import shared
-from janusjit.backend.llvm.values import Extent, as_i64, contiguous_strides, multiply
+from janusjit.backend.llvm.values import Extent, as_i64, contiguous_strides, item_size, multiply
 from janusjit.errors import CompileError
 from janusjit.ir import guards as kinds
 from janusjit.ir.dims import Dim, FloorDivision, Monomial, Symbol
@@ -37,6 +37,9 @@ def _emit_array_layout(emitter: GuardEmitter, guard: kinds.ArrayLayout, number: 
     descriptor = api.object(builder, array_descriptor(guard.dtype))
     rank, flags = ir.Constant(I32, len(guard.shape)), ir.Constant(I32, required)
     emitter.frame.fail_unless(array_matches(api, builder, array, descriptor, rank, flags, sizes), number)
+    if guard.writeable and guard.layout == "any":
+        item = ir.Constant(I64, item_size(guard.dtype))
+        emitter.frame.fail_unless(elements_lie_apart(api, builder, array, builder.zext(rank, I64), item), number)
     reading.type_ = np.ndarray
     dims = _require_symbols(emitter, array, guard.shape, number)
     pointer = emitter.api.field(emitter.builder, array, layout.ARRAY_DATA, POINTER)
@@ -105,6 +108,51 @@ def _emit_compare_sizes(
     axis.add_incoming(builder.add(axis, ir.Constant(I64, 1)), compare)
     builder.cbranch(builder.or_(any_size, builder.icmp_signed("==", found, required)), loop, differs)
     ir.IRBuilder(done).ret(ir.Constant(I1, 1))
+
+
+@shared(I1, POINTER, I64, I64, is_hot=True)
+def elements_lie_apart(api: PythonApi, function: ir.Function) -> None:
+    """Takes object, rank and item size; says what `janusjit.ir.memory.lies_apart` says."""
+    array, rank, item = function.args
+    zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+    names = ("entry", "axis", "begin", "other", "reach", "compare", "following", "overlaps", "apart")
+    entry, outer, begin, inner, reach, compare, following, overlaps, apart = map(function.append_basic_block, names)
+    builder = ir.IRBuilder(entry)
+    dims, strides = (api.field(builder, array, field, POINTER) for field in (layout.ARRAY_DIMS, layout.ARRAY_STRIDES))
+    builder.branch(outer)
+
+    def axis_at(position: ir.Value) -> tuple[ir.Value, ir.Value]:
+        size, stride = (builder.load(builder.gep(p, [position], source_etype=I64), typ=I64) for p in (dims, strides))
+        return size, builder.select(builder.icmp_signed("<", stride, zero), builder.neg(stride), stride)
+
+    builder.position_at_end(outer)
+    axis = builder.phi(I64)
+    axis.add_incoming(zero, entry)
+    builder.cbranch(builder.icmp_signed("<", axis, rank), begin, apart)
+    builder.position_at_end(begin)
+    size, own = axis_at(axis)
+    after = builder.add(axis, one)
+    builder.cbranch(builder.icmp_signed(">", size, one), inner, following)
+    builder.position_at_end(inner)
+    other, total = builder.phi(I64), builder.phi(I64)
+    other.add_incoming(zero, begin)
+    total.add_incoming(item, begin)
+    builder.cbranch(builder.icmp_signed("<", other, rank), reach, compare)
+    builder.position_at_end(reach)
+    steps, step = axis_at(other)
+    counts = builder.and_(builder.icmp_signed(">", steps, one), builder.icmp_signed("<=", step, own))
+    counts = builder.and_(counts, builder.icmp_signed("!=", other, axis))
+    further = builder.select(counts, builder.mul(builder.sub(steps, one), step), zero)
+    other.add_incoming(builder.add(other, one), reach)
+    total.add_incoming(builder.add(total, further), reach)
+    builder.branch(inner)
+    builder.position_at_end(compare)
+    builder.cbranch(builder.icmp_signed("<=", total, own), following, overlaps)
+    builder.position_at_end(following)
+    axis.add_incoming(after, following)
+    builder.branch(outer)
+    ir.IRBuilder(overlaps).ret(ir.Constant(I1, 0))
+    ir.IRBuilder(apart).ret(ir.Constant(I1, 1))
 
 
 def _require_symbols(emitter: GuardEmitter, array: ir.Value, shape: tuple[Dim, ...], number: int) -> tuple[Extent, ...]:
