@@ -14,7 +14,7 @@ import numpy as np
 
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import is_number, is_python_number
-from janusjit.analysis.capture.identity import identical
+from janusjit.analysis.capture.identity import identical, is_one_nan
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import (
     deferred_used,
@@ -124,7 +124,7 @@ def _all_equal(machine: Machine, first: list[AbstractValue], second: list[Abstra
     found: Value | None = None
     for a, b in zip(first, second, strict=True):
         a, b = machine.resolve(a), machine.resolve(b)
-        if a is b:  # an object equals itself in a container, even NaN
+        if a is b or is_one_nan(machine, a, b):  # an object equals itself in a container, even NaN
             continue
         both_python = is_python_number(a) and is_python_number(b)
         same = numbers.compare(machine, "==", a, b) if both_python else equal(machine, a, b)

@@ -1,6 +1,6 @@
 """Whether two values are one object.
 
-Owns `same_object` and `identical`. Invariant: what two objects from outside were found to be, one or two, is checked at
+Owns `same_object`, `identical` and `is_one_nan`. Invariant: what two objects from outside were found to be, one or two, is checked at
 every call; of numbers that are not one object for each value, no two equal ones are taken for either.
 """
 
@@ -70,6 +70,28 @@ def _same_number(machine: Machine, kind: str, type_: TensorType, left: AbstractV
         certain = apart
     machine.require(certain, machine.guard("value", machine.span.text or "is", "two numbers that differ"))
     return Scalar(equal, "bool")
+
+
+def is_one_nan(machine: Machine, left: AbstractValue, right: AbstractValue) -> bool:
+    """Whether two numbers are one NaN, which a container takes for equal to itself.
+
+    Of numbers that are known at run time only, two that are NaN may be one object or two: Python has to look.
+    """
+    kinds = number_kind(left), number_kind(right)
+    if kinds[0] is None or kinds[0] != kinds[1] or DTYPES[kinds[0][1].dtype].kind != "f":
+        return False
+    numbers = [value.value for value in (left, right) if isinstance(value, Known)]
+    if any(number == number for number in numbers):
+        return False
+    if len(numbers) == 2:
+        return identical(machine, left, right)
+    values = [_number(machine, value, kinds[0][1]) for value in (left, right)]
+    both = machine.emit("logical_and", *(machine.emit("isnan", value) for value in values))
+    message = "two numbers that are not both NaN"
+    machine.require(
+        machine.emit("logical_not", both), machine.guard("value", machine.span.text or "==", message)
+    )
+    return False
 
 
 def _number(machine: Machine, value: AbstractValue, type_: TensorType) -> Value:

@@ -156,7 +156,10 @@ def _model_linspace(
         flag(machine, retstep, "it"),
     )
     name = dtype_of(machine, dtype)
+    single = any(isinstance(bound, Scalar) and bound.kind == "numpy.f32" for bound in bounds)
     if any(isinstance(bound, Scalar) for bound in bounds) and not both and count > 1 and name in (None, "f64"):
+        if single:
+            raise machine.unsupported("numpy.function", "np.linspace", "a bound is of single precision")
         return _linspace(machine, [cast(machine, array(machine, bound), "f64") for bound in bounds], count, closed)
     low, high = (machine.constant(bound, "np.linspace") for bound in bounds)
     keywords: dict[str, Any] = {"endpoint": closed, "retstep": both, "dtype": None if name is None else DTYPES[name]}

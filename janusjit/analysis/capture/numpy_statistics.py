@@ -241,7 +241,8 @@ def _quantile(scale: float) -> Any:
         plain = all(type(fraction) in (int, float) for fraction in fractions)
         if not plain or machine.constant(method, "method") != "linear" or not known_size:
             raise machine.unsupported("numpy.argument", "q=", "only one linear quantile of a known size has a rule")
-        value = value if value.type.is_float else cast(machine, value, "f64")
+        if value.type.dtype == "bool":
+            raise machine.unsupported("numpy.function", "np.quantile", "there is no difference of truth values")
         refuse(machine, "overwrite_input=", overwrite_input if flag(machine, overwrite_input, "it") else NONE)
         value, at, kept = _along_one_axis(machine, value, axis)
         found = [_interpolated(machine, value, at, fraction / scale) for fraction in fractions]
@@ -271,13 +272,16 @@ def _interpolated(machine: Machine, value: Value, axis: int, fraction: float) ->
     below = min(int(place), size - 1)
     weight = place - below
     low, high, last = at(below), at(min(below + 1, size - 1)), at(size - 1)
-    span = machine.emit("subtract", high, low)
+    dtype = value.type.dtype if value.type.is_float else "f64"
+    span = cast(machine, machine.emit("subtract", high, low), dtype)  # of integers it wraps, as NumPy's does
     if weight < 0.5:
-        scaled = machine.emit("multiply", span, constant(machine, weight, value.type.dtype))
-        result = machine.emit("add", low, scaled)
+        scaled = machine.emit("multiply", span, constant(machine, weight, dtype))
+        result = machine.emit("add", cast(machine, low, dtype), scaled)
     else:
-        scaled = machine.emit("multiply", span, constant(machine, 1 - weight, value.type.dtype))
-        result = machine.emit("subtract", high, scaled)
+        scaled = machine.emit("multiply", span, constant(machine, 1 - weight, dtype))
+        result = machine.emit("subtract", cast(machine, high, dtype), scaled)
+    if not value.type.is_float:
+        return result
     return machine.emit("where", machine.emit("isnan", last), last, result)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from janusjit.analysis.capture import numbers, ufuncs
 from janusjit.analysis.capture.arrays import as_array, is_array_like, is_number, is_python_number, sequence_items
 from janusjit.analysis.capture.equality import equal
-from janusjit.analysis.capture.identity import same_object
+from janusjit.analysis.capture.identity import is_one_nan, same_object
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import (
@@ -383,7 +383,7 @@ def _same_or_equal(machine: Machine, item: AbstractValue, value: AbstractValue) 
         return Known(True)
     if isinstance(item, ArrayValue) and isinstance(value, ArrayValue) and item.identity == value.identity:
         return Known(True)
-    return binary(machine, "==", item, value)
+    return Known(True) if is_one_nan(machine, item, value) else binary(machine, "==", item, value)
 
 
 #: set by `janusjit.analysis.capture.containers`
