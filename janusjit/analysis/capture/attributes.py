@@ -249,10 +249,10 @@ def _class_attribute(machine: Machine, type_: type, name: str) -> AbstractValue 
     if found is MISSING or hasattr(type(computed), "__set__"):
         on_type(type_, name)
         return _metaclass_attribute(machine, type_, name, computed)
-    if isinstance(found, staticmethod):
+    if _is_plain(machine, found, staticmethod):
         on_type(type_, name)
         return Known(found.__func__)
-    if isinstance(found, classmethod):
+    if _is_plain(machine, found, classmethod):
         on_type(type_, name)
         return MethodValue(Known(type_), Known(found.__func__))
     if isinstance(found, types.ClassMethodDescriptorType):
@@ -287,11 +287,11 @@ def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name
     if name == "__dict__":
         raise machine.unsupported("python.attribute", "__dict__", "the attribute dictionary is used directly")
     on_class = _on_class(machine, item, name)
-    if isinstance(on_class, property):
+    if _is_plain(machine, on_class, property):
         return invoke(machine, Known(on_class.fget), owner)
     if isinstance(on_class, types.GetSetDescriptorType) and name in item.attributes:  # an exception's ``args``
         return item.attributes[name]
-    is_data = hasattr(type(on_class), "__set__") and on_class is not MISSING
+    is_data = _is_data(machine, on_class)
     if is_data and not isinstance(on_class, types.MemberDescriptorType):
         return _user_descriptor(machine, on_class, owner, item)
     own = item.attributes.get(name)
@@ -334,19 +334,30 @@ def _on_class(machine: Machine, item: Instance, name: str) -> Any:
 def _bind(machine: Machine, owner: Reference, item: Instance, name: str, found: Any) -> AbstractValue | None:
     if isinstance(found, types.FunctionType) or is_wrapper(found):
         return MethodValue(owner, Known(found))
-    if isinstance(found, staticmethod):
+    if _is_plain(machine, found, staticmethod):
         return Known(found.__func__)
-    if isinstance(found, classmethod):
+    if _is_plain(machine, found, classmethod):
         return MethodValue(Known(item.type_), Known(found.__func__))
-    if hasattr(type(found), "__get__") and not isinstance(found, type):
+    if machine.externals.on_type(type(found), "__get__") is not MISSING and not isinstance(found, type):
         if isinstance(found, types.WrapperDescriptorType | types.MethodDescriptorType):
             return BuiltinMethod(owner, name)
         return _user_descriptor(machine, found, owner, item)
     return _class_attribute(machine, item.type_, name)
 
 
+def _is_plain(machine: Machine, found: Any, kind: type, method: str = "__get__") -> bool:
+    """Whether what a class holds is a property, or a static or class method, that works as these do."""
+    return isinstance(found, kind) and machine.externals.on_type(type(found), method) is kind.__dict__[method]
+
+
+def _is_data(machine: Machine, on_class: Any) -> bool:
+    """Whether what a class holds goes before what an instance holds: it says what writing or deleting does."""
+    methods = ("__set__", "__delete__") if on_class is not MISSING else ()
+    return any(machine.externals.on_type(type(on_class), name) is not MISSING for name in methods)
+
+
 def _user_descriptor(machine: Machine, found: Any, owner: Reference, item: Instance) -> AbstractValue:
-    getter = find_on_type(type(found), "__get__")
+    getter = machine.externals.on_type(type(found), "__get__")
     if not isinstance(getter, types.FunctionType):
         raise machine.unsupported("python.descriptor", "descriptor", f"a {type(found).__name__} is read")
     descriptor = machine.externals.read(machine.externals.constant_place(found, type(found).__name__), found)
@@ -371,12 +382,14 @@ def _super_attribute(machine: Machine, owner: SuperValue, name: str) -> Abstract
     found = machine.externals.behind(type_, owner.type_, name)
     if isinstance(found, types.FunctionType):
         return MethodValue(instance, Known(found))
-    if isinstance(found, property):
+    if _is_plain(machine, found, property):
         return invoke(machine, Known(found.fget), instance)
-    if isinstance(found, classmethod):
+    if _is_plain(machine, found, classmethod):
         return MethodValue(Known(type_), Known(found.__func__))
-    if isinstance(found, staticmethod):
+    if _is_plain(machine, found, staticmethod):
         return Known(found.__func__)
+    if isinstance(found, property | classmethod | staticmethod):
+        raise machine.unsupported("python.descriptor", f".{name}", f"a {type(found).__name__} is read")
     if found is MISSING:
         return None
     if found is object.__dict__.get(name):
@@ -414,6 +427,8 @@ def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: Abst
         return
     on_class = _on_class(machine, item, name)
     if isinstance(on_class, property):
+        if not _is_plain(machine, on_class, property, "__set__"):
+            raise machine.unsupported("python.descriptor", f".{name} =", f"a {type(on_class).__name__} is written")
         if on_class.fset is None:
             raise machine.python_error(
                 AttributeError, f"property '{name}' of '{item.type_.__name__}' object has no setter"
@@ -421,11 +436,13 @@ def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: Abst
         invoke(machine, Known(on_class.fset), owner, value)
         return
     if on_class is not MISSING and not isinstance(on_class, types.MemberDescriptorType):
-        setter = find_on_type(type(on_class), "__set__")
+        setter = machine.externals.on_type(type(on_class), "__set__")
         if isinstance(setter, types.FunctionType):
             descriptor = machine.externals.read(machine.externals.constant_place(on_class, name), on_class)
             invoke(machine, Known(setter), descriptor, owner, value)
             return
+        if _is_data(machine, on_class):
+            raise machine.unsupported("python.descriptor", f".{name} =", f"a {type(on_class).__name__} is written")
     write_instance(machine, owner, name, value)
 
 

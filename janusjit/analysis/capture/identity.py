@@ -1,7 +1,7 @@
 """Whether two values are one object.
 
-Owns `same_object`, `identical` and `is_one_nan`. Invariant: what two objects from outside were found to be, one or two, is checked at
-every call; of numbers that are not one object for each value, no two equal ones are taken for either.
+Owns `same_object`, `identical` and `is_one_nan`. Invariant: what two objects from outside were found to be, one or two,
+is checked at every call; of numbers that are not one object for each value, no two equal ones are taken for either.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from janusjit.analysis.core import (
     Block,
     Break,
     Continue,
+    DeleteLocal,
     For,
     FunctionCore,
     If,
@@ -143,6 +144,8 @@ class _Analysis:
 def _uses(instruction: Instruction) -> Names:
     if isinstance(instruction, Opaque):
         return frozenset(instruction.reads)
+    if isinstance(instruction, DeleteLocal):  # of a name that is not bound it raises an exception
+        return frozenset({instruction.name})
     return frozenset(_locals(instruction))
 
 
@@ -161,8 +164,8 @@ def _locals(value: Any) -> Iterator[str]:
 def _all_uses(value: Any) -> Names:
     """Return every local read anywhere inside an instruction, nested blocks and handlers included."""
     found: set[str] = set(_locals(value)) if isinstance(value, Instruction) else set()
-    if isinstance(value, Opaque):
-        found |= set(value.reads)
+    if isinstance(value, Opaque | DeleteLocal):
+        found |= _uses(value)
     parts: list[Any] = []
     if isinstance(value, Block):
         parts = value.instructions
