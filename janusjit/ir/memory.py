@@ -12,8 +12,11 @@ import numpy as np
 def lies_apart(array: np.ndarray) -> bool:
     """Whether each axis of an array steps over all that the axes with shorter steps reach.
 
-    Those with equal steps count as shorter: where both are longer than 1, elements coincide.
+    Those with equal steps count as shorter: where both are longer than 1, elements coincide. Whatever the steps of an
+    array without elements are.
     """
+    if not array.size:
+        return True
     axes = [(abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1]
     return all(
         array.itemsize + sum((size - 1) * step for step, size in axes[:axis] + axes[axis + 1 :] if step <= own) <= own

@@ -15,7 +15,7 @@ from tests.differential import Side, run_side_by_side
 #: shape, strides in elements
 OVERLAPPING = [((4, 4), (1, 1)), ((3, 4), (0, 1)), ((3, 4), (1, 2)), ((2, 2), (3, -3)), ((3, 1, 3), (2, 9, -1))]
 APART = [((4, 4), (4, 1)), ((4, 4), (1, 4)), ((3, 4), (-8, 2)), ((1, 4), (0, 3)), ((2, 3, 2), (2, 4, 1))]
-APART.append(((0, 2), (1, 5)))
+APART += [((0, 2), (1, 5)), ((0, 4), (0, 0)), ((4, 0, 2), (0, 0, 0))]  # without elements, whatever the steps
 
 
 def strided(shape: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
