@@ -21,8 +21,8 @@ class Storage:
     ``kind`` is ``"input"`` (the caller's array number ``input_index``), ``"constant"``, ``"arena"``, ``"object"``
     (the fresh ndarray of a result), ``"own"`` (of a size known in the middle of the graph only), ``"brought"`` (the
     ndarray that a call returned) or ``"tape"`` (where a push has put it, free from the pop on). ``birth`` and ``death``
-    are the times between which it is used. ``kept_rows`` is how many rows
-    there are at a time of an array that is wanted in blocks only.
+    are the times between which it is used. ``kept_rows`` is how many rows there are at a time of an array that is
+    wanted in blocks only, and ``room`` how many of them lie between the first ones of two threads.
     """
 
     layout: Layout
@@ -35,6 +35,7 @@ class Storage:
     live: list[Value] = field(default_factory=list)
     merged_into: Storage | None = None
     kept_rows: int | None = None
+    room: int = 0
 
     def resolve(self) -> Storage:
         """Return the storage this one has become part of, or itself."""

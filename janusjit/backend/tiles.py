@@ -22,6 +22,8 @@ from janusjit.backend.storage import Placement, Storage
 from janusjit.ir.dims import Dim, symbol
 from janusjit.pacing import pause
 
+#: bytes that processors fetch together: two lines
+_LINES = 1
 #: the storages nobody outside the graph's code can see
 _PRIVATE = frozenset({"arena", "object", "own"})
 
@@ -73,13 +75,28 @@ def find_tiles(
 def settle_storages(placement: Placement, tile: Tile, threads: int = 1) -> None:
     """Have the arrays in use in a tile stay where they are meanwhile, and keep those for it alone by blocks of rows."""
     first, last = tile.first.time, tile.steps[-1].time
-    whole = placement.storage(tile.product.node.result) if tile.product is not None and tile.is_whole else None
+    product = None if tile.product is None else placement.storage(tile.product.node.result)
+    whole = product if tile.is_whole else None
     for storage in placement.storages:
         within = _is_within(storage, tile.first, tile.steps[-1]) and storage is not whole
         if within and storage.layout.shape[0] == tile.rows:
-            storage.kept_rows = min(tile.block, tile.rows) * (tile.threads if tile.division is None else threads)
+            count = tile.threads if tile.division is None else threads
+            of_routine = tile.is_packed and storage is product  # which does as many rows as there is room for
+            storage.room = _room(storage, min(tile.block, tile.rows), 1 if of_routine else count)
+            storage.kept_rows = storage.room * count
         if storage.birth <= last and storage.death >= first:
             storage.birth, storage.death = min(storage.birth, first), max(storage.death, last)
+
+
+def _room(storage: Storage, block: int, threads: int) -> int:
+    """Return how many rows a thread has room for, where a block is all that it needs.
+
+    Threads that write to the same line of their caches take it from each other every time.
+    """
+    pitch = storage.layout.strides[0]
+    if threads == 1 or not isinstance(pitch, int) or block * pitch % _LINES == 0:
+        return block
+    return block + -(-_LINES // pitch)
 
 
 def is_by_rows(step: FusedStep, placement: Placement) -> bool:

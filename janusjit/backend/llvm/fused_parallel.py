@@ -21,7 +21,6 @@ from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.thread_pool_state import TASK_TYPE
 from janusjit.backend.llvm.values import I64, KernelContext, PythonEmitter, Scalar, multiply, offset_pointer, store
 from janusjit.backend.parallel import PARTS, Division
-from janusjit.backend.tiles import Tile
 from janusjit.ir.dims import Dim, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Value
 
@@ -52,12 +51,15 @@ class Part:
         return self.kernel.key(), tuple(p if isinstance(p, int) else None for p in self.pitches), tuple(self.private)
 
     @staticmethod
-    def of_tile(kernel: FusedKernel, tile: Tile) -> Part:
+    def of_tile(kernel: FusedKernel) -> Part:
         """Return a tile's kernel as one that does some rows; each thread has arrays there for a block only."""
         pitches = [address.layout.strides[0] for address in kernel.arrays]
-        block = min(tile.block, tile.rows)
-        kept = [address.storage.kept_rows is not None for address in kernel.arrays]
-        return Part(kernel, pitches, [block * p if is_kept else 0 for p, is_kept in zip(pitches, kept, strict=True)])
+        storages = [address.storage for address in kernel.arrays]
+        private = [
+            storage.room * pitch if storage.kept_rows is not None else 0
+            for storage, pitch in zip(storages, pitches, strict=True)
+        ]
+        return Part(kernel, pitches, private)
 
     @staticmethod
     def along(kernel: FusedKernel, axis: int) -> Part:

@@ -92,5 +92,5 @@ def emit_row_on_threads(
         )
         emit_row_product(inside, left, right, target, machine)
 
-    blocks = Blocks(width, is_kept=False, on_threads=True)
+    blocks = Blocks(width, room=0, on_threads=True)
     return emit_in_blocks(context, [one.as_array for one in operands], out.columns, blocks, nanoseconds, emit)

@@ -217,7 +217,7 @@ class GraphLowering:
         if tile.division is not None:
             self._divided.update(dict.fromkeys(tile.steps, tile.division))
             self._parallel.call_blocks(
-                [Part.of_tile(self._kernels[one], tile) for one in tile.steps], tile.size, tile.division, tile.block
+                [Part.of_tile(self._kernels[one]) for one in tile.steps], tile.size, tile.division, tile.block
             )
             return
         builder, before = self.builder, self.builder.block
@@ -242,9 +242,9 @@ class GraphLowering:
         self.prepare(node.result)
         a, b, out = (self.memory.array(value) for value in (*node.inputs, node.result))
         storage = self.placement.storage(node.result)
-        parts = [Part.of_tile(self._kernels[one], tile) for one in tile.steps]
-        is_kept = storage is not None and storage.kept_rows is not None
-        self._nodes.chosen[node] = self._products.call(self.builder, tile, (a, b, out), parts, is_kept)
+        parts = [Part.of_tile(self._kernels[one]) for one in tile.steps]
+        room = storage.room if storage is not None else 0
+        self._nodes.chosen[node] = self._products.call(self.builder, tile, (a, b, out), parts, room)
 
     def _call_fused(
         self, kernel: FusedKernel, row: ir.Value | None = None, nanoseconds: float | None = None

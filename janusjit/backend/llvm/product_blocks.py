@@ -72,9 +72,11 @@ class ProductBlocks:
         tile: Tile,
         operands: tuple[ArrayValue, ArrayValue, ArrayValue],
         parts: Sequence[Part],
-        is_kept: bool,
+        room: int,
     ) -> str:
         """Emit the call of the function of a tile, whose product or convolution is that of known sizes of ``operands``.
+
+        ``room`` is that of the result's storage, 0 if it is there as a whole.
 
         Returns
         -------
@@ -88,11 +90,11 @@ class ProductBlocks:
             *((one.dtype, one.dims, one.strides) for one in operands),
             *(part.key() for part in parts),
             *(one.form() for one in arguments),
-            (tile.block, is_kept, tile.is_packed, tile.threads),
+            (tile.block, room, tile.is_packed, tile.threads),
             *_attributes_of(tile),
         )
         if key not in self._functions:
-            self._functions[key] = self._emit(tile, operands, (parts, arguments), is_kept, values)
+            self._functions[key] = self._emit(tile, operands, (parts, arguments), room, values)
         function, chosen = self._functions[key]
         builder.call(function, values)
         last = tile.steps[-1].time
@@ -104,7 +106,7 @@ class ProductBlocks:
         tile: Tile,
         operands: tuple[ArrayValue, ArrayValue, ArrayValue],
         kernels: tuple[Sequence[Part], Sequence[Arguments]],
-        is_kept: bool,
+        room: int,
         values: Sequence[ir.Value],
     ) -> tuple[ir.Function, str]:
         """Emit the function of a tile, which takes ``values``; return it and how the product is computed."""
@@ -118,7 +120,7 @@ class ProductBlocks:
         a, b, out = (ArrayValue(one.dtype, next(given), one.dims, one.strides) for one in operands)
         found = [_given(one, given) for one in arguments]
         if tile.is_packed:
-            follows = After(*self._task(context, tile, parts, found), tile.block if is_kept else 0)
+            follows = After(*self._task(context, tile, parts, found), room)
             if tile.product is not None and tile.product.node.op == "convolution":
                 chosen = emit_convolution_and(context, tile.product.node, (a, b, out), follows)
             else:
@@ -137,7 +139,7 @@ class ProductBlocks:
             self._kernels.emit_rows(builder, parts, known, size, block.start, end)
 
         told = [value for one in found for value in one.in_context()]
-        blocks = Blocks(tile.block, is_kept, tile.threads > 1, after, told)
+        blocks = Blocks(tile.block, room, tile.threads > 1, after, told)
         chosen = emit_matmul_in_blocks(context, (a, b, out), blocks)
         context.finish()
         context.mark_vectors()

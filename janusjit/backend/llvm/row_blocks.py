@@ -45,8 +45,8 @@ class Blocks:
     ----------
     size : int
         How many rows a block has; the last one may have fewer.
-    is_kept : bool
-        Whether there is room for a block only, for each thread.
+    room : int
+        How many rows lie between those of two threads, each of which has room for a block only; 0 if all have a place.
     on_threads : bool
         Whether blocks may be divided among threads.
     after : callable, optional
@@ -56,7 +56,7 @@ class Blocks:
     """
 
     size: int
-    is_kept: bool
+    room: int
     on_threads: bool
     after: Callable[[KernelContext, Block], None] | None = None
     told: Sequence[ir.Value] = ()
@@ -91,7 +91,7 @@ def emit_in_blocks(
 
     def body(inside: KernelContext, given: Sequence[ArrayValue], some: Units) -> None:
         def one(start: ir.Value, count: int) -> None:
-            place = inside.builder.mul(some.thread, ir.Constant(I64, blocks.size)) if blocks.is_kept else start
+            place = inside.builder.mul(some.thread, ir.Constant(I64, blocks.room)) if blocks.room else start
             block = Block(start, count, place, some)
             emit(inside, given, block)
             if blocks.after is not None:
