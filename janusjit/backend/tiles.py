@@ -23,7 +23,7 @@ from janusjit.ir.dims import Dim, symbol
 from janusjit.pacing import pause
 
 #: bytes that processors fetch together: two lines
-_LINES = 1
+_LINES = 128
 #: the storages nobody outside the graph's code can see
 _PRIVATE = frozenset({"arena", "object", "own"})
 

@@ -94,10 +94,33 @@ def test_large_arrays_are_done_in_blocks_and_small_ones_are_not() -> None:
             assert kept is not None and kept < rows
 
 
-def _spared(graph: Graph) -> list[Storage]:
+@pytest.mark.parametrize("columns", [128, 1000, 1001])
+def test_threads_write_to_lines_of_their_own(columns: int) -> None:
+    x = NUMBERS.normal(size=(4096, columns)).astype(np.float32)
+    program = Program()
+    graph = program.finish(normalized(program, program.input(x), 1))
+    for threads in (1, 3):
+        kept = [storage for storage in _spared(graph, threads) if storage.kept_rows is not None]
+        assert kept
+        for storage in kept:
+            pitch = storage.layout.strides[0]
+            assert isinstance(pitch, int) and storage.kept_rows == threads * storage.room
+            block = _block(graph, threads)
+            between = (storage.room - block) * pitch
+            assert storage.room == block if threads == 1 else between >= 128 or storage.room * pitch % 128 == 0
+    check(graph, x)
+
+
+def _block(graph: Graph, threads: int) -> int:
+    plan = make_plan(graph)
+    (tile,) = set(find_tiles(plan, assign(plan), threads).values())
+    return tile.block
+
+
+def _spared(graph: Graph, threads: int = 1) -> list[Storage]:
     plan = make_plan(graph)
     placement = assign(plan)
-    find_tiles(plan, placement)
+    find_tiles(plan, placement, threads)
     return [storage for storage in placement.storages if storage.kind == "arena"]
 
 
