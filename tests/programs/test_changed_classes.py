@@ -246,3 +246,97 @@ def test_unions_of_classes_are_asked_in_the_graph() -> None:
     for _ in range(5):
         np.testing.assert_array_equal(step(np.ones(3), 2.0), np.full(3, 2.0))
     assert step.stats.graph_calls == 3 and step.stats.host_calls == 0
+
+
+def descriptors() -> SimpleNamespace:
+    """Return a class with a descriptor that says how its attribute is read and written."""
+
+    class Doubled:
+        def __get__(self, owner, type_=None):
+            return owner.held * 2
+
+        def __set__(self, owner, value):
+            owner.held = value + 1
+
+    class Owner:
+        value = Doubled()
+
+    return SimpleNamespace(descriptor=Doubled, owner=Owner)
+
+
+@pytest.mark.parametrize(
+    ("method", "other"),
+    [
+        ("__get__", lambda self, owner, type_=None: -owner.held),
+        ("__set__", lambda self, owner, value: setattr(owner, "held", value * 10)),
+    ],
+)
+def test_methods_of_descriptors_are_replaced(method: str, other: Callable[..., Any]) -> None:
+    known = [descriptors(), descriptors()]
+    owners = [one.owner() for one in known]
+
+    def step(owner, x):
+        owner.value = x.sum()
+        owner.value += 1.0
+        return owner.value * x
+
+    compiled = jj.jit(step, background=False)
+    for number in range(10):
+        if number == 5:
+            for one in known:
+                setattr(one.descriptor, method, other)
+        x = np.ones(3) * number
+        np.testing.assert_array_equal(compiled(owners[0], x), step(owners[1], x))
+        assert owners[0].held == owners[1].held
+    assert compiled.stats.graph_calls >= 7 and compiled.stats.deopts == 1 and compiled.stats.host_calls == 0
+
+
+def test_kinds_of_properties_and_methods_that_are_read_in_another_way() -> None:
+    class Hundredfold(property):
+        def __get__(self, owner, type_=None):
+            return owner.held * 100.0
+
+        def __set__(self, owner, value):
+            owner.held = value - 1.0
+
+    class Bound(staticmethod):
+        def __get__(self, owner, type_=None):
+            return lambda x: x + 1.0
+
+    class OfClass(classmethod):
+        def __get__(self, owner, type_=None):
+            return lambda x: x + 2.0
+
+    class Same(property):
+        pass
+
+    class Base:
+        def __init__(self, held):
+            self.held = held
+
+        @Hundredfold
+        def value(self):
+            return self.held
+
+        @Same
+        def same(self):
+            return self.held * 3.0
+
+        bound = Bound(lambda x: x)
+        of_class = OfClass(lambda cls, x: x)
+
+    class Owner(Base):
+        def through_super(self):
+            return super().value, super().bound(1.0), super().same
+
+    def step(x):
+        owner = Owner(x)
+        read = (owner.value, owner.bound(x), owner.of_class(x), Owner.bound(x), owner.same, owner.through_super())
+        owner.value = x
+        return *read[:-1], *read[-1], owner.held
+
+    compiled = jj.jit(step, background=False)
+    for number in range(6):
+        for got, expected in zip(compiled(np.ones(2) * number), step(np.ones(2) * number), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert compiled.stats.graph_calls == 4

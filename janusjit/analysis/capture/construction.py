@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import types
+import weakref
 from typing import Any
 
 from janusjit.analysis.capture.binding import Keywords, bind_namedtuple
 from janusjit.analysis.capture.calls import INSTANTIATE, call, constant_object, invoke, unknown_callee
+from janusjit.analysis.capture.dropped import REFERRED, lifetime_seen
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.state import Instance
@@ -24,6 +26,8 @@ def instantiate(
     machine: Machine, type_: type, arguments: list[AbstractValue], keywords: Keywords, target: str | None
 ) -> AbstractValue | None:
     """Call a class."""
+    if issubclass(type_, weakref.ReferenceType):
+        raise lifetime_seen(machine, type_.__qualname__, REFERRED)
     if issubclass(type_, BaseException):
         return _make_exception(machine, type_, arguments)
     if issubclass(type_, enum.Enum) and type(type_) is enum.EnumMeta and list(type_) and not keywords:
@@ -38,6 +42,8 @@ def instantiate(
             "python.class", type_.__qualname__, "the class derives from a built-in type, so its instances are special"
         )
     machine.externals.on_type(type_, "__getattribute__")
+    if machine.externals.on_type(type_, "__del__") is not MISSING:
+        raise lifetime_seen(machine, type_.__qualname__, "its instances run code when they are dropped")
     made = machine.state.allocate(Instance(type_=type_))
     initializer = machine.externals.on_type(type_, "__init__")
     if initializer is object.__dict__["__init__"]:

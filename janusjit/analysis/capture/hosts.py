@@ -57,6 +57,7 @@ _INCURABLE = frozenset(
         "limit.recursion",
         "python.equal_objects",
         "python.exception",
+        "python.lifetime",
         "python.recursion",
     }
 )
