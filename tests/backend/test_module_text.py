@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import sys
 import weakref
 
 import llvmlite.binding as llvm
@@ -54,6 +55,78 @@ def test_it_is_what_llvmlite_writes() -> None:
 
 def test_builders_with_pauses_emit_what_llvmlites_do() -> None:
     assert text_of(module_with_all_kinds()) == text_of(module_with_all_kinds(ir.IRBuilder))
+
+
+def instructions_of_all_kinds(make_builder) -> tuple[str, list[ir.Value]]:
+    """Return a module's text, and its values, of each method that makes instructions by itself here."""
+    module = engine.create_module("all")
+    wide = ir.VectorType(F64, 4)
+    function = ir.Function(module, ir.FunctionType(VOID, [I64, I64, F64, F64, POINTER, wide]), "all")
+    m, n, x, y, pointer, vector = function.args
+    blocks = [function.append_basic_block(name) for name in ("first", "second", "third")]
+    builder = make_builder(blocks[0])
+    of_two = ("add", "sub", "mul", "and_", "or_", "xor", "shl", "lshr", "ashr")
+    made = [getattr(builder, name)(m, n) for name in of_two]
+    made += [getattr(builder, name)(x, y, flags=("nnan",)) for name in ("fadd", "fsub", "fmul", "fdiv")]
+    narrow = builder.trunc(m, I32, "narrow")
+    made += [narrow, builder.zext(narrow, I64), builder.sext(narrow, I64, "narrow"), builder.bitcast(m, F64)]
+    made += [builder.ptrtoint(pointer, I64), builder.inttoptr(m, POINTER), builder.sitofp(m, F64), builder.zext(m, I64)]
+    made += [builder.load(pointer, typ=I64, align=4), builder.load(pointer, "l", typ=F64)]
+    made += [builder.store(m, pointer), builder.store(m, pointer, align=2)]
+    made += [builder.gep(pointer, [m], source_etype=F64), builder.gep(pointer, [n], True, "place", F64)]
+    made += [builder.icmp_signed(sign, m, n) for sign in ("==", "!=", "<", "<=", ">", ">=")]
+    less = builder.icmp_unsigned("<", m, n, "less")
+    made += [less, builder.fcmp_ordered("<", x, y)]
+    made += [builder.fcmp_ordered("uno", x, y)]
+    made += [builder.fcmp_ordered(">=", vector, vector), builder.fcmp_ordered("==", x, y, flags=("nnan",))]
+    made += [builder.branch(blocks[1])]
+    builder.position_at_end(blocks[1])
+    phi = builder.phi(F64, "phi", flags=("nnan",))
+    phi.add_incoming(x, blocks[0])
+    made += [phi, builder.cbranch(less, blocks[1], blocks[2])]
+    phi.add_incoming(y, blocks[1])
+    builder.position_at_end(blocks[2])
+    made.append(builder.ret_void())
+    return text_of(module), made
+
+
+def test_all_kinds_of_instructions_are_made_as_llvmlite_makes_them() -> None:
+    (mine, made), (theirs, expected) = map(instructions_of_all_kinds, (PacedBuilder, ir.IRBuilder))
+    assert mine == theirs and [one.type for one in made] == [one.type for one in expected]
+    llvm.parse_assembly(mine).verify()
+    for one, other in zip(made, expected, strict=True):
+        assert type(one) is type(other) and vars(one).keys() >= vars(other).keys()
+
+
+@pytest.mark.parametrize("make_builder", [ir.IRBuilder, PacedBuilder])
+def test_operands_of_other_types_are_refused(make_builder) -> None:
+    function = ir.Function(engine.create_module("refused"), ir.FunctionType(VOID, [I64, F64]), "function")
+    builder = make_builder(function.append_basic_block())
+    with pytest.raises(ValueError, match="Operands must be the same type"):
+        builder.add(*function.args)
+    with pytest.raises(TypeError, match="cannot load from value of type"):
+        builder.load(function.args[0], typ=F64)
+    with pytest.raises(TypeError, match="cannot store to value of type"):
+        builder.store(*function.args)
+    with pytest.raises(ValueError, match="invalid comparison"):
+        builder.icmp_signed("is", function.args[0], function.args[0])
+
+
+def test_an_instruction_takes_few_calls() -> None:
+    function = ir.Function(engine.create_module("calls"), ir.FunctionType(VOID, [I64, POINTER]), "function")
+    number, pointer = function.args
+
+    def count_calls(make_builder) -> int:
+        builder = make_builder(function.append_basic_block())
+        events = []
+        sys.setprofile(lambda frame, event, argument: events.append(event))
+        try:
+            builder.store(builder.add(number, number), builder.gep(pointer, [number], source_etype=I64))
+        finally:
+            sys.setprofile(None)
+        return events.count("call")
+
+    assert count_calls(PacedBuilder) < 0.7 * count_calls(ir.IRBuilder)
 
 
 def test_names_are_given_as_llvmlite_gives_them() -> None:

@@ -79,11 +79,12 @@ def _name(value: Any) -> str:
     if written is not None:
         return written
     if type(value) is ir.Constant and type(value.constant) is int and type(value.type) is ir.IntType:
-        return str(value.constant)
-    name: str | None = getattr(value, "_name", None)
-    if name is None or '"' in name or "\\" in name:
-        return value.get_reference()  # type: ignore[no-any-return]
-    written = f'{value.name_prefix}"{name}"'
+        written = str(value.constant)
+    else:
+        name: str | None = getattr(value, "_name", None)
+        if name is None or '"' in name or "\\" in name:
+            return value.get_reference()  # type: ignore[no-any-return]
+        written = f'{value.name_prefix}"{name}"'
     setattr(value, _OF_VALUE, written)
     return written
 

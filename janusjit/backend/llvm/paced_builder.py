@@ -1,9 +1,9 @@
 """llvmlite's builder of instructions, with pauses.
 
 Owns `PacedBuilder`. Invariant: it emits what llvmlite's builder does. A kernel may be thousands of instructions, which
-take milliseconds to emit: far longer than the compiler's thread may keep the program from the interpreter. Nearly all
-of them are given no name, so the next number is found without asking for each name twice if it is taken; and blocks are
-given short ones, which are written and read in each branch.
+take milliseconds to emit: far longer than the compiler's thread may keep the program from the interpreter. Blocks are
+given short names, which are written and read in each branch, and the next number of one is found without asking for
+each whether it is taken.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from llvmlite import ir
 from llvmlite.ir._utils import NameScope
 from llvmlite.ir.instructions import CallInstrAttributes, FastMathFlags
 
+from janusjit.backend.llvm.quick_instructions import QuickBuilder, fill
 from janusjit.pacing import pause
 
 
@@ -58,10 +59,10 @@ class PlainCall(ir.CallInstr):  # type: ignore[misc]
         self.fastmath = FastMathFlags()
         self.attributes = CallInstrAttributes()
         self.arg_attributes: dict[int, Any] = {}
-        ir.Instruction.__init__(self, block, signature.return_type, "call", [function, *arguments], name)
+        fill(self, block, signature.return_type, "call", [function, *arguments], name)
 
 
-class PacedBuilder(ir.IRBuilder):  # type: ignore[misc]
+class PacedBuilder(QuickBuilder):
     """Emits instructions, as its base class does, and lets the program run in between."""
 
     def __init__(self, block: ir.Block) -> None:
