@@ -121,3 +121,12 @@ def test_long_rows_begin_with_what_lies_before_a_line(columns: int, peeled: bool
         compiled(np.ones((20, columns)), np.ones(columns), np.ones((20, columns + 3)))
     assert compiled.stats.graph_calls == 1
     assert bool(re.search(r"and i64 %.*, 63\n", compiled.specializations[0].llvm_ir)) == peeled
+
+
+@pytest.mark.skipif(not engine.has_masked_lanes(), reason="lanes cannot be left out")
+def test_one_piece_of_code_does_what_is_before_whole_vectors_and_what_is_left() -> None:
+    compiled = jj.jit(background=False, threads=1)(shifted)
+    for _ in range(3):
+        compiled(np.ones((20, 300)), np.ones(300), np.ones((20, 303)))
+    assert compiled.stats.graph_calls == 1
+    assert compiled.specializations[0].llvm_ir.count("fmul <8 x double>") == 2

@@ -2,9 +2,10 @@
 
 Owns `Aligned`. NumPy's arrays begin 16 bytes behind a cache line as a rule, so that each load or store of a vector of
 64 bytes touches two lines, which takes up to half as much time again where the loop does little else. A few elements of
-each row are done first. Loops over more than the caches hold write whole lines past them, which the processor would
-read first otherwise: a quarter of what two operands and a result take. Invariants: every element is computed once, in
-order; what was written past the caches is seen by whoever sees what the thread does next.
+each row are done first, by the code that does those left in the end. Loops over more than the caches hold write whole
+lines past them, which the processor would read first otherwise: a quarter of what two operands and a result take.
+Invariants: every element is computed once, in order; what was written past the caches is seen by whoever sees what the
+thread does next.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from llvmlite import ir
 from janusjit.backend import cost
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.fused_elements import ElementCode
-from janusjit.backend.llvm.fused_vectors import Compute, emit_elements
+from janusjit.backend.llvm.fused_vectors import Compute, emit_row_behind
 from janusjit.backend.llvm.loops import Cursor, emit_nest
 from janusjit.backend.llvm.values import I64, VOID, Extent, as_i64, declare, item_size
 
@@ -50,7 +51,7 @@ class Aligned:
     def of(code: ElementCode) -> Aligned | None:
         """Return the loop of a kernel; None if it is another kind of loop, short, or does more than to move data."""
         kernel = code.kernel
-        if not code.dims or not kernel.stores or engine.vector_bytes() != 64:
+        if not code.dims or not kernel.stores or not engine.has_masked_lanes():
             return None
         work = sum(cost.operation_cost(instruction.op) for instruction in kernel.instructions)
         widest, is_one_row = max(map(item_size, kernel.dtypes)), len(code.dims) == 1
@@ -62,7 +63,7 @@ class Aligned:
         contiguous = all(cursor.strides[-1] in (0, item_size(cursor.dtype)) for cursor in code.cursors)
         if not wanted or not contiguous or any(code.cursors[number].strides[-1] == 0 for number in kernel.written()):
             return None
-        is_streamed = is_one_row and kernel.is_streaming and engine.has_masked_lanes()
+        is_streamed = is_one_row and kernel.is_streaming
         streamed = [number for number in wanted if number not in kernel.loaded()] if is_streamed else []
         return Aligned(code.dims[-1], least, (streamed or wanted)[0], streamed)
 
@@ -77,25 +78,17 @@ class Aligned:
         count, line = as_i64(self.count), engine.vector_bytes()
         missing = builder.and_(builder.neg(address), ir.Constant(I64, line - 1))
         missing = builder.udiv(missing, ir.Constant(I64, size))
-        if self.streamed:
-            missing = builder.select(builder.icmp_signed("<", missing, count), missing, count)
-        elif not isinstance(self.count, int):
-            enough = builder.icmp_signed(">=", count, ir.Constant(I64, self.least))
-            missing = builder.select(enough, missing, ir.Constant(I64, 0))
-        emit_elements(code, [missing], cursors, compute)
-        behind = [cursor.enter(builder, missing) for cursor in cursors]
-        rest = [Cursor(x.dtype, y.pointer, x.strides) for x, y in zip(cursors, behind, strict=True)]
-        left = [builder.sub(count, missing)]
         if not self.streamed:
-            emit_elements(code, left, rest, compute)
+            if not isinstance(self.count, int):
+                enough = builder.icmp_signed(">=", count, ir.Constant(I64, self.least))
+                missing = builder.select(enough, missing, ir.Constant(I64, 0))
+            emit_row_behind(code, cursors, self.count, compute, missing)
             return
+        missing = builder.select(builder.icmp_signed("<", missing, count), missing, count)
         apart = ir.Constant(I64, 0)
         for number in self.streamed:
             apart = builder.or_(apart, builder.xor(address, builder.ptrtoint(cursors[number].pointer, I64)))
-        is_apart = builder.icmp_unsigned("!=", builder.and_(apart, ir.Constant(I64, line - 1)), ir.Constant(I64, 0))
-        with builder.if_else(is_apart, likely=False) as (one_by_one, together):
-            with one_by_one:
-                emit_elements(code, left, rest, compute)
-            with together:
-                emit_elements(code, left, rest, compute, streamed=self.streamed)
-                builder.call(declare(builder.module, "llvm.x86.sse.sfence", VOID, []), [])
+        apart = builder.and_(apart, ir.Constant(I64, line - 1))
+        together = builder.icmp_unsigned("==", apart, ir.Constant(I64, 0))
+        emit_row_behind(code, cursors, self.count, compute, missing, self.streamed, together)
+        builder.call(declare(builder.module, "llvm.x86.sse.sfence", VOID, []), [])

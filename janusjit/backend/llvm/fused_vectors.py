@@ -1,11 +1,11 @@
 """Elementwise loops of fused kernels as vector code.
 
-Owns `emit_elements`, which emits the loops around the computation of elements: the innermost by vectors where its
-arrays' elements lie side by side or are one, and the machine can leave out lanes of loads and stores. LLVM's loop
-vectoriser does the same to loops over elements, and does the others; it takes several times as long, and for what is
-left after whole vectors it makes a loop of scalars. Invariants: memory beyond the row is not touched; a lane without an
-element computes what one does that is there, so no flag is raised that no element raises; what is the same for all
-elements of a row is computed once, and not at all for a row without elements.
+Owns `emit_elements` and `emit_row_behind`, which emit loops around the computation of elements: the innermost by
+vectors where its arrays' elements lie side by side or are one, and the machine can leave out lanes of loads and
+stores. LLVM's loop vectoriser does the same to loops over elements, and does the others; it takes several times as
+long, and for what is left after whole vectors it makes a loop of scalars. Invariants: memory beyond the row is not
+touched; a lane without an element computes what one does that is there, so no flag is raised that no element raises;
+what is the same for all elements of a row is computed once, and not at all for a row without elements.
 """
 
 from __future__ import annotations
@@ -55,13 +55,11 @@ def emit_elements(
     compute: Compute,
     stored: Iterable[int] | None = None,
     roomy: Container[int] = (),
-    streamed: Container[int] = (),
 ) -> None:
     """Emit loops over ``dims``, outermost first, around what ``compute`` emits for the elements there.
 
     It stores to the ``stored`` ones of the cursors, by default to those of all arrays that the kernel writes. Behind
-    the ``roomy`` ones there are `ROOM` more elements for which there is memory. The ``streamed`` ones begin at a line
-    of the cache, and are written past it.
+    the ``roomy`` ones there are `ROOM` more elements for which there is memory.
     """
     written = [cursors[number] for number in (code.kernel.written() if stored is None else stored)]
     if code.is_alone or not dims or not _has_vectors(cursors, written):
@@ -72,8 +70,27 @@ def emit_elements(
         code.context,
         dims[:-1],
         cursors,
-        lambda inner: _Rows(code.context, inner, dims[-1], compute, code, roomy, streamed).emit(),
+        lambda inner: _Rows(code.context, inner, dims[-1], compute, code, roomy).emit(),
     )
+
+
+def emit_row_behind(
+    code: ElementCode,
+    cursors: Sequence[Cursor],
+    count: Extent,
+    compute: Compute,
+    before: ir.Value,
+    streamed: Container[int] = (),
+    is_streamed: ir.Value | None = None,
+) -> None:
+    """Emit the loop over a row of ``count`` elements, such that whole vectors begin behind the first ``before``.
+
+    Those are fewer than vectors have lanes, and no more than there are. Where ``is_streamed`` holds, whole vectors of
+    the ``streamed`` arrays are lines of the cache, and written past it. The machine can leave out lanes, and the
+    arrays' elements lie side by side or are one.
+    """
+    rows = _Rows(code.context, cursors, count, compute, code)
+    rows.emit(lambda: rows.emit_behind(before, streamed, is_streamed))
 
 
 def emit_totals(
@@ -177,10 +194,9 @@ class _Rows:
         compute: Compute,
         code: ElementCode | None = None,
         roomy: Container[int] = (),
-        streamed: Container[int] = (),
     ) -> None:
         self.context, self.cursors, self.compute = context, cursors, compute
-        self.roomy, self.streamed = roomy, streamed
+        self.roomy = roomy
         self.is_long = code is not None and code.is_long and not _calls_functions(code)
         self.instructions = [] if code is None else code.kernel.instructions
         self.scalars = [] if code is None else code.scalars
@@ -196,14 +212,15 @@ class _Rows:
     def builder(self) -> ir.IRBuilder:
         return self.context.builder
 
-    def emit(self) -> None:
-        """Emit the loop."""
+    def emit(self, emit_row: Callable[[], None] | None = None) -> None:
+        """Emit the loop, or what is given, for rows that have elements."""
+        emit_row = emit_row or self._emit_row
         if isinstance(self.count, int):
             if self.count > 0:
-                self._emit_row()
+                emit_row()
             return
         with self.builder.if_then(self.builder.icmp_signed(">", self.count, ir.Constant(I64, 0))):
-            self._emit_row()
+            emit_row()
 
     def _emit_row(self) -> None:
         self.prepare()
@@ -233,6 +250,36 @@ class _Rows:
         if whole < count:
             self._emit_vector(ir.Constant(I64, whole), ir.Constant(I64, count - whole))
 
+    def emit_behind(self, before: ir.Value, streamed: Container[int], is_streamed: ir.Value | None) -> None:
+        """Emit the loop of `emit_row_behind`, for a row that has elements.
+
+        What is before whole vectors and what is left after them is done by one piece of code, in two turns.
+        """
+        self.prepare()
+        builder, count = self.builder, as_i64(self.count)
+        whole = builder.and_(builder.sub(count, before), ir.Constant(I64, -self.lanes))
+        end = builder.add(before, whole)
+        left = builder.sub(count, end)
+        with self.context.loop(2) as turn:
+            is_first = builder.icmp_signed("==", turn, ir.Constant(I64, 0))
+            some = builder.select(is_first, before, left)
+            with builder.if_then(builder.icmp_signed(">", some, ir.Constant(I64, 0))):
+                self._emit_vector(builder.select(is_first, ir.Constant(I64, 0), end), some)
+            first = builder.select(is_first, before, end)
+            if is_streamed is None:
+                self._emit_whole(first, end)
+            else:
+                with builder.if_else(is_streamed, likely=True) as (past_the_caches, as_usual):
+                    with past_the_caches:
+                        self._emit_whole(first, end, streamed)
+                    with as_usual:
+                        self._emit_whole(first, end)
+
+    def _emit_whole(self, first: ir.Value, end: ir.Value, streamed: Container[int] = ()) -> None:
+        """Emit the loop over whole vectors."""
+        with self._turns(first, end) as index:
+            self._emit_vector(index, None, streamed)
+
     def _is_below(self, limit: int) -> bool:
         return isinstance(self.count, int) and self.count < limit
 
@@ -246,17 +293,17 @@ class _Rows:
     def _left(self, index: ir.Value) -> ir.Value:
         return self.builder.sub(as_i64(self.count), index)
 
-    def _emit_vector(self, first: ir.Value, left: ir.Value | None) -> None:
+    def _emit_vector(self, first: ir.Value, left: ir.Value | None, streamed: Container[int] = ()) -> None:
         """Emit the computation of a vector of elements from ``first`` on, or of the ``left`` ones: at least one."""
-        self.compute(self.places(first, None if left is None else self._mask(left)), self.row)
+        self.compute(self.places(first, None if left is None else self._mask(left), streamed), self.row)
 
-    def places(self, first: ir.Value, mask: Mask | None) -> list[Place]:
+    def places(self, first: ir.Value, mask: Mask | None, streamed: Container[int] = ()) -> list[Place]:
         """Return what stands for the arrays' elements from ``first`` on, those that the mask has."""
         return [
             place
             if isinstance(place, Everywhere)
             else Neighbours(
-                place.dtype, place.pointer, first, self.lanes, mask, number in self.roomy, number in self.streamed
+                place.dtype, place.pointer, first, self.lanes, mask, number in self.roomy, number in streamed
             )
             for number, place in enumerate(self._arrays)
         ]
