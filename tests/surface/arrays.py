@@ -155,7 +155,7 @@ def to_list(v):
     return values[0] * 2, values
 
 
-@python
+@host
 def to_bytes(v):
     return v.tobytes(), v.sum() * 2
 

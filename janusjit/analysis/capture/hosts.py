@@ -11,6 +11,7 @@ from janusjit.analysis.capture.calls import OUTLINE
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.machine import DROP, SUSPEND, Machine
 from janusjit.analysis.capture.managers import suspend_to_enter
+from janusjit.analysis.capture.numpy_memory import ORDER_ASKED, ORDER_UNKNOWN, order_asked, order_is_known
 from janusjit.analysis.capture.signals import Terminated
 from janusjit.analysis.capture.state import ControlEntry
 from janusjit.analysis.capture.suspension import suspend, suspend_at_call
@@ -40,6 +41,7 @@ from janusjit.analysis.core import (
 )
 from janusjit.analysis.jumps import after, contains, jumps_of
 from janusjit.analysis.lifetimes import end_of_use
+from janusjit.analysis.walk import operands_of
 from janusjit.errors import CaptureFailure
 
 #: instructions that direct control: Python runs the rest of the call from there
@@ -49,6 +51,7 @@ _NOT_WHOLE = (Yield, YieldFrom, DeleteCell, Opaque)
 #: failures that leaving one instruction to Python does not cure
 _INCURABLE = frozenset(
     {
+        ORDER_UNKNOWN,
         "gradient.recorded",
         "limit.capture_time",
         "limit.graph_size",
@@ -104,6 +107,9 @@ def _asks_apart(hosts: HostSites, loop: While) -> bool:
 def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
     """End the path before an instruction that Python runs."""
     failure = machine.hosts.instructions[instruction]
+    if failure.code == ORDER_ASKED:
+        for name in operands_of(instruction):
+            _require_order(machine, name, failure)
     if machine.nested:
         raise machine.unsupported(failure.code, failure.construct, failure.reason, failure.category, failure.hint)
     if isinstance(instruction, With):
@@ -117,6 +123,13 @@ def suspend_before(machine: Machine, instruction: Instruction) -> Terminated:
     if isinstance(instruction, _CONTROL):
         return suspend(machine, "python", instruction, failure.reason, failure.code)
     return suspend(machine, "host", instruction, failure.reason, failure.code)
+
+
+def _require_order(machine: Machine, name: str, failure: CaptureFailure) -> None:
+    """Refuse to let Python look at the memory order of a local that may be another than in eager NumPy."""
+    value = machine.frame.locals.get(name)
+    if value is not None and not order_is_known(machine, value):
+        raise order_asked(machine, value, failure.construct)
 
 
 def _runs_as_a_whole(instruction: Instruction) -> bool:

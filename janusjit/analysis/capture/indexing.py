@@ -14,6 +14,7 @@ from janusjit.analysis.capture.arrays import (
 from janusjit.analysis.capture.index_parsing import Advanced, ParsedIndex, parse
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_dimensions import align, require_equal, size_value
+from janusjit.analysis.capture.numpy_memory import of_taken, strides
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -23,6 +24,7 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Value
+from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import TensorType
 from janusjit.ops.indexing import IndexItem, NewAxis, Operand, PathStep, Pick, Range
 
@@ -120,8 +122,8 @@ def _advanced_read(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> 
     if len(advanced) == 1:
         axis, only = advanced[0]
         if only.value.type.dtype == "bool":
-            return _masked_read(machine, value, axis, only)
-        return machine.emit("take", value, only.value, axis=axis, guard=guard)
+            return _masked_read(machine, base, value, axis, only)
+        return _taken(machine, base, value, axis, only.value, guard)
     arrays = index_arrays(machine, value.type, advanced)
     axes = [axis for axis, _ in advanced]
     value, moved = _leading(machine, value, axes)
@@ -159,7 +161,14 @@ def mask_count(machine: Machine, mask: Value) -> Dim:
     return made
 
 
-def _masked_read(machine: Machine, value: Value, axis: int, mask: Advanced) -> Value:
+def _taken(machine: Machine, base: ArrayValue, value: Value, axis: int, index: Value, guard: InGraphGuard) -> Value:
+    """Return what an index array picks of an array, whose value is given, along an axis."""
+    made = machine.emit("take", value, index, axis=axis, guard=guard)
+    machine.layouts[made] = of_taken(strides(machine, base), value.type.shape, axis, index.type.shape)
+    return made
+
+
+def _masked_read(machine: Machine, base: ArrayValue, value: Value, axis: int, mask: Advanced) -> Value:
     check_mask(machine, value.type, axis, mask)
     size = mask_count(machine, mask.value)
     (only,) = size.symbols()  # type: ignore[union-attr]
@@ -169,7 +178,7 @@ def _masked_read(machine: Machine, value: Value, axis: int, mask: Advanced) -> V
         raise machine.unsupported("array.index", "index", "a mask of several dimensions after a slice")
     positions = machine.emit_node("nonzero", (mask.value,), {"symbol": only}).results[0]
     guard = machine.guard("index.bounds", machine.span.text or "index", "positions within bounds")
-    return machine.emit("take", value, positions, axis=axis, guard=guard)
+    return _taken(machine, base, value, axis, positions, guard)
 
 
 def check_mask(machine: Machine, base: TensorType, axis: int, mask: Advanced) -> None:

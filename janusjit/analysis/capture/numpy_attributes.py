@@ -19,6 +19,7 @@ from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import ARRAY_METHOD
 from janusjit.analysis.capture.numpy_arguments import ARRAY_METHODS, array, array_method, dtype_of, given, rows
+from janusjit.analysis.capture.numpy_memory import order_asked
 from janusjit.analysis.capture.numpy_shape import reshape_to, transpose_to
 from janusjit.analysis.capture.numpy_windows import exact_strides
 from janusjit.analysis.capture.state import Storage
@@ -59,6 +60,8 @@ def find_array_attribute(machine: Machine, owner: AbstractValue, name: str) -> A
             return operators.binary(inner, symbol, *operands)
 
         return ModelledCallable(f"ndarray.{name}", apply)
+    if name in _IN_MEMORY:
+        raise order_asked(machine, owner, f".{name}")
     if rule is None:
         raise machine.unsupported("array.attribute", f".{name}", "the array attribute has no rule yet")
     return rule(machine, owner, type_)
@@ -126,9 +129,12 @@ def _strides(machine: Machine, owner: AbstractValue, type_: TensorType) -> Abstr
         return TupleValue(())
     found = exact_strides(machine, owner)
     if found is None:
-        raise machine.unsupported("array.attribute", ".strides", "the memory order that eager NumPy has is not known")
+        raise order_asked(machine, owner, ".strides")
     return TupleValue(tuple(dim_value(machine, product((step, type_.numpy_dtype.itemsize))) for step in found))
 
+
+#: attributes that show how an array lies in memory
+_IN_MEMORY = frozenset({"__array_interface__", "__array_struct__", "ctypes", "data", "flags"})
 
 _ATTRIBUTES: dict[str, Callable[[Machine, AbstractValue, TensorType], AbstractValue]] = {
     "T": _transposed,
@@ -257,7 +263,7 @@ def _method_view(
     wanted = machine.constant(dtype, "dtype") if given(dtype) else np.ndarray
     same = wanted is np.ndarray or (isinstance(a, ArrayValue) and dtype_of(machine, dtype) == a.type.dtype)
     if given(type) or not same or not isinstance(a, ArrayValue):
-        raise machine.unsupported("array.method", ".view()", "memory is read as another type")
+        raise order_asked(machine, a, ".view()")
     return whole_view(machine, a)
 
 

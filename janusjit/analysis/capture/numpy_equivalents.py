@@ -209,7 +209,10 @@ def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _can_be_vectorized(argument: Any) -> bool:
-    return isinstance(argument, (np.ndarray, np.generic, float, int))
+    """Whether it is a number, or an array in C order: of others, elements are taken in the order they lie in memory."""
+    if isinstance(argument, np.ndarray):
+        return argument.ndim > 0 and np.ascontiguousarray(argument) is argument
+    return isinstance(argument, (np.generic, float, int))
 
 
 NUMPY: dict[Any, Any] = {

@@ -1,7 +1,7 @@
 """Memory layout of arrays as eager NumPy has it.
 
-Owns the strides of views and whether a reshape shares memory. Invariant: where the layout eager would have is not
-known, the answer is ``unknown``, never a guess.
+Owns the strides of views, whether a reshape shares memory, and what else depends on strides. Invariant: where the
+layout eager would have is not known, the answer is ``unknown``, never a guess.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Literal
 
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import Storage
-from janusjit.analysis.capture.values import AbstractValue, ArrayValue
+from janusjit.analysis.capture.values import AbstractValue, ArrayValue, BuiltinMethod
+from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Node, Value
 from janusjit.ops import OPS
@@ -23,6 +24,9 @@ from janusjit.ops.type_rules import at_least
 #: the strides of the results of operations that lay them out in a way of their own, given those of their inputs; filled
 #: by `janusjit.analysis.capture.numpy_layouts`
 LAYOUTS: dict[str, Callable[[Node, list[tuple[tuple[Dim, ...], Strides]]], Strides]] = {}
+#: what depends on the memory order of arrays: Python's to run where compiled code has that of eager NumPy, and where
+#: that is not known, the function is Python's as a whole
+ORDER_ASKED, ORDER_UNKNOWN = "array.order", "array.unknown_order"
 #: elements from one position of an axis to the next; None where that is not known
 Stride = Dim | None
 Strides = tuple[Stride, ...]
@@ -54,6 +58,19 @@ def strides(machine: Machine, array: ArrayValue) -> Strides:
     for step in array.path:
         shape, found = _step(shape, found, step)
     return found
+
+
+def order_is_known(machine: Machine, value: AbstractValue) -> bool:
+    """Whether compiled code lays an array, or the owner of a method, out in memory as eager NumPy does."""
+    owner = machine.resolve(value.owner if isinstance(value, BuiltinMethod) else value)
+    return not isinstance(owner, ArrayValue) or owner.storage < 0 or None not in strides(machine, owner)
+
+
+def order_asked(machine: Machine, value: AbstractValue, construct: str) -> CaptureFailure:
+    """Return the failure of what depends on how an array lies in memory, which Python looks at where that is known."""
+    if order_is_known(machine, value):
+        return machine.unsupported(ORDER_ASKED, construct, "only C order has a rule")
+    return machine.unsupported(ORDER_UNKNOWN, construct, "the memory order that eager NumPy has is not known")
 
 
 def first_copy(shape: tuple[Dim, ...], path: Sequence[PathStep]) -> int | None:
@@ -217,6 +234,19 @@ def c_ordered(shape: Sequence[Dim], given: Strides) -> bool:
 def in_common_order(shape: tuple[Dim, ...], sources: Sequence[tuple[tuple[Dim, ...], Strides]]) -> Strides:
     """Return the strides of a new array whose axes NumPy's iterator puts in the order of its operands' (``"K"``)."""
     return iterated(shape, [_aligned(shape, steps_of(*source)) for source in sources])
+
+
+def of_taken(given: Strides, shape: Sequence[Dim], axis: int, index: Sequence[Dim]) -> Strides:
+    """Return the strides of what an index array picks along one axis: it steps furthest, the others as they did."""
+    others, steps = (*shape[:axis], *shape[axis + 1 :]), (*given[:axis], *given[axis + 1 :])
+    unknown: Strides = (None,) * (len(others) + len(index))
+    if any(step == 0 and dim != 1 for dim, step in zip(others, steps, strict=True)):
+        return unknown
+    inner = iterated(others, [steps_of(others, steps)])
+    if None in inner:
+        return unknown
+    outer = tuple(product((stride, *others)) for stride in c_strides(index) if stride is not None)
+    return (*inner[:axis], *outer, *inner[axis:])
 
 
 def _aligned(shape: Sequence[Dim], steps: list[Dim] | None) -> list[Dim] | None:

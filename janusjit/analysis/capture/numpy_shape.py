@@ -30,7 +30,7 @@ from janusjit.analysis.capture.numpy_dimensions import (
     require_equal,
     require_nonempty,
 )
-from janusjit.analysis.capture.numpy_memory import in_c_order, laid_out, reshaped, strides
+from janusjit.analysis.capture.numpy_memory import in_c_order, laid_out, order_asked, reshaped, strides
 from janusjit.analysis.capture.sharing import may_share
 from janusjit.analysis.capture.state import Mirror, Storage
 from janusjit.analysis.capture.values import NONE, TRUE, AbstractValue, ArrayValue, Known, TupleValue, known
@@ -99,10 +99,13 @@ def complete_shape(machine: Machine, source: tuple[Dim, ...], wanted: tuple[Dim,
     return (*wanted[:axis], quotient(machine, product(left), product(divisor), "reshape"), *wanted[axis + 1 :])
 
 
-def require_c_order(machine: Machine, order: AbstractValue, what: str, allowed: str = "C") -> None:
-    """Leave the function in Python for any other memory order."""
-    if machine.constant(order, "order") not in (None, *allowed):
-        raise machine.unsupported("numpy.argument", what, "only C order has a rule")
+def require_c_order(
+    machine: Machine, order: AbstractValue, what: str, allowed: str = "C", of: AbstractValue = NONE
+) -> None:
+    """Leave to Python any other memory order, which is that ``of`` an array where it is ``"K"`` or ``"A"``."""
+    wanted = machine.constant(order, "order")
+    if wanted not in (None, *allowed):
+        raise order_asked(machine, of if wanted in ("K", "A") else NONE, what)
 
 
 def in_order(machine: Machine, source: ArrayValue, order: AbstractValue) -> ArrayValue:
@@ -129,7 +132,7 @@ def _model_reshape(
     newshape: AbstractValue = NONE,
     copy: AbstractValue = NONE,
 ) -> AbstractValue:
-    require_c_order(machine, order, "reshape")
+    require_c_order(machine, order, "reshape", of=machine.resolve(a))
     refuse(machine, "reshape(copy=)", copy)
     source = as_array_value(machine, a)
     wanted = shape_of(machine, machine.resolve(shape if given(shape) else newshape))
@@ -162,7 +165,7 @@ def _method_resize(
 
 @numpy_function(np.ravel, method="ravel")
 def _model_ravel(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
-    require_c_order(machine, order, "ravel")
+    require_c_order(machine, order, "ravel", of=machine.resolve(a))
     source = as_array_value(machine, a)
     shape: tuple[Dim, ...] = (product(source.type.shape),)
     contiguous = in_c_order(source.type.shape, strides(machine, source))
@@ -176,7 +179,7 @@ def _model_ravel(machine: Machine, a: AbstractValue, order: AbstractValue = C_OR
 
 @array_method("flatten")
 def _method_flatten(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
-    require_c_order(machine, order, "flatten")
+    require_c_order(machine, order, "flatten", of=machine.resolve(a))
     value = array(machine, a)
     return new_array(machine, machine.emit("copy", flattened(machine, value)))
 
@@ -184,6 +187,17 @@ def _method_flatten(machine: Machine, a: AbstractValue, order: AbstractValue = C
 def flattened(machine: Machine, value: Value) -> Value:
     """Return a value with one dimension."""
     return value if value.type.rank == 1 else machine.emit("reshape", value, shape=(value.type.size,))
+
+
+@numpy_function(np.isfortran)
+def _model_isfortran(machine: Machine, a: AbstractValue) -> AbstractValue:
+    raise order_asked(machine, machine.resolve(a), "np.isfortran")
+
+
+@array_method("tobytes")
+def _method_tobytes(machine: Machine, a: AbstractValue, order: AbstractValue = C_ORDER) -> AbstractValue:
+    in_memory = machine.constant(order, "order") in ("K", "A", None)
+    raise order_asked(machine, machine.resolve(a) if in_memory else NONE, "tobytes")
 
 
 @numpy_function(np.transpose, np.permute_dims)
