@@ -7,8 +7,11 @@ import pytest
 
 import janusjit as jj
 from janusjit.backend import cost
+from janusjit.backend.address import Addresses
 from janusjit.backend.buffers import assign
 from janusjit.backend.fuse import make_plan
+from janusjit.backend.fused import undivided
+from janusjit.backend.llvm.row_prefetch import written_at_last
 from janusjit.backend.storage import Storage
 from janusjit.backend.tiles import Tile, find_tiles
 from janusjit.ir.graph import Graph
@@ -109,6 +112,39 @@ def test_threads_write_to_lines_of_their_own(columns: int) -> None:
             between = (storage.room - block) * pitch
             assert storage.room == block if threads == 1 else between >= 128 or storage.room * pitch % 128 == 0
     check(graph, x)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(1000, 1001), (3, 1 << 18), (50, 1001)])
+def test_rows_of_results_are_asked_for_where_there_are_many(shape: tuple[int, int], threads: int) -> None:
+    x = NUMBERS.normal(size=shape)
+
+    def centered(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = x.mean(axis=1, keepdims=True)
+        return x - mean, mean
+
+    step = jj.jit(background=False, threads=threads)(centered)
+    for _ in range(4):
+        for got, wanted in zip(step(x), centered(x), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    assert step.stats.graph_calls == 2
+    (code,) = [specialization.llvm_ir for specialization in step.specializations]
+    assert ("llvm.prefetch.p0(ptr %" in code and "requested" in code) == (shape[0] == 1000)
+
+
+def test_what_is_read_is_not_asked_for_to_be_written() -> None:
+    x = NUMBERS.normal(size=(4096, 1000))
+    program = Program()
+    squares = program.square(program.input(x))
+    total = program.reduce("sum", squares, 1, keepdims=True)
+    graph = program.finish(squares, program.divide(squares, total), program.sqrt(total))
+    plan = make_plan(graph)
+    placement = assign(plan)
+    (tile,) = set(find_tiles(plan, placement).values())
+    kernels = {step: undivided(step, Addresses(placement)) for step in tile.steps}
+    requested = written_at_last(tile, kernels)
+    storages = [kernels[step].arrays[n].storage for step, numbers in requested.items() for n in numbers]
+    assert [value.node.op for storage in storages for value in storage.members if value.node] == ["divide"]
 
 
 def _block(graph: Graph, threads: int) -> int:

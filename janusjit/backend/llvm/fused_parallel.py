@@ -18,8 +18,18 @@ from janusjit.backend.fused import FusedKernel
 from janusjit.backend.llvm import parallel_totals, threads
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.memory import Extents, Memory
+from janusjit.backend.llvm.row_prefetch import emit_request
 from janusjit.backend.llvm.thread_pool_state import TASK_TYPE
-from janusjit.backend.llvm.values import I64, KernelContext, PythonEmitter, Scalar, multiply, offset_pointer, store
+from janusjit.backend.llvm.values import (
+    I64,
+    KernelContext,
+    PythonEmitter,
+    Scalar,
+    as_i64,
+    multiply,
+    offset_pointer,
+    store,
+)
 from janusjit.backend.parallel import PARTS, Division
 from janusjit.ir.dims import Dim, Symbol, symbol, symbols_of
 from janusjit.ir.graph import Value
@@ -40,18 +50,22 @@ class Part:
         How far the rows of each array lie apart, in bytes.
     private : sequence of int
         Where each thread has an array of its own: how far those lie apart, in bytes; 0 where all share one.
+    requested : sequence of int
+        The numbers of the arrays whose rows are asked for before the first of the kernels that share them begins.
     """
 
     kernel: FusedKernel
     pitches: Sequence[Dim]
     private: Sequence[Dim]
+    requested: Sequence[int] = ()
 
     def key(self) -> tuple[Any, ...]:
         """Return what code for the kernel and its rows depends on."""
-        return self.kernel.key(), tuple(p if isinstance(p, int) else None for p in self.pitches), tuple(self.private)
+        pitches = tuple(p if isinstance(p, int) else None for p in self.pitches)
+        return self.kernel.key(), pitches, tuple(self.private), tuple(self.requested)
 
     @staticmethod
-    def of_tile(kernel: FusedKernel) -> Part:
+    def of_tile(kernel: FusedKernel, requested: Sequence[int] = ()) -> Part:
         """Return a tile's kernel as one that does some rows; each thread has arrays there for a block only."""
         pitches = [address.layout.strides[0] for address in kernel.arrays]
         storages = [address.storage for address in kernel.arrays]
@@ -59,7 +73,7 @@ class Part:
             storage.room * pitch if storage.kept_rows is not None else 0
             for storage, pitch in zip(storages, pitches, strict=True)
         ]
-        return Part(kernel, pitches, private)
+        return Part(kernel, pitches, private, requested)
 
     @staticmethod
     def along(kernel: FusedKernel, axis: int) -> Part:
@@ -273,7 +287,13 @@ class ParallelKernels:
         end: ir.Value,
     ) -> None:
         """Emit calls of the kernels for some rows."""
-        sizes = Extents(builder, {size: builder.sub(end, start)})
+        count = builder.sub(end, start)
+        sizes = Extents(builder, {size: count})
+        for part, one in zip(parts, arguments, strict=True):
+            for number in part.requested:
+                pitch = as_i64(one.pitches[number])
+                first = offset_pointer(builder, one.pointers[number], builder.mul(start, pitch))
+                emit_request(builder, first, builder.mul(count, pitch))
         for part, one in zip(parts, arguments, strict=True):
             pointers = [
                 pointer if private else offset_pointer(builder, pointer, multiply(builder, start, pitch))

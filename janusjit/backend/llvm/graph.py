@@ -35,6 +35,7 @@ from janusjit.backend.llvm.object_reads import ObjectReads
 from janusjit.backend.llvm.product_blocks import ProductBlocks, rows_of
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.quick_code import QuickCode
+from janusjit.backend.llvm.row_prefetch import written_at_last
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.stopwatch import Stopwatch
 from janusjit.backend.llvm.tapes import Tapes
@@ -50,8 +51,6 @@ from janusjit.backend.llvm.values import (
     as_i64,
     load,
     memory_type,
-    multiply,
-    offset_pointer,
 )
 from janusjit.backend.parallel import Division, divide
 from janusjit.backend.plan import (
@@ -214,27 +213,25 @@ class GraphLowering:
         if tile.product is not None:
             self._lower_product(tile, tile.product.node)
             return
+        requested = written_at_last(tile, self._kernels)
+        parts = [Part.of_tile(self._kernels[one], requested.get(one, ())) for one in tile.steps]
         if tile.division is not None:
             self._divided.update(dict.fromkeys(tile.steps, tile.division))
-            self._parallel.call_blocks(
-                [Part.of_tile(self._kernels[one]) for one in tile.steps], tile.size, tile.division, tile.block
-            )
+            self._parallel.call_blocks(parts, tile.size, tile.division, tile.block)
             return
+        arguments = [self._parallel.arguments(part, tile.size) for part in parts]
         builder, before = self.builder, self.builder.block
         body, after = builder.append_basic_block("rows"), builder.append_basic_block("tiled")
         builder.branch(body)
         builder.position_at_end(body)
-        start = builder.phi(I64)
+        start, rows = builder.phi(I64), ir.Constant(I64, tile.rows)
         start.add_incoming(ir.Constant(I64, 0), before)
-        left, block = builder.sub(ir.Constant(I64, tile.rows), start), ir.Constant(I64, tile.block)
+        following = builder.add(start, ir.Constant(I64, tile.block))
+        end = builder.select(builder.icmp_signed("<", following, rows), following, rows)
         (size,) = symbols_of((tile.size,))
-        self.extents.bind(size, builder.select(builder.icmp_signed("<", left, block), left, block))
-        with self.memory.scope():
-            for one in tile.steps:
-                self._call_fused(self._kernels[one], start)
-        following = builder.add(start, block)
+        self._parallel.emit_rows(builder, parts, arguments, size, start, end)
         start.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, tile.rows)), body, after)
+        builder.cbranch(builder.icmp_signed("<", following, rows), body, after)
         builder.position_at_end(after)
 
     def _lower_product(self, tile: Tile, node: Node) -> None:
@@ -246,22 +243,16 @@ class GraphLowering:
         room = storage.room if storage is not None else 0
         self._nodes.chosen[node] = self._products.call(self.builder, tile, (a, b, out), parts, room)
 
-    def _call_fused(
-        self, kernel: FusedKernel, row: ir.Value | None = None, nanoseconds: float | None = None
-    ) -> Division | None:
-        """Emit the call of a kernel; from ``row`` on, if it is given. Return how it is divided among threads.
+    def _call_fused(self, kernel: FusedKernel, nanoseconds: float | None = None) -> Division | None:
+        """Emit the call of a kernel; return how it is divided among threads.
 
         ``nanoseconds`` is what it is expected to take, if it happens once at most.
         """
-        division = divide(kernel, self._parallel.count) if row is None else None
+        division = divide(kernel, self._parallel.count)
         if division is not None:
             self._parallel.call(kernel, division)
             return division
         pointers = [self.memory.pointer(address) for address in kernel.arrays]
-        if row is not None:
-            pitches = [0 if a.storage.kept_rows is not None else a.layout.strides[0] for a in kernel.arrays]
-            offsets = [multiply(self.builder, row, self.extents.of(pitch)) for pitch in pitches]
-            pointers = [offset_pointer(self.builder, p, offset) for p, offset in zip(pointers, offsets, strict=True)]
         scalars = [self.scalars[value] for value in kernel.scalars]
         extents = [self.extents.value(extent) for extent in kernel.numbered().extents]
         self._fused.call(self.builder, kernel, pointers, scalars, extents, nanoseconds)
