@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import re
 import sys
 import weakref
 
@@ -51,6 +52,14 @@ def test_it_is_what_llvmlite_writes() -> None:
     module = module_with_all_kinds()
     mine, theirs = (str(llvm.parse_assembly(text)) for text in (text_of(module), str(module)))
     assert mine.count("\n") > 30 and mine.splitlines()[1:] == theirs.splitlines()[1:]
+
+
+def test_values_without_a_name_are_numbered_in_order() -> None:
+    text = text_of(module_with_all_kinds())
+    defined = [int(number) for number in re.findall(r"^  %(\d+) = ", text, re.M)]
+    assert "(ptr %0, i64 %1, double %2)" in text
+    assert defined == list(range(3, 3 + len(defined))) and len(defined) > 10
+    assert not re.search(r'^  .*%"\.', text, re.M)
 
 
 def test_builders_with_pauses_emit_what_llvmlites_do() -> None:

@@ -26,6 +26,7 @@ def text_of(module: ir.Module) -> str:
     pieces += [f"{type_.get_declaration()}\n" for type_ in module.get_identified_types().values()]
     for item in module.global_values:
         if isinstance(item, ir.Function) and item.blocks:
+            _number(item)
             item.descr_prototype(pieces)
             pieces.append("{\n")
             for block in item.blocks:
@@ -36,6 +37,34 @@ def text_of(module: ir.Module) -> str:
             pieces.append(f"{item}\n")
     pieces += [f"{item}\n" for item in module.metadata]
     return "".join(pieces)
+
+
+def _number(function: ir.Function) -> None:
+    """Give the values of a function that have no name of their own their numbers in the text, for references to them.
+
+    LLVM would put what llvmlite calls them into a table, which takes a third of the time of reading the text.
+    """
+    number = 0
+    for argument in function.args:
+        if _has_no_name(argument):
+            setattr(argument, _OF_VALUE, f"%{number}")
+            number += 1
+    for block in function.blocks:
+        pause()
+        if _has_no_name(block):
+            setattr(block, _OF_VALUE, f"%{number}")
+            number += 1
+        for one in block.instructions:
+            name = one._name
+            if name[0] == "." and type(one.type) is not ir.VoidType and name[1:].isdigit():
+                one._StringReferenceCaching__cached_refstr = f"%{number}"
+                number += 1
+
+
+def _has_no_name(value: Any) -> bool:
+    """Return whether a value has but what llvmlite calls values without a name: a dot and a number."""
+    name: str = value._name
+    return name[0] == "." and name[1:].isdigit()
 
 
 def take_apart(module: ir.Module) -> None:
@@ -94,7 +123,9 @@ def _type(type_: ir.Type) -> str:
 
 
 def _typed(values: Any) -> str:
-    return ", ".join([f"{_type(value.type)} {_name(value)}" for value in values])
+    return ", ".join([
+        f"{getattr(x.type, _OF_TYPE, None) or str(x.type)} {getattr(x, _OF_VALUE, None) or _name(x)}" for x in values
+    ])  # fmt: skip
 
 
 def _plain(one: ir.Instruction) -> str:

@@ -31,7 +31,6 @@ def fill(one: Any, block: Any, type_: ir.Type, opname: str, operands: Any, name:
             number += 1
         numbers[""] = number
         used.add(name)
-        one._StringReferenceCaching__cached_refstr = f'%"{name}"'
     one.parent = block
     one.type = type_
     one._name = name
