@@ -580,3 +580,27 @@ def test_objects_that_are_compared_with_are_loaded_once_and_their_addresses_take
     assert (sys.getrefcount(np.multiply), sys.getrefcount(np.maximum)) == references
     Options.scale = staticmethod(np.divide)
     np.testing.assert_array_equal(program(x), np.maximum(x, 0.0) / 2.0 + np.pi)
+
+
+def pair_sum(*arrays):
+    total = arrays[0] * 1.0
+    for array in arrays[1:]:
+        total = total + array
+    return total
+
+
+def test_items_of_tuples_whose_length_is_guarded_are_read_without_looking_at_it_again() -> None:
+    looks = []
+    for count in (2, 6):
+        program = jj.jit(background=False)(pair_sum)
+        arrays = [np.arange(4.0) + number for number in range(count)]
+        for _ in range(4):
+            np.testing.assert_array_equal(program(*arrays), np.sum(arrays, axis=0))
+        assert program.stats.graph_calls == 2 and program.stats.deopts == 0
+        source = program.specializations[0].compiled.code.source
+        entry = re.search(r'^define [^@]*@"entry".*?^}', source, re.M | re.S)[0]
+        looks.append(len(re.findall(r"icmp s[gl]t i64", entry)))
+        for other in (count - 1, count + 1):
+            arrays = [np.arange(4.0) + number for number in range(other)]
+            np.testing.assert_array_equal(program(*arrays), np.sum(arrays, axis=0))
+    assert looks[0] == looks[1]

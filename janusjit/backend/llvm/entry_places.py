@@ -60,11 +60,14 @@ class Reading:
         The value is known not to be null.
     type_ : type or None
         The object's exact type, where a guard has established it.
+    length : int or None
+        How many items it has, where a guard has established it and it cannot change: of a tuple.
     """
 
     value: ir.Value
     present: bool = False
     type_: type | None = None
+    length: int | None = None
 
 
 #: places whose reading is no reference borrowed from a container
@@ -240,7 +243,7 @@ class PlaceReader:
             if type_ is list:
                 return self._unless_missing(owner, lambda: self._list_item(owner.value, int(key)))
             if issubclass(type_, tuple) and type_.__getitem__ is tuple.__getitem__:
-                return self._unless_missing(owner, lambda: self._tuple_item(owner.value, int(key)))
+                return self._unless_missing(owner, lambda: self._tuple_item(owner, int(key)))
         return self._item_in_python(owner, place)
 
     def _computed(self, owner: Reading, function: Callable[[Any], Any]) -> Reading:
@@ -278,9 +281,11 @@ class PlaceReader:
         missing = api.object(builder, MISSING)
         return builder.select(builder.icmp_unsigned("==", value, missing), NULL, value)
 
-    def _tuple_item(self, owner: ir.Value, index: int) -> ir.Value:
+    def _tuple_item(self, owner: Reading, index: int) -> ir.Value:
         api, builder = self._frame.api, self._frame.builder
-        return self._indexed(owner, index, lambda: api.address(builder, owner, layout.TUPLE_ITEMS))
+        if owner.length is not None and index < owner.length:
+            return api.field(builder, owner.value, layout.TUPLE_ITEMS + 8 * index, POINTER)
+        return self._indexed(owner.value, index, lambda: api.address(builder, owner.value, layout.TUPLE_ITEMS))
 
     def _list_item(self, owner: ir.Value, index: int) -> ir.Value:
         api, builder = self._frame.api, self._frame.builder

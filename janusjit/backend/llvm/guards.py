@@ -201,6 +201,8 @@ def _emit_length_is(emitter: GuardEmitter, guard: kinds.LengthIs, number: int) -
     length = emitter.api.field(emitter.builder, reading.value, offset, I64)
     expected = ir.Constant(I64, guard.length)
     emitter.frame.fail_unless(emitter.builder.icmp_signed("==", length, expected), number)
+    if reading.type_ is not None and issubclass(reading.type_, tuple):
+        reading.length = guard.length
 
 
 def _length_offset(type_: type | None) -> int | None:
