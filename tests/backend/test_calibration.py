@@ -16,7 +16,16 @@ from janusjit.__main__ import main
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration, ImplausibleError, LibraryTime, using
 from janusjit.backend.llvm import calibrating, engine_cache, measurement, measurement_code
-from janusjit.backend.llvm.gemm_estimates import LEAST_DIVIDED, Product, packed_threads, product_nanoseconds, quickest
+from janusjit.backend.llvm.gemm_estimates import (
+    LEAST_DIVIDED,
+    Product,
+    library_nanoseconds,
+    packed_nanoseconds,
+    packed_threads,
+    product_nanoseconds,
+    quickest,
+)
+from janusjit.backend.llvm.gemm_tiling import Machine as Processor
 from janusjit.backend.parallel import Division
 from janusjit.config import override
 from tests.backend.test_blas import assert_as_good_as_numpy, random_operands
@@ -212,6 +221,18 @@ def test_choices_follow_the_figures() -> None:
         assert not replace(work, elements=500_000).pays(2)
     assert Calibration().recompute_limit == 4
     assert replace(MADE_UP, addition=0.005).recompute_limit == 2 and replace(MADE_UP, near=0.1).recompute_limit == 8
+
+
+def test_one_thread_does_not_share_anything() -> None:
+    if Processor.host().vector_bytes != 64:
+        pytest.skip("nothing is packed here")
+    large = Product(2048, 2048, 2048, "f64")
+    with using(replace(MADE_UP, call=0.0)) as made:
+        alone = packed_nanoseconds(*large.sizes)
+        each = LibraryTime("f64", "square", 64**3, 1.04 * alone / 2048**3 * 64**3)
+        with using(replace(made, library=(each,))):
+            assert 1.0 < library_nanoseconds(*large.sizes) / alone < 1.1
+            assert quickest(large, threads=1) == "packed"
 
 
 def test_threads_are_for_products_that_take_long_and_have_many_rows() -> None:

@@ -124,7 +124,8 @@ def quickest(product: Product, threads: int = 1) -> str:
     expected = {"tiles": _tiles_on_threads(product, threads), "library": library_nanoseconds(*product.sizes) * doubt}
     if may_pack:
         alone = packed_nanoseconds(*product.sizes, product.by_columns)
-        expected["packed"] = alone / packed_threads(product.rows, alone, threads) * _DIVIDED
+        of_use = packed_threads(product.rows, alone, threads)
+        expected["packed"] = alone if of_use == 1 else alone / of_use * _DIVIDED
     return min(expected, key=lambda way: expected[way])
 
 
