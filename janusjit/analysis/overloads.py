@@ -99,7 +99,10 @@ class Overloads:
         found = _lookup(kind, name)
         if type(found) is FunctionType:
             return self.twin(found) if self.is_user(found) else found
-        return found if found is _MISSING or found is None else getattr(kind, name)
+        if found is _MISSING or found is None:
+            return found
+        getter = getattr(type(found), "__get__", None)
+        return lambda owner, *others: (found if getter is None else getter(found, owner, kind))(*others)
 
     def operate(self, symbol: str, left: Any, right: Any = None) -> Any:
         """Return ``left symbol right``, or ``symbol left`` for a unary operator."""

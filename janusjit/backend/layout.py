@@ -156,7 +156,7 @@ def _reshaped(layout: Layout, shape: tuple[Dim, ...]) -> Layout | None:
     if layout.is_contiguous or 0 in shape:
         return target
     if not all(isinstance(dim, int) for dim in (*layout.shape, *shape)):
-        return _with_unit_dims(layout, shape)
+        return _of_dims_known_at_run_time(layout, shape)
     old = [(d, s) for d, s in zip(layout.shape, layout.strides, strict=True) if d != 1]
     strides: list[Dim] = [0] * len(shape)
     axis = 0
@@ -178,9 +178,30 @@ def _reshaped(layout: Layout, shape: tuple[Dim, ...]) -> Layout | None:
     return Layout(layout.dtype, shape, tuple(strides))
 
 
-def _with_unit_dims(layout: Layout, shape: tuple[Dim, ...]) -> Layout | None:
-    """Return the layout as ``shape`` if they differ by dimensions of 1 only."""
-    if [d for d in layout.shape if d != 1] != [d for d in shape if d != 1]:
+def _of_dims_known_at_run_time(layout: Layout, shape: tuple[Dim, ...]) -> Layout | None:
+    """Return the layout as ``shape``: a dimension known at run time stays as it is, others are divided and joined.
+
+    What the program is told to be a view (`reshaped` of `janusjit.analysis.capture.numpy_memory`) has to be one here.
+    """
+    old = [(d, s) for d, s in zip(layout.shape, layout.strides, strict=True) if d != 1]
+    new = [d for d in shape if d != 1]
+    strides: list[Dim] = []
+    while old and new:
+        group, parts = [old.pop(0)], [new.pop(0)]
+        while (have := product(d for d, _ in group)) != (wanted := product(parts)):
+            if not (isinstance(have, int) and isinstance(wanted, int)) or not (old if have < wanted else new):
+                return None
+            if have < wanted:
+                group.append(old.pop(0))
+            else:
+                parts.append(new.pop(0))
+        if any(s != inner * d for (_, s), (d, inner) in pairwise(group)):
+            return None
+        steps: list[Dim] = [group[-1][1]]
+        for part in reversed(parts[1:]):
+            steps.append(steps[-1] * part)
+        strides += reversed(steps)
+    if old or new:
         return None
-    strides = iter([s for d, s in zip(layout.shape, layout.strides, strict=True) if d != 1])
-    return Layout(layout.dtype, shape, tuple(0 if dim == 1 else next(strides) for dim in shape))
+    rest = iter(strides)
+    return Layout(layout.dtype, shape, tuple(0 if dim == 1 else next(rest) for dim in shape))

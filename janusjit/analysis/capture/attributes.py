@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.externals import is_wrapper
+from janusjit.analysis.capture.descriptors import bind, is_plain, super_attribute, user_descriptor
 from janusjit.analysis.capture.machine import Machine, executes
+from janusjit.analysis.capture.named_tuples import tuple_attribute
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
 from janusjit.analysis.capture.signals import PythonRaise
@@ -115,11 +116,11 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
         attribute: AbstractValue | None = ARRAY_ATTRIBUTE[0](machine, owner, name)
         return attribute
     if isinstance(owner, TupleValue):
-        return _tuple_attribute(owner, name)
+        return tuple_attribute(machine, owner, name)
     if isinstance(owner, ObjectsValue):
         raise machine.unsupported("python.object", f".{name}", "a method of a list or tuple that is found at run time")
     if isinstance(owner, SuperValue):
-        return _super_attribute(machine, owner, name)
+        return super_attribute(machine, owner, name)
     if isinstance(owner, SliceValue | RangeValue) and name in ("start", "stop", "step"):
         found: AbstractValue = getattr(owner, name)
         return found
@@ -189,20 +190,6 @@ def _generator_method(machine: Machine, owner: GeneratorValue, name: str) -> Abs
     return None if found is MISSING else BuiltinMethod(owner, name)
 
 
-def _tuple_attribute(owner: TupleValue, name: str) -> AbstractValue | None:
-    fields = getattr(owner.type_, "_fields", ())
-    if name in fields:
-        return owner.items[fields.index(name)]
-    found = find_on_type(owner.type_, name)
-    if isinstance(found, types.FunctionType):
-        if name in ("_replace", "_asdict"):
-            return BuiltinMethod(owner, name)
-        return MethodValue(owner, Known(found))
-    if isinstance(found, property):
-        return None
-    return BuiltinMethod(owner, name) if found is not MISSING else None
-
-
 def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue | None:
     value = owner.value
     if isinstance(value, types.ModuleType):
@@ -249,10 +236,10 @@ def _class_attribute(machine: Machine, type_: type, name: str) -> AbstractValue 
     if found is MISSING or hasattr(type(computed), "__set__"):
         on_type(type_, name)
         return _metaclass_attribute(machine, type_, name, computed)
-    if _is_plain(machine, found, staticmethod):
+    if is_plain(machine, found, staticmethod):
         on_type(type_, name)
         return Known(found.__func__)
-    if _is_plain(machine, found, classmethod):
+    if is_plain(machine, found, classmethod):
         on_type(type_, name)
         return MethodValue(Known(type_), Known(found.__func__))
     if isinstance(found, types.ClassMethodDescriptorType):
@@ -287,13 +274,13 @@ def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name
     if name == "__dict__":
         raise machine.unsupported("python.attribute", "__dict__", "the attribute dictionary is used directly")
     on_class = _on_class(machine, item, name)
-    if _is_plain(machine, on_class, property):
+    if is_plain(machine, on_class, property):
         return invoke(machine, Known(on_class.fget), owner)
     if isinstance(on_class, types.GetSetDescriptorType) and name in item.attributes:  # an exception's ``args``
         return item.attributes[name]
     is_data = _is_data(machine, on_class)
     if is_data and not isinstance(on_class, types.MemberDescriptorType):
-        return _user_descriptor(machine, on_class, owner, item)
+        return user_descriptor(machine, on_class, owner, item.type_)
     own = item.attributes.get(name)
     if own is None and item.live is not None and (is_data or name in _instance_names(item.live)):
         own = item.attributes[name] = machine.externals.read_attribute(item, owner.index, name)
@@ -332,36 +319,16 @@ def _on_class(machine: Machine, item: Instance, name: str) -> Any:
 
 
 def _bind(machine: Machine, owner: Reference, item: Instance, name: str, found: Any) -> AbstractValue | None:
-    if isinstance(found, types.FunctionType) or is_wrapper(found):
-        return MethodValue(owner, Known(found))
-    if _is_plain(machine, found, staticmethod):
-        return Known(found.__func__)
-    if _is_plain(machine, found, classmethod):
-        return MethodValue(Known(item.type_), Known(found.__func__))
-    if machine.externals.on_type(type(found), "__get__") is not MISSING and not isinstance(found, type):
-        if isinstance(found, types.WrapperDescriptorType | types.MethodDescriptorType):
-            return BuiltinMethod(owner, name)
-        return _user_descriptor(machine, found, owner, item)
-    return _class_attribute(machine, item.type_, name)
-
-
-def _is_plain(machine: Machine, found: Any, kind: type, method: str = "__get__") -> bool:
-    """Whether what a class holds is a property, or a static or class method, that works as these do."""
-    return isinstance(found, kind) and machine.externals.on_type(type(found), method) is kind.__dict__[method]
+    if isinstance(found, types.WrapperDescriptorType | types.MethodDescriptorType):
+        return BuiltinMethod(owner, name)
+    bound = bind(machine, found, owner, item.type_)
+    return bound if bound is not None else _class_attribute(machine, item.type_, name)
 
 
 def _is_data(machine: Machine, on_class: Any) -> bool:
     """Whether what a class holds goes before what an instance holds: it says what writing or deleting does."""
     methods = ("__set__", "__delete__") if on_class is not MISSING else ()
     return any(machine.externals.on_type(type(on_class), name) is not MISSING for name in methods)
-
-
-def _user_descriptor(machine: Machine, found: Any, owner: Reference, item: Instance) -> AbstractValue:
-    getter = machine.externals.on_type(type(found), "__get__")
-    if not isinstance(getter, types.FunctionType):
-        raise machine.unsupported("python.descriptor", "descriptor", f"a {type(found).__name__} is read")
-    descriptor = machine.externals.read(machine.externals.constant_place(found, type(found).__name__), found)
-    return invoke(machine, Known(getter), descriptor, owner, Known(item.type_))
 
 
 def _fallback_attribute(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
@@ -374,37 +341,6 @@ def _fallback_attribute(machine: Machine, owner: Reference, item: Instance, name
         if issubclass(raised.type_, AttributeError):
             return None
         raise
-
-
-def _super_attribute(machine: Machine, owner: SuperValue, name: str) -> AbstractValue | None:
-    instance = owner.owner
-    type_ = concrete_type(machine, instance)
-    found = machine.externals.behind(type_, owner.type_, name)
-    if isinstance(found, types.FunctionType):
-        return MethodValue(instance, Known(found))
-    if _is_plain(machine, found, property):
-        return invoke(machine, Known(found.fget), instance)
-    if _is_plain(machine, found, classmethod):
-        return MethodValue(Known(type_), Known(found.__func__))
-    if _is_plain(machine, found, staticmethod):
-        return Known(found.__func__)
-    if isinstance(found, property | classmethod | staticmethod):
-        raise machine.unsupported("python.descriptor", f".{name}", f"a {type(found).__name__} is read")
-    if found is MISSING:
-        return None
-    if found is object.__dict__.get(name):
-        return ModelledCallable(f"object.{name}", lambda m, a, k: Known(None)) if name == "__init__" else None
-    return Known(found)
-
-
-def concrete_type(machine: Machine, value: AbstractValue) -> type:
-    """Return the class of an instance, or the class itself where ``super`` is used in a class method."""
-    if isinstance(value, Known) and isinstance(value.value, type):
-        return value.value
-    type_ = python_type(machine, value)
-    if type_ is None:
-        raise machine.unsupported("python.super", "super()", "the class of the object is not known")
-    return type_
 
 
 def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: AbstractValue) -> None:
@@ -427,7 +363,7 @@ def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: Abst
         return
     on_class = _on_class(machine, item, name)
     if isinstance(on_class, property):
-        if not _is_plain(machine, on_class, property, "__set__"):
+        if not is_plain(machine, on_class, property, "__set__"):
             raise machine.unsupported("python.descriptor", f".{name} =", f"a {type(on_class).__name__} is written")
         if on_class.fset is None:
             raise machine.python_error(

@@ -19,6 +19,7 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.state import Instance
 from janusjit.analysis.capture.values import AbstractValue, Known, Reference, TupleValue
+from janusjit.analysis.plain_types import is_followed_tuple
 from janusjit.ir.places import MISSING
 
 
@@ -111,10 +112,12 @@ def _make_exception(machine: Machine, type_: type, arguments: list[AbstractValue
 def _make_namedtuple(
     machine: Machine, type_: type, arguments: list[AbstractValue], keywords: dict[str, AbstractValue]
 ) -> AbstractValue:
-    if not isinstance(type_.__new__, types.FunctionType) or type_.__new__.__qualname__ != f"{type_.__name__}.__new__":
-        raw = type_.__new__.__module__
-        if raw != f"namedtuple_{type_.__name__}":
-            raise unknown_callee(machine, type_.__qualname__)
+    look_up = machine.externals.on_type
+    new = look_up(type_, "__new__")
+    generated = isinstance(new, staticmethod) and new.__func__.__module__.startswith("namedtuple_")
+    plain = look_up(type(type_), "__call__") is type.__call__ and look_up(type_, "__init__") is object.__init__
+    if not (generated and plain and is_followed_tuple(type_, look_up)):
+        raise unknown_callee(machine, type_.__qualname__)
     return bind_namedtuple(machine, type_, arguments, keywords)
 
 

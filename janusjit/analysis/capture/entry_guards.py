@@ -186,12 +186,16 @@ class EntryGuards:
         """Return what the class of an instance on the heap holds under a name, which stays."""
         return self.on_type(item.type_, name)
 
-    def behind(self, type_: type, after: type, name: str) -> Any:
-        """Return what the MRO of a class holds under a name behind one of its classes, and assume it stays."""
+    def classes_behind(self, type_: type, after: type) -> tuple[type, ...]:
+        """Return the MRO of a class behind one of its classes, and assume it stays."""
         order = type_.__mro__
-        rest = order[order.index(after) + 1 :]
         if is_changeable(type_):
             self.guard((id(type_), "order"), ClassOrderIs(type_, order, span=self.span()))
+        return order[order.index(after) + 1 :]
+
+    def behind(self, type_: type, after: type, name: str) -> Any:
+        """Return what the MRO of a class holds under a name behind one of its classes, and assume it stays."""
+        rest = self.classes_behind(type_, after)
         if rest and rest[0].__mro__ == rest:
             return self.on_type(rest[0], name)
         for base in rest:  # what each of them finds stays, so none comes to have another of its own

@@ -43,7 +43,7 @@ from janusjit.analysis.capture.values import (
     TupleValue,
 )
 from janusjit.analysis.differentiated import Differentiated
-from janusjit.analysis.plain_types import has_plain_attributes
+from janusjit.analysis.plain_types import has_plain_attributes, is_followed_tuple
 from janusjit.analysis.snapshot import OutsideSnapshot, Snapshot
 from janusjit.analysis.twin import PROFILED_THROUGH
 from janusjit.analysis.variables import Recorded
@@ -318,7 +318,7 @@ class Externals(EntryGuards):
             value = self._read_array(place, live)
         elif isinstance(live, tuple):
             self.guard((id(place), "type"), TypeIs(place, kind, span=self.span()))
-            if kind is not tuple and not hasattr(kind, "_fields"):
+            if not is_followed_tuple(kind, self.on_type) or getattr(live, "__dict__", None):
                 return self._host(place, live)
             self.guard_length(place, len(live))
             self.tuples.add(id(place))

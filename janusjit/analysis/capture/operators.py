@@ -217,10 +217,17 @@ def _by_special_methods(
     machine: Machine, symbol: str, left: AbstractValue, right: AbstractValue
 ) -> AbstractValue | None:
     stem = _SPECIAL.get(symbol) or _COMPARE.get(symbol)
-    if stem is None or not (isinstance(left, Reference) or isinstance(right, Reference)):
+    if stem is None or not (_may_have_operators(left) or _may_have_operators(right)):
         return None
     reflected = f"__{_REFLECTED[stem]}__" if symbol in _COMPARE else f"__r{stem}__"
-    attempts = ((left, right, f"__{stem}__"), (right, left, reflected))
+    attempts = [(left, right, f"__{stem}__"), (right, left, reflected)]
+    first, second = python_type(machine, left), python_type(machine, right)
+    if first is not None and first is second and symbol not in _COMPARE:
+        attempts.pop()  # Python asks the class of both operands once
+    elif first is not None and second is not None and issubclass(second, first):
+        look_up = machine.externals.on_type
+        if symbol in _COMPARE or look_up(second, reflected) is not look_up(first, reflected):
+            attempts.reverse()  # a subclass goes first
     for owner, other, name in attempts:
         method = special_method(machine, owner, name)
         if method is None:
@@ -230,7 +237,13 @@ def _by_special_methods(
         result = invoke(machine, method, other)
         if not (isinstance(result, Known) and result.value is NotImplemented):
             return result
+        if isinstance(owner, TupleValue):
+            raise machine.unsupported("python.operand", symbol, "the operator of a tuple's class does not apply")
     return None
+
+
+def _may_have_operators(value: AbstractValue) -> bool:
+    return isinstance(value, Reference) or (isinstance(value, TupleValue) and value.type_ is not tuple)
 
 
 def _defers(machine: Machine, value: AbstractValue) -> bool:

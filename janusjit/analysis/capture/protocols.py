@@ -7,6 +7,7 @@ answer that depends on run-time data is a graph value; one that depends on an ou
 from __future__ import annotations
 
 import enum
+import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from janusjit.analysis.capture.arrays import (
     new_array,
     read,
 )
+from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.state import (
     DictObject,
@@ -59,6 +61,7 @@ from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
+from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
 #: set by `janusjit.analysis.capture.growing`: the length of a list that has grown in a loop
@@ -90,6 +93,9 @@ def invoke(machine: Machine, function: AbstractValue, *arguments: AbstractValue)
 
 def special_method(machine: Machine, value: AbstractValue, name: str) -> AbstractValue | None:
     """Return a special method looked up on the class of an instance, bound; None where the class has none."""
+    if isinstance(value, TupleValue) and value.type_ is not tuple:
+        own = machine.externals.on_type(value.type_, name)
+        return None if own is find_on_type(tuple, name) else _special(machine, value, name, own)
     if not isinstance(value, Reference):
         return None
     item = machine.heap(value)
@@ -98,7 +104,19 @@ def special_method(machine: Machine, value: AbstractValue, name: str) -> Abstrac
     found = machine.externals.on_class(item, name)
     if found is MISSING or found is getattr(object, name, MISSING):
         return None
-    return MethodValue(value, Known(found)) if found is not None else None
+    return _special(machine, value, name, found)
+
+
+def _special(machine: Machine, value: AbstractValue, name: str, found: Any) -> AbstractValue | None:
+    """Return what a class holds under the name of a special method, bound to an instance; None says there is none."""
+    if found is None:
+        return None
+    if isinstance(found, staticmethod | classmethod | property) or not (
+        isinstance(found, types.FunctionType | types.WrapperDescriptorType | types.MethodDescriptorType)
+        or is_wrapper(found)
+    ):
+        raise machine.unsupported("python.descriptor", f".{name}", "a special method that is no function")
+    return MethodValue(value, Known(found))
 
 
 def rejected(machine: Machine, what: str, message: str, *attempts: tuple[AbstractValue, str]) -> Exception:

@@ -65,6 +65,8 @@ def _view_operand(
     while value is not base and value.node is not None and value.node.op in VIEW_OPS:
         views.append(value.node)
         value = value.node.inputs[0]
+    if value is not base and value.node is not None and value.node.op == "copy":
+        raise ValueError("a view that was copied cannot be made a view of what it was copied from")
     if isinstance(box.base, PlaceBox):
         place = box.base.place
         value = next(input_.value for input_ in graph.inputs if input_.place is place)
