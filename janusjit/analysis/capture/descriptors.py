@@ -97,7 +97,8 @@ def super_attribute(machine: Machine, owner: SuperValue, name: str) -> AbstractV
         raise machine.unsupported("python.super", f".{name}", "it is a method that is written in C")
     if of_class and is_method(found):
         return Known(found)
-    if of_class and hasattr(found, "__get__") and not (is_plain(machine, found, classmethod) or is_plain(machine, found, staticmethod)):
+    of_classes = any(is_plain(machine, found, kind) for kind in (classmethod, staticmethod))
+    if of_class and hasattr(found, "__get__") and not of_classes:
         raise machine.unsupported("python.super", f".{name}", "a descriptor is read from a class")
     bound = bind(machine, found, instance, type_)
     if bound is None and not isinstance(found, bool | int | float | str | None):
