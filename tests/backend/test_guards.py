@@ -7,6 +7,7 @@ import math
 import re
 import sys
 import types
+import warnings
 from collections import OrderedDict, namedtuple
 from typing import Any
 
@@ -604,3 +605,34 @@ def test_items_of_tuples_whose_length_is_guarded_are_read_without_looking_at_it_
             arrays = [np.arange(4.0) + number for number in range(other)]
             np.testing.assert_array_equal(program(*arrays), np.sum(arrays, axis=0))
     assert looks[0] == looks[1]
+
+
+def several_quotients(x, y, z):
+    x /= y
+    z -= np.sqrt(x + z) / y
+    return x.sum() + z
+
+
+def test_operands_are_told_the_witness_as_they_are() -> None:
+    program = jj.jit(background=False)(several_quotients)
+
+    def arguments(last: float) -> list[np.ndarray[Any, Any]]:
+        numbers = np.arange(1.0, 5001.0)
+        return [numbers, np.append(numbers[1:], last), np.full(5000, 2.0)]
+
+    for last in (1.0, 2.0, 3.0, 4.0, 0.0, 5.0):
+        mine, theirs = arguments(last), arguments(last)
+        with warnings.catch_warnings(record=True) as met, np.errstate(all="warn"):
+            warnings.simplefilter("always")
+            got = program(*mine)
+        with warnings.catch_warnings(record=True) as wanted, np.errstate(all="warn"):
+            warnings.simplefilter("always")
+            expected = several_quotients(*theirs)
+        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(mine, theirs)
+        assert sorted(str(one.message) for one in met) == sorted(str(one.message) for one in wanted)
+    assert program.stats.graph_calls == 4 and program.stats.deopts == 0
+    source = program.specializations[0].compiled.code.source
+    entry = re.search(r'^define [^@]*@"entry".*?^}', source, re.M | re.S)[0]
+    looks = entry.count("ask_witness")
+    assert looks == 4 and entry.count("ptrtoint") <= looks + 6  # six are to see that no two arrays overlap

@@ -146,14 +146,15 @@ class FlagLooks:
         return self._in_memory(words) if words else None
 
     def _in_memory(self, words: Sequence[Extent]) -> ir.Value:
-        """Emit the writing of words to memory, those that are known all at once; return their address."""
+        """Emit the writing of words to memory, those that are known all at once; return where they are."""
         memory, builder = self._lowering.memory, self._lowering.builder
         slot, size = memory.stack_slot(I64, len(words)), ir.Constant(I64, 8 * len(words))
         known = [ir.Constant(I64, word if isinstance(word, int) else 0) for word in words]
         copy_memory(builder, slot, self._constant(known), size)
         for position, word in enumerate(words):
             if not isinstance(word, int):
-                builder.store(word, builder.gep(slot, [ir.Constant(I64, position)], source_etype=I64))
+                place = builder.gep(slot, [ir.Constant(I64, position)], source_etype=I64) if position else slot
+                builder.store(word, place)
         return builder.ptrtoint(slot, I64)
 
     def _constant(self, words: list[ir.Constant]) -> ir.Value:
@@ -165,7 +166,7 @@ class FlagLooks:
 
     def _array_words(self, address: Address) -> list[Extent]:
         array = self._lowering.memory.array_at(address)
-        return [self._lowering.builder.ptrtoint(array.pointer, I64), *array.dims, *array.strides]
+        return [array.pointer, *array.dims, *array.strides]
 
 
 def _number_node(step: Step) -> Node | None:
