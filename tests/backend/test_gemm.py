@@ -279,3 +279,17 @@ def test_tiles_of_packed_products_are_shared_by_all_that_need_them(monkeypatch: 
     assert jitted.specializations[0].plan.count("by packed tiles") == 2
     tiles = set(re.findall(r"packed_f64_\w+_of_\w+", jitted.specializations[0].llvm_ir))
     assert len(tiles) == 1
+
+
+@pytest.mark.skipif(Machine.host().vector_bytes != 64, reason="tiles of other machines have other sizes")
+def test_blocks_of_a_long_sum_are_stored_by_one_piece_of_code() -> None:
+    product = jj.jit(background=False, threads=1)(lambda a, b: a @ b.T)
+    a, b = np.linspace(-1.0, 1.0, 24 * 144).reshape(24, 144), np.cos(np.arange(16 * 144.0)).reshape(16, 144)
+    for _ in range(4):
+        np.testing.assert_allclose(product(a, b), a @ b.T, rtol=1e-12, atol=1e-12)
+    assert product.stats.graph_calls == 2 and product.stats.deopts == 0
+    source = product.specializations[0].compiled.code.source
+    heading = r"^define [^@]*@\"[^\"]*tiles\.f64\.24\.16\.144\.[^\"]*\.(\d+)\.16\.1\.32\".*?^}"
+    (rows,) = re.findall(heading, source, re.M | re.S)
+    (text,) = re.findall(r"^define [^@]*@\"[^\"]*tiles\..*?^}", source, re.M | re.S)
+    assert text.count("store <8 x double>") == 2 * int(rows)

@@ -147,25 +147,41 @@ def _emit_block(
         ways[step] = _step(context, tile, start + length.turns * tiling.ways + step, ways[step])
     while len(ways) > 1:
         ways = [_added(builder, one, other) for one, other in zip(ways[::2], ways[1::2], strict=True)]
-    if isinstance(accumulate, bool):
-        _emit_stores(context, tile, ways[0], accumulate)
-        return
-    with builder.if_else(accumulate) as (later, first):
-        with later:
-            _emit_stores(context, tile, ways[0], accumulate=True)
-        with first:
-            _emit_stores(context, tile, ways[0], accumulate=False)
-
-
-def _emit_stores(context: KernelContext, tile: _Tile, sums: Sums, accumulate: bool) -> None:
-    builder, dtype = context.builder, tile.out.dtype
-    for row, vectors in enumerate(sums):
-        beginning = _row(builder, tile.out, row)
-        for piece, total in zip(tile.tiling.pieces, vectors, strict=True):
-            pointer = offset_pointer(builder, beginning, piece.start * item_size(dtype))
-            if accumulate:
-                total = builder.fadd(load_piece(context, dtype, pointer, piece), total)
+    (sums,) = ways
+    places = _places(context, tile)
+    if not isinstance(accumulate, bool):
+        sums = _accumulated_if(context, tile, accumulate, sums, places)
+    elif accumulate:
+        sums = _accumulated(context, tile, sums, places)
+    for pointers, vectors in zip(places, sums, strict=True):
+        for pointer, piece, total in zip(pointers, tiling.pieces, vectors, strict=True):
             store_piece(context, dtype, total, pointer, piece)
+
+
+def _places(context: KernelContext, tile: _Tile) -> Sums:
+    """Return the addresses of a tile's vectors."""
+    builder, size = context.builder, item_size(tile.out.dtype)
+    rows = [_row(builder, tile.out, row) for row in range(tile.tiling.rows)]
+    return [[offset_pointer(builder, row, piece.start * size) for piece in tile.tiling.pieces] for row in rows]
+
+
+def _accumulated(context: KernelContext, tile: _Tile, sums: Sums, places: Sums) -> Sums:
+    """Return what is at the places, with sums added to it."""
+    dtype, pieces = tile.out.dtype, tile.tiling.pieces
+    before = [[load_piece(context, dtype, *one) for one in zip(row, pieces, strict=True)] for row in places]
+    return _added(context.builder, before, sums)
+
+
+def _accumulated_if(context: KernelContext, tile: _Tile, condition: ir.Value, sums: Sums, places: Sums) -> Sums:
+    """Return sums that are added to what is at the places under a condition; one piece of code stores them."""
+    builder, before = context.builder, context.builder.block
+    with builder.if_then(condition):
+        later, totals = builder.block, _accumulated(context, tile, sums, places)
+    chosen = [[builder.phi(value.type) for value in row] for row in sums]
+    for phi, value, total in zip(_flat([chosen]), _flat([sums]), _flat([totals]), strict=True):
+        phi.add_incoming(value, before)
+        phi.add_incoming(total, later)
+    return chosen
 
 
 def _added(builder: ir.IRBuilder, one: Sums, other: Sums) -> Sums:
