@@ -64,7 +64,7 @@ class FunctionLifecycle(Lifecycle):
         beside = options.background and options.policy != "raise"
         self._generations = generations_of(function) if beside else None
         self._begun, self._beginning = self._generations is None, 0.0
-        self.replacement = OnStackReplacement(self.resumptions.run, function.__closure__ or ())
+        self.replacement = OnStackReplacement(self.resumptions.begin, self.resumptions.run, function.__closure__ or ())
         builder.replacement = self.replacement
         builder.resumptions = self.resumptions
         self.preparation = Preparation(

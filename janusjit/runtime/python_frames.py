@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from types import CellType, FunctionType
+from types import CellType, FrameType, FunctionType
 from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape
@@ -84,6 +84,11 @@ class PythonContinuation:
             operation = _frame_operation(shape, generated, iter(arguments[place]), operation)
         arguments.clear()
         return operation()
+
+
+def runs_frame(frame: FrameType | None) -> bool:
+    """Whether what a Python frame has called, and will return to `Resumptions.drive`, is the frame it goes on with."""
+    return frame is not None and frame.f_code is PythonContinuation.run.__code__
 
 
 class Deferred:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import CellType
@@ -18,12 +20,17 @@ from janusjit.analysis.capture.liveness import live_at_header
 from janusjit.analysis.continuation import PLAIN, BlockStep, Continuation, FrameShape, LoopStep, Step, TryStep
 from janusjit.analysis.core import Block, For, FunctionCore, If, Instruction, Local, Try, While, With
 from janusjit.analysis.frame_values import decompose
-from janusjit.analysis.loop_iterators import may_hold_generator
+from janusjit.analysis.loop_iterators import LoopIterator, may_hold_generator
+from janusjit.runtime.python_frames import runs_frame
 
 #: trips of a loop in a twin before it can be taken over: the profile has to know it
 MINIMUM_TRIPS = 8
 #: a loop is hot if what is left of it would take this long in Python; where nobody knows, if it has run half as long
 HOT_SECONDS = 0.05
+#: how many loops that were taken over may be under way in one another: each takes a part of the stack
+MOST_NESTED = 16
+#: after so many entries in one call, Python is to go through twice as many turns before each further one, for so long
+FREE_ENTRIES, MOST_DOUBLED = 4, 6
 
 Cells = dict[str, CellType]
 GoOn = Callable[[Continuation, list[Any]], Any]
@@ -34,8 +41,10 @@ class OnStackReplacement:
 
     Parameters
     ----------
+    begin : callable
+        Makes of a continuation and a frame state, a list that it clears, what stands for the rest of the frame.
     go_on : callable
-        Runs a continuation with a frame state, a list that it clears, to the end of the frame.
+        Runs that to the end of the frame.
     closure : tuple of CellType
         The cells of the function itself, which are the same at every call.
 
@@ -47,15 +56,19 @@ class OnStackReplacement:
         How many times a running loop was taken over.
     """
 
-    def __init__(self, go_on: GoOn, closure: tuple[CellType, ...]) -> None:
+    def __init__(self, begin: GoOn, go_on: GoOn, closure: tuple[CellType, ...]) -> None:
+        self._begin = begin
         self._go_on = go_on
         self._fixed = frozenset(map(id, closure))
         self.waits: Callable[[], bool] = lambda: False
         self.entries = 0
+        self._under_way = _UnderWay()
 
     def is_hot(self, core: FunctionCore, site: int, trips: int, began: float, iterator: Any) -> bool:
         """Whether what is left of a loop is worth compiling."""
-        if trips < MINIMUM_TRIPS or self.waits():
+        way = self._under_way
+        least = MINIMUM_TRIPS << min(max(way.entries - FREE_ENTRIES, 0), MOST_DOUBLED)
+        if trips < least or way.nested >= MOST_NESTED or self.waits():
             return False
         elapsed = time.perf_counter() - began
         left = -1 if iterator is None else operator.length_hint(iterator, -1)
@@ -89,7 +102,32 @@ class OnStackReplacement:
         shape = FrameShape(core, names, core.code, steps, tuple(described), held)
         self.entries += 1
         continuation = Continuation((shape,), (), tuple(shown), loop.span)
-        return functools.partial(self._go_on, continuation, arguments)
+        return functools.partial(self._enter, continuation, arguments)
+
+    def _enter(self, continuation: Continuation, arguments: list[Any]) -> Any:
+        """Run the rest of a frame, or let who runs the frame do so, where Python does nothing else with its result.
+
+        A frame whose loop draws from a generator stays until its end: the loop is left with it.
+        """
+        way = self._under_way
+        way.entries += 1
+        drawing = any(type(value) is LoopIterator or may_hold_generator(value) for value in arguments)
+        if way.nested and not drawing and runs_frame(sys._getframe(1).f_back):
+            return self._begin(continuation, arguments)
+        way.nested += 1
+        try:
+            return self._go_on(continuation, arguments)
+        finally:
+            way.nested -= 1
+            if not way.nested:
+                way.entries = 0
+
+
+class _UnderWay(threading.local):
+    """In each thread: how many loops that were taken over are under way, and how many times one was in this call."""
+
+    nested = 0
+    entries = 0
 
 
 _PATHS: dict[int, tuple[FunctionCore, dict[int, tuple[Instruction, tuple[Step, ...]]]]] = {}

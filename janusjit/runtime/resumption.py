@@ -102,12 +102,17 @@ class Resumptions:
 
     def run(self, continuation: Continuation, arguments: list[Any]) -> Any:
         """Run the rest of a frame; nobody else has its arguments then."""
+        given = [self.begin(continuation, arguments)]
+        return self.drive(given.pop())
+
+    def begin(self, continuation: Continuation, arguments: list[Any]) -> tuple[Any, ...]:
+        """Return a commit point from which the rest of a frame goes on, with its arguments."""
         core, after = continuation.frames[-1].core, self.continuation(continuation)
         point = CommitPoint("commit", None, (), continuation, None, core, "", "")
         point.runner = lambda result: after.go_on(result[1:])
         given = [(point, *arguments)]
         arguments.clear()
-        return self.drive(given.pop())
+        return given.pop()
 
     def guard_failed(self, point: CommitPoint, after: ContinuationLifecycle, state: tuple[Any, ...]) -> Any:
         """Go on behind a guard that failed in the middle of a loop: compiled without it, or in Python."""

@@ -13,7 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from janusjit.analysis import core
-from janusjit.analysis.continuation import BlockStep, FrameShape, LoopStep, Step, TestStep, TryStep
+from janusjit.analysis.continuation import (
+    PASSED,
+    PLAIN,
+    BlockStep,
+    FrameShape,
+    LoopStep,
+    Step,
+    TestStep,
+    TryStep,
+)
 from janusjit.analysis.core import Block, FunctionCore, Instruction
 from janusjit.analysis.generate import loops, statements
 from janusjit.analysis.generate.emitter import Emitter
@@ -52,7 +61,7 @@ class _Resumption:
         self.bound = bound
         self.span = span
         self.managers = 0
-        self.variables = {name for name, _ in shape.variables}
+        self.variables = dict(shape.variables)
         self.temporaries = {name for name in self.variables if name.startswith(".")} | set(bound)
 
     def go_on(self, steps: Sequence[Step]) -> None:
@@ -140,7 +149,8 @@ class _Resumption:
         self._begin(instruction)
         iterator = self._iterator(instruction)
         if emitter.instrumentation.replaces:
-            emitter.statement(ast.Assign([emitter.target(f".private_{site}")], emitter.constant(True)))
+            private = emitter.constant(self._made_for_loop(instruction))
+            emitter.statement(ast.Assign([emitter.target(f".private_{site}")], private))
         first = self._first_turn(instruction, rest)
         emitter.span = instruction.span
         item = f".item_{site}"
@@ -151,6 +161,11 @@ class _Resumption:
         turn = emitter.at(ast.If(emitter.name(f".resumed_{site}"), first, later))
         emitter.statement(ast.For(emitter.target(item), emitter.runtime("resumed", iterator), [turn], orelse))
         loops.loop_end(emitter, site)
+
+    def _made_for_loop(self, instruction: core.For) -> bool:
+        """Whether nobody else can have the iterator of a loop: it was put together where the loop goes on."""
+        atom = instruction.iterator
+        return isinstance(atom, core.Local) and self.variables.get(atom.name, PLAIN) not in (PLAIN, PASSED)
 
     def _iterator(self, instruction: core.For) -> ast.expr:
         """Return what a loop draws its next items from: nothing, where each way ahead leaves the loop."""
