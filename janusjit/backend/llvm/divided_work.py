@@ -39,7 +39,7 @@ class Units:
 
 #: does some units, given arrays as its function knows them
 Body = Callable[[KernelContext, Sequence[ArrayValue], Units], None]
-#: how many chunks each thread has at most, where nothing else is said
+#: about how many chunks each thread has, where nothing else is said
 _CHUNKS = 4
 
 
@@ -53,6 +53,27 @@ def threads_for(units: int, nanoseconds: float, threads: int) -> int:
 def is_worth_dividing(nanoseconds: float) -> bool:
     """Return whether work is enough for several threads."""
     return nanoseconds >= calibration.current().parallel_nanoseconds
+
+
+def even_chunk(units: int, threads: int, chunks: int) -> int:
+    """Return how many units of a chunk there are, so that threads are done at about the same time.
+
+    Each has about so many chunks. The last unit is often less than the others, such as the rows that are left.
+
+    Examples
+    --------
+    >>> even_chunk(19, 2, 4)  # 9 units, and 10 of which one is short, where chunks of 2 make 10 and 9
+    3
+    """
+    usual = max(1, units // (threads * chunks))
+
+    def taken(chunk: int) -> tuple[float, int]:
+        count = -(-units // chunk)
+        lacking = count * chunk - units + 0.5  # the last chunk is the last thread's
+        last = lacking if count % threads == 1 else 0.0
+        return -(-count // threads) * chunk - last, abs(chunk - usual)
+
+    return min(range(2 * usual, (usual + 1) // 2 - 1, -1), key=taken)
 
 
 def emit_divided(
@@ -79,7 +100,7 @@ def emit_divided(
     body : callable
         Emits some units.
     chunks : int
-        How many chunks each thread has at most.
+        About how many chunks each thread has.
     values : sequence of ir.Value
         What else the body is to be told, of eight bytes at most each.
     """
@@ -107,7 +128,7 @@ def emit_divided(
     body(task, given, Units(start, task.builder.sub(end, start), thread, found[len(arrays) :]))
     task.finish()
     task.mark_vectors()
-    chunk = max(1, units // (limit * chunks))
+    chunk = even_chunk(units, limit, chunks)
     amounts = [ir.Constant(I64, int(value)) for value in (chunk, limit, nanoseconds)]
     context.builder.call(pool.parallel_for(module), [function, told, as_i64(units), *amounts])
     return limit

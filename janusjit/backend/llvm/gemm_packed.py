@@ -48,9 +48,9 @@ PANELS_BYTES = 2 << 20
 KEPT_BYTES = 512 * 1024
 #: the least size of a product that is packed where nothing has been measured
 LEAST = 32
-#: a thread does so many rows at a time, if it can: each time, the panels of all columns pass by; and it has so many
-#: turns at most: who is done first waits for the last one of others
-ROWS_OF_THREAD, MOST_TURNS = 48, 8
+#: a thread helps with so many rows at least; what a chunk of rows takes besides, in rows: the panels of all columns
+#: pass by
+ROWS_OF_THREAD, CHUNK_ROWS = 48, 2
 #: multiplications in a nanosecond, and bytes that are packed in one, by which the pool is told what there is to do
 _SPEED, _PACKING = {"f32": 64, "f64": 32}, 4
 #: a job of packing that takes fewer nanoseconds is done by the caller alone
@@ -320,16 +320,34 @@ class _Routine:
         extents: tuple[ir.Value, ir.Value, ir.Value],
         threads: ir.Value,
     ) -> None:
-        """Emit the job of the rows, in as many equal chunks for each thread as are long enough, up to `MOST_TURNS`."""
-        builder, (rows, columns, depth), unit = context.builder, extents, self.shape.rows
-        enough = builder.udiv(rows, builder.mul(threads, ir.Constant(I64, ROWS_OF_THREAD)))
-        enough = least(builder, enough, MOST_TURNS)
-        one = ir.Constant(I64, 1)
-        turns = builder.select(builder.icmp_signed("<", enough, one), one, enough)
-        chunk = blocks(builder, rows, builder.mul(turns, threads))
-        chunk = builder.mul(blocks(builder, chunk, unit), ir.Constant(I64, unit))
+        """Emit the job of the rows."""
+        rows, columns, depth = extents
+        chunk = self._chunk(context, rows, threads)
+        builder = context.builder
         work = builder.udiv(builder.mul(builder.mul(rows, columns), depth), ir.Constant(I64, _SPEED[self.dtype]))
-        self._run(context, task, told, rows, least(builder, chunk, self._height), work, threads)
+        self._run(context, task, told, rows, chunk, work, threads)
+
+    def _chunk(self, context: KernelContext, rows: ir.Value, threads: ir.Value) -> ir.Value:
+        """Emit the search for the rows of a chunk, in whole tiles, with which the last thread is done soonest."""
+        builder, one, unit = context.builder, ir.Constant(I64, 1), ir.Constant(I64, self.shape.rows)
+        best, least_taken = context.stack_slot(I64), context.stack_slot(I64)
+        builder.store(unit, best)
+        builder.store(ir.Constant(I64, (1 << 63) - 1), least_taken)
+        tallest = blocks(builder, rows, builder.mul(threads, unit))
+        tallest = least(builder, tallest, self._height // self.shape.rows)
+        with context.loop(tallest) as number:  # of two that are as good, the taller one
+            builder = context.builder
+            chunk = builder.mul(builder.sub(tallest, number), unit)
+            count = blocks(builder, rows, chunk)
+            lacking = builder.sub(builder.mul(count, chunk), rows)  # what the last one is shorter
+            is_alone = builder.icmp_unsigned("==", builder.urem(count, threads), one)
+            taken = builder.mul(blocks(builder, count, threads), builder.add(chunk, ir.Constant(I64, CHUNK_ROWS)))
+            taken = builder.sub(taken, builder.select(is_alone, lacking, ir.Constant(I64, 0)))
+            is_less = builder.icmp_signed("<", taken, builder.load(least_taken, typ=I64))
+            with builder.if_then(is_less):
+                builder.store(taken, least_taken)
+                builder.store(chunk, best)
+        return context.builder.load(best, typ=I64)
 
     def _run(
         self,
