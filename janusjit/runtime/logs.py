@@ -1,7 +1,8 @@
 """``JANUSJIT_LOG``: events as log lines.
 
 Owns the translation from events to lines of the standard library's loggers ``janusjit.<topic>``. Invariant: a topic
-that was not asked for costs nothing, because nothing is subscribed.
+that was not asked for costs nothing, because nothing is subscribed, and adds nothing to the log of a program that has
+logging show its own messages.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from janusjit.runtime.events import Event, Evicted, FellBack, GuardFailed, Profi
 
 def log_events(stream: Stream, topics: frozenset[str]) -> None:
     """Log the events of a stream that belong to ``topics``, to standard error unless logging is configured."""
+    root = logging.getLogger("janusjit")
+    if root.level == logging.NOTSET:
+        root.setLevel(logging.WARNING)  # what the program sets for its own messages is not for these
     if not topics:
         return
-    root = logging.getLogger("janusjit")
     if not root.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))

@@ -311,6 +311,26 @@ def test_log_dump_and_events(tmp_path):
     assert "6 calls = 4 graph + 2 eager (2 profiled)" in report.stdout
 
 
+def test_the_log_of_a_program_is_its_own(tmp_path):
+    program = write_program(
+        tmp_path,
+        """
+        import logging
+        import numpy as np
+        import janusjit as jj
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        @jj.jit(background=False)
+        def step(x):
+            return np.tanh(x) * 2.0 + np.tanh(x)
+        for _ in range(6):
+            step(np.ones(3))
+        logging.info("%d graph calls", step.stats.graph_calls)
+        """,
+    )
+    assert run(program).stderr == "4 graph calls\n"
+    assert "changes" in run(program, JANUSJIT_LOG="pass").stderr
+
+
 def test_nothing_degrades_quietly(tmp_path):
     program = write_program(
         tmp_path,
