@@ -18,7 +18,7 @@ _PLAIN: dict[type, bool] = {}
 _OF_TUPLE = {
     name: find_on_type(tuple, name)
     for name in (
-        *("__len__", "__getitem__", "__iter__", "__contains__", "__bool__", "__reversed__", "__hash__"),
+        *("__len__", "__getitem__", "__iter__", "__contains__", "__bool__", "__hash__"),
         *("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__getattribute__", "__getattr__"),
         *("__array__", "__array_ufunc__", "__array_function__", "__array_interface__", "__array_struct__"),
     )

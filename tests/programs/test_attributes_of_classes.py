@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections import namedtuple
 from typing import NamedTuple
 
@@ -278,3 +279,36 @@ def test_an_attribute_of_the_tuple_itself_hides_that_of_its_class():
             pair.rate = 9.0
         np.testing.assert_array_equal(step(pair, np.ones(2)), scaled(pair, np.ones(2)))
     assert step.stats.graph_calls >= 3
+
+
+def test_reversed_sequences_are_gone_through_behind_what_python_does():
+    def backwards(_, x):
+        rows = [(number, x * number, (x, x)) for number in range(4)]
+        for number, row in reversed(list(enumerate(rows))):
+            logging.getLogger("programs").debug("row")
+            x = x + row[1] * number + row[2][0]
+        return x
+
+    step = jj.jit(background=False)(backwards)
+    sides = [Side(side, lambda number: (None, np.ones(3) * number)) for side in (backwards, step)]
+    assert run_side_by_side(*sides, 8) == []
+    assert step.stats.graph_calls == 6
+    assert step.stats.host_calls >= 24
+
+
+def test_a_named_tuple_says_what_reversed_gives():
+    class Turned(NamedTuple):
+        u: float
+        v: float
+
+        def __reversed__(self):
+            yield self.u
+            yield self.u * 2
+
+    def backwards(turned, x):
+        return [x * item for item in reversed(turned)]
+
+    step = jj.jit(background=False)(backwards)
+    sides = [Side(side, lambda number: (Turned(1.0, 2.0), np.ones(3) * number)) for side in (backwards, step)]
+    assert run_side_by_side(*sides, 8) == []
+    assert step.stats.graph_calls == 6
