@@ -28,6 +28,8 @@ from benchmarks.peers.rows import ROWS, Row
 
 #: calls before timing; under @jit they include profiling and compilation
 WARM_UP_CALLS = 6
+#: seconds for which functions under @jit are called besides: they are timed against plain Python
+TRIAL_SECONDS = 0.5
 #: what `torch.compile` or PyTensor may take for one program before it counts as not expressed, and all contestants
 #: together before those that are left do
 PREPARATION_SECONDS, ROW_SECONDS = 100, 240
@@ -44,6 +46,13 @@ def prepare(name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
     for _ in range(WARM_UP_CALLS):
         results = step.results()
     return step, results
+
+
+def try_out(step: Step) -> None:
+    """Have a function under @jit find out whether its graphs pay."""
+    end = time.perf_counter() + TRIAL_SECONDS
+    while time.perf_counter() < end:
+        step.run(1)
 
 
 def prepare_within(seconds: float, name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
@@ -82,8 +91,11 @@ def measure(row: Row, dtype: str, names: list[str], options: argparse.Namespace)
             expected = expected or results
             if not _agree(expected, results, dtype):
                 different.append(name)
-    seconds = _time_in_turn(steps, options.rounds, options.block_seconds)
     jitted = steps.get("janusjit")
+    if jitted is not None:
+        _rest()
+        try_out(jitted)
+    seconds = _time_in_turn(steps, options.rounds, options.block_seconds)
     in_graph = True
     if jitted is not None and jitted.counts is not None:
         before = jitted.counts()

@@ -31,7 +31,7 @@ _SOME = 4
 #: which calls are in plain Python: as many, and with as many on each side, in every pair, so that arguments that take
 #: turns do not all go one way
 _TURNS = (True, False, False, True, False, True, True, False)
-#: graphs have lost at once where plain Python takes less than this part
+#: one way has lost at once where the other takes less than this part
 _HOPELESS = 0.1
 #: no trial, and no further call in plain Python, where one way takes less than this part of the other
 _CLEAR = 0.5
@@ -184,10 +184,12 @@ class Trial:
         self._plain.append(seconds)
         self._turn += 1
         graph, plain, calls = self.graph_seconds, self.plain_seconds, len(self._plain)
-        long = min(graph, plain) >= self._long_seconds
+        shorter = min(graph, plain)
         certain = plain if calls > 1 else plain - _INTERRUPTION
-        clear = (plain < _CLEAR * graph or graph < _CLEAR * certain) and calls >= (1 if long else _SOME)
-        if clear or plain < _HOPELESS * graph or calls >= (PLAIN_CALLS if long else PLAIN_SHORT_CALLS):
+        clear = plain < _CLEAR * graph or graph < _CLEAR * certain
+        is_clear = clear and calls >= (1 if shorter >= LONG_SECONDS else _SOME)
+        enough = PLAIN_CALLS if shorter >= self._long_seconds else PLAIN_SHORT_CALLS
+        if is_clear or min(plain, graph) < _HOPELESS * max(graph, certain) or calls >= enough:
             self.verdict = graph < plain
         self.wants_plain = self.verdict is None and self._is_turn_of_plain()
 

@@ -158,6 +158,18 @@ def test_graphs_on_threads_are_judged_once_their_calls_are_even(time_of_day):
     assert trial.wants_plain and trial.graph_seconds == SHORT
 
 
+def test_two_calls_decide_a_clear_case_on_threads(time_of_day):
+    trial = Trial()
+    trial.ran_graph(LONG / 5, False, None, had_threads=True)
+    time_of_day.seconds += REST_SECONDS
+    while not trial.wants_plain:
+        trial.ran_graph(LONG / 5, False, None, had_threads=True)
+    trial.ran_plain(3 * LONG)  # 30 ms may be an interruption
+    assert trial.verdict is None
+    trial.ran_plain(3 * LONG)
+    assert trial.verdict is True
+
+
 def test_graphs_on_threads_that_are_never_even_are_judged_as_they_are(time_of_day):
     trial = Trial()
     trial.ran_graph(SHORT, False, None, had_threads=True)
