@@ -28,8 +28,8 @@ from benchmarks.peers.rows import ROWS, Row
 
 #: calls before timing; under @jit they include profiling and compilation
 WARM_UP_CALLS = 6
-#: seconds for which functions under @jit are called besides: they are timed against plain Python
-TRIAL_SECONDS = 0.5
+#: seconds for which functions under @jit are called besides, so many times at most: they are timed against plain Python
+TRIAL_SECONDS, TRIAL_CALLS = 0.5, 20_000
 #: what `torch.compile` or PyTensor may take for one program before it counts as not expressed, and all contestants
 #: together before those that are left do
 PREPARATION_SECONDS, ROW_SECONDS = 100, 240
@@ -51,8 +51,10 @@ def prepare(name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
 def try_out(step: Step) -> None:
     """Have a function under @jit find out whether its graphs pay."""
     end = time.perf_counter() + TRIAL_SECONDS
-    while time.perf_counter() < end:
+    for _ in range(TRIAL_CALLS):
         step.run(1)
+        if time.perf_counter() > end:
+            break
 
 
 def prepare_within(seconds: float, name: str, row: Row, dtype: str) -> tuple[Step, list[Any]]:
