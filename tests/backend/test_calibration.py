@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import janusjit as jj
 from janusjit.__main__ import main
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration, ImplausibleError, LibraryTime, using
-from janusjit.backend.llvm import calibrating, engine_cache, measurement, measurement_code
+from janusjit.backend.llvm import calibrating, engine_cache, measurement, measurement_code, thread_pool_state, threads
 from janusjit.backend.llvm.gemm_estimates import (
     LEAST_DIVIDED,
     Product,
@@ -29,6 +30,7 @@ from janusjit.backend.llvm.gemm_tiling import Machine as Processor
 from janusjit.backend.parallel import Division
 from janusjit.config import override
 from tests.backend.test_blas import assert_as_good_as_numpy, random_operands
+from tests.backend.test_threads import wake
 
 QUICK_LIBRARY = tuple(
     LibraryTime(dtype, form, 64**3, 1000.0) for dtype in ("f32", "f64") for form in ("thin", "narrow", "square")
@@ -293,7 +295,14 @@ def test_jobs_are_done_that_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(measurement_code.JOB_STEPS):
         chain = chain * 0.999 + 1.0
     results = np.zeros(measurement_code.JOB_ROWS)
-    bench._time(measurement_code.DIVIDED, [int(results.ctypes.data)], runs=2)
+    context = (ctypes.c_int64 * 1)(results.ctypes.data)
+
+    def run(kernel: str) -> None:
+        assert bench._run(bench._loaded.function_address(kernel), context, 1, 1) > 0
+
+    threads.prepare((thread_pool_state.PARALLEL_FOR,))
+    wake()
+    run(measurement_code.DIVIDED)
     np.testing.assert_allclose(results, chain, rtol=1e-12)
-    bench._time(measurement_code.ALONE, [int(results.ctypes.data)], runs=2)
+    run(measurement_code.ALONE)
     assert results[0] > results[1]  # one row after the other
