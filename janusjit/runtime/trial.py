@@ -31,7 +31,7 @@ _SOME = 4
 #: which calls are in plain Python: as many, and with as many on each side, in every pair, so that arguments that take
 #: turns do not all go one way
 _TURNS = (True, False, False, True, False, True, True, False)
-#: one way has lost at once where the other takes less than this part
+#: graphs have lost at once where plain Python takes less than this part
 _HOPELESS = 0.1
 #: no trial, and no further call in plain Python, where one way takes less than this part of the other
 _CLEAR = 0.5
@@ -189,7 +189,7 @@ class Trial:
         clear = plain < _CLEAR * graph or graph < _CLEAR * certain
         is_clear = clear and calls >= (1 if shorter >= LONG_SECONDS else _SOME)
         enough = PLAIN_CALLS if shorter >= self._long_seconds else PLAIN_SHORT_CALLS
-        if is_clear or min(plain, graph) < _HOPELESS * max(graph, certain) or calls >= enough:
+        if is_clear or plain < _HOPELESS * graph or calls >= enough:
             self.verdict = graph < plain
         self.wants_plain = self.verdict is None and self._is_turn_of_plain()
 

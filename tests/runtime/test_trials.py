@@ -144,10 +144,16 @@ def test_graphs_that_never_get_their_threads_are_judged_without(time_of_day):
     assert trial.verdict is True
 
 
-def test_graphs_on_threads_are_judged_once_their_calls_are_even(time_of_day):
+def at_rest(time_of_day, seconds):
+    """Return a trial of graphs on threads, after a first call and the rest that follows."""
     trial = Trial()
-    trial.ran_graph(SHORT, False, None, had_threads=True)
+    trial.ran_graph(seconds, False, None, had_threads=True)
     time_of_day.seconds += REST_SECONDS
+    return trial
+
+
+def test_graphs_on_threads_are_judged_once_their_calls_are_even(time_of_day):
+    trial = at_rest(time_of_day, SHORT)
     for _ in range(SETTLED_CALLS):
         trial.ran_graph(SHORT, False, None, had_threads=True)
         trial.ran_graph(2 * SHORT, False, None, had_threads=True)
@@ -159,9 +165,7 @@ def test_graphs_on_threads_are_judged_once_their_calls_are_even(time_of_day):
 
 
 def test_two_calls_decide_a_clear_case_on_threads(time_of_day):
-    trial = Trial()
-    trial.ran_graph(LONG / 5, False, None, had_threads=True)
-    time_of_day.seconds += REST_SECONDS
+    trial = at_rest(time_of_day, LONG / 5)
     while not trial.wants_plain:
         trial.ran_graph(LONG / 5, False, None, had_threads=True)
     trial.ran_plain(3 * LONG)  # 30 ms may be an interruption
@@ -170,10 +174,19 @@ def test_two_calls_decide_a_clear_case_on_threads(time_of_day):
     assert trial.verdict is True
 
 
+def test_short_calls_decide_nothing_at_once_however_clear(time_of_day):
+    """There may be short and shorter ones, and a single one may be interrupted."""
+    trial = at_rest(time_of_day, SHORT)
+    while not trial.wants_plain:
+        trial.ran_graph(SHORT, False, None, had_threads=True)
+    for seconds in (100 * SHORT, 100 * SHORT, 12 * SHORT, 12 * SHORT):
+        assert trial.verdict is None
+        trial.ran_plain(max(seconds, 0.021))
+    assert trial.verdict is True
+
+
 def test_graphs_on_threads_that_are_never_even_are_judged_as_they_are(time_of_day):
-    trial = Trial()
-    trial.ran_graph(SHORT, False, None, had_threads=True)
-    time_of_day.seconds += REST_SECONDS
+    trial = at_rest(time_of_day, SHORT)
     calls = 0
     while not trial.wants_plain:
         trial.ran_graph(SHORT if calls % 2 else 2 * SHORT, False, None, had_threads=True)
