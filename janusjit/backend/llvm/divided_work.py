@@ -56,9 +56,19 @@ def is_worth_dividing(nanoseconds: float) -> bool:
 
 
 def even_chunk(units: int, threads: int, chunks: int) -> int:
-    """Return how many units of a chunk there are, so that threads are done at about the same time.
+    """Return how many units a chunk has, so that threads are done at about the same time.
 
-    Each has about so many chunks. The last unit is often less than the others, such as the rows that are left.
+    The pool gives each thread as many chunks as the others, or one more, the last chunk to the last thread. The last
+    unit is often less than the others, such as the rows that are left; it is taken for half of one.
+
+    Parameters
+    ----------
+    units : int
+        How many there are.
+    threads : int
+        How many threads share them, two at least.
+    chunks : int
+        About how many chunks each thread is to have: between half and twice as many.
 
     Examples
     --------

@@ -328,7 +328,10 @@ class _Routine:
         self._run(context, task, told, rows, chunk, work, threads)
 
     def _chunk(self, context: KernelContext, rows: ir.Value, threads: ir.Value) -> ir.Value:
-        """Emit the search for the rows of a chunk, in whole tiles, with which the last thread is done soonest."""
+        """Emit the search for the rows of a chunk, in whole tiles, with which the last thread is done soonest.
+
+        It is that of `divided_work.even_chunk`, for rows that are known when it runs.
+        """
         builder, one, unit = context.builder, ir.Constant(I64, 1), ir.Constant(I64, self.shape.rows)
         best, least_taken = context.stack_slot(I64), context.stack_slot(I64)
         builder.store(unit, best)
