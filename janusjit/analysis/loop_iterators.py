@@ -12,7 +12,15 @@ import gc
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
-from types import BuiltinMethodType, FunctionType, GeneratorType, MethodWrapperType, ModuleType, SimpleNamespace
+from types import (
+    BuiltinMethodType,
+    FunctionType,
+    GeneratorType,
+    MethodWrapperType,
+    ModuleType,
+    SimpleNamespace,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import numpy as np
@@ -129,6 +137,16 @@ def iter_of_loop(source: Any) -> Any:
     """Return the iterator of a loop in generated code, which keeps it in a variable as well."""
     iterator = source if type(source) is LoopIterator else iter(source)
     return LoopIterator(generator=iterator) if holds_generator(iterator) else iterator
+
+
+def turns(iterator: Any) -> Any:
+    """Return what a ``for`` statement in generated code draws from, where Python has the iterator already.
+
+    The statement asks for an iterator once more, and the iterator of a class of the user's is not to hear of that.
+    """
+    if type(iterator) is LoopIterator or type(getattr(type(iterator), "__iter__", None)) is WrapperDescriptorType:
+        return iterator
+    return map(next, itertools.repeat(iterator))
 
 
 def leave_loops(values: Iterable[Any]) -> None:

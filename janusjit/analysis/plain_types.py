@@ -1,11 +1,12 @@
 """Classes whose instances keep attributes, or items, the ordinary way.
 
-Owns `has_plain_attributes` and `is_followed_tuple`. Invariant: what compiled code reads of such an instance is what
-Python would read.
+Owns `has_plain_attributes`, `computes_class` and `is_followed_tuple`. Invariant: what compiled code reads of such an
+instance is what Python would read.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,13 @@ def has_plain_attributes(type_: type) -> bool:
     if type_ not in _PLAIN:
         _PLAIN[type_] = _is_plain(type_)
     return _PLAIN[type_] and find_on_type(type_, "__getattribute__") is object.__dict__["__getattribute__"]
+
+
+def computes_class(type_: type) -> bool:
+    """Whether asking an object for its ``__class__``, as ``isinstance`` does, runs code of the user's."""
+    if find_on_type(type_, "__class__") is not object.__dict__["__class__"]:
+        return True
+    return isinstance(find_on_type(type_, "__getattribute__"), types.FunctionType)
 
 
 def _is_plain(type_: type) -> bool:

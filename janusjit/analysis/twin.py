@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import sysconfig
+import types
 from abc import ABCMeta
 from collections.abc import Callable
 from pathlib import Path
@@ -223,3 +224,8 @@ def is_user_code(code: CodeType) -> bool:
     Not what is in the standard library or an installed package.
     """
     return _is_user_file(code.co_filename)
+
+
+def is_wrapper(live: Any) -> bool:
+    """Whether calling an object means calling the Python function it wraps (a jitted function)."""
+    return hasattr(type(live), PROFILED_THROUGH) and isinstance(getattr(live, "__wrapped__", None), types.FunctionType)

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.analysis.capture.descriptors import bind, is_plain, super_attribute, user_descriptor
+from janusjit.analysis.capture.descriptors import bind, is_method, is_plain, super_attribute, user_descriptor
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.named_tuples import tuple_attribute
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke, python_type
+from janusjit.analysis.capture.protocols import FIND_ATTRIBUTE, invoke
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, GrownList, Instance, ListObject, SetObject
 from janusjit.analysis.capture.values import (
@@ -84,10 +85,36 @@ def execute_store(machine: Machine, instruction: StoreAttribute) -> None:
 @executes(RemoveAttribute)
 def execute_remove(machine: Machine, instruction: RemoveAttribute) -> None:
     """``del owner.name``."""
-    owner = machine.get(instruction.owner)
-    if get_attribute(machine, owner, instruction.name) is None or not isinstance(owner, Reference):
+    owner, name = machine.resolve(machine.get(instruction.owner)), instruction.name
+    item = machine.heap(owner) if isinstance(owner, Reference) else None
+    if not isinstance(item, Instance):
         raise machine.unsupported("python.attribute", "del", "an attribute of this object is deleted")
-    write_instance(machine, owner, instruction.name, Known(MISSING))
+    assert isinstance(owner, Reference)
+    remover = _on_class(machine, item, "__delattr__")
+    if remover is not find_on_type(object, "__delattr__"):
+        if not isinstance(remover, types.FunctionType) or _frozen_dataclass(item.type_):
+            raise machine.unsupported("python.attribute", "del", "a class decides what deleting an attribute does")
+        invoke(machine, MethodValue(owner, Known(remover)), Known(name))
+        return
+    on_class = _on_class(machine, item, name)
+    if is_plain(machine, on_class, property, "__delete__") and on_class.fdel is not None:
+        invoke(machine, Known(on_class.fdel), owner)
+    else:
+        remove_from_instance(machine, owner, name, on_class)
+
+
+def remove_from_instance(machine: Machine, owner: Reference, name: str, on_class: Any) -> None:
+    """Delete an instance's own attribute; ``on_class`` is what its class has of the name."""
+    item: Instance = machine.heap(owner)
+    if not (on_class is MISSING or isinstance(on_class, types.MemberDescriptorType)):
+        raise machine.unsupported("python.attribute", f"del .{name}", "its class has the attribute, too")
+    if _on_class(machine, item, "__getattr__") is not MISSING and name not in item.attributes:
+        raise machine.unsupported("python.attribute", f"del .{name}", "its class makes attributes as they are read")
+    if item.place is not None and name in item.changed:
+        raise machine.unsupported("python.attribute", f"del .{name}", "whether it was there before is not known")
+    get_attribute(machine, owner, name)
+    item.attributes.pop(name, None)
+    write_instance(machine, owner, name, Known(MISSING))
 
 
 def get_attribute(machine: Machine, owner: AbstractValue, name: str) -> AbstractValue:
@@ -110,7 +137,7 @@ def find_attribute(machine: Machine, owner: AbstractValue, name: str) -> Abstrac
     if isinstance(owner, Reference):
         item = machine.heap(owner)
         if isinstance(item, Instance):
-            return _instance_attribute(machine, owner, item, name)
+            return _instance_or_fallback(machine, owner, item, name)
         return _builtin_method(owner, name, _container_type(item))
     if isinstance(owner, ArrayValue | Scalar):
         attribute: AbstractValue | None = ARRAY_ATTRIBUTE[0](machine, owner, name)
@@ -268,6 +295,28 @@ def _metaclass_attribute(machine: Machine, type_: type, name: str, found: Any) -
     return machine.externals.read(place, found)
 
 
+def attribute_or_none(machine: Machine, owner: AbstractValue, name: str) -> AbstractValue | None:
+    """Return ``owner.name``, or None where reading it raises AttributeError."""
+    try:
+        return find_attribute(machine, owner, name)
+    except PythonRaise as raised:
+        if issubclass(raised.type_, AttributeError):
+            return None
+        raise
+
+
+def _instance_or_fallback(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
+    """Return an attribute; where there is none, or what computes it says so, what ``__getattr__`` gives."""
+    try:
+        found = _instance_attribute(machine, owner, item, name)
+    except PythonRaise as raised:
+        getter = _on_class(machine, item, "__getattr__")
+        if getter is MISSING or not issubclass(raised.type_, AttributeError):
+            raise
+        found = None
+    return found if found is not None else _fallback_attribute(machine, owner, machine.heap(owner), name)
+
+
 def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
     if name == "__class__":
         return Known(item.type_)
@@ -289,25 +338,19 @@ def _instance_attribute(machine: Machine, owner: Reference, item: Instance, name
     if own is not None and not (isinstance(own, Known) and own.value is MISSING):
         return own
     if item.live is not None and own is None and on_class is MISSING:
-        if isinstance(_on_class(machine, item, "__getattr__"), types.FunctionType):
+        if _on_class(machine, item, "__getattr__") is not MISSING:
             assert item.place is not None
             machine.externals.guard_not_own(item.place, item.live, name)  # looking would run the user's code
         else:
             own = machine.externals.read_attribute(item, owner.index, name)
     if on_class is MISSING or is_data:
-        return _fallback_attribute(machine, owner, item, name)
-    if item.live is not None and own is None:
-        _guard_not_shadowed(machine, item, name, on_class)
+        return None
+    if item.live is not None and own is None:  # what the instance has, or comes to have, would hide it
+        assert item.place is not None
+        machine.externals.guard_not_own(item.place, item.live, name)
     if item.address is not None:
         UNSHADOWED[0](machine, item, name, on_class)
     return _bind(machine, owner, item, name, on_class)
-
-
-def _guard_not_shadowed(machine: Machine, item: Instance, name: str, on_class: Any) -> None:
-    """An instance attribute could come to hide a method or class attribute: assume there is none."""
-    if isinstance(on_class, types.FunctionType | staticmethod | classmethod):
-        assert item.place is not None
-        machine.externals.guard_not_own(item.place, item.live, name)
 
 
 def _instance_names(live: Any) -> Any:
@@ -333,14 +376,11 @@ def _is_data(machine: Machine, on_class: Any) -> bool:
 
 def _fallback_attribute(machine: Machine, owner: Reference, item: Instance, name: str) -> AbstractValue | None:
     getter = _on_class(machine, item, "__getattr__")
-    if not isinstance(getter, types.FunctionType):
+    if getter is MISSING:
         return None
-    try:
-        return invoke(machine, Known(getter), owner, Known(name))
-    except PythonRaise as raised:
-        if issubclass(raised.type_, AttributeError):
-            return None
-        raise
+    if not is_method(getter):
+        raise machine.unsupported("python.attribute", f".{name}", "its class makes attributes as they are read")
+    return invoke(machine, Known(getter), owner, Known(name))
 
 
 def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: AbstractValue) -> None:
@@ -379,6 +419,8 @@ def set_attribute(machine: Machine, owner: AbstractValue, name: str, value: Abst
             return
         if _is_data(machine, on_class):
             raise machine.unsupported("python.descriptor", f".{name} =", f"a {type(on_class).__name__} is written")
+    if not isinstance(on_class, types.MemberDescriptorType) and item.type_.__dictoffset__ == 0:
+        raise machine.python_error(AttributeError, f"'{item.type_.__name__}' object has no attribute '{name}'")
     write_instance(machine, owner, name, value)
 
 
@@ -392,6 +434,9 @@ def write_instance(machine: Machine, owner: Reference, name: str, value: Abstrac
     item: Instance = machine.heap(owner)
     if item.address is not None:
         raise machine.unsupported("python.object", f".{name} =", "an object that is found at run time is written")
+    before = item.attributes.get(name)
+    if isinstance(before, Known) and before.value is MISSING and item.place is not None and name in item.changed:
+        raise machine.unsupported("python.attribute", f".{name} =", "what was deleted comes back behind the others")
     item.attributes[name] = value
     item.changed[name] = None
     item.written = True

@@ -32,6 +32,7 @@ from janusjit.analysis.capture.protocols import (
     special_method,
     truth,
 )
+from janusjit.analysis.capture.python_types import of_type
 from janusjit.analysis.capture.set_algebra import members
 from janusjit.analysis.capture.state import (
     DeferredCall,
@@ -351,7 +352,7 @@ def _convert(machine: Machine, value: AbstractValue, name: str) -> AbstractValue
     method = special_method(machine, value, name)
     if method is None:
         raise machine.unsupported("python.builtin", name.strip("_"), "a value of this kind is converted to a number")
-    return invoke(machine, method, (), ())
+    return of_type(machine, invoke(machine, method, (), ()), {"__int__": int, "__float__": float}[name], name)
 
 
 @models(bool)
@@ -388,7 +389,7 @@ def _formatted(machine: Machine, function: Any, arguments: Arguments) -> Abstrac
         for name in ("__str__", "__repr__") if function is str else ("__repr__",):
             method = special_method(machine, value, name)
             if method is not None:
-                return invoke(machine, method, (), ())
+                return of_type(machine, invoke(machine, method, (), ()), str, name)
     return defer(machine, function, [value])
 
 

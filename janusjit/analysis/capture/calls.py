@@ -18,14 +18,14 @@ from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import is_number
 from janusjit.analysis.capture.binding import Keywords, bind, only_binds, unpacked_keywords
 from janusjit.analysis.capture.containers import from_python
-from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.iteration import draw_all, maker_of
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.protocols import INVOKE, python_type, rejected, special_method
+from janusjit.analysis.capture.protocols import INVOKE, rejected, special_method
 from janusjit.analysis.capture.python_builtins import PURE, WRITTEN
 from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.state import GeneratorObject
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -42,6 +42,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import Call, FunctionCore
 from janusjit.analysis.differentiated import Differentiated
 from janusjit.analysis.source import SourceError, load
+from janusjit.analysis.twin import is_wrapper
 
 #: set by `janusjit.analysis.capture.gradients`: call a gradient function
 DIFFERENTIATE: list[Callable[[Machine, Differentiated, list[AbstractValue], Keywords], AbstractValue]] = []

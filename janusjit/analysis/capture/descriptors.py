@@ -9,9 +9,9 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.protocols import invoke, python_type
+from janusjit.analysis.capture.protocols import invoke
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.state import Instance
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -22,6 +22,7 @@ from janusjit.analysis.capture.values import (
     SuperValue,
     TupleValue,
 )
+from janusjit.analysis.twin import is_wrapper
 from janusjit.ir.class_guards import is_changeable
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING

@@ -19,9 +19,9 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import (
     deferred_used,
     guard_structure,
-    python_type,
     special_method,
 )
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.state import DictObject, ListObject
 from janusjit.analysis.capture.values import (
     FALSE,

@@ -43,9 +43,9 @@ from janusjit.analysis.capture.values import (
     TupleValue,
 )
 from janusjit.analysis.differentiated import Differentiated
-from janusjit.analysis.plain_types import has_plain_attributes, is_followed_tuple
+from janusjit.analysis.plain_types import computes_class, has_plain_attributes, is_followed_tuple
 from janusjit.analysis.snapshot import OutsideSnapshot, Snapshot
-from janusjit.analysis.twin import PROFILED_THROUGH
+from janusjit.analysis.twin import is_wrapper
 from janusjit.analysis.variables import Recorded
 from janusjit.errors import CaptureFailure
 from janusjit.ir.dims import Dim, Symbol, symbol
@@ -249,6 +249,8 @@ class Externals(EntryGuards):
         if seen is not None and not (type(live) is np.ndarray and self.are_told_apart(place)):
             self._guard_same(seen[2], place, live)
             return seen[1]
+        if computes_class(type(live)):
+            return self._host(place, live)
         if isinstance(live, bool | int | float | str | bytes | np.generic) and not isinstance(live, enum.Enum):
             return self._read_scalar(place, live)
         owner = generator_of(live)
@@ -493,8 +495,3 @@ def _overlap(span: Span, construct: str, which: str) -> CaptureFailure:
 
 def _same_object(known: AbstractValue, value: AbstractValue) -> bool:
     return isinstance(known, Reference) and isinstance(value, Reference) and known.index == value.index
-
-
-def is_wrapper(live: Any) -> bool:
-    """Whether calling an object means calling the Python function it wraps (a jitted function)."""
-    return hasattr(type(live), PROFILED_THROUGH) and isinstance(getattr(live, "__wrapped__", None), types.FunctionType)

@@ -58,20 +58,21 @@ class FrameStateWriter:
 
     def _count(self, value: Any) -> None:
         """Count from how many places each heap object can be reached."""
-        if isinstance(value, Reference):
+        kind = type(value)  # isinstance would ask objects of the user's for their class
+        if kind is Reference:
             self._holders[value.index] += 1
             if value.index not in self._seen:
                 self._seen.add(value.index)
                 self._count(self.machine.state.at(value.index))
-        elif isinstance(value, AbstractValue | HeapObject):
-            if isinstance(value, Known | GeneratorObject):
+        elif issubclass(kind, AbstractValue | HeapObject):
+            if issubclass(kind, Known | GeneratorObject):
                 return
             for field_ in fields(value):
                 self._count(getattr(value, field_.name))
-        elif isinstance(value, tuple | list):
+        elif issubclass(kind, tuple | list):
             for item in value:
                 self._count(item)
-        elif isinstance(value, dict):
+        elif issubclass(kind, dict):
             for item in value.values():
                 self._count(item)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from janusjit.analysis import intrinsics
-from janusjit.analysis.capture.attributes import find_attribute
+from janusjit.analysis.capture.attributes import attribute_or_none
 from janusjit.analysis.capture.containers import dict_has
 from janusjit.analysis.capture.machine import Machine, executes
-from janusjit.analysis.capture.protocols import guard_structure, length, python_type
+from janusjit.analysis.capture.protocols import guard_structure, length
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.state import DictObject
 from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference, TupleValue
 from janusjit.analysis.core import Intrinsic
@@ -79,7 +80,7 @@ def _match_class(
         if len(attributes) < positional:
             raise machine.python_error(TypeError, f"{class_.__name__}() accepts fewer positional sub-patterns")
     for name in attributes:
-        found = find_attribute(machine, subject, name)
+        found = attribute_or_none(machine, subject, name)
         if found is None:
             return NONE
         values.append(machine.resolve(found))

@@ -16,6 +16,7 @@ from janusjit.analysis.capture.builtin_functions import converted_number
 from janusjit.analysis.capture.calls import MODELS, invoke, models
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import special_method
+from janusjit.analysis.capture.python_types import of_type
 from janusjit.analysis.capture.values import (
     AbstractValue,
     Known,
@@ -70,7 +71,7 @@ def _float_argument(machine: Machine, value: AbstractValue) -> Value:
     value = converted_number(machine, value)
     method = special_method(machine, value, "__float__") if isinstance(value, Reference) else None
     if method is not None:
-        value = invoke(machine, method, (), ())
+        value = of_type(machine, invoke(machine, method, (), ()), float, "__float__")
     number = scalar_value(machine, value)
     if number is None:
         raise machine.python_error(TypeError, "must be real number")

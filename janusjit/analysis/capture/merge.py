@@ -15,7 +15,7 @@ from janusjit.analysis.capture.dropped import check_generators
 from janusjit.analysis.capture.listed import join_storages
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.merge_effects import merge_effects
+from janusjit.analysis.capture.merge_effects import check_attribute_order, merge_effects
 from janusjit.analysis.capture.merge_numbers import merge_numbers
 from janusjit.analysis.capture.sameness import same_constant, same_function
 from janusjit.analysis.capture.sharing import check_joined_objects, note_joined
@@ -267,11 +267,11 @@ class Merger:
             raise Unmergeable(f"{what} differ")
 
     def _instance(self, where: tuple[Any, ...], merged: Instance, items: list[Instance]) -> None:
-        names: dict[str, None] = {}
+        names = dict.fromkeys(name for item in items for name in item.attributes)
         if merged.address is not None:
             merged.address = self.graph_value((*where, "address"), [item.address for item in items])  # type: ignore[misc]
+        check_attribute_order(self.machine, where[-1], merged, items)
         for item in items:
-            names.update(dict.fromkeys(item.attributes))
             merged.changed.update(item.changed)
         for name in names:
             values = [item.attributes.get(name) for item in items]

@@ -1,6 +1,7 @@
-"""Deferred effects at joins of control paths.
+"""Effects at joins of control paths.
 
-Owns `merge_effects`. Invariant: what an effect takes can be seen wherever the effect may be made.
+Owns `merge_effects` and `check_attribute_order`. Invariant: what an effect takes can be seen wherever the effect may be
+made, and effects whose order shows are made in the order of every path.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import Unmergeable
-from janusjit.analysis.capture.state import DeferredCall
-from janusjit.analysis.capture.values import AbstractValue, Deferred, Poison
+from janusjit.analysis.capture.state import DeferredCall, Instance
+from janusjit.analysis.capture.values import AbstractValue, Deferred, Known, Poison
+from janusjit.ir.places import MISSING
 
 if TYPE_CHECKING:
     from janusjit.analysis.capture.merge import Merger
@@ -53,3 +56,22 @@ def _value(merger: Merger, where: tuple[Any, ...], value: AbstractValue) -> Abst
     if isinstance(merged, Poison):
         raise Unmergeable("what a deferred effect takes cannot be seen behind the paths")
     return merged
+
+
+def check_attribute_order(machine: Machine, index: int, merged: Instance, items: list[Instance]) -> None:
+    """See that attributes that are new come in one order on all paths, as an object's ``__dict__`` shows it.
+
+    Raises
+    ------
+    Unmergeable
+        If they do not.
+    """
+    orders = [list(item.attributes if merged.live is None else item.changed) for item in items]
+    common = [[name for name in order if all(name in other for other in orders)] for order in orders]
+    if all(order == common[0] for order in common):
+        return
+    if merged.live is not None:
+        entry = [machine.externals.read_attribute(merged, index, name) for name in common[0]]
+        if not any(isinstance(value, Known) and value.value is MISSING for value in entry):
+            return  # attributes that were there keep their places
+    raise Unmergeable("attributes are set in another order")

@@ -15,7 +15,7 @@ from typing import Any
 
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import new_array, read
-from janusjit.analysis.capture.attributes import find_attribute, get_attribute, set_attribute, write_instance
+from janusjit.analysis.capture.attributes import attribute_or_none, get_attribute, set_attribute, write_instance
 from janusjit.analysis.capture.calls import invoke, models
 from janusjit.analysis.capture.identity import identical
 from janusjit.analysis.capture.iteration import draw_all
@@ -23,9 +23,9 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import OBJECT_SETATTR
 from janusjit.analysis.capture.protocols import (
     guard_structure,
-    python_type,
     special_method,
 )
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, IteratorObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     NONE,
@@ -121,7 +121,7 @@ def _model_getattr(machine: Machine, arguments: Arguments, keywords: Named) -> A
     name = machine.constant(arguments[1], "an attribute name")
     if len(arguments) == 2:
         return get_attribute(machine, arguments[0], name)
-    found = find_attribute(machine, arguments[0], name)
+    found = attribute_or_none(machine, arguments[0], name)
     return machine.resolve(found) if found is not None else arguments[2]
 
 
@@ -133,7 +133,8 @@ def _model_setattr(machine: Machine, arguments: Arguments, keywords: Named) -> A
 
 @models(hasattr)
 def _model_hasattr(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    return Known(find_attribute(machine, arguments[0], machine.constant(arguments[1], "an attribute name")) is not None)
+    name = machine.constant(arguments[1], "an attribute name")
+    return Known(attribute_or_none(machine, arguments[0], name) is not None)
 
 
 @models(super)

@@ -26,11 +26,11 @@ from janusjit.analysis.capture.protocols import (
     holds_object,
     invoke,
     iterator_over,
-    python_type,
     rejected,
     special_method,
     truth,
 )
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     FALSE,

@@ -7,12 +7,11 @@ answer that depends on run-time data is a graph value; one that depends on an ou
 from __future__ import annotations
 
 import enum
+import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import (
@@ -24,8 +23,8 @@ from janusjit.analysis.capture.arrays import (
     new_array,
     read,
 )
-from janusjit.analysis.capture.externals import is_wrapper
 from janusjit.analysis.capture.machine import Machine
+from janusjit.analysis.capture.python_types import of_type, python_type
 from janusjit.analysis.capture.state import (
     DictObject,
     GeneratorObject,
@@ -39,13 +38,10 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     AddressValue,
     ArrayValue,
-    BuiltinMethod,
     Deferred,
     DictView,
     EitherValue,
     FlatValue,
-    FunctionValue,
-    GeneratorValue,
     HostValue,
     Known,
     MethodValue,
@@ -54,11 +50,11 @@ from janusjit.analysis.capture.values import (
     RangeValue,
     Reference,
     Scalar,
-    SliceValue,
     TupleValue,
 )
 from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.analysis.plain_types import has_plain_attributes
+from janusjit.analysis.twin import is_wrapper
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.guards import find_on_type
@@ -159,10 +155,11 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
         if isinstance(item, ListObject | DictObject | SetObject | GrownList):
             return truth(machine, length(machine, value))
         if isinstance(item, Instance):
-            for name in ("__bool__", "__len__"):
-                method = special_method(machine, value, name)
-                if method is not None:
-                    return truth(machine, invoke(machine, method))
+            method = special_method(machine, value, "__bool__")
+            if method is not None:
+                return truth(machine, of_type(machine, invoke(machine, method), bool, "__bool__"))
+            if special_method(machine, value, "__len__") is not None:
+                return truth(machine, length(machine, value))
     if isinstance(value, HostValue):
         raise machine.unsupported(
             "python.host_object", "truth value", f"{value.place} is an object capture cannot enter"
@@ -241,8 +238,19 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
             return _container_length(machine, item)
         method = special_method(machine, value, "__len__")
         if method is not None:
-            return invoke(machine, method)
+            return _own_length(machine, of_type(machine, invoke(machine, method), int, "__len__"))
     raise machine.unsupported("python.length", "len", "the length of this object is not known to capture")
+
+
+def _own_length(machine: Machine, given: AbstractValue) -> AbstractValue:
+    """Return what a ``__len__`` has given: Python refuses less than 0, and more than an index can be."""
+    if isinstance(given, Known) and 0 <= given.value <= sys.maxsize:
+        return given
+    if not isinstance(given, Scalar):
+        raise machine.unsupported("python.length", "__len__", "Python refuses the length it returns")
+    guard = machine.guard("python.exception", "len()", "a length that is not negative")
+    machine.require(machine.emit("greater_equal", given.value, constant(machine, 0, "i64")), guard)
+    return given
 
 
 def _container_length(machine: Machine, item: Any) -> AbstractValue:
@@ -352,45 +360,6 @@ def _type_name(item: Any) -> str:
     return "set" if isinstance(item, SetObject) else str(item.type_.__name__)
 
 
-def python_type(machine: Machine, value: AbstractValue) -> type | None:
-    """Return ``type(value)``, or None where capture does not know it."""
-    value = machine.resolve(value)
-    if isinstance(value, Known):
-        return type(value.value)
-    if isinstance(value, Scalar):
-        if value.is_python:
-            return {"int": int, "float": float, "bool": bool}[value.kind]
-        return value.value.type.numpy_dtype.type
-    if isinstance(value, HostValue):
-        return type(value.value)
-    if isinstance(value, GeneratorValue):
-        return value.type_
-    if isinstance(value, TupleValue | ObjectsValue):
-        return value.type_
-    if isinstance(value, Reference):
-        item = machine.heap(value)
-        if isinstance(item, DictObject | Instance | ListObject | GrownList):
-            return item.type_
-        return _HEAP_TYPES.get(type(item))
-    return _FIXED_TYPES.get(type(value))
-
-
-_GENERATOR = type(_ for _ in ())
-_HEAP_TYPES: dict[type, type] = {SetObject: set, GeneratorObject: _GENERATOR}
-_FIXED_TYPES: dict[type, type] = {
-    ArrayValue: np.ndarray,
-    Deferred: str,
-    NumbersValue: list,
-    AddressValue: int,
-    FlatValue: np.flatiter,
-    SliceValue: slice,
-    RangeValue: range,
-    FunctionValue: type(lambda: None),
-    MethodValue: type(Machine.run.__get__(object())),
-    BuiltinMethod: type([].append),
-}
-
-
 def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
     """Return ``iter(value)``."""
     value = machine.resolve(value)
@@ -416,9 +385,7 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
             return made
         method = special_method(machine, value, "__iter__")
         if method is not None:
-            return iterator_over(machine, invoke(machine, method))
-        if special_method(machine, value, "__next__") is not None:
-            return value
+            return _own_iterator(machine, machine.resolve(invoke(machine, method)))
     if isinstance(value, NumbersValue):
         return over_numbers(machine, value, PACKED[0](machine, value, numbers=True))
     if isinstance(value, TupleValue):
@@ -446,6 +413,18 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
         )
     attempts = ((value, "__iter__"), (value, "__getitem__"))
     raise rejected(machine, "for", "object is not iterable", *attempts)
+
+
+def _own_iterator(machine: Machine, made: AbstractValue) -> AbstractValue:
+    """Return what an ``__iter__`` has made, which has to be an iterator."""
+    item = machine.heap(made) if isinstance(made, Reference) else made
+    if isinstance(item, HostValue):
+        return iterator_over(machine, made)
+    if isinstance(item, IteratorObject | GeneratorObject):
+        return made
+    if isinstance(item, Instance) and special_method(machine, made, "__next__") is not None:
+        return made
+    raise machine.unsupported("python.iterator", "__iter__", "what it returns is no iterator that capture knows")
 
 
 def over_numbers(

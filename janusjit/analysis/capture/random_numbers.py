@@ -30,7 +30,8 @@ from janusjit.analysis.capture.indexing import get_item as get_array_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import RANDOM_METHOD
 from janusjit.analysis.capture.numpy_arguments import given, integer
-from janusjit.analysis.capture.protocols import length, python_type
+from janusjit.analysis.capture.protocols import length
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.random_draws import (
     Arguments,
     Named,

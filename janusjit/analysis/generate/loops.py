@@ -22,10 +22,10 @@ def emit_for(emitter: Emitter, instruction: core.For) -> None:
     """Emit a ``for`` statement."""
     (iterator,) = emitter.take_pending([instruction.iterator])
     emitter.flush()
-    iterable = iterator.node if iterator.iterable is None else iterator.iterable
+    iterable = emitter.runtime("turns", iterator.node) if iterator.iterable is None else iterator.iterable
     loop_start(emitter, instruction.site)
     if emitter.instrumentation.replaces and isinstance(instruction.iterator, Local):
-        iterable = _kept_iterator(emitter, instruction, iterable)
+        iterable = _kept_iterator(emitter, instruction, iterator.node if iterator.iterable is None else iterable)
     target, block = _loop_target(emitter, instruction)
     first: list[ast.stmt] = []
     if emitter.instrumentation.records and isinstance(target, ast.Name):
@@ -139,7 +139,7 @@ def _kept_iterator(emitter: Emitter, instruction: core.For, iterable: ast.expr) 
     private = emitter.runtime("is_private", emitter.name(source), emitter.name(name))
     emitter.statement(ast.Assign([emitter.target(f".private_{site}")], private))
     emitter.statement(ast.Assign([emitter.target(source)], emitter.constant(None)))
-    return emitter.name(name)
+    return emitter.runtime("turns", emitter.name(name))
 
 
 def back_edge(emitter: Emitter) -> list[ast.stmt]:

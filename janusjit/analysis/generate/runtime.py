@@ -17,7 +17,14 @@ from typing import Any
 from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.frame_values import Unbound, is_private
 from janusjit.analysis.intrinsics import INTRINSICS
-from janusjit.analysis.loop_iterators import LoopIterator, iter_of_loop, may_hold_generator, reaches_generator, taken
+from janusjit.analysis.loop_iterators import (
+    LoopIterator,
+    iter_of_loop,
+    may_hold_generator,
+    reaches_generator,
+    taken,
+    turns,
+)
 from janusjit.analysis.overloads import Overloads
 from janusjit.profiler.recorder import Probe
 
@@ -52,6 +59,7 @@ class Runtime:
 
     iter = staticmethod(builtins.iter)
     iter_of_loop = staticmethod(iter_of_loop)
+    turns = staticmethod(turns)
     taken = staticmethod(taken)
     slice = staticmethod(builtins.slice)
     set: Any = staticmethod(builtins.set)
@@ -61,7 +69,7 @@ class Runtime:
     def resumed(iterator: Any) -> Any:
         """Return an iterator with one turn more in front, for the turn of a loop that has begun."""
         turn = (None,)
-        return iterator.after(turn) if type(iterator) is LoopIterator else itertools.chain(turn, iterator)
+        return iterator.after(turn) if type(iterator) is LoopIterator else itertools.chain(turn, turns(iterator))
 
     @staticmethod
     def local(name: str) -> Any:
