@@ -46,6 +46,35 @@ def test_begins_at_any_element_of_a_line(program: Callable[..., Any], dtype: str
     assert compiled.stats.graph_calls > 50
 
 
+def brightened(x, y):
+    return (x.astype(np.int16) + 40).astype(np.uint8)
+
+
+def compared_with_a_mean(x, y):
+    return (x > y.mean()).astype(np.uint8)
+
+
+def in_double(x, y):
+    return (x.astype(np.float64) * 3).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("program", "dtype"), [(brightened, "uint8"), (compared_with_a_mean, "uint8"), (in_double, "float32")]
+)
+def test_what_is_computed_may_be_wider_than_all_arrays(program: Callable[..., Any], dtype: str) -> None:
+    memory, other = (np.random.default_rng(4).random((2, 6000)) * 255).astype(dtype)
+    compiled = jj.jit(background=False, threads=1)(program)
+    for count in COUNTS:
+        for start in range(17):
+            operands = memory[start : start + count], other[3 : 3 + count]
+            np.testing.assert_array_equal(compiled(*operands), program(*operands))
+    assert compiled.stats.graph_calls > 50
+
+
+def wide_into(x, y, z):
+    z[1:] = (x.astype(np.float64) - 0.1).astype(np.float32)
+
+
 def into(x, y, z):
     z[1:] = x * 2 + y
 
@@ -61,7 +90,7 @@ def back_into(x, y, z):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
-@pytest.mark.parametrize("program", [into, into_two, back_into])
+@pytest.mark.parametrize("program", [into, into_two, back_into, wide_into])
 def test_written_past_the_caches(
     monkeypatch: pytest.MonkeyPatch, program: Callable[..., Any], dtype: str, threads: int
 ) -> None:

@@ -38,6 +38,9 @@ class Aligned:
         Rows of fewer are not worth it, if that turns out when it runs.
     target
         The array whose stores are to be aligned.
+    line
+        What they are aligned to: the bytes of a vector of its elements, fewer than those of a line where what is
+        computed on the way is wider than they are.
     streamed
         The arrays that are written past the caches, if they all begin at lines of it when one does.
     """
@@ -45,6 +48,7 @@ class Aligned:
     count: Extent
     least: int
     target: int
+    line: int
     streamed: Sequence[int]
 
     @staticmethod
@@ -65,7 +69,9 @@ class Aligned:
             return None
         is_streamed = is_one_row and kernel.is_streaming
         streamed = [number for number in wanted if number not in kernel.loaded()] if is_streamed else []
-        return Aligned(code.dims[-1], least, (streamed or wanted)[0], streamed)
+        computed = max([widest, *(item_size(instruction.dtype) for instruction in kernel.instructions)])
+        line = engine.vector_bytes() // computed * widest
+        return Aligned(code.dims[-1], least, (streamed or wanted)[0], line, streamed)
 
     def emit(self, code: ElementCode, compute: Compute) -> None:
         """Emit the loops around what ``compute`` emits."""
@@ -75,8 +81,8 @@ class Aligned:
         builder = code.context.builder
         target = cursors[self.target]
         address, size = builder.ptrtoint(target.pointer, I64), item_size(target.dtype)
-        count, line = as_i64(self.count), engine.vector_bytes()
-        missing = builder.and_(builder.neg(address), ir.Constant(I64, line - 1))
+        count = as_i64(self.count)
+        missing = builder.and_(builder.neg(address), ir.Constant(I64, self.line - 1))
         missing = builder.udiv(missing, ir.Constant(I64, size))
         if not self.streamed:
             if not isinstance(self.count, int):
@@ -88,7 +94,7 @@ class Aligned:
         apart = ir.Constant(I64, 0)
         for number in self.streamed:
             apart = builder.or_(apart, builder.xor(address, builder.ptrtoint(cursors[number].pointer, I64)))
-        apart = builder.and_(apart, ir.Constant(I64, line - 1))
+        apart = builder.and_(apart, ir.Constant(I64, self.line - 1))
         together = builder.icmp_unsigned("==", apart, ir.Constant(I64, 0))
         emit_row_behind(code, cursors, self.count, compute, missing, self.streamed, together)
         builder.call(declare(builder.module, "llvm.x86.sse.sfence", VOID, []), [])
