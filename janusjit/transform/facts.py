@@ -66,11 +66,15 @@ def may_warn(node: Node) -> bool:
     """Return whether NumPy may warn of what the node does (invalid value, division by zero, overflow)."""
     if node.op == "cast":
         return _is_narrowed(node.inputs[0].type, node.results[0].type)
-    if not is_operation(node) or OPS[node.op].family in _WITHOUT_ARITHMETIC or node.op in _SILENT:
+    with_floats = any(value.type.is_float for value in (*node.inputs, *node.results))
+    return is_operation(node) and op_may_warn(node.op, with_floats)
+
+
+def op_may_warn(op: str, with_floats: bool) -> bool:
+    """Return whether NumPy may warn of what an operation does, on floats or on integers."""
+    if OPS[op].family in _WITHOUT_ARITHMETIC or op in _SILENT:
         return False
-    if node.op in ("floor_divide", "remainder", "fmod", "divide", "power", "reciprocal"):
-        return True  # integers warn as well
-    return any(value.type.is_float for value in (*node.inputs, *node.results))
+    return with_floats or op in ("floor_divide", "remainder", "fmod", "divide", "power", "reciprocal")
 
 
 def _is_narrowed(source: TensorType, target: TensorType) -> bool:

@@ -275,3 +275,31 @@ def test_a_mode_that_begins_inside_is_numpys():
                 warnings.simplefilter("always")
                 function(np.array([float(number < 4), 1.0]))
             assert len(recorded) == (number >= 4)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x // 0,
+        lambda x: x % np.int64(0),
+        lambda x: np.int64(3) // np.int64(0) + x,
+        lambda x: np.full(4, 3) // 0 + x,
+        lambda x: np.log(0.0) + x,
+        lambda x: np.exp(1000.0) * x,
+        lambda x: np.arctanh(1.0) + x,
+        lambda x: np.float32(1e40) + x,
+        lambda x: np.array([1e40]).astype("float32") + x,
+    ],
+)
+def test_errors_of_constants_are_told_of(function):
+    jitted = jj.jit(function, warmup=2, background=False)
+    for _ in range(6):
+        with warnings.catch_warnings(record=True) as expected:
+            warnings.simplefilter("always")
+            function(np.arange(4))
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            jitted(np.arange(4))
+        assert [str(warning.message) for warning in found] == [str(warning.message) for warning in expected]
+        assert expected
+    assert jitted.stats.graph_calls > 0

@@ -10,6 +10,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from janusjit.analysis.capture.arrays import cast, constant, is_python_number, scalar_value
 from janusjit.analysis.capture.followed import assumed, followed
 from janusjit.analysis.capture.machine import Machine
@@ -74,9 +76,12 @@ def kind_of(value: AbstractValue) -> str:
 
 
 def fold(machine: Machine, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a pure function on constants; what it raises is raised in the program."""
+    """Call a pure function on constants; what it raises is raised in the program, and what it warns of is Python's."""
     try:
-        return function(*arguments)
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            return function(*arguments)
+    except FloatingPointError as error:
+        raise machine.unsupported("fp.flags", "constant", f"NumPy tells of an error: {error}") from error
     except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise PythonRaise(type(error), Known(error)) from error
 

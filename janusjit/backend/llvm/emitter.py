@@ -8,6 +8,7 @@ casts out of range (as on x86-64).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from janusjit.backend.llvm.lanes import constant, splat, widened
 from janusjit.backend.llvm.values import I1, Scalar, declare, item_size, register_type
 from janusjit.backend.llvm.vector_math import emit_function
 from janusjit.ir.types import DTYPES
+from janusjit.transform.facts import op_may_warn
 
 
 def is_signed(dtype: str) -> bool:
@@ -231,7 +233,7 @@ class LLVMScalarEmitter:
 
     def _safe_divisor(self, a: Scalar, b: Scalar) -> tuple[ir.Value, ir.Value]:
         """Return whether ``b`` is zero, and a divisor that the machine can divide ``a`` by in any case."""
-        zero = self._is_zero_divisor(b)
+        zero = self._is_zero_divisor(a, b)
         unsafe = zero
         if is_signed(a.dtype):
             least = self.builder.icmp_signed("==", a.value, constant(a.value.type, -(1 << (bit_width(a.dtype) - 1))))
@@ -239,12 +241,15 @@ class LLVMScalarEmitter:
             unsafe = self.builder.or_(zero, self.builder.and_(least, minus_one))
         return zero, self.builder.select(unsafe, self._constant_like(1, b), b.value)
 
-    def _is_zero_divisor(self, b: Scalar) -> ir.Value:
+    def _is_zero_divisor(self, a: Scalar, b: Scalar) -> ir.Value:
         """Return whether an integer is zero, raising the flag of a division by zero if it is."""
-        if isinstance(b.value, ir.Constant):
-            return self.builder.icmp_unsigned("==", b.value, self._constant_like(0, b))
         dtype = "f32" if bit_width(b.dtype) <= 16 else "f64"
-        share = self.div(self.constant(1.0, dtype), self.cast(b, dtype))
+        divided = self.constant(1.0, dtype)
+        if isinstance(b.value, ir.Constant):
+            if str(b.value) != str(self._constant_like(0, b)):
+                return self.builder.icmp_unsigned("==", b.value, self._constant_like(0, b))
+            divided = self.add(self.abs(self.cast(a, dtype)), divided)  # of constants, LLVM would raise no flag
+        share = self.div(divided, self.cast(b, dtype))
         return self.eq(share, self.constant(np.inf, dtype)).value
 
     def int_floor_div(self, a: Scalar, b: Scalar) -> Scalar:
@@ -367,13 +372,27 @@ class LLVMScalarEmitter:
         LLVM leaves open what it gives out of range, and would take any number for it if it knew a value to be there:
         none is known of what comes out of assembly, even if there is nothing in it.
         """
-        builder, bits = self.builder, ir.IntType(bit_width(x.dtype))
-        zero = splat(builder, self._hidden_zero(bits), widened(bits, self.lanes))
-        same = builder.bitcast(builder.or_(builder.bitcast(x.value, zero.type), zero), x.value.type)
+        builder, same = self.builder, self._unknown(x).value
         number = builder.fptosi(same, widened(ir.IntType(width), self.lanes))
         frozen = ir.Instruction(builder.block, number.type, "freeze", [number])  # llvmlite has no method for it
         builder._insert(frozen)
         return frozen
+
+    def operands_of(self, op: str, operands: Iterable[Scalar]) -> tuple[Scalar, ...]:
+        """Return the operands of an operation, unknown to LLVM where it would do the operation and raise no flag."""
+        found = tuple(operands)
+        known = all(isinstance(x.value, ir.Constant) and x.dtype != "bool" for x in found)
+        if known and op_may_warn(op, any(is_float(x.dtype) for x in found)):
+            return tuple(map(self._unknown, found))
+        return found
+
+    def _unknown(self, x: Scalar) -> Scalar:
+        """Return the same number, of which LLVM does not know anything."""
+        builder, bits = self.builder, ir.IntType(bit_width(x.dtype))
+        lanes = x.value.type.count if isinstance(x.value.type, ir.VectorType) else 1
+        zero = splat(builder, self._hidden_zero(bits), widened(bits, lanes))
+        raw = builder.or_(builder.bitcast(x.value, zero.type), zero)
+        return Scalar(x.dtype, builder.bitcast(raw, x.value.type))
 
     def _hidden_zero(self, type_: ir.IntType) -> ir.Value:
         """Return a zero of which LLVM does not know that it is one."""

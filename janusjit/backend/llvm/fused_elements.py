@@ -138,7 +138,7 @@ class ElementCode:
                 continue
             lowering = OPS[instruction.op].lowering
             assert isinstance(lowering, Elementwise)
-            operands = [fetch(source) for source in instruction.sources]
+            operands = emitter.operands_of(instruction.op, map(fetch, instruction.sources))
             outcomes.append(lowering.scalar(emitter, *operands, **instruction.attributes))
         stored = [(fetch(source), number) for source, number in self.kernel.stores]
         combined = [fetch(reduction.source) for reduction in self.kernel.reductions]

@@ -352,7 +352,7 @@ class _Rows:
             if all(map(is_same, instruction.sources)):
                 lowering = OPS[instruction.op].lowering
                 assert isinstance(lowering, Elementwise)
-                operands = map(fetch, instruction.sources)
+                operands = emitter.operands_of(instruction.op, map(fetch, instruction.sources))
                 outcomes[number] = lowering.scalar(emitter, *operands, **instruction.attributes)
             elif instruction.op == "divide" and instruction.dtype == "f64" and is_same(last) and is_worth_it:
                 if last not in divisors:

@@ -43,7 +43,7 @@ def emit_scalar(builder: ir.IRBuilder, node: Node, inputs: list[Scalar]) -> tupl
         value, valid = lowering.scalar(emitter, *inputs, **node.attributes)
         return value, valid.value
     assert isinstance(lowering, Elementwise)
-    return lowering.scalar(emitter, *inputs, **node.attributes), None
+    return lowering.scalar(emitter, *emitter.operands_of(node.op, inputs), **node.attributes), None
 
 
 def _reduced(emitter: LLVMScalarEmitter, kind: str, x: Scalar) -> Scalar:
