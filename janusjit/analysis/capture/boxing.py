@@ -334,6 +334,8 @@ class Boxer:
             (source,) = sources
             assert isinstance(source, RangeValue)
             return self._assembled("range", (None,) * 4, source.start, source.stop, source.step, item.position, key=key)
+        if item.kind == "sequence":
+            self._check_source(item)
         if item.kind == "sequence" and isinstance(sources[0], DictView) and isinstance(item.function, Known):
             fixed = (sources[0].kind, len(item.function.value), None)
             return self._assembled("dict", fixed, sources[0].owner, item.position, key=key)
@@ -349,6 +351,23 @@ class Boxer:
             start = item.function or Known(0)
             return self._assembled("enumerate", (None, None), start, item.position, *sources, key=key)
         raise self.machine.unsupported("python.result", "iterator", f"an iterator ({item.kind}) leaves the function")
+
+    def _check_source(self, item: IteratorObject) -> None:
+        """See that an iterator is none over what has been changed: it is made before the changes take effect."""
+        source = item.sources[0].owner if isinstance(item.sources[0], DictView) else item.sources[0]
+        held = self.machine.heap(source) if isinstance(source, Reference) else None
+        if isinstance(held, DictObject):
+            changed = held.place is not None and list(held.items) != list(held.original)
+        elif isinstance(held, ListObject) and held.place is not None:
+            position = item.position.value if isinstance(item.position, Known) else 0
+            changed = held.written if held.type_ is not list else position > len(held.original)
+        else:
+            changed = False
+        if changed:
+            failure = self.machine.unsupported("python.size", "iterator", "it goes through what has been changed")
+            if item.maker is not None and item.maker not in self.machine.hosts.instructions:
+                failure.instruction = item.maker
+            raise failure
 
     def _cell(self, item: Cell, key: int) -> Box:
         """Return the recipe for a cell: it is made empty, since what is in it may hold the cell itself."""

@@ -376,13 +376,14 @@ def iterator_over(machine: Machine, value: AbstractValue) -> AbstractValue:
                 return iterator_over(machine, TupleValue(set_order(machine, item)))
             if isinstance(item, ListObject):
                 changes = None if item.type_ is list else Known(item.changes)
-                return machine.state.allocate(IteratorObject(kind="sequence", sources=(value,), function=changes))
+                made = IteratorObject(kind="sequence", sources=(value,), function=changes, maker=machine.blamed())
+                return machine.state.allocate(made)
             return over_dict(machine, DictView(value, "keys"))
         if isinstance(item, GrownList):
-            made = GROWN_ITERATOR[0](machine, value)
-            if made is None:
+            over_grown = GROWN_ITERATOR[0](machine, value)
+            if over_grown is None:
                 raise machine.unsupported("python.loop", "for", "the list is read while a loop appends to it")
-            return made
+            return over_grown
         method = special_method(machine, value, "__iter__")
         if method is not None:
             return _own_iterator(machine, machine.resolve(invoke(machine, method)))
@@ -463,7 +464,8 @@ def over_dict(machine: Machine, view: DictView, position: AbstractValue = Known(
     item: DictObject = machine.heap(view.owner)
     guard_structure(machine, item)
     keys = Known(tuple(item.items))
-    return machine.state.allocate(IteratorObject(kind="sequence", sources=(view,), position=position, function=keys))
+    made = IteratorObject(kind="sequence", sources=(view,), position=position, function=keys, maker=machine.blamed())
+    return machine.state.allocate(made)
 
 
 def dict_view_items(machine: Machine, value: DictView, keys: Iterable[Any] | None = None) -> TupleValue:

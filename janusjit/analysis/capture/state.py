@@ -241,7 +241,7 @@ class IteratorObject(HeapObject):
     ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list or a view of a dict that is looked up at each step;
     ``function`` is the number of changes a deque had seen, or the keys a dict had), ``range``, ``rows`` of an array,
     ``numbers`` of a list that stands in an array (``function`` is their type and how many of them are known), ``zip``,
-    ``enumerate`` (``function`` is the start), ``map`` and ``filter``.
+    ``enumerate`` (``function`` is the start), ``map`` and ``filter``. ``maker`` has made it: Python can run it, too.
     """
 
     kind: str = "sequence"
@@ -249,6 +249,7 @@ class IteratorObject(HeapObject):
     position: AbstractValue = field(default_factory=lambda: Known(0))
     function: AbstractValue | None = None
     strict: bool = False
+    maker: Instruction | None = None
 
 
 @dataclass(slots=True)
