@@ -21,7 +21,7 @@ from janusjit.analysis.capture.index_parsing import Advanced, parse
 from janusjit.analysis.capture.indexing import (
     base_of_advanced,
     basic_view,
-    check_mask,
+    fitting_mask,
     index_arrays,
     is_whole,
     mask_count,
@@ -102,7 +102,7 @@ def _masked_write(
     machine: Machine, array: ArrayValue, base: ArrayValue, axis: int, mask: Advanced, element: Value
 ) -> None:
     target = read(machine, base)
-    check_mask(machine, target.type, axis, mask)
+    mask = fitting_mask(machine, target.type, axis, mask)
     rank = target.type.rank
     if element.type.rank > 1 and mask.rank == array.type.rank:
         raise machine.unsupported("array.index", "index", "a mask of all dimensions is assigned more than a vector")

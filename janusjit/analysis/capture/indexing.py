@@ -6,6 +6,8 @@ views that share storage, advanced indexing gives copies.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from janusjit.analysis.capture.arrays import (
     read,
     view,
@@ -13,7 +15,7 @@ from janusjit.analysis.capture.arrays import (
 )
 from janusjit.analysis.capture.index_parsing import Advanced, ParsedIndex, parse
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.numpy_dimensions import align, require_equal, size_value
+from janusjit.analysis.capture.numpy_dimensions import align, require_equal, size_value, with_shape
 from janusjit.analysis.capture.numpy_memory import of_taken, strides
 from janusjit.analysis.capture.values import (
     AbstractValue,
@@ -22,11 +24,12 @@ from janusjit.analysis.capture.values import (
     Scalar,
     TupleValue,
 )
-from janusjit.ir.dims import Dim
+from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.types import TensorType
 from janusjit.ops.indexing import IndexItem, NewAxis, Operand, PathStep, Pick, Range
+from janusjit.transform.common_subexpressions import compute_the_same
 
 
 def get_item(machine: Machine, array: ArrayValue, index: AbstractValue) -> AbstractValue:
@@ -138,8 +141,7 @@ def index_arrays(machine: Machine, base: TensorType, advanced: list[tuple[int, A
         if item.value.type.dtype == "bool":
             if item.rank != 1:
                 raise machine.unsupported("array.index", "index", "a mask of several dimensions next to index arrays")
-            check_mask(machine, base, axis, item)
-            arrays.append(nonzero(machine, item.value)[0])
+            arrays.append(nonzero(machine, fitting_mask(machine, base, axis, item).value)[0])
         else:
             arrays.append(item.value)
     return align(machine, arrays) if len(arrays) > 1 else arrays
@@ -148,16 +150,23 @@ def index_arrays(machine: Machine, base: TensorType, advanced: list[tuple[int, A
 def nonzero(machine: Machine, mask: Value) -> list[Value]:
     """Return the index arrays of the true elements."""
     size = mask_count(machine, mask)
-    (only,) = size.symbols()  # type: ignore[union-attr]
+    (only,) = size.symbols()
     return list(machine.emit_node("nonzero", (mask,), {"symbol": only}).results)
 
 
-def mask_count(machine: Machine, mask: Value) -> Dim:
-    """Bind a new symbol to the number of true elements of a mask."""
+def mask_count(machine: Machine, mask: Value) -> DimExpr:
+    """Return the number of true elements of a mask: one symbol, however often it picks.
+
+    So what one mask picks of two arrays is known to be of one length.
+    """
+    for other, known in machine.dims.items():
+        if other.type.rank and compute_the_same(mask, other):
+            machine.dims[mask] = known
+            return known
     count = machine.emit("count_nonzero", mask, axes=tuple(range(mask.type.rank)), keepdims=False)
     made = machine.new_symbol(0)
     machine.emit_node("bind_dim", (count,), {"symbol": next(iter(made.symbols()))}, None, ())
-    machine.dims[count] = made
+    machine.dims[count] = machine.dims[mask] = made
     return made
 
 
@@ -169,9 +178,9 @@ def _taken(machine: Machine, base: ArrayValue, value: Value, axis: int, index: V
 
 
 def _masked_read(machine: Machine, base: ArrayValue, value: Value, axis: int, mask: Advanced) -> Value:
-    check_mask(machine, value.type, axis, mask)
+    mask = fitting_mask(machine, value.type, axis, mask)
     size = mask_count(machine, mask.value)
-    (only,) = size.symbols()  # type: ignore[union-attr]
+    (only,) = size.symbols()
     if axis == 0:
         return machine.emit("compress", value, mask.value, symbol=only)
     if mask.rank != 1:
@@ -181,11 +190,21 @@ def _masked_read(machine: Machine, base: ArrayValue, value: Value, axis: int, ma
     return _taken(machine, base, value, axis, positions, guard)
 
 
-def check_mask(machine: Machine, base: TensorType, axis: int, mask: Advanced) -> None:
-    """Guard that a mask has the shape of the dimensions it selects from; raise IndexError if it is known not to."""
+def fitting_mask(machine: Machine, base: TensorType, axis: int, mask: Advanced) -> Advanced:
+    """Return a mask in the shape of the dimensions it selects from, guarded to have it.
+
+    Raises
+    ------
+    PythonRaise
+        ``IndexError`` if it is known not to.
+    """
     sizes = base.shape[axis : axis + mask.rank]
     for size, wanted in zip(mask.value.type.shape, sizes, strict=True):
         require_equal(machine, size, wanted, "boolean index did not match indexed array", IndexError)
+    fitted = with_shape(machine, mask.value, sizes)
+    if fitted is not mask.value:
+        machine.dims[fitted] = mask_count(machine, mask.value)
+    return replace(mask, value=fitted)
 
 
 def _leading(machine: Machine, value: Value, axes: list[int]) -> tuple[Value, bool]:

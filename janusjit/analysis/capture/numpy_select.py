@@ -295,6 +295,6 @@ def model_compress(
     at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
     if mask.type.shape != value.type.shape[at : at + 1]:
         raise machine.unsupported("numpy.function", "np.compress", "the condition is not as long as the axis")
-    (symbol,) = mask_count(machine, mask).symbols()  # type: ignore[union-attr]
+    (symbol,) = mask_count(machine, mask).symbols()
     positions = machine.emit("nonzero", mask, symbol=symbol)
     return new_array(machine, operate(machine, "take", value, positions, axis=at))

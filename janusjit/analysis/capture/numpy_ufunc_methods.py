@@ -16,7 +16,7 @@ from janusjit.analysis.capture.arrays import cast, wrap
 from janusjit.analysis.capture.calls import MODELS, Model
 from janusjit.analysis.capture.index_parsing import Advanced
 from janusjit.analysis.capture.index_writing import combine_with_item, scatter, set_item
-from janusjit.analysis.capture.indexing import check_mask, get_item, nonzero
+from janusjit.analysis.capture.indexing import fitting_mask, get_item, nonzero
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import UFUNC_METHOD
 from janusjit.analysis.capture.numpy_arguments import (
@@ -159,8 +159,8 @@ def _combine_at(
         if part.type.dtype == "bool":
             if len(values) + part.type.rank > target.type.rank:
                 raise machine.python_error(IndexError, "too many indices for array")
-            check_mask(machine, target.type, len(values), Advanced(part, part.type.rank))
-            values.extend(nonzero(machine, part))
+            mask = fitting_mask(machine, target.type, len(values), Advanced(part, part.type.rank))
+            values.extend(nonzero(machine, mask.value))
         else:
             values.append(cast(machine, part, "i64"))
     scatter(machine, target, list(range(len(values))), values, element, accumulate)

@@ -372,7 +372,8 @@ class Frame:
 class State:
     """Frames (outermost first), heap and deferred effects of one control path.
 
-    ``dims`` says of run-time ints which dimension they are: a symbol is only bound on the paths behind its binding.
+    ``dims`` says of run-time ints which dimension they are, and of masks how many they pick: a symbol is only bound on
+    the paths behind its binding.
     ``freed`` is what was recorded of variables and has been gone back through. ``missed`` are the objects that joins of
     paths could not keep, and the joins. ``refined`` says of values that are of one of several kinds, by their identity,
     what they are on this path. ``before`` says what was on the heap when `remember` was called last.
