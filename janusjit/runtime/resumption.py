@@ -7,8 +7,9 @@ program order, when everything before it is real; a guard that fails after it co
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,8 @@ from janusjit.runtime.publishing import ContinuationPublisher
 from janusjit.runtime.python_frames import Deferred, PythonContinuation
 from janusjit.runtime.specialization import Specialization
 
+#: the name of an argument at the begin of a place
+_ARGUMENT = re.compile(r"\.?\w+(@\d+)?")
 #: continuations of one function that are compiled
 CONTINUATION_LIMIT = 24
 
@@ -138,6 +141,25 @@ class Resumptions:
             part.supersede(found, difference)
         return after.go_on(state)
 
+    def seen_to_vary(self, variables: Mapping[str, tuple[int, str]]) -> frozenset[Any]:
+        """Return the keys of what need not be assumed of variables: sizes and numbers they have had elsewhere in calls
+        of the function, and that varied there.
+        """
+        varying: dict[Any, set[tuple[Any, ...]]] = {}
+        core = self.owner.prepared.core
+        parameters = {name: (id(core), name) for name in self.owner.function.__code__.co_varnames}
+        for part in self._lifecycles():
+            known = part.variables if isinstance(part, ContinuationLifecycle) else parameters
+            for key in part.relaxations.keys:
+                found = _of_variable(key, known)
+                if found is not None:
+                    varying.setdefault(found[0], set()).add(found[1])
+        return frozenset(
+            (*kept[0], argument + kept[1], *kept[2])
+            for argument, variable in variables.items()
+            for kept in varying.get(variable, ())
+        )
+
     def _lifecycles(self) -> list[Lifecycle]:
         return [self.owner, *self.continuations.values()]
 
@@ -150,6 +172,31 @@ class Resumptions:
                 text = f"more than {CONTINUATION_LIMIT} places where calls go on are not compiled"
                 found.refuse(Failure("limit.continuations", "cost", text, continuation.span.text, continuation.span))
         return found
+
+
+def variables_of(continuation: Continuation) -> dict[str, tuple[int, str]]:
+    """Return which variable each argument of a continuation is, by its name: the function's Core, and the name."""
+    shown = [f"{name}@{number}" for number, name in enumerate(continuation.names)]
+    found: dict[str, tuple[int, str]] = {}
+    for frame, at in continuation.slices():
+        found |= {shown[i]: (id(frame.core), continuation.names[i]) for i in range(at.start, at.stop)}
+    own = id(continuation.frames[-1].core)
+    return found | {shown[i]: (own, name) for i, name in enumerate(continuation.outcome)}
+
+
+def _of_variable(
+    key: Any, variables: Mapping[str, tuple[int, str]]
+) -> tuple[tuple[int, str], tuple[Any, ...]] | None:
+    """Take a key apart which says that a size or a number varies: the variable, and the key around its name."""
+    if not isinstance(key, tuple):
+        return None
+    before = key[:2] if key[:2] == ("own", "dim") else key[:1]
+    if before[-1] not in ("dim", "value"):
+        return None
+    place, after = key[len(before)], key[len(before) + 1 :]
+    name = _ARGUMENT.match(place)
+    variable = variables.get(name[0]) if name is not None else None
+    return None if variable is None or name is None else (variable, (before, place[name.end() :], after))
 
 
 def _assumes(specialization: Specialization, guard: InGraphGuard) -> bool:
@@ -177,6 +224,7 @@ class ContinuationLifecycle(Lifecycle):
         self.resumptions = resumptions
         self.python = PythonContinuation(continuation)
         self.continuation = continuation
+        self.variables = variables_of(continuation)
         self.twin = self._twin(owner)
         options, compiler = resumptions.options, resumptions.compiler
         builder = _ContinuationBuilder(self, compiler, options.exact)
@@ -228,8 +276,11 @@ class ContinuationLifecycle(Lifecycle):
         return self.resume_raising(error, arguments[len(self.continuation.outcome) :])
 
     def _attempt(self, call: Call, new: frozenset[Any]) -> Attempt:
+        elsewhere = self.resumptions.seen_to_vary(self.variables) - self._refused - self.relaxations.keys
         try:
-            return super()._attempt(call, new)
+            attempt = super()._attempt(call, new | elsewhere)
+            self._refused |= elsewhere - attempt.relaxations.keys
+            return attempt
         except BaseException as error:
             if interruption(error) is not error:
                 raise

@@ -1,8 +1,8 @@
 """Common subexpression elimination.
 
-Owns `merge_common_subexpressions` and `compute_the_same`. Invariants: a merged node is dominated by the one that stands for it; a node that
-can fail is merged only with the same node on the same inputs, which would have failed before it. Values are SSA, so no
-update can come between two equal nodes. Linear in the size of the graph.
+Owns `merge_common_subexpressions` and `compute_the_same`. Invariants: a merged node is dominated by the one that stands
+for it; a node that can fail is merged only with the same node on the same inputs, which would have failed before it.
+Values are SSA, so no update can come between two equal nodes. Linear in the size of the graph.
 """
 
 from __future__ import annotations

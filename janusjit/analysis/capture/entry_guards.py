@@ -74,6 +74,8 @@ class EntryGuards:
         The globals that the code of each file runs with.
     tuples : set
         The places of tuples, by their ids.
+    outcomes : frozenset of str
+        The names of what Python has found at a commit point, behind which this is a continuation.
     """
 
     sets_error_modes = False
@@ -87,6 +89,7 @@ class EntryGuards:
         self.error_mode_setters: list[Any] = []
         self.namespaces: dict[str, dict[str, Any]] = {}
         self.tuples: set[int] = set()
+        self.outcomes: frozenset[str] = frozenset()
 
     # ------------------------------------------------------------------ places
 

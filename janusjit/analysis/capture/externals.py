@@ -288,7 +288,7 @@ class Externals(EntryGuards):
         if fixed or (kind in (str, bytes) and not passed_on):
             self.guard_value(place, live)
             return Known(live)
-        if kind is bool and self.may_assume_value(place):
+        if kind is bool and str(place) not in self.outcomes and self.may_assume_value(place):
             key = ("flags", alike(place)) if self.is_among_many(place) else ("value", str(place))
             self.guard((id(place), "identity"), IdentityIs(place, live, span=self.span(), relaxation=key))
             return Known(live)

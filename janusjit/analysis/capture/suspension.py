@@ -398,6 +398,7 @@ def enter_continuation(
     """Push the frames of a continuation, their variables read from its arguments, which have these names."""
     machine.externals.resumed = True  # texts in a frame state may differ each time
     reader = _Arguments(machine, names, arguments)
+    machine.externals.outcomes = frozenset(names[: len(continuation.outcome)])
     outcome = {name: reader.argument() for name in continuation.outcome}
     for shape in continuation.frames:
         push_frame(machine, shape, reader)
