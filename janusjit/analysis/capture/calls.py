@@ -116,10 +116,12 @@ def invoke(
     if result is not None:
         return result
     frame = machine.frame
-    constructing = frame.instance if frame.result == "instance" else None
+    constructing = frame.result == "instance"
     frame.result = "invoked"
     machine.run_nested(stop)
-    returned = machine.state.returned if constructing is None else constructing
+    returned = machine.state.returned
+    if constructing:
+        returned = machine.constructed(frame, returned)
     return machine.settle(returned) if of_any_kind else machine.resolve(returned)
 
 

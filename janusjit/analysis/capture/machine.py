@@ -468,12 +468,19 @@ class Machine:
         frame = self.state.pop()
         self.state.returned = value
         if frame.result == "instance":
-            assert frame.instance is not None
-            value = frame.instance
+            value = self.constructed(frame, value)
         if frame.target is not None:
             self.set(frame.target, value)
         for name, local in frame.locals.items():
             self.let_go(name, local)
+
+    def constructed(self, frame: Frame, returned: AbstractValue) -> AbstractValue:
+        """Return the instance that an ``__init__`` has been called for, which has to return None."""
+        assert frame.instance is not None
+        returned = self.resolve(returned)
+        if not isinstance(returned, Known) or returned.value is not None:
+            raise self.python_error(TypeError, "__init__() should return None")
+        return frame.instance
 
 
 #: set by `janusjit.analysis.capture.exceptions`, `.exits`, `.hosts` and `.kinds`, which build on the machine

@@ -45,6 +45,7 @@ from janusjit.analysis.capture.values import (
     SuperValue,
     TupleValue,
 )
+from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
 
 Arguments = Sequence[AbstractValue]
@@ -210,10 +211,25 @@ def _copy(machine: Machine, value: AbstractValue, memo: Copies, deep: bool) -> A
         raise machine.unsupported("python.copy", "copy", "an object of this kind is copied")
     made = _copied_before(machine, value, memo, deep)
     if made is None:
+        _check_copied(machine, machine.heap(value))
         made = machine.state.allocate(machine.heap(value).__class__())
         memo.append((value, made))
         _fill_copy(machine, machine.heap(value), made, memo, deep)
     return made
+
+
+def _check_copied(machine: Machine, item: Any) -> None:
+    """See that copying an object means copying its attributes: its class says nothing else."""
+    for name in _COPYING if isinstance(item, Instance) else ():
+        if machine.externals.on_class(item, name) is not find_on_type(object, name):
+            raise machine.unsupported("python.copy", "copy", f"its class has a {name} of its own")
+
+
+#: what a class may have that says how its instances are copied
+_COPYING = (
+    *("__copy__", "__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"),
+    *("__getnewargs__", "__getnewargs_ex__", "__new__"),
+)
 
 
 def _copied_before(machine: Machine, value: AbstractValue, memo: Copies, deep: bool) -> AbstractValue | None:
