@@ -181,8 +181,9 @@ class _Assigner:
         candidates = []
         for _, value in sources:
             storage = None if is_view_value(value) else self.placement.storage(value)
-            outside = storage is not None and scope.within(storage.scope)
-            if storage is not None and outside and storage.layout == contiguous(result.type):
+            if storage is None or not scope.within(storage.scope) or storage.layout != contiguous(result.type):
+                continue
+            if not self.overwriting.is_pushed_over(storage, step):
                 candidates.append(storage)
         if len(candidates) == len(sources) and all(storage is candidates[0] for storage in candidates):
             return candidates[0] if candidates else None

@@ -135,6 +135,12 @@ class Liveness:
                 return True
         return False
 
+    def may_follow(self, other: Step, step: Step, scope: Scope) -> bool:
+        """Return whether ``other`` may run after ``step``, which lies in ``scope``, or in the next turn of a loop."""
+        place = self.scopes[other]
+        later = other.time > step.time and not place.excludes(scope)
+        return later or any(place.within(loop) for loop in scope.loops())
+
     def last_use(self, value: Value) -> int:
         """Return the time until which ``value`` has to stay in memory; -1 if it is never read."""
         defined = self.scope_of(value)

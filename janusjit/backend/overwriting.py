@@ -3,7 +3,8 @@
 Owns `Overwriting`, the questions that stand between an update and making it in place. Invariants: a storage is written
 only when no reader of what it holds is left, on any path; and the caller's memory is written by updates of the caller's
 own array only, where no guard can fail any more (but for that of the floating-point flags, before which the array is
-put back from its backup) and every later exit commits the write.
+put back from its backup) and every later exit commits the write. What is read from a tape lies on it, and nothing else
+comes to live there that a push may find in its way.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Overwriting:
             for step in plan.walk()
             if isinstance(step, NodeStep) and step.node.op == "exit"
         ]
+        self._pushes = [step for step in plan.walk() if isinstance(step, NodeStep) and step.node.op == "tape_push"]
 
     def by_update(self, storage: Storage, update: Node, step: Step) -> bool:
         """Return whether ``step`` may make ``update`` in ``storage``, which holds the update's base."""
@@ -75,6 +77,18 @@ class Overwriting:
         scope = self._liveness.scopes[step]
         return not any(self._liveness.is_read_again(m, step, scope, after=step.end) for m in storage.members)
 
+    def is_pushed_over(self, storage: Storage, step: Step) -> bool:
+        """Return whether what ``storage`` holds lies on a tape that may be pushed on after ``step``."""
+        if storage.kind != "tape":
+            return False
+        (popped, *_), scope = storage.members, self._liveness.scopes[step]
+        assert popped.node is not None
+        return any(
+            self._liveness.may_follow(push, step, scope)
+            for push in self._pushes
+            if push.node.attributes["tape"] == popped.node.attributes["tape"]
+        )
+
     def by_merging(self, own: Storage, target: Storage, result: Value | None) -> bool:
         """Return whether all that lives in ``own`` may live in ``target`` instead, from its first value on.
 
@@ -89,7 +103,7 @@ class Overwriting:
 
     def _may_write(self, storage: Storage, step: Step) -> bool:
         if storage.kind != "input":
-            return storage.kind != "constant"
+            return storage.kind != "constant" and not self.is_pushed_over(storage, step)
         assert storage.input_index is not None
         place = self._inputs[storage.input_index].place
         if self._must_give_up and self._liveness.is_checked_after(step) and storage.input_index not in self._backups:

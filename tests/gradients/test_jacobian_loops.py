@@ -85,6 +85,23 @@ def test_sizes_known_at_run_time(function, kind):
     assert compiled.stats.graph_calls == 8
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_turns_and_sizes_known_at_run_time(kind):
+    """What one row's pass leaves on a tape is not what a later row's pass pushes there."""
+
+    def derivative(x, turns):
+        def function(y):
+            for i in range(turns):
+                y = np.sin(y) * 1.1 if i % 2 else y * y
+            return y
+
+        return KINDS[kind](function)(x)
+
+    calls = [(x, count) for x, count in zip(points(9, 9, 9, 12, 12, 11), (3, 3, 4, 2, 5, 3), strict=True)]
+    compiled = agrees(derivative, calls)
+    assert compiled.stats.graph_calls == 5
+
+
 @pytest.mark.parametrize("function", [dense, elementwise, library, branches])
 def test_a_gradient_of_a_hessian(function):
     derivative = jj.grad(squares(jj.hessian(squares(function))))
