@@ -104,3 +104,24 @@ def test_what_is_small_is_unrolled_as_a_whole(length):
     for _ in range(4):
         np.testing.assert_allclose(step(np.ones(2), weights), chain(np.ones(2), weights), rtol=1e-12)
     assert step.stats.graph_calls == 2 and step.stats.host_calls == 0
+
+
+def test_items_that_nothing_looks_at_are_not_gone_through():
+    """Neither where variables are taken apart at a commit point, nor where paths are joined."""
+
+    def doubled(x, rows, host):
+        y = x * 2.0
+        if x[0] > 0.2:
+            y += 1.0
+        host(y.sum())
+        return y * len(rows) * rows[0]
+
+    ring = [1.0]
+    ring.append(ring)  # without an end
+    told: list[float] = []
+    step = jj.jit(background=False, warmup=1)(doubled)
+    for number in range(6):
+        x = np.full(4, 0.1 * number)
+        np.testing.assert_array_equal(step(x, [2.0, ring, ring], told.append), doubled(x, [2.0, ring, ring], abs))
+    assert step.reason is None and (step.stats.graph_calls, step.stats.host_calls) == (5, 5)
+    assert len(told) == 6

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import Any
 
 from janusjit.analysis.capture.arrays import PACKED, sequence_items
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.protocols import guard_structure, over_dict, over_numbers
+from janusjit.analysis.capture.remembered import field_names
 from janusjit.analysis.capture.selection import are_selectable
 from janusjit.analysis.capture.state import GeneratorObject, HeapObject, IteratorObject
 from janusjit.analysis.capture.values import (
@@ -36,6 +36,10 @@ from janusjit.analysis.continuation import PLAIN, Composite, Plain, Recipe
 from janusjit.analysis.frame_values import SHORT_SEQUENCE, Same
 
 Parts = tuple[Recipe, list[AbstractValue]]
+
+_WITH_FIELDS = (AbstractValue, HeapObject)
+#: what is not looked into for references to heap objects
+_WITHOUT_REFERENCES = (Known, Scalar, Unread, GeneratorObject)
 
 
 class FrameStateWriter:
@@ -64,17 +68,14 @@ class FrameStateWriter:
             if value.index not in self._seen:
                 self._seen.add(value.index)
                 self._count(self.machine.state.at(value.index))
-        elif issubclass(kind, AbstractValue | HeapObject):
-            if issubclass(kind, Known | GeneratorObject):
-                return
-            for field_ in fields(value):
-                self._count(getattr(value, field_.name))
-        elif issubclass(kind, tuple | list):
-            for item in value:
-                self._count(item)
-        elif issubclass(kind, dict):
-            for item in value.values():
-                self._count(item)
+        elif issubclass(kind, _WITH_FIELDS):
+            if not issubclass(kind, _WITHOUT_REFERENCES):
+                for name in field_names(value):
+                    self._count(getattr(value, name))
+        elif issubclass(kind, (tuple, list, dict)):
+            for item in value.values() if issubclass(kind, dict) else value:
+                if not issubclass(type(item), _WITHOUT_REFERENCES):  # long lists hold little else
+                    self._count(item)
 
     def take_apart(self, value: AbstractValue) -> Parts:
         """Return the recipe of a value and the values it is made of."""

@@ -8,10 +8,11 @@ raise `Unmergeable`, so that the caller continues the paths separately.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from janusjit.analysis.capture.dropped import check_generators
+from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.listed import join_storages
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
@@ -56,7 +57,7 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
 )
-from janusjit.analysis.capture.visibility import is_visible
+from janusjit.analysis.capture.visibility import is_visible, referred
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Region, Value
 from janusjit.ir.types import BOOL, INT, TensorType
@@ -169,16 +170,8 @@ class Merger:
 
     def _reach(self, value: Any) -> None:
         """Keep the heap objects that a value the paths share refers to."""
-        if isinstance(value, Reference):
-            self._keep(value.index)
-        elif isinstance(value, ArrayValue):
-            self._keep(value.storage)
-        elif isinstance(value, tuple):
-            for item in value:
-                self._reach(item)
-        elif isinstance(value, AbstractValue) and not isinstance(value, Known | Poison):
-            for field_ in fields(value):
-                self._reach(getattr(value, field_.name))
+        for index in referred(value):
+            self._keep(index)
 
     # ------------------------------------------------------------------ frames and heap
 
@@ -225,7 +218,7 @@ class Merger:
                 merged.outside = (first.outside[0], flag)
         elif isinstance(merged, ListObject):
             self._same("list lengths", [len(item.items) for item in items])
-            merged.items = [self.value((*where, i), [item.items[i] for item in items]) for i in range(len(first.items))]
+            merged.items = self._items(where, [item.items for item in items])
         elif isinstance(merged, GrownList):
             self._same("lists", [(i.kind, i.filling, i.identity, len(i.later)) for i in items])
             merged.turn = max(item.turn for item in items)
@@ -234,7 +227,7 @@ class Merger:
             merged.count = self.graph_value((*where, "count"), [item.count for item in items])
             if first.of_numpy is not None:
                 merged.of_numpy = self.graph_value((*where, "of numpy"), [item.of_numpy for item in items])
-            merged.later = [self.value((*where, i), [item.later[i] for item in items]) for i in range(len(first.later))]
+            merged.later = self._items(where, [item.later for item in items])
         elif isinstance(merged, DictObject):
             self._same("dict keys", [list(item.items) for item in items])
             merged.items = {k: self.value((*where, k), [item.items[k] for item in items]) for k in first.items}
@@ -345,7 +338,7 @@ class Merger:
     def value(self, where: tuple[Any, ...], values: list[AbstractValue]) -> AbstractValue:
         """Return one abstract value for the paths', or poison."""
         first = values[0]
-        if all(value is first for value in values) and not isinstance(first, _WITH_RUN_TIME_PARTS):
+        if values.count(first) == len(values) and not isinstance(first, _WITH_RUN_TIME_PARTS):
             if self.mark is not None and not is_visible(first, self.hides):
                 return self._poison(where, "it was made in a loop, of what cannot be seen behind it")
             self._reach(first)
@@ -364,6 +357,13 @@ class Merger:
         if merged is None and all(type(value) is type(first) for value in values):
             merged = self._same_kind(where, values)
         return merged if merged is not None else self._poison(where, "the paths leave different kinds of values")
+
+    def _items(self, where: tuple[Any, ...], sequences: Sequence[Sequence[AbstractValue]]) -> list[AbstractValue]:
+        """Merge sequences of one length; most items of a long one have not been looked at, and are the same."""
+        return [
+            v[0] if isinstance(v[0], Unread) and v.count(v[0]) == len(v) else self.value((*where, position), list(v))
+            for position, v in enumerate(zip(*sequences, strict=True))
+        ]
 
     def _sized_inside(self, values: Sequence[Any]) -> bool:
         """Whether an array's size is known only where the paths come from."""
@@ -400,9 +400,8 @@ class Merger:
         if isinstance(first, TupleValue):
             if any(len(v.items) != len(first.items) or v.type_ is not first.type_ for v in values):
                 return None
-            items = (self.value((*where, i), [v.items[i] for v in values]) for i in range(len(first.items)))
             place = first.place if all(v is first for v in values) else None
-            return TupleValue(tuple(items), first.type_, place)
+            return TupleValue(tuple(self._items(where, [v.items for v in values])), first.type_, place)
         if isinstance(first, SliceValue | RangeValue):
             fields = ("start", "stop", "step")
             return type(first)(*(self.value((*where, f), [getattr(v, f) for v in values]) for f in fields))

@@ -6,11 +6,12 @@ widen, from what is the same at every push to what varies, so that finding them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.object_pool import Kind
+from janusjit.analysis.capture.remembered import field_names
 from janusjit.analysis.capture.run_time_objects import address_of, kind_at
 from janusjit.analysis.capture.sameness import number_kind, number_of_kind, same_constant
 from janusjit.analysis.capture.state import State, Storage, reference_count
@@ -153,7 +154,7 @@ class Slots:
         if isinstance(value, tuple):
             return all(map(self._is_fixed, value))
         if isinstance(value, AbstractValue):
-            return all(self._is_fixed(getattr(value, field.name)) for field in fields(value))
+            return all(self._is_fixed(getattr(value, name)) for name in field_names(value))
         return True
 
     def _is_sized_inside(self, type_: TensorType) -> bool:
@@ -244,7 +245,7 @@ def _same(first: Any, second: Any) -> bool:
     if isinstance(first, tuple):
         return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, AbstractValue):
-        compared = [field.name for field in fields(first) if field.name not in ("place", "sample", "origins")]
+        compared = [name for name in field_names(first) if name not in ("place", "sample", "origins")]
         return all(_same(getattr(first, name), getattr(second, name)) for name in compared)
     return bool(first == second)
 

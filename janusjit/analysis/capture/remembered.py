@@ -1,7 +1,8 @@
 """States as they were before a step.
 
-Owns `Before`, which a state fills in while a step runs that may have to be taken back, and `copied`. Invariant: an
-object is copied before it is handed out the first time, so what is changed later is not what is remembered.
+Owns `Before`, which a state fills in while a step runs that may have to be taken back, `copied`, and `field_names`.
+Invariant: an object is copied before it is handed out the first time, so what is changed later is not what is
+remembered.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ Item = TypeVar("Item")
 @cache
 def _field_names(type_: Any) -> tuple[str, ...]:
     return tuple(field_.name for field_ in fields(type_))
+
+
+def field_names(item: Any) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields, which `dataclasses.fields` goes through anew each time."""
+    type_: Any = type(item)
+    return _field_names(type_)
 
 
 def copied(item: Item) -> Item:
