@@ -29,7 +29,7 @@ demo: $(VENV)/.installed ## train the digits network eagerly and under @jit; the
 	$(RUN) -m janusjit demo
 
 test: $(VENV)/.installed ## run the tests
-	$(RUN) -m pytest -q -n $(WORKERS) $(SELECT)
+	$(RUN) -m pytest -q -n $(WORKERS) --dist worksteal $(SELECT)
 
 bench: $(VENV)/.installed ## time the examples and the micro cases against NumPy, gradients against the peers installed
 	$(RUN) -m benchmarks
