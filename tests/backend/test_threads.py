@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llvmlite import ir
 
 import janusjit as jj
 from janusjit.backend import calibration, cost, parallel
@@ -43,11 +44,11 @@ def eager_to_divide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wake() -> None:
-    """Have the next job wake the workers, however short it is, and whatever other processes did to the last ones."""
-    if threads.usage().workers:
-        words = threads._words()
-        words[thread_pool_state.DECLINED], words[thread_pool_state.DEBT] = thread_pool_state.WAKE_WORK, 0
-        words[thread_pool_state.AWAITED] = 0
+    """Have the next job start or wake the workers, however short it is, and whatever others did to the last ones."""
+    threads.parallel_for(ir.Module())  # so that the code of the pool, and its words, are there
+    words = threads._words()
+    words[thread_pool_state.AWAITED], words[thread_pool_state.DEBT] = 0, 0
+    words[thread_pool_state.DECLINED] = thread_pool_state.WAKE_WORK
 
 
 @pytest.mark.usefixtures("eager_to_divide")
@@ -419,7 +420,6 @@ for _ in range(20):
 print("done", flush=True)
 """
 )
-
 
 CACHED = (
     PROCESS
