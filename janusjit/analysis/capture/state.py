@@ -86,8 +86,7 @@ class Storage(HeapObject):
     ``frozen`` says why it must not be written (``""``: it may be), and ``family`` which others it may share memory with
     where that is the reason, if they are known (`janusjit.analysis.capture.sharing`). ``outside`` is set where control
     paths left either an array from outside or a new one: that array's storage, and a run-time bool that tells whether
-    it is the one. ``mirrors`` is set for a read-only view that paths cannot express,
-    ``listed`` for what may be an item of a list that grows in a loop.
+    it is the one. ``mirrors`` is for read-only views that paths cannot express, ``listed`` for items of growing lists.
     """
 
     version: Value = None  # type: ignore[assignment]
