@@ -175,6 +175,11 @@ class FusedKernel:
         """Whether all operations are defined for zeros, and raise no flags for them."""
         return all(instruction.op in _TOTAL for instruction in self.instructions)
 
+    @property
+    def moves_one_element(self) -> bool:
+        """Whether it stores numbers that are there, one in each array, and does nothing else."""
+        return all(dim == 1 for dim in self.dims) and not self.instructions and not self.reductions
+
     def loaded(self) -> set[int]:
         """Return the numbers of the arrays whose elements are computed with or stored."""
         sources = [source for instruction in self.instructions for source in instruction.sources]

@@ -1,7 +1,8 @@
 """Constant folding.
 
 Owns `fold_constants`. Invariant: a folded value has the bits the eager function gives; nothing is folded that would
-fail or warn; views that a returned view relies on stay views.
+fail or warn; views that a returned view relies on stay views. What a branch or a guard has found out about its
+condition is known wherever control comes only behind it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.ir.builder import Substitution, carried_guards, drop_guards
-from janusjit.ir.graph import Graph, Node, Region
+from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.types import DTYPES, TensorType, dtype_name
 from janusjit.ir.verify import falls_through
 from janusjit.ops import OPS
@@ -25,7 +26,7 @@ _SOURCES = frozenset({"constant", "constant_array", "full", "eye", "arange"})
 
 
 def fold_constants(graph: Graph) -> int:
-    """Compute nodes all of whose inputs are constants, and decide branches on constants; return how many."""
+    """Compute nodes all of whose inputs are constants, and decide branches on what is known; return how many."""
     carried = carried_guards(graph)
     folder = _Folder(pinned_nodes(graph))
     folder.region(graph.body)
@@ -38,17 +39,28 @@ class _Folder:
     def __init__(self, pinned: set[Node]) -> None:
         self._pinned = pinned
         self._substitution = Substitution()
+        self._known: dict[Value, bool] = {}  #: conditions that have been decided where control is
+        self._decisions: list[Value] = []
         self.count = 0
 
-    def region(self, region: Region) -> None:
+    def region(self, region: Region, condition: Value | None = None, holds: bool = True) -> None:
+        """Fold in a region, which is come to where a condition holds, or does not."""
+        before = len(self._decisions)
+        if condition is not None:
+            self._decide(condition, holds)
         nodes, region.nodes = region.nodes, []
         self._nodes(nodes, region.nodes)
+        while len(self._decisions) > before:
+            del self._known[self._decisions.pop()]
 
     def _nodes(self, nodes: list[Node], done: list[Node]) -> bool:
         """Append what is left of ``nodes`` to ``done``; return whether control can go on behind them."""
         for node in nodes:
             self._substitution.apply(node)
-            if node.op == "if" and (condition := constant_of(node.inputs[0])) is not None:
+            if node.op == "guard" and self._known.get(node.inputs[0]):
+                self.count += 1
+                continue
+            if node.op == "if" and (condition := self._decided(node.inputs[0])) is not None:
                 self.count += 1
                 if not self._take_arm(node, node.regions[0 if condition else 1], done):
                     return False
@@ -60,13 +72,36 @@ class _Folder:
                 self._substitution.update(node.results, [constant.result for constant in constants])
                 continue
             done.append(node)
-            for inner in node.regions:
-                self.region(inner)
+            self._inside(node)
             if node.regions and not falls_through(node):
                 node.results = ()
                 done.append(Node("unreachable", span=node.span))
                 return False
         return True
+
+    def _decide(self, condition: Value, holds: bool) -> None:
+        if condition not in self._known:
+            self._known[condition] = holds
+            self._decisions.append(condition)
+
+    def _decided(self, condition: Value) -> Any:
+        """Return what a condition is, if that is known; else None."""
+        return self._known[condition] if condition in self._known else constant_of(condition)
+
+    def _inside(self, node: Node) -> None:
+        """Fold in a node's regions, and note what is known behind it."""
+        if node.op == "guard":
+            self._decide(node.inputs[0], True)
+        if node.op != "if":
+            for inner in node.regions:
+                self.region(inner)
+            return
+        (condition,) = node.inputs
+        for arm, holds in zip(node.regions, (True, False), strict=True):
+            self.region(arm, condition, holds)
+        ends = [arm.terminator.op == "yield" for arm in node.regions]
+        if ends in ([True, False], [False, True]):
+            self._decide(condition, ends[0])
 
     def _take_arm(self, node: Node, arm: Region, done: list[Node]) -> bool:
         *nodes, terminator = arm.nodes

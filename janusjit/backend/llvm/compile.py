@@ -65,4 +65,9 @@ def _has_scalar_loop(graph: Graph) -> bool:
 
 
 def _is_scalar(node: Node) -> bool:
+    """Return whether a node does no more than to compute, load or store a few numbers."""
+    if node.op in ("loop", "if", "view"):  # which do nothing to arrays themselves
+        return True
+    if node.op == "update":
+        return node.inputs[1].type.rank == 0 and not any(step.op != "view" for step in node.attributes["path"])
     return all(result.type.rank == 0 for result in node.results)

@@ -48,7 +48,10 @@ class FusedFunctions:
         ``nanoseconds`` is what it is expected to take, if it happens once in a call of the entry function at most.
         """
         function = self._function(kernel)
-        self._quick.note(function, nanoseconds)
+        if kernel.moves_one_element:  # what is stored is computed before, as it is for a call, in each turn of a loop
+            scalars = [self._python.pinned(builder, scalar) for scalar in scalars]
+        else:
+            self._quick.note(function, nanoseconds)
         builder.call(function, [*pointers, *(scalar.value for scalar in scalars), *extents])
 
     def function(self, kernel: FusedKernel) -> ir.Function:
@@ -69,7 +72,8 @@ class FusedFunctions:
         function = ir.Function(self._module, signature, f"fused.{len(self._functions)}")
         function.linkage = "internal"
         function.attributes.add("nounwind")
-        function.attributes.add("noinline")  # one copy for all calls, and less for LLVM to do
+        # of other kernels one copy for all calls, and less for LLVM to do
+        function.attributes.add("alwaysinline" if kernel.moves_one_element else "noinline")
         if kernel.open:
             function.attributes.add("noduplicate")  # nor copies for some of its sizes
         context = KernelContext(function, self._python)
