@@ -26,7 +26,7 @@ _WITHOUT_ARITHMETIC = frozenset({"creation", "views", "updates", "gather", "join
 #: ops on integers that raise a floating-point flag, for a zero divisor
 _DIVISIONS = frozenset({"floor_divide", "remainder", "fmod", "reciprocal"})
 #: ops on floats that raise none
-_SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where", "unfold"})
+_SILENT = frozenset({"negative", "positive", "absolute", "sign", "copysign", "where", "unfold", "window_max"})
 
 
 def is_operation(node: Node) -> bool:

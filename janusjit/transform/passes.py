@@ -27,6 +27,7 @@ from janusjit.transform.fold import fold_constants
 from janusjit.transform.guards import hoist_guards
 from janusjit.transform.identities import remove_barriers, remove_marks
 from janusjit.transform.loop_invariants import hoist_loop_invariants
+from janusjit.transform.parts_of_windows import find_parts
 from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
 from janusjit.transform.rules import Rule
@@ -81,6 +82,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("rewrite", lambda graph: rewrite(graph, rules)),
         Pass("fold_rewritten", fold_constants),
         Pass("windows", find_windows),
+        Pass("parts_of_windows", find_parts),
         Pass("convolutions", find_convolutions),
         Pass("contractions", find_products),
         Pass("arrangements", lambda graph: _arrange(graph, rules)),

@@ -26,7 +26,7 @@ class Arranger(ABC):
 
     @abstractmethod
     def emit(self, op: str, *inputs: Value, **attributes: Any) -> Value:
-        """Emit an operation; return its result."""
+        """Emit an operation; return its first result."""
 
     def transposed(self, value: Value, axes: Sequence[int]) -> Value:
         """Return an array with its axes in another order."""
@@ -47,11 +47,11 @@ class Maker(Arranger):
         self.nodes: list[Node] = []
 
     def emit(self, op: str, *inputs: Value, **attributes: Any) -> Value:
-        """Make a node, of values that others may stand for by now; return its result."""
+        """Make a node, of values that others may stand for by now; return its first result."""
         inputs = tuple(self._substitution[value] for value in inputs)
         types = infer(op, tuple(value.type for value in inputs), attributes)
         self.nodes.append(Node(op, inputs, types, dict(attributes), self._span))
-        return self.nodes[-1].result
+        return self.nodes[-1].results[0]
 
 
 class Replacement(Protocol):

@@ -433,3 +433,59 @@ def test_numbers_joined_to_an_array_are_no_windows() -> None:
     for _ in range(4):
         np.testing.assert_array_equal(step(np.arange(1.0, 5.0)), [1.0, 4.0])
     assert (step.stats.graph_calls, step.stats.deopts) == (3, 0)
+
+
+# ---------------------------------------------------------------------- parts of windows
+
+
+def pooled_by_view(x: Any) -> Any:
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(2, 3))
+    return windows[:, :, ::2, 1::3].max(axis=(-1, -2))
+
+
+def pooled_by_strides(x: Any) -> Any:
+    n, c, h, w = x.shape
+    a, b, d, e = x.strides
+    shape, strides = (n, (h - 2) // 2 + 1, (w - 2) // 2 + 1, 2, 2, c), (a, 2 * d, 2 * e, d, e, b)
+    return as_strided(x, shape, strides).max(axis=(3, 4))
+
+
+def kept_dimensions(x: Any) -> Any:
+    return np.lib.stride_tricks.sliding_window_view(x, (4, 1), axis=(2, 3)).max(axis=(-1, -2), keepdims=True)
+
+
+def parts_of_kernels(x: Any) -> Any:
+    windows = np.lib.stride_tricks.sliding_window_view(x, (5, 4), axis=(2, 3))
+    return windows[1:4, ::2, 1::2, :5, 1::2, 1:].max(axis=(4, 5))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("program", [pooled_by_view, pooled_by_strides, kept_dimensions, parts_of_kernels])
+def test_the_greatest_elements_of_windows_take_no_windows(program: Any, dtype: str) -> None:
+    x = images(dtype)
+    x[2, 1, 4, 5] = np.nan
+    plan = check(program, x, exactly=True)
+    assert "window_max" in plan and "unfold" not in plan
+
+
+def some_convolution(x: Any, w: Any) -> Any:
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(2, 3))[:, :, ::2, ::2]
+    return np.einsum("nchwij,ocij->nohw", windows, w)
+
+
+def some_means(x: Any) -> Any:
+    return np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(2, 3))[:, :, ::2, 1::2].mean(axis=(-1, -2))
+
+
+def test_only_those_windows_are_laid_out_that_are_needed() -> None:
+    assert "convolution" in check(some_convolution, images(), kernels())
+    check(some_means, images())
+
+
+def both(x: Any) -> Any:
+    windows = np.lib.stride_tricks.sliding_window_view(x, 4, axis=2)
+    return windows.max(axis=2), windows.max(axis=(2, -1)), windows[..., 0].max(axis=-1)
+
+
+def test_other_greatest_elements_are_found_as_before() -> None:
+    check(both, images(), exactly=True)
