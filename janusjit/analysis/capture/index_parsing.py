@@ -20,6 +20,7 @@ from janusjit.analysis.capture.arrays import (
 from janusjit.analysis.capture.followed import assumed
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_dimensions import size_value
+from janusjit.analysis.capture.slice_lengths import length_between
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -190,6 +191,9 @@ def _slice_item(machine: Machine, part: SliceValue, size: Dim, operands: list[Va
         if start in (None, 0) and stop is None and step > 0:
             return Range(0, (size + (step - 1)) // step, step)
         raise machine.unsupported("array.slice", "slice", "a stepped slice with run-time bounds")
+    if isinstance(start, Scalar) and (length := length_between(machine, start, stop, size)) is not None:
+        operands.append(cast(machine, start.value, "i64"))
+        return Range(Operand(len(operands) - 1), length, 1)
     low_dim = _bound(machine, start, size, 0, operands)
     high_dim = _bound(machine, stop, size, size, operands)
     return _between(machine, low_dim, high_dim, operands)
