@@ -28,6 +28,7 @@ from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
 from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.state import GeneratorObject
 from janusjit.analysis.capture.values import (
+    NONE,
     AbstractValue,
     BuiltinMethod,
     FunctionValue,
@@ -119,10 +120,16 @@ def invoke(
     constructing = frame.result == "instance"
     frame.result = "invoked"
     machine.run_nested(stop)
-    returned = machine.state.returned
+    returned = take_returned(machine)
     if constructing:
         returned = machine.constructed(frame, returned)
     return machine.settle(returned) if of_any_kind else machine.resolve(returned)
+
+
+def take_returned(machine: Machine) -> AbstractValue:
+    """Return what a call or a generator has given to the rule that ran it; joins need not keep it any more."""
+    value, machine.state.returned = machine.state.returned, NONE
+    return value
 
 
 INVOKE.append(invoke)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from janusjit.analysis.capture.calls import take_returned
 from janusjit.analysis.capture.iteration import RESUME, draw
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import GENERATOR_METHOD
@@ -49,7 +50,7 @@ def _run(
     after: GeneratorObject = machine.heap(reference)
     if after.frame is None:
         return None
-    return machine.state.returned
+    return take_returned(machine)
 
 
 @executes(Yield)

@@ -466,7 +466,7 @@ class Machine:
         if len(self.state.frames) == 1:
             raise EXIT[0](self, value)
         frame = self.state.pop()
-        self.state.returned = value
+        self.state.returned = value if frame.result == "invoked" else NONE
         if frame.result == "instance":
             value = self.constructed(frame, value)
         if frame.target is not None:
