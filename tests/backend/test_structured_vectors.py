@@ -74,3 +74,17 @@ def test_indices_are_looked_at_wherever_they_are(shape, steps):
             with pytest.raises(IndexError):
                 jitted(x, index, values)
             np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "bool"])
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_stacks_along_the_last_axis_are_written_from_begin_to_end(count: int, dtype: str) -> None:
+    rows = (np.random.default_rng(count).standard_normal((count, 7, 45)) * 9).astype(dtype)
+    step = jj.jit(lambda *parts: np.stack(parts, axis=-1), background=False)
+    for _ in range(4):
+        got = step(*rows)
+    np.testing.assert_array_equal(got, np.stack(rows, axis=-1))
+    assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+    (body,) = re.findall(r"^define [^\n]*concatenate.*?^}", step.specializations[-1].llvm_ir, re.DOTALL | re.MULTILINE)
+    if count <= 4 and engine.has_masked_lanes():
+        assert re.search(r"= shufflevector .*\n(.*\n)*? *store <", body)

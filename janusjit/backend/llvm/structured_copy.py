@@ -1,6 +1,6 @@
 """Kernels that put the inputs' elements in other places: ``concatenate``, ``roll``, ``pad``, ``tile``, ``repeat``.
 
-Invariant: each is a few copies of whole blocks, whose innermost loops run along memory.
+Invariant: each is a few copies of whole blocks, whose innermost loops run along memory, of the result at least.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from janusjit.backend.llvm.indexing import at, copy_elements, nest, part
-from janusjit.backend.llvm.values import I64, ArrayValue, Extent, KernelContext, as_i64
+from janusjit.backend.llvm.values import I64, ArrayValue, Extent, KernelContext, as_i64, element_pointer, load, store
 from janusjit.ir.graph import Node
 
 Arrays = Sequence[ArrayValue]
+
+#: so many arrays are stored element beside element at most
+INTERLEAVED = 4
 
 
 def _sum(context: KernelContext, a: Extent, b: Extent) -> Extent:
@@ -25,9 +28,21 @@ def _sum(context: KernelContext, a: Extent, b: Extent) -> Extent:
 def emit_concatenate(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
     """Emit ``concatenate``: each input is copied to its place along the axis."""
     axis, start = node.attributes["axis"], 0
+    if axis == len(outputs[0].dims) - 1 and 1 < len(inputs) <= INTERLEAVED and all(x.dims[axis] == 1 for x in inputs):
+        _emit_interleaved(context, inputs, outputs[0])
+        return
     for array in inputs:
         copy_elements(context, array, part(context, outputs[0], axis, start, array.dims[axis]))
         start = _sum(context, start, array.dims[axis])
+
+
+def _emit_interleaved(context: KernelContext, inputs: Arrays, out: ArrayValue) -> None:
+    """Emit one loop that stores an element of each input beside each other: memory is written from begin to end."""
+    context.needs_passes = True  # LLVM makes vectors of what is stored together
+    with nest(context, out.dims[:-1]) as index:
+        for number, array in enumerate(inputs):
+            element = load(context.builder, array.dtype, element_pointer(context.builder, array, (*index, 0)))
+            store(context.builder, element, element_pointer(context.builder, out, (*index, number)))
 
 
 def emit_roll(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
