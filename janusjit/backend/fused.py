@@ -18,6 +18,8 @@ from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Value
 from janusjit.pacing import pause
 
+#: arrays whose elements are up to so many apart are loaded together with what lies between these
+BESIDE = 4
 #: operations that meet no floating-point error on zeros
 _TOTAL = frozenset(
     {
@@ -190,6 +192,28 @@ class FusedKernel:
         """Return the numbers of the arrays that are written to."""
         return {number for _, number in self.stores} | {reduction.target for reduction in self.reductions}
 
+    def beside(self) -> dict[int, tuple[int, int]]:
+        """Return which arrays lie between the elements of another: that one, and how many bytes behind it they begin.
+
+        Seen from one address, they are what is loaded together: ``x[::2]`` and ``x[1::2]``.
+        """
+        found: dict[int, tuple[int, int]] = {}
+        written = self.written()
+        first: dict[tuple[Any, ...], tuple[int, int]] = {}
+        for number, (array, strides) in enumerate(zip(self.arrays, self.strides, strict=True)):
+            step = strides[-1] if strides else 0
+            if number in written or not isinstance(step, int) or step <= array.layout.item_size:
+                continue
+            known = sum(start * stride for start, stride in array.terms if isinstance(start, int))
+            others = tuple(term for term in array.terms if not isinstance(term[0], int))
+            if not isinstance(known, int):
+                continue
+            of_group = (id(array.storage), array.layout.dtype, tuple(strides), others)
+            leader, begin = first.setdefault(of_group, (number, known))
+            if leader != number and 0 < abs(known - begin) < step <= BESIDE * array.layout.item_size:
+                found[number] = (leader, known - begin)
+        return found
+
     def key(self) -> tuple[Any, ...]:
         """What distinguishes the kernel's function from others."""
         numbered = self.numbered()
@@ -204,6 +228,7 @@ class FusedKernel:
             tuple(self.reductions),
             self.delay,
             self.is_streaming,
+            tuple(self.beside().items()),
         )
 
 

@@ -17,7 +17,7 @@ from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.division import Divisor
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.loops import Cursor, Place
-from janusjit.backend.llvm.values import I64, POINTER, Extent, KernelContext, Scalar, register_type
+from janusjit.backend.llvm.values import I8, I64, POINTER, Extent, KernelContext, Scalar, register_type
 from janusjit.ops.registry import OPS, Elementwise
 
 
@@ -88,6 +88,9 @@ class ElementCode:
         values, arguments = arguments[: len(kernel.scalars)], arguments[len(kernel.scalars) :]
         for pointer in pointers if kernel.delay is None else ():
             pointer.add_attribute("noalias")
+        builder = context.builder
+        for number, (other, distance) in kernel.beside().items():
+            pointers[number] = builder.gep(pointers[other], [ir.Constant(I64, distance)], source_etype=I8)
         numbered = kernel.numbered()
 
         def extents(sizes: Sequence[int | Size]) -> list[Extent]:
