@@ -31,6 +31,7 @@ from janusjit.transform.parts_of_windows import find_parts
 from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
 from janusjit.transform.rules import Rule
+from janusjit.transform.turned_operands import turn_operands
 from janusjit.transform.typed import verify_graph
 from janusjit.transform.windows import find_windows
 
@@ -85,6 +86,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("parts_of_windows", find_parts),
         Pass("convolutions", find_convolutions),
         Pass("contractions", find_products),
+        Pass("turned_operands", turn_operands),
         Pass("arrangements", lambda graph: _arrange(graph, rules)),
         Pass("loop_invariants", hoist_loop_invariants),
         Pass("common_subexpressions_again", merge_common_subexpressions),
