@@ -55,6 +55,11 @@ TILE_BYTES = 1 << 14
 TILE_ROW_BYTES = 1 << 19
 TILE_GAIN = 1.25
 
+#: passes over rows that end in products which sum over these (`janusjit.backend.row_passes`) go on in blocks of about
+#: so many bytes, where more than ``PASS_SPARED`` need not be read or written again then
+PASS_BYTES = 1 << 15
+PASS_SPARED = 1 << 17
+
 #: where Linux says how large the cache is that is the last before memory, and how large it is taken to be elsewhere
 _LAST_CACHE, _LAST_CACHE_BYTES = Path("/sys/devices/system/cpu/cpu0/cache/index3/size"), 32 << 20
 

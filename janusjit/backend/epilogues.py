@@ -89,7 +89,7 @@ class _Finder:
                 break
             described = undivided(step, self._addresses)
             reads = any(address.storage in produced for address in described.arrays)
-            if step.shape[0] != rows or not reads or not _keep_to_rows([*kernels, described]):
+            if step.shape[0] != rows or not reads or not keep_to_rows([*kernels, described]):
                 break
             found.append(step)
             kernels.append(described)
@@ -128,7 +128,7 @@ class _Finder:
         return kernel
 
 
-def _keep_to_rows(kernels: list[FusedKernel]) -> bool:
+def keep_to_rows(kernels: list[FusedKernel]) -> bool:
     """Return whether kernels touch, in one row, nothing that another of them writes in another.
 
     What one kernel does for its own elements may be done in any order.

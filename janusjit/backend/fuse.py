@@ -35,6 +35,7 @@ from janusjit.backend.plan import (
     root,
     updated_shape,
 )
+from janusjit.backend.row_order import bring_together
 from janusjit.backend.scheduled import Scheduled, used_by
 from janusjit.backend.separation import Separation
 from janusjit.backend.sink import sink
@@ -156,7 +157,7 @@ class Scheduler:
         """Move work to where it is wanted, settle what is stored, and return the steps."""
         merge(self.scheduled)
         sink(self.scheduled)
-        return gather(self.scheduled.settled())
+        return bring_together(gather(self.scheduled.settled()), self.scheduled.row_sums)
 
     # -- fusing
 

@@ -19,6 +19,7 @@ from janusjit.backend.plan import (
     nodes_of,
     root,
 )
+from janusjit.backend.row_order import combines_rows, row_sums
 from janusjit.backend.separation import Separation
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node, Region, Value, walk
@@ -84,12 +85,16 @@ class Scheduled:
         The position of the step after which each value of the region is there.
     separation : Separation or None
         Which nodes are not to be in one step.
+    row_sums : list of RowSum
+        The products that are to be computed in one pass with what they sum; what combines rows otherwise is apart.
     alone : dict
         The positions of the nodes that are steps by themselves.
     """
 
     def __init__(self, region: Region, separation: Separation | None = None) -> None:
         self.separation = separation
+        self.row_sums = row_sums(region)
+        self._by_rows = frozenset(node for one in self.row_sums for node in one.nodes)
         self.users = users_in(region)
         self._order = {node: index for index, node in enumerate(region.nodes)}
         self.steps: list[Step] = []
@@ -145,7 +150,16 @@ class Scheduled:
         rule, nodes = self.separation, list(nodes)
         if rule is not None and rule.parts(nodes, nodes_of(step)):
             return True
+        if self._by_rows and self._mixes_rows(nodes, nodes_of(step)):
+            return True
         return wastes_lanes(step.shape, [*nodes, *nodes_of(step)])
+
+    def _mixes_rows(self, nodes: Sequence[Node], others: Sequence[Node]) -> bool:
+        """Return whether some nodes combine rows, and others compute them for a product that sums over them."""
+        for one, other in ((nodes, others), (others, nodes)):
+            if any(map(combines_rows, one)) and not self._by_rows.isdisjoint(other):
+                return True
+        return False
 
     def leaves(self, step: FusedStep) -> list[Value]:
         """Return the arrays a step reads from memory."""

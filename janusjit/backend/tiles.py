@@ -54,7 +54,12 @@ class Tile:
     @property
     def first(self) -> Step:
         """The step that is done first."""
-        return self.steps[0] if self.product is None else self.product
+        return self.members[0]
+
+    @property
+    def members(self) -> list[Step]:
+        """All steps, in order."""
+        return [*self.steps] if self.product is None else [self.product, *self.steps]
 
 
 def find_tiles(
@@ -74,18 +79,46 @@ def find_tiles(
 
 def settle_storages(placement: Placement, tile: Tile, threads: int = 1) -> None:
     """Have the arrays in use in a tile stay where they are meanwhile, and keep those for it alone by blocks of rows."""
-    first, last = tile.first.time, tile.steps[-1].time
     product = None if tile.product is None else placement.storage(tile.product.node.result)
-    whole = product if tile.is_whole else None
+    count = tile.threads if tile.division is None else threads
+    of_routine = product if tile.is_packed else None  # which does as many rows as there is room for
+    whole = [product] if tile.is_whole else []
+    settle_rooms(placement, (tile.first, tile.steps[-1]), (tile.rows, tile.block), count, whole, of_routine)
+
+
+def settle_rooms(
+    placement: Placement,
+    ends: tuple[Step, Step],
+    sizes: tuple[int, int],
+    threads: int,
+    whole: Collection[Storage | None],
+    undivided: Storage | None = None,
+) -> None:
+    """Keep storages that are used from the first to the last of some steps only by blocks of rows, one a thread.
+
+    Parameters
+    ----------
+    placement : Placement
+        Has the storages; those in use anywhere between the ends are in use in all of it.
+    ends : tuple of Step
+        The first and the last step.
+    sizes : tuple of int
+        How many rows there are, and how many a block has.
+    threads : int
+        How many threads there are, each of which has room for a block.
+    whole : collection of Storage
+        Those that are there as a whole.
+    undivided : Storage, optional
+        One in which the threads' rows follow each other.
+    """
+    (first, last), (rows, block) = ends, sizes
     for storage in placement.storages:
-        within = _is_within(storage, tile.first, tile.steps[-1]) and storage is not whole
-        if within and storage.layout.shape[0] == tile.rows:
-            count = tile.threads if tile.division is None else threads
-            of_routine = tile.is_packed and storage is product  # which does as many rows as there is room for
-            storage.room = _room(storage, min(tile.block, tile.rows), 1 if of_routine else count)
-            storage.kept_rows = storage.room * count
-        if storage.birth <= last and storage.death >= first:
-            storage.birth, storage.death = min(storage.birth, first), max(storage.death, last)
+        within = _is_within(storage, first, last) and storage not in whole
+        if within and storage.layout.shape[0] == rows:
+            storage.room = _room(storage, min(block, rows), 1 if storage is undivided else threads)
+            storage.kept_rows = storage.room * threads
+        if storage.birth <= last.time and storage.death >= first.time:
+            storage.birth, storage.death = min(storage.birth, first.time), max(storage.death, last.time)
 
 
 def _room(storage: Storage, block: int, threads: int) -> int:
@@ -144,7 +177,7 @@ class _Finder:
         for _, kernel in run:
             here: dict[Storage, int] = {}
             for address in kernel.arrays:
-                here[address.storage] = max(here.get(address.storage, 0), _row_bytes(address))
+                here[address.storage] = max(here.get(address.storage, 0), row_bytes(address))
             moved += sum(here.values())
             seen = {s: max(seen.get(s, 0), here.get(s, 0)) for s in {**seen, **here}}
         row = sum(seen.values())
@@ -191,7 +224,7 @@ def is_inside_row(address: Address) -> bool:
     return isinstance(pitch, int) and isinstance(end, int) and end <= pitch
 
 
-def _row_bytes(address: Address) -> int:
+def row_bytes(address: Address) -> int:
     """Return how many bytes of an array a row takes; 0 where all rows are the same."""
     if address.layout.strides[0] == 0:
         return 0

@@ -49,16 +49,24 @@ def _candidates(body: Region, users: dict[Value, list[Node]], pinned: Collection
         for node in region.nodes:
             if node not in pinned and _is_turnable(node, here):
                 here.add(node)
-        changed = True
-        while changed:
-            kept = {
-                node
-                for node in here
-                if _is_turnable(node, here) and all(u.op == "matmul" or u in here for u in users[node.result])
-            }
-            changed, here = len(kept) < len(here), kept
+        kept: set[Node] = set()
+        while kept != here:  # what is turned for the sake of others is not, if they are not
+            kept, here = here, {node for node in here if _may_stay(node, here, users)}
         found |= here
     return found
+
+
+def _may_stay(node: Node, turned: Collection[Node], users: dict[Value, list[Node]]) -> bool:
+    """Return whether a node can be turned where just some others are."""
+    seen_by = users.get(node.result, ())
+    return _is_turnable(node, turned) and all(user in turned or _is_product(user, users) for user in seen_by)
+
+
+def _is_product(user: Node, users: dict[Value, list[Node]]) -> bool:
+    """Return whether a user is a product, or transposes what products alone use."""
+    if _is_turn(user):
+        return all(one.op == "matmul" for one in users.get(user.result, ()))
+    return user.op == "matmul"
 
 
 def _is_turnable(node: Node, turned: Collection[Node]) -> bool:

@@ -17,6 +17,7 @@ from janusjit.backend.llvm.convolution_panels import Geometry
 from janusjit.backend.llvm.gemm_estimates import product_nanoseconds
 from janusjit.backend.parallel import Division, kernel_nanoseconds
 from janusjit.backend.plan import FusedStep, NodeStep, Plan, Step, line_of, lowering_of, nodes_of, with_threads
+from janusjit.backend.row_passes import RowPass
 from janusjit.backend.tiles import Tile
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Node
@@ -25,7 +26,7 @@ from janusjit.ops.registry import Contract, Library, ObjectCall, Reduce, Structu
 _WORK = (Contract, Library, ObjectCall, Structured)
 
 
-def is_work(step: Step, tiles: Mapping[Step, Tile]) -> bool:
+def is_work(step: Step, tiles: Mapping[Step, Tile | RowPass]) -> bool:
     """Return whether a step is a kernel, or the first of those that are one together."""
     if step in tiles:
         return tiles[step].first is step
@@ -39,7 +40,7 @@ def is_work(step: Step, tiles: Mapping[Step, Tile]) -> bool:
 def notes_of(
     plan: Plan,
     fused: Mapping[FusedStep, FusedKernel],
-    tiles: Mapping[Step, Tile],
+    tiles: Mapping[Step, Tile | RowPass],
     chosen: Mapping[Node, str],
     divided: Mapping[Step, Division],
     threads: int,
@@ -64,11 +65,15 @@ def notes_of(
     words = {step: division.text(threads) for step, division in divided.items()}
 
     def kernel(step: Step) -> Kernel:
-        steps = _together(step, tiles)
+        steps = tiles[step].members if step in tiles else [step]
         text = "; ".join(line_of(one, chosen, {}) for one in steps)
         if len(steps) > 1 and isinstance(step, FusedStep):
             text = f"blocks of {tiles[step].block} rows: {text}"
-        alone = _sum(expected_nanoseconds(one, fused, chosen) for one in steps)
+        tile = tiles.get(step)
+        if isinstance(tile, RowPass):
+            alone: float | None = pass_nanoseconds(tile, fused)
+        else:
+            alone = _sum(expected_nanoseconds(one, fused, chosen) for one in steps)
         nanoseconds = _on_threads(alone, divided.get(step), threads)
         return Kernel(step.time, with_threads(text, words.get(step)), str(nodes_of(steps[-1])[-1].span), nanoseconds)
 
@@ -101,17 +106,26 @@ def least_nanoseconds(plan: Plan, fused: Mapping[FusedStep, FusedKernel], chosen
     return sum(part for part in known if part is not None)
 
 
-def _together(step: Step, tiles: Mapping[Step, Tile]) -> list[Step]:
-    """Return a step and those that are one kernel with it."""
-    if step not in tiles:
-        return [step]
-    tile = tiles[step]
-    return [*tile.steps] if tile.product is None else [tile.product, *tile.steps]
-
-
 def _sum(parts: Iterable[float | None]) -> float | None:
     known = list(parts)
     return None if None in known else sum(part for part in known if part is not None)
+
+
+def pass_nanoseconds(one: RowPass, fused: Mapping[FusedStep, FusedKernel]) -> float:
+    """Return what a pass over rows is expected to take one thread: the first read of its arrays, or its arithmetic."""
+    computing = 0.0
+    for step in one.steps:
+        if isinstance(step, FusedStep):
+            computing += _fused_nanoseconds(step, fused[step]) or 0.0
+        elif isinstance(step, NodeStep):
+            a, b = (value.type.shape for value in step.node.inputs)
+            depth = one.block if step in one.sums else a[-1]
+            rows = (a[0] if len(a) > 1 else 1) if step in one.sums else one.block
+            columns = b[-1] if len(b) > 1 else 1
+            assert isinstance(rows, int) and isinstance(columns, int) and isinstance(depth, int)
+            block = product_nanoseconds("", rows, columns, depth, step.node.result.type.dtype)
+            computing += block * one.rows / one.block
+    return max(computing, one.row_bytes * one.rows * calibration.current().transfer(one.row_bytes * one.rows))
 
 
 def _elements(shape: tuple[Dim, ...]) -> int | None:

@@ -51,8 +51,8 @@ class FlagLooks:
 
     @property
     def apart(self) -> set[Step]:
-        """The steps that are looked at one by one, and those before which all others are looked at."""
-        return self._tracking.steps | self._tracking.before
+        """The steps that have to stand by themselves, and those before which all others are looked at."""
+        return self.untiled | self._tracking.before
 
     def before(self, step: Step) -> None:
         """Emit what comes before a step."""
@@ -64,9 +64,10 @@ class FlagLooks:
             self._displaced = {value: scalars[value] for value in node.inputs if value in scalars}
             scalars.update(self._pin_all(node.inputs))
 
-    def after(self, step: Step, tiled: bool = False) -> None:
-        """Emit what comes after a step; one of a tile is not found out about by itself."""
-        if step not in self._tracking.steps:
+    def after(self, step: Step, together: Sequence[Step] | None = None) -> None:
+        """Emit what comes after a step; those done ``together`` are looked at as one, after the last of them."""
+        steps = [step] if together is None else together
+        if step is not steps[-1] or self._tracking.steps.isdisjoint(steps):
             return
         lowering, builder = self._lowering, self._lowering.builder
         if (node := _number_node(step)) is not None:
@@ -75,15 +76,17 @@ class FlagLooks:
         raised = lowering.python.emit_flags(builder)
         met = builder.icmp_signed("!=", raised, ir.Constant(raised.type, 0))
         with builder.if_then(met, likely=False), lowering.memory.scope():
-            if not any(map(errors_of, nodes_of(step))):
+            if not any(errors_of(node) for one in steps for node in nodes_of(one)):
                 lowering.python.emit_clear_flags(builder)  # nobody hears of these, and they must not seem another's
                 return
-            words = self._words(step) if not tiled and (isinstance(step, FusedStep) or is_of_numbers(step)) else None
+            alone = together is None and (isinstance(step, FusedStep) or is_of_numbers(step))
+            words = self._words(step) if alone else None
             address = ir.Constant(I64, 0) if words is None else words
             backups = [b for b in self._plan.backups.values() if self._is_there(b, step)]
             ends = step.time >= self._tracking.point_of_no_return
             restore = None if ends else self._restoring(backups)
-            lowering.python.emit_witness(builder, raised, -1 if tiled else step.time, address, restore)
+            time = step.time if together is None else -1
+            lowering.python.emit_witness(builder, raised, time, address, restore)
 
     def check(self, node: Node) -> None:
         """Emit the look before an exit."""

@@ -7,7 +7,7 @@ extents, eight bytes each; it calls the same functions as one thread would.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -160,6 +160,23 @@ class ParallelKernels:
         """Emit calls of kernels one after the other for each ``block`` of rows, on several threads."""
         (rows,) = symbols_of((size,))
         self._dispatch(parts, [self.arguments(part, size) for part in parts], rows, division, block)
+
+    def emit_blocks(self, parts: Sequence[Part], size: Dim, rows: int, block: int) -> None:
+        """Emit calls of kernels one after the other for each ``block`` of ``rows``, on one thread."""
+        arguments = [self.arguments(part, size) for part in parts]
+        builder, before = self._builder, self._builder.block
+        body, after = builder.append_basic_block("rows"), builder.append_basic_block("tiled")
+        builder.branch(body)
+        builder.position_at_end(body)
+        start, last = builder.phi(I64), ir.Constant(I64, rows)
+        start.add_incoming(ir.Constant(I64, 0), before)
+        following = builder.add(start, ir.Constant(I64, block))
+        end = builder.select(builder.icmp_signed("<", following, last), following, last)
+        (symbol_of_rows,) = symbols_of((size,))
+        self.emit_rows(builder, parts, arguments, symbol_of_rows, start, end)
+        start.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, last), body, after)
+        builder.position_at_end(after)
 
     def arguments(self, part: Part, size: Dim) -> Arguments:
         kernel = part.kernel
@@ -319,6 +336,23 @@ class Arguments:
         known = tuple(one if isinstance(one, int) else None for one in self.pitches)
         return scalars, tuple(one is None for one in self.extents), known
 
+    def given(self, values: Iterator[ir.Value]) -> Arguments:
+        """Return the arguments that the next values are, in the order of `in_context`."""
+        return Arguments(
+            [next(values) for _ in self.pointers],
+            [next(values) for _ in self.scalars],
+            [None if one is None else next(values) for one in self.extents],
+            [one if isinstance(one, int) else next(values) for one in self.pitches],
+        )
+
+    def of_thread(self, builder: ir.IRBuilder, part: Part, thread: ir.Value) -> Arguments:
+        """Return the arguments with a thread's rooms, of arrays there for a block only."""
+        pointers = [
+            offset_pointer(builder, pointer, multiply(builder, thread, private))
+            for pointer, private in zip(self.pointers, part.private, strict=True)
+        ]
+        return replace(self, pointers=pointers)
+
     def in_context(self) -> list[ir.Value]:
         """Return the values that a task cannot know."""
         return [
@@ -347,3 +381,9 @@ class Loaded:
             [None if one is None else self._value(one) for one in like.extents],
             [one if isinstance(one, int) else self._value(one) for one in like.pitches],
         )
+
+
+def unknown_count(builder: ir.IRBuilder, count: int) -> ir.Value:
+    """Return a number that LLVM does not know: it would make code for so few rows, with lanes that are masked."""
+    nothing = ir.InlineAsm(ir.FunctionType(I64, [I64]), "", "=r,0", side_effect=False)
+    return builder.call(nothing, [ir.Constant(I64, count)])

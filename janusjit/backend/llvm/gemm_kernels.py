@@ -42,13 +42,22 @@ class RowTiles:
 
 
 def emit_tiles(
-    context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling, part: RowTiles | None = None
+    context: KernelContext,
+    a: Matrix,
+    b: Matrix,
+    out: Matrix,
+    tiling: Tiling,
+    part: RowTiles | None = None,
+    accumulate: bool = False,
 ) -> None:
-    """Emit ``out = a @ b``, or a ``part``; sizes and strides are known, ``b`` and ``out`` have contiguous rows."""
+    """Emit ``out = a @ b``, or a ``part``; sizes and strides are known, ``b`` and ``out`` have contiguous rows.
+
+    With ``accumulate`` it is ``out += a @ b``, and no tile of the tiling overlaps another.
+    """
     strides = (a.row_stride, a.column_stride, b.row_stride, out.row_stride)
     cut = (tiling.rows, tiling.columns, tiling.ways, tiling.depth)
     sizes = (out.rows, out.columns, a.columns, *strides, *cut)
-    kind = "tiles" if part is None else "row_tiles"
+    kind = "added_tiles" if accumulate else "tiles" if part is None else "row_tiles"
     name = ".".join(map(str, (HANDWRITTEN + kind, out.dtype, *sizes)))
     numbers = [] if part is None else [part.first, part.end]
     function = context.module.globals.get(name)
@@ -58,13 +67,20 @@ def emit_tiles(
         function.attributes.add("noinline")
         inside = KernelContext(function, context.python)
         left, right, target = (replace(one, pointer=p) for one, p in zip((a, b, out), function.args[:3], strict=True))
-        _emit_loops(inside, left, right, target, tiling, RowTiles(*function.args[3:]) if numbers else None)
+        here = RowTiles(*function.args[3:]) if numbers else None
+        _emit_loops(inside, left, right, target, tiling, here, accumulate)
         inside.finish()
     context.builder.call(function, [a.pointer, b.pointer, out.pointer, *numbers])
 
 
 def _emit_loops(
-    context: KernelContext, a: Matrix, b: Matrix, out: Matrix, tiling: Tiling, part: RowTiles | None
+    context: KernelContext,
+    a: Matrix,
+    b: Matrix,
+    out: Matrix,
+    tiling: Tiling,
+    part: RowTiles | None,
+    accumulate: bool,
 ) -> None:
     assert isinstance(a.row_stride, int) and isinstance(out.row_stride, int)
     assert isinstance(out.rows, int) and isinstance(out.columns, int)
@@ -81,7 +97,7 @@ def _emit_loops(
             row = tile_start(builder, down, tiling.rows, out.rows)
             left = _moved(context, a, builder.mul(row, ir.Constant(I64, a.row_stride)))
             target = _moved(context, below, builder.mul(row, ir.Constant(I64, out.row_stride)))
-            _emit_tile(context, _Tile(left, right, target, tiling))
+            _emit_tile(context, _Tile(left, right, target, tiling), accumulate)
 
 
 @dataclass(frozen=True)
@@ -99,13 +115,13 @@ def _moved(context: KernelContext, matrix: Matrix, offset: ir.Value) -> Matrix:
     return Matrix(matrix.dtype, pointer, matrix.rows, matrix.columns, matrix.row_stride, matrix.column_stride)
 
 
-def _emit_tile(context: KernelContext, tile: _Tile) -> None:
-    """Emit the sum of a tile, block after block: the first is stored, the others are added to what is there."""
+def _emit_tile(context: KernelContext, tile: _Tile, accumulate: bool) -> None:
+    """Emit the sum of a tile, block after block: they are added to what is there, but for the first as a rule."""
     depth, size, ways = tile.a.columns, tile.tiling.depth, tile.tiling.ways
     assert isinstance(depth, int)
     blocks, rest = divmod(depth, size)
     if depth <= size:
-        _emit_block(context, tile, 0, _Length(depth // ways, depth % ways), accumulate=False)
+        _emit_block(context, tile, 0, _Length(depth // ways, depth % ways), accumulate)
         return
     is_alike = rest % ways == 0  # then one piece of code does for the last block as well
     with context.loop(blocks + (rest > 0 and is_alike)) as block:
@@ -115,7 +131,7 @@ def _emit_tile(context: KernelContext, tile: _Tile) -> None:
             is_last = builder.icmp_signed("==", block, ir.Constant(I64, blocks))
             turns = builder.select(is_last, ir.Constant(I64, rest // ways), turns)
         start = builder.mul(block, ir.Constant(I64, size))
-        is_later = builder.icmp_signed(">", block, ir.Constant(I64, 0))
+        is_later = True if accumulate else builder.icmp_signed(">", block, ir.Constant(I64, 0))
         _emit_block(context, tile, start, _Length(turns, 0), is_later)
     if not is_alike:
         _emit_block(context, tile, depth - rest, _Length(rest // ways, rest % ways), accumulate=True)

@@ -25,7 +25,7 @@ from janusjit.backend.llvm import threads
 from janusjit.backend.llvm.call_results import ANY_EXTENT
 from janusjit.backend.llvm.control import ControlFlow
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.estimates import expected_nanoseconds, is_work, least_nanoseconds, notes_of
+from janusjit.backend.llvm.estimates import expected_nanoseconds, is_work, least_nanoseconds, notes_of, pass_nanoseconds
 from janusjit.backend.llvm.flag_looks import FlagLooks
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
@@ -35,6 +35,7 @@ from janusjit.backend.llvm.object_reads import ObjectReads
 from janusjit.backend.llvm.product_blocks import ProductBlocks, rows_of
 from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.quick_code import QuickCode
+from janusjit.backend.llvm.row_pass_code import Product, RowPasses, Work
 from janusjit.backend.llvm.row_prefetch import written_at_last
 from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
 from janusjit.backend.llvm.stopwatch import Stopwatch
@@ -62,6 +63,7 @@ from janusjit.backend.plan import (
     lowering_of,
     makes_object,
 )
+from janusjit.backend.row_passes import RowPass, find_row_passes
 from janusjit.backend.storage import Transfer
 from janusjit.backend.tiles import Tile, find_tiles
 from janusjit.backend.unchanged import unchanged_parts
@@ -102,9 +104,11 @@ class GraphLowering:
         self.control = ControlFlow(self)
         self._looks = FlagLooks(self, self._plan)
         delays, of_rows = self.placement.delays, functools.partial(rows_of, threads=count)
-        epilogues = find_epilogues(self._plan, self.placement, of_rows, count, self._looks.apart | delays.keys())
-        tiles = find_tiles(self._plan, self.placement, count, {*self._looks.untiled, *epilogues, *delays})
-        self._tiles: dict[Step, Tile] = {**epilogues, **tiles}
+        apart = self._looks.apart | delays.keys()
+        passes = find_row_passes(self._plan, self.placement, count, apart)
+        epilogues = find_epilogues(self._plan, self.placement, of_rows, count, {*apart, *passes})
+        tiles = find_tiles(self._plan, self.placement, count, {*self._looks.untiled, *passes, *epilogues, *delays})
+        self._tiles: dict[Step, Tile | RowPass] = {**passes, **epilogues, **tiles}
         self._tapes, self._objects = Tapes(self), ObjectReads(self)
         fused = [step for step in self._plan.walk() if isinstance(step, FusedStep)]
         rows = {step: self._tiles[step].size for step in fused if step in self._tiles}
@@ -115,6 +119,7 @@ class GraphLowering:
             builder, self.memory, self.extents, self.scalars, self._fused, python, count
         )
         self._products = ProductBlocks(module, self._parallel, python)
+        self._passes = RowPasses(module, self._parallel, python)
         self._nodes = NodeFunctions(module, python, self._quick, count)
         self._guard_numbers = {id(guard): number for number, guard in enumerate(graph.guards.in_graph)}
         self._failures: dict[int, ir.Block] = {}
@@ -162,11 +167,15 @@ class GraphLowering:
             self._looks.before(step)
             with self._stopwatch.timing(step, is_work(step, self._tiles)):
                 self._lower_step(step)
-            self._looks.after(step, step in self._tiles)
+            tile = self._tiles.get(step)
+            self._looks.after(step, None if tile is None else tile.members)
 
     def _lower_step(self, step: Step) -> None:
-        if step in self._tiles:
-            self._lower_tile(step, self._tiles[step])
+        tile = self._tiles.get(step)
+        if tile is not None:
+            if step is tile.first:
+                self._prepare_all(tile.members)
+                self._lower_pass(tile) if isinstance(tile, RowPass) else self._lower_tile(tile)
         elif isinstance(step, FusedStep):
             self._lower_fused(step)
         elif isinstance(step, RegionStep):
@@ -202,14 +211,30 @@ class GraphLowering:
             pointer = self.memory.pointer_to(storage)
             self.scalars[value] = load(self.builder, storage.layout.dtype, pointer)
 
-    def _lower_tile(self, step: Step, tile: Tile) -> None:
-        """Emit all steps of a tile, at the first of them: a loop over blocks of rows."""
-        if step is not tile.first:
-            return
-        for one in tile.steps:
-            for value in (*one.stores, *(reduction.result for reduction in one.reductions)):
-                self.prepare(value)
-            self._check_not_empty(one)
+    def _prepare_all(self, steps: Sequence[Step]) -> None:
+        """Emit what is to come before steps that are done together."""
+        for one in steps:
+            if isinstance(one, FusedStep):
+                for value in (*one.stores, *(reduction.result for reduction in one.reductions)):
+                    self.prepare(value)
+                self._check_not_empty(one)
+            elif isinstance(one, NodeStep):
+                self.prepare(one.node.result)
+
+    def _lower_pass(self, one: RowPass) -> None:
+        """Emit all steps of a pass over rows."""
+        works: list[Work] = []
+        for step in one.steps:
+            if isinstance(step, FusedStep):
+                works.append(Part.of_tile(self._kernels[step]))
+            elif isinstance(step, NodeStep):
+                works.append(Product.of(self.memory, step.node, step in one.sums))
+        words = self._passes.call(self.builder, one, works, pass_nanoseconds(one, self._kernels))
+        products = [step.node for step in one.steps if isinstance(step, NodeStep)]
+        self._nodes.chosen.update(zip(products, words, strict=True))
+
+    def _lower_tile(self, tile: Tile) -> None:
+        """Emit all steps of a tile: a loop over blocks of rows."""
         if tile.product is not None:
             self._lower_product(tile, tile.product.node)
             return
@@ -219,24 +244,10 @@ class GraphLowering:
             self._divided.update(dict.fromkeys(tile.steps, tile.division))
             self._parallel.call_blocks(parts, tile.size, tile.division, tile.block)
             return
-        arguments = [self._parallel.arguments(part, tile.size) for part in parts]
-        builder, before = self.builder, self.builder.block
-        body, after = builder.append_basic_block("rows"), builder.append_basic_block("tiled")
-        builder.branch(body)
-        builder.position_at_end(body)
-        start, rows = builder.phi(I64), ir.Constant(I64, tile.rows)
-        start.add_incoming(ir.Constant(I64, 0), before)
-        following = builder.add(start, ir.Constant(I64, tile.block))
-        end = builder.select(builder.icmp_signed("<", following, rows), following, rows)
-        (size,) = symbols_of((tile.size,))
-        self._parallel.emit_rows(builder, parts, arguments, size, start, end)
-        start.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, rows), body, after)
-        builder.position_at_end(after)
+        self._parallel.emit_blocks(parts, tile.size, tile.rows, tile.block)
 
     def _lower_product(self, tile: Tile, node: Node) -> None:
         """Emit a product and the steps that work on its rows."""
-        self.prepare(node.result)
         a, b, out = (self.memory.array(value) for value in (*node.inputs, node.result))
         storage = self.placement.storage(node.result)
         parts = [Part.of_tile(self._kernels[one]) for one in tile.steps]

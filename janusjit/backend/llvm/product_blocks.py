@@ -7,8 +7,7 @@ tiles of the same products and kernels share one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +16,7 @@ from janusjit.backend.address import Address
 from janusjit.backend.epilogues import ByRows
 from janusjit.backend.llvm.blas import by_rows, emit_matmul_and, emit_matmul_in_blocks
 from janusjit.backend.llvm.convolution import convolution_by_rows, emit_convolution_and
-from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Part
+from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Part, unknown_count
 from janusjit.backend.llvm.gemm_packed import After
 from janusjit.backend.llvm.row_blocks import Block, Blocks
 from janusjit.backend.llvm.values import (
@@ -26,8 +25,6 @@ from janusjit.backend.llvm.values import (
     ArrayValue,
     KernelContext,
     PythonEmitter,
-    multiply,
-    offset_pointer,
 )
 from janusjit.backend.tiles import Tile
 from janusjit.ir.dims import symbols_of
@@ -118,7 +115,7 @@ class ProductBlocks:
         context = KernelContext(function, self._python, self._kernels.count)
         given = iter(function.args)
         a, b, out = (ArrayValue(one.dtype, next(given), one.dims, one.strides) for one in operands)
-        found = [_given(one, given) for one in arguments]
+        found = [one.given(given) for one in arguments]
         if tile.is_packed:
             follows = After(*self._task(context, tile, parts, found), room)
             if tile.product is not None and tile.product.node.op == "convolution":
@@ -132,10 +129,11 @@ class ProductBlocks:
 
         def after(inside: KernelContext, block: Block) -> None:
             builder, told = inside.builder, iter(block.units.told)
-            known = [_given(one, told) for one in arguments]
+            known = [one.given(told) for one in arguments]
             if tile.threads > 1:
-                known = [_of_thread(builder, one, part, block) for one, part in zip(known, parts, strict=True)]
-            end = builder.add(block.start, _hidden(builder, block.count))
+                thread = block.units.thread
+                known = [one.of_thread(builder, part, thread) for one, part in zip(known, parts, strict=True)]
+            end = builder.add(block.start, unknown_count(builder, block.count))
             self._kernels.emit_rows(builder, parts, known, size, block.start, end)
 
         told = [value for one in found for value in one.in_context()]
@@ -161,28 +159,3 @@ def _attributes_of(tile: Tile) -> tuple[str, ...]:
     assert tile.product is not None
     node = tile.product.node
     return (node.op, repr(sorted(node.attributes.items())))
-
-
-def _hidden(builder: ir.IRBuilder, count: int) -> ir.Value:
-    """Return a number that LLVM does not know: it would make code for so few rows, with lanes that are masked."""
-    nothing = ir.InlineAsm(ir.FunctionType(I64, [I64]), "", "=r,0", side_effect=False)
-    return builder.call(nothing, [ir.Constant(I64, count)])
-
-
-def _of_thread(builder: ir.IRBuilder, arguments: Arguments, part: Part, block: Block) -> Arguments:
-    """Return arguments with the rooms of the thread that does a block, of arrays there for a block only."""
-    pointers = [
-        offset_pointer(builder, pointer, multiply(builder, block.units.thread, private))
-        for pointer, private in zip(arguments.pointers, part.private, strict=True)
-    ]
-    return replace(arguments, pointers=pointers)
-
-
-def _given(like: Arguments, values: Iterator[ir.Value]) -> Arguments:
-    """Return the arguments that the next values are."""
-    return Arguments(
-        [next(values) for _ in like.pointers],
-        [next(values) for _ in like.scalars],
-        [None if one is None else next(values) for one in like.extents],
-        [one if isinstance(one, int) else next(values) for one in like.pitches],
-    )
