@@ -56,9 +56,11 @@ TILE_ROW_BYTES = 1 << 19
 TILE_GAIN = 1.25
 
 #: passes over rows that end in products which sum over these (`janusjit.backend.row_passes`) go on in blocks of about
-#: so many bytes, where more than ``PASS_SPARED`` need not be read or written again then
+#: so many bytes, where more than ``PASS_SPARED``, and half of all, need not be read or written again then
 PASS_BYTES = 1 << 15
-PASS_SPARED = 1 << 17
+PASS_SPARED = 1 << 18
+#: what every block reads, or adds to, takes up to so many bytes; all rows take so many times as much at least
+PASS_SHARED, PASS_TIMES_SHARED = 1 << 20, 8
 
 #: where Linux says how large the cache is that is the last before memory, and how large it is taken to be elsewhere
 _LAST_CACHE, _LAST_CACHE_BYTES = Path("/sys/devices/system/cpu/cpu0/cache/index3/size"), 32 << 20
@@ -86,6 +88,12 @@ def streamed_bytes() -> int:
         if size.endswith("K") and size[:-1].isdigit():
             return int(size[:-1]) << 10
     return _LAST_CACHE_BYTES
+
+
+def pays_in_one_pass(total: int, spared: int, shared: int) -> bool:
+    """Return whether a pass over rows pays, from the bytes of all rows, of those spared, and of what all share."""
+    much = spared > PASS_SPARED and 2 * spared >= total
+    return much and shared <= PASS_SHARED and total >= PASS_TIMES_SHARED * shared
 
 
 def is_too_much(nodes: Sequence[Node], more: Sequence[Node]) -> bool:

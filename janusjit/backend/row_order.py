@@ -81,7 +81,7 @@ def row_sums(region: Region) -> list[RowSum]:
         rows = operands[0].type.shape[0]
         assert isinstance(rows, int)
         nodes = _computed_by_rows(operands, rows, own)
-        if nodes and _spared(nodes, operands, rows) > cost.PASS_SPARED:
+        if nodes and _pays(node, nodes, operands, rows):
             found.append(RowSum(node, rows, frozenset(nodes)))
     return found
 
@@ -119,12 +119,15 @@ def read_by_rows(node: Node, rows: int) -> list[Value]:
     return []
 
 
-def _spared(nodes: Iterable[Node], operands: Sequence[Value], rows: int) -> int:
-    """Return how many bytes need not come from memory again, or need not be written to it."""
-    touched: Counter[Value] = Counter(map(root, operands))
+def _pays(product: Node, nodes: Iterable[Node], operands: Sequence[Value], rows: int) -> bool:
+    """Return whether one pass over the rows spares enough of what is read and written otherwise."""
+    touched: Counter[Value] = Counter(set(map(root, operands)))
+    shared = _bytes(product.result)
     for node in nodes:
         touched.update({root(value) for value in (*read_by_rows(node, rows), *node.results)})
-    return sum((count - 1) * _bytes(value) for value, count in touched.items())
+        shared += _bytes(node.inputs[1]) if node.op == "matmul" else 0
+    spared = sum((count - 1) * _bytes(value) for value, count in touched.items())
+    return cost.pays_in_one_pass(sum(map(_bytes, touched)), spared, shared)
 
 
 def _bytes(value: Value) -> int:

@@ -27,14 +27,10 @@ from janusjit.pacing import pause
 
 #: rows are divided into so many sums at most: each thread computes some of them
 _PARTS = 8
-#: operands of products that every block reads, and results it adds to, take up to so many bytes
-_SHARED_BYTES = 1 << 17
 #: a block has so many rows at least: results are added to for each
 _LEAST_BLOCK = 8
 #: a pass has so many steps at most
 _MOST_STEPS = 40
-#: all blocks of rows take together so many times the bytes of the sums at least
-_BYTES_OF_SUM = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,12 +200,10 @@ class _Finder:
         kernels = run.kernels[begin:end]
         seen, moved_bytes = _row_traffic(kernels)
         total, spared = run.rows * seen, run.rows * (moved_bytes - seen)
-        if len(kernels) < 2 or run.shared > _SHARED_BYTES or total < _BYTES_OF_SUM * run.shared:
+        if len(kernels) < 2 or not cost.pays_in_one_pass(total, spared, run.shared) or seen > cost.PASS_BYTES:
             return
-        if spared <= cost.PASS_SPARED or seen > cost.PASS_BYTES:
-            return
-        block = _block(run.rows, max(cost.PASS_BYTES, 2 * run.shared) // seen)
-        parts = min(_PARTS, max(1, total // (_BYTES_OF_SUM * max(run.shared, 1))), run.rows // block)
+        block = _block(run.rows, max(cost.PASS_BYTES, min(2 * run.shared, cost.CACHE_BYTES)) // seen)
+        parts = min(_PARTS, max(1, total // (cost.PASS_TIMES_SHARED * max(run.shared, 1))), run.rows // block)
         if block < run.rows:
             steps, sums = tuple(run.steps[begin:end]), frozenset(run.sums)
             self.passes.append(RowPass(steps, sums, run.rows, block, max(parts, 1), seen))
