@@ -242,8 +242,9 @@ def _width(address: Address) -> int:
 
 
 def _is_wide(arrays: Sequence[Address]) -> bool:
-    """Return whether the wider of two operands has its rows along memory: they are loaded as vectors."""
-    wider = max(arrays, key=_width)
+    """Return whether the wider of two operands, or the second, has its rows along memory: it is loaded by vectors."""
+    left, right = arrays
+    wider = left if _width(left) > _width(right) else right
     return wider.layout.strides[-1] == wider.layout.item_size
 
 

@@ -111,3 +111,7 @@ def diverging_loop(w, x, y, rate):
         largest = np.abs(w).max()
         turns += 1
     return float(largest)
+
+
+def scaled_covariance(x):
+    return 0.1 * x.T @ x

@@ -25,6 +25,7 @@ from tests.backend.row_programs import (
     network_step,
     newton_step,
     overwritten_step,
+    scaled_covariance,
     softmax_step,
     svm_step,
     training,
@@ -109,6 +110,15 @@ def test_sums_of_products_with_themselves() -> None:
     x, y = drawn(8000, 12, "float64")
     assert_one_pass(covariance, x)
     assert_one_pass(newton_step, np.zeros(12), x, y, sums=2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_operands_whose_rows_do_not_lie_along_memory(dtype: str) -> None:
+    x, _ = drawn(9000, 6, dtype)
+    for one in (np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], x):
+        results, _, _ = compiled(scaled_covariance, one)
+        wanted, tolerance = scaled_covariance(one), 2e-3 if dtype == "float32" else 1e-11
+        np.testing.assert_allclose(results, [wanted] * len(results), rtol=tolerance, atol=tolerance)
 
 
 def test_a_loop_inside() -> None:
