@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,22 @@ def test_attributes_that_raise_attribute_errors_are_not_there():
         return lambda x: (hasattr(lacking, "value"), getattr(lacking, "value", 3), falling.value, x * 2.0), None
 
     both(build)
+
+
+def test_modules_compute_attributes():
+    def build():
+        module = types.ModuleType("module")
+        module.a = 1.0
+        module.__getattr__ = lambda name: 5.0
+        return lambda x: (module.a, x * 2.0), module
+
+    def before(module, number):
+        if number == 4:
+            del module.a
+        if number == 7:
+            module.a = 3.0
+
+    both(build, before=before, calls=10, host=True)
 
 
 @pytest.mark.parametrize("outside", [False, True])

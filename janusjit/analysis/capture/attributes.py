@@ -44,6 +44,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.analysis.core import LoadAttribute, RemoveAttribute, StoreAttribute
 from janusjit.analysis.generate.runtime import documentation
 from janusjit.analysis.plain_types import has_plain_attributes
+from janusjit.analysis.twin import is_user_code
 from janusjit.ir.class_guards import is_changeable
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
@@ -223,10 +224,7 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
         place = machine.externals.attribute_place(machine.externals.constant_place(value, value.__name__), name)
         found = value.__dict__.get(name, MISSING)
         if found is MISSING:
-            found = getattr(value, name, MISSING)
-            if found is MISSING:
-                machine.externals.guard_missing(place)
-            return lift(found) if found is not MISSING else None
+            return _computed_by_module(machine, value, name)
         if value in _MODULES_OF_CONSTANTS and type(found) is float and found == found:
             machine.externals.guard_value(place, found)
             return Known(found)
@@ -251,6 +249,21 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
         return MethodValue(Known(found.__self__), Known(found.__func__))
     if isinstance(value, np.ufunc) and callable(found):
         return BuiltinMethod(owner, name)
+    return lift(found)
+
+
+def _computed_by_module(machine: Machine, module: types.ModuleType, name: str) -> AbstractValue | None:
+    """Return an attribute that does not stand in a module: its type's, or what its ``__getattr__`` gives."""
+    getter = module.__dict__.get("__getattr__")
+    of_library = isinstance(getter, types.FunctionType) and not is_user_code(getter.__code__)
+    if type(module) is not types.ModuleType or not (getter is None or of_library):
+        raise machine.unsupported("python.attribute", f".{name}", "a module computes what it has there")
+    whole = machine.externals.constant_place(module, module.__name__)
+    found = getattr(module, name, MISSING)
+    if found is MISSING:
+        machine.externals.guard_missing(machine.externals.attribute_place(whole, name))
+        return None
+    machine.externals.guard_not_own(whole, module, name)
     return lift(found)
 
 
