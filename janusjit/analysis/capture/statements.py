@@ -72,6 +72,9 @@ def execute_store_global(machine: Machine, instruction: StoreGlobal) -> None:
 def execute_delete_global(machine: Machine, instruction: DeleteGlobalName) -> None:
     """``del`` of a global."""
     read_global(machine, instruction.name)
+    namespace: Namespace = machine.heap(machine.externals.namespace(machine.frame.namespace))
+    if instruction.name not in namespace.names and instruction.name not in machine.frame.namespace:
+        raise machine.python_error(NameError, f"name '{instruction.name}' is not defined")  # it is a builtin
     _write_global(machine, instruction.name, None)
 
 
@@ -99,8 +102,15 @@ def execute_load_cell(machine: Machine, instruction: LoadCell) -> None:
     if value is None and cell.live is not None and not cell.written:
         value = machine.externals.read_cell(cell)
     if value is None or (isinstance(value, Known) and value.value is MISSING):
-        raise machine.python_error(NameError, f"cannot access free variable '{instruction.name}'")
+        raise _unbound_cell(machine, instruction.name)
     machine.set(instruction.target, machine.settle(value))
+
+
+def _unbound_cell(machine: Machine, name: str) -> Exception:
+    """Return the error of reading or deleting a closure variable that is not bound, the function's own or another's."""
+    if name in machine.frame.core.cells:
+        return machine.python_error(UnboundLocalError, f"cannot access local variable '{name}'")
+    return machine.python_error(NameError, f"cannot access free variable '{name}'")
 
 
 @executes(StoreCell)
@@ -117,6 +127,8 @@ def execute_delete_cell(machine: Machine, instruction: DeleteCell) -> None:
     cell = cell_of(machine, instruction.name)
     if cell.live is not None:
         raise machine.unsupported("python.closure", "del", "a variable of an outer function is deleted")
+    if cell.value is None:
+        raise _unbound_cell(machine, instruction.name)
     cell.value = None
 
 
