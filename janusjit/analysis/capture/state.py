@@ -39,10 +39,7 @@ class HeapObject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeferredCall:
-    """A call that is made when the graph is left, as of ``print``.
-
-    ``by_python`` is the failure that leaves it to Python in the middle of the graph instead.
-    """
+    """A call made when the graph is left, as of ``print``; ``by_python`` leaves it to Python in the middle instead."""
 
     function: AbstractValue
     arguments: tuple[AbstractValue, ...]
@@ -235,12 +232,12 @@ class RandomOrder(HeapObject):
 
 @dataclass(slots=True)
 class IteratorObject(HeapObject):
-    """An iterator over something with known structure.
+    """An iterator over something with known structure, made by the instruction ``maker``, which Python can run, too.
 
     ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list or a view of a dict that is looked up at each step;
     ``function`` is the number of changes a deque had seen, or the keys a dict had), ``range``, ``rows`` of an array,
-    ``numbers`` of a list that stands in an array (``function`` is their type and how many of them are known), ``zip``,
-    ``enumerate`` (``function`` is the start), ``map`` and ``filter``. ``maker`` has made it: Python can run it, too.
+    ``numbers`` of a list in an array (``function`` is their type and how many of them are known), ``zip``, ``map``,
+    ``filter`` and ``enumerate`` (``function`` is the start).
     """
 
     kind: str = "sequence"
