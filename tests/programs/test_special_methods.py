@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import types
 
 import numpy as np
@@ -327,3 +328,82 @@ def test_objects_are_not_asked_for_their_class():
     jitted = both(build, host=True)
     asked.append(Proxy.asked)
     assert asked == [0], jitted.stats
+
+
+# ---------------------------------------------------------------------- special methods are those of the class
+
+
+def test_members_of_enumerations_and_classes_do_what_their_classes_say_by_now():
+    answers = {"truth": True, "equal": False, "offset": 1}
+
+    class Member(enum.Enum):
+        A = 0
+
+        def __bool__(self):
+            return answers["truth"]
+
+        def __eq__(self, other):
+            return answers["equal"]
+
+        __hash__ = enum.Enum.__hash__
+
+        @property
+        def shifted(self):
+            return self.value + answers["offset"]
+
+    class Number(enum.IntEnum):
+        ONE = 1
+
+        def __add__(self, other):
+            return "added", other
+
+    class Meta(type):
+        def __bool__(cls):
+            return answers["truth"]
+
+        def __eq__(cls, other):
+            return answers["equal"]
+
+        __hash__ = type.__hash__
+
+        def __contains__(cls, item):
+            return answers["equal"]
+
+    class Class(metaclass=Meta):
+        pass
+
+    def build():
+        def step(x):
+            member = (1 if Member.A else 2), Member.A == Member.A, Member.A in (Member.A,), Member.A.shifted
+            class_ = (1 if Class else 2), Class == 3, Class in [3], 3 in Class
+            return member, class_, Number.ONE + 2, Number.ONE * 2, x * 2.0
+
+        return step, None
+
+    def before(_, number):
+        answers.update(truth=number != 5, equal=number > 6, offset=number // 4)
+
+    both(build, before=before, calls=10)
+
+
+def test_a_with_statement_asks_the_class():
+    class Manager:
+        def __enter__(self):
+            return "class"
+
+        def __exit__(self, *raised):
+            return None
+
+    def build():
+        manager = Manager()
+        manager.__enter__ = lambda: "instance"
+        manager.__exit__ = None
+
+        def step(x):
+            with manager as entered:
+                y = x * 2.0
+            return entered, y
+
+        return step, None
+
+    both(build)

@@ -7,6 +7,7 @@ own attributes, then the class, then ``__getattr__``; whatever an outside class 
 
 from __future__ import annotations
 
+import enum
 import math
 import types
 from typing import Any
@@ -236,6 +237,10 @@ def _known_attribute(machine: Machine, owner: Known, name: str) -> AbstractValue
         outside = machine.externals.read(place, value)
         if isinstance(outside, Reference):
             return find_attribute(machine, outside, name)
+    on_class = find_on_type(type(value), name) if isinstance(value, enum.Enum) else MISSING
+    if isinstance(on_class, property) and is_plain(machine, on_class, property):
+        machine.externals.on_type(type(value), name)
+        return invoke(machine, Known(on_class.fget), owner)
     found = getattr(value, name, MISSING)
     if isinstance(value, types.FunctionType):
         place = machine.externals.attribute_place(machine.externals.constant_place(value, value.__qualname__), name)

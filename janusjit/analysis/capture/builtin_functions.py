@@ -24,15 +24,8 @@ from janusjit.analysis.capture.iteration import draw, draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import operate
 from janusjit.analysis.capture.packed import Packed, packed
-from janusjit.analysis.capture.protocols import (
-    GROWN_ITERATOR,
-    iterator_over,
-    length,
-    rejected,
-    special_method,
-    truth,
-)
-from janusjit.analysis.capture.python_types import of_type
+from janusjit.analysis.capture.protocols import GROWN_ITERATOR, iterator_over, length, rejected, truth
+from janusjit.analysis.capture.python_types import of_type, special_method
 from janusjit.analysis.capture.set_algebra import members
 from janusjit.analysis.capture.state import (
     DeferredCall,

@@ -22,10 +22,10 @@ from janusjit.analysis.capture.iteration import draw_all, maker_of
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import call_method
 from janusjit.analysis.capture.numbers import fold
-from janusjit.analysis.capture.protocols import INVOKE, rejected, special_method
+from janusjit.analysis.capture.protocols import INVOKE, rejected
 from janusjit.analysis.capture.python_builtins import PURE, WRITTEN
 from janusjit.analysis.capture.python_equivalents import EQUIVALENTS
-from janusjit.analysis.capture.python_types import python_type
+from janusjit.analysis.capture.python_types import python_type, special_method
 from janusjit.analysis.capture.state import GeneratorObject
 from janusjit.analysis.capture.values import (
     NONE,

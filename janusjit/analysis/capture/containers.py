@@ -19,15 +19,8 @@ from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.numbers import fold
 from janusjit.analysis.capture.packed import grown_item, in_graph_loop, numbers_item, packed, sliced
-from janusjit.analysis.capture.protocols import (
-    guard_structure,
-    hash_key,
-    holds_object,
-    invoke,
-    iterator_over,
-    rejected,
-    special_method,
-)
+from janusjit.analysis.capture.protocols import guard_structure, hash_key, holds_object, invoke, iterator_over, rejected
+from janusjit.analysis.capture.python_types import special_method
 from janusjit.analysis.capture.selection import replaced, selected, selected_by_key
 from janusjit.analysis.capture.state import DictObject, GrownList, ListObject, SetObject
 from janusjit.analysis.capture.values import (

@@ -16,12 +16,8 @@ from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import is_number, is_python_number
 from janusjit.analysis.capture.identity import identical, is_one_nan
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.protocols import (
-    deferred_used,
-    guard_structure,
-    special_method,
-)
-from janusjit.analysis.capture.python_types import python_type
+from janusjit.analysis.capture.protocols import deferred_used, guard_structure
+from janusjit.analysis.capture.python_types import python_type, special_method
 from janusjit.analysis.capture.state import DictObject, ListObject
 from janusjit.analysis.capture.values import (
     FALSE,
@@ -44,7 +40,8 @@ from janusjit.ir.guards import find_on_type
 def equal(machine: Machine, left: AbstractValue, right: AbstractValue) -> AbstractValue | None:
     """Return ``left == right`` of containers and constants, or None where an operator rule must decide."""
     if isinstance(left, Known) and isinstance(right, Known):
-        return Known(left.value == right.value)
+        own = any(special_method(machine, value, "__eq__") is not None for value in (left, right))
+        return None if own else Known(left.value == right.value)
     if isinstance(left, AddressValue) and isinstance(right, AddressValue):
         return Known(identical(machine, left.owner, right.owner))
     if isinstance(left, Deferred) or isinstance(right, Deferred):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from janusjit.analysis.capture.attributes import get_attribute
 from janusjit.analysis.capture.blame import blamed_for
 from janusjit.analysis.capture.construction import instantiate
+from janusjit.analysis.capture.descriptors import bind
 from janusjit.analysis.capture.machine import FINISH, UNWIND_TRY, Machine, executes
 from janusjit.analysis.capture.managers import suspend_to_leave
 from janusjit.analysis.capture.protocols import invoke, truth
@@ -18,6 +18,7 @@ from janusjit.analysis.capture.signals import PythonRaise, Unwinding
 from janusjit.analysis.capture.state import Instance, TryEntry
 from janusjit.analysis.capture.values import NONE, AbstractValue, HostValue, Known, Reference, TupleValue
 from janusjit.analysis.core import Block, Handler, Raise, Try, With
+from janusjit.ir.places import MISSING
 
 _EMPTY = Block()
 
@@ -73,9 +74,14 @@ def execute_with(machine: Machine, instruction: With) -> None:
 
 
 def _type_method(machine: Machine, manager: AbstractValue, name: str) -> AbstractValue:
-    if not isinstance(manager, Reference) or not isinstance(machine.heap(manager), Instance):
+    item = machine.heap(manager) if isinstance(manager, Reference) else None
+    if not isinstance(item, Instance):
         raise machine.unsupported("python.context_manager", "with", "the context manager is not a Python object")
-    return get_attribute(machine, manager, name)
+    found = machine.externals.on_class(item, name)  # not of the instance, which Python does not ask
+    method = bind(machine, found, manager, item.type_) if found is not MISSING else None
+    if method is None:
+        raise machine.unsupported("python.context_manager", "with", f"its class has no method {name}")
+    return method
 
 
 def _finish_try(machine: Machine, entry: TryEntry) -> None:

@@ -21,9 +21,9 @@ from janusjit.analysis.capture.protocols import (
     length,
     range_length,
     rejected,
-    special_method,
     truth,
 )
+from janusjit.analysis.capture.python_types import special_method
 from janusjit.analysis.capture.selection import are_selectable, item_of_turn
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.state import GeneratorObject, GrownList, IteratorObject, ListObject

@@ -15,8 +15,7 @@ from janusjit.analysis.capture.arrays import cast, scalar_value
 from janusjit.analysis.capture.builtin_functions import converted_number
 from janusjit.analysis.capture.calls import MODELS, invoke, models
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.protocols import special_method
-from janusjit.analysis.capture.python_types import of_type
+from janusjit.analysis.capture.python_types import of_type, special_method
 from janusjit.analysis.capture.values import (
     AbstractValue,
     Known,

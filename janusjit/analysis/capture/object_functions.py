@@ -21,11 +21,8 @@ from janusjit.analysis.capture.identity import identical
 from janusjit.analysis.capture.iteration import draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.methods import OBJECT_SETATTR
-from janusjit.analysis.capture.protocols import (
-    guard_structure,
-    special_method,
-)
-from janusjit.analysis.capture.python_types import python_type
+from janusjit.analysis.capture.protocols import guard_structure
+from janusjit.analysis.capture.python_types import python_type, special_method
 from janusjit.analysis.capture.state import DictObject, GeneratorObject, Instance, IteratorObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     NONE,

@@ -27,10 +27,9 @@ from janusjit.analysis.capture.protocols import (
     invoke,
     iterator_over,
     rejected,
-    special_method,
     truth,
 )
-from janusjit.analysis.capture.python_types import python_type
+from janusjit.analysis.capture.python_types import python_type, special_method
 from janusjit.analysis.capture.state import DictObject, ListObject, SetObject
 from janusjit.analysis.capture.values import (
     FALSE,
@@ -124,6 +123,10 @@ def binary(machine: Machine, symbol: str, left: AbstractValue, right: AbstractVa
     """Return ``left symbol right``."""
     if symbol in ("is", "is not"):
         return _negate_if(machine, same_object(machine, left, right), symbol == "is not")
+    if symbol not in ("in", "not in") and (isinstance(left, Known) or isinstance(right, Known)):
+        result = _by_special_methods(machine, symbol, left, right)
+        if result is not None:
+            return result
     left, right = _plain(left), _plain(right)
     if symbol in ("in", "not in"):
         return _negate_if(machine, contains(machine, right, left), symbol == "not in")
@@ -243,6 +246,8 @@ def _by_special_methods(
 
 
 def _may_have_operators(value: AbstractValue) -> bool:
+    if isinstance(value, Known):
+        return bool(type(value.value).__flags__ & (1 << 9))  # Py_TPFLAGS_HEAPTYPE
     return isinstance(value, Reference) or (isinstance(value, TupleValue) and value.type_ is not tuple)
 
 
@@ -351,10 +356,10 @@ def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -
             return Known(DICT_HAS[0](machine, item, hash_key(machine, value)))
         if isinstance(item, SetObject):
             return Known(set_has(machine, item, hash_key(machine, value)))
-        method = special_method(machine, container, "__contains__")
-        if method is not None:
-            answer = truth(machine, invoke(machine, method, value))
-            return Known(answer) if isinstance(answer, bool) else Scalar(answer, "bool")
+    method = special_method(machine, container, "__contains__")
+    if method is not None:
+        answer = truth(machine, invoke(machine, method, value))
+        return Known(answer) if isinstance(answer, bool) else Scalar(answer, "bool")
     if isinstance(container, DictView):
         container = dict_view_items(machine, container)
     if isinstance(container, Known):
@@ -395,6 +400,8 @@ def _same_or_equal(machine: Machine, item: AbstractValue, value: AbstractValue) 
     if item is value or (isinstance(item, Reference) and isinstance(value, Reference) and item.index == value.index):
         return Known(True)
     if isinstance(item, ArrayValue) and isinstance(value, ArrayValue) and item.identity == value.identity:
+        return Known(True)
+    if isinstance(item, Known) and isinstance(value, Known) and item.value is value.value and _may_have_operators(item):
         return Known(True)
     return Known(True) if is_one_nan(machine, item, value) else binary(machine, "==", item, value)
 

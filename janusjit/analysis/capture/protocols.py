@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import sys
-import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from janusjit.analysis.capture.arrays import (
     read,
 )
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.python_types import of_type, python_type
+from janusjit.analysis.capture.python_types import of_type, python_type, special_method
 from janusjit.analysis.capture.state import (
     DictObject,
     GeneratorObject,
@@ -44,7 +43,6 @@ from janusjit.analysis.capture.values import (
     FlatValue,
     HostValue,
     Known,
-    MethodValue,
     NumbersValue,
     ObjectsValue,
     RangeValue,
@@ -54,11 +52,8 @@ from janusjit.analysis.capture.values import (
 )
 from janusjit.analysis.loop_iterators import LoopIterator
 from janusjit.analysis.plain_types import has_plain_attributes
-from janusjit.analysis.twin import is_wrapper
 from janusjit.ir.dims import DimExpr
 from janusjit.ir.graph import Value
-from janusjit.ir.guards import find_on_type
-from janusjit.ir.places import MISSING
 
 #: set by `janusjit.analysis.capture.growing`: the length of a list that has grown in a loop
 GROWN_LENGTH: list[Callable[..., AbstractValue]] = []
@@ -87,34 +82,6 @@ def invoke(machine: Machine, function: AbstractValue, *arguments: AbstractValue)
     return INVOKE[0](machine, function, arguments, ())
 
 
-def special_method(machine: Machine, value: AbstractValue, name: str) -> AbstractValue | None:
-    """Return a special method looked up on the class of an instance, bound; None where the class has none."""
-    if isinstance(value, TupleValue) and value.type_ is not tuple:
-        own = machine.externals.on_type(value.type_, name)
-        return None if own is find_on_type(tuple, name) else _special(machine, value, name, own)
-    if not isinstance(value, Reference):
-        return None
-    item = machine.heap(value)
-    if not isinstance(item, Instance):
-        return None
-    found = machine.externals.on_class(item, name)
-    if found is MISSING or found is getattr(object, name, MISSING):
-        return None
-    return _special(machine, value, name, found)
-
-
-def _special(machine: Machine, value: AbstractValue, name: str, found: Any) -> AbstractValue | None:
-    """Return what a class holds under the name of a special method, bound to an instance; None says there is none."""
-    if found is None:
-        return None
-    if isinstance(found, staticmethod | classmethod | property) or not (
-        isinstance(found, types.FunctionType | types.WrapperDescriptorType | types.MethodDescriptorType)
-        or is_wrapper(found)
-    ):
-        raise machine.unsupported("python.descriptor", f".{name}", "a special method that is no function")
-    return MethodValue(value, Known(found))
-
-
 def rejected(machine: Machine, what: str, message: str, *attempts: tuple[AbstractValue, str]) -> Exception:
     """Return what follows where no rule applies to an operation: TypeError, if no operand can have one either.
 
@@ -139,7 +106,8 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
     """Return ``bool(value)``: a bool where known, else a ``bool[]`` graph value."""
     value = machine.settle(value)
     if isinstance(value, Known):
-        return bool(value.value)
+        own = _own_truth(machine, value)
+        return bool(value.value) if own is None else own
     if isinstance(value, Scalar):
         return machine.decide(_nonzero(machine, value.value))
     if isinstance(value, EitherValue):
@@ -155,11 +123,9 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
         if isinstance(item, ListObject | DictObject | SetObject | GrownList):
             return truth(machine, length(machine, value))
         if isinstance(item, Instance):
-            method = special_method(machine, value, "__bool__")
-            if method is not None:
-                return truth(machine, of_type(machine, invoke(machine, method), bool, "__bool__"))
-            if special_method(machine, value, "__len__") is not None:
-                return truth(machine, length(machine, value))
+            own = _own_truth(machine, value)
+            if own is not None:
+                return own
     if isinstance(value, HostValue):
         raise machine.unsupported(
             "python.host_object", "truth value", f"{value.place} is an object capture cannot enter"
@@ -167,6 +133,16 @@ def truth(machine: Machine, value: AbstractValue) -> bool | Value:
     if isinstance(value, Deferred):
         raise deferred_used(machine)
     return True
+
+
+def _own_truth(machine: Machine, value: AbstractValue) -> bool | Value | None:
+    """Return the truth of an object as its class tells it; None where that says nothing."""
+    method = special_method(machine, value, "__bool__")
+    if method is not None:
+        return truth(machine, of_type(machine, invoke(machine, method), bool, "__bool__"))
+    if special_method(machine, value, "__len__") is not None:
+        return truth(machine, length(machine, value))
+    return None
 
 
 def deferred_used(machine: Machine) -> Exception:
@@ -230,15 +206,15 @@ def length(machine: Machine, value: AbstractValue) -> AbstractValue:
         return range_length(machine, value)
     if isinstance(value, DictView):
         return length(machine, value.owner)
-    if isinstance(value, Known):
-        return Known(numbers.fold(machine, len, value.value))
     if isinstance(value, Reference):
         item = machine.heap(value)
         if isinstance(item, ListObject | DictObject | SetObject | GrownList):
             return _container_length(machine, item)
-        method = special_method(machine, value, "__len__")
-        if method is not None:
-            return _own_length(machine, of_type(machine, invoke(machine, method), int, "__len__"))
+    method = special_method(machine, value, "__len__")
+    if method is not None:
+        return _own_length(machine, of_type(machine, invoke(machine, method), int, "__len__"))
+    if isinstance(value, Known):
+        return Known(numbers.fold(machine, len, value.value))
     raise machine.unsupported("python.length", "len", "the length of this object is not known to capture")
 
 
