@@ -65,3 +65,37 @@ def test_iterators_see_what_has_been_changed(function, make):
     jitted = jj.jit(function, warmup=2, background=False)
     assert not run_side_by_side(Side(function, arguments), Side(jitted, arguments), 8)
     assert jitted.stats.graph_calls >= 5, (jitted.stats, jitted.reason)
+
+
+def put_last(held, x):
+    held["new"] = x
+    held["a"] = held.pop("a")
+
+
+def put_last_among_others(held, x):
+    held["new"] = x
+    del held["a"]
+    held["a"] = x * 2.0
+    held["last"] = x
+
+
+def least_recently_used(held, x):
+    held[x] = x
+    if len(held) > 3:
+        del held[next(iter(held))]
+    held["b"] = held.pop("b")
+
+
+def equal_key_of_another_type(held, x):
+    del held[1]
+    held[True] = x
+
+
+@pytest.mark.parametrize("function", [put_last, put_last_among_others, least_recently_used, equal_key_of_another_type])
+def test_dicts_have_the_order_and_the_keys_that_they_have_in_python(function):
+    def arguments(number):
+        return {"a": 1.0, "b": float(number), 1: 0.0}, number + 0.5
+
+    jitted = jj.jit(function, warmup=2, background=False)
+    assert not run_side_by_side(Side(function, arguments), Side(jitted, arguments), 8)
+    assert jitted.stats.graph_calls >= 5, (jitted.stats, jitted.reason)

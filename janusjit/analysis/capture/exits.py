@@ -147,8 +147,10 @@ class Committer(Boxer):
         assert item.place is not None
         owner = PlaceBox(item.place)
         effects: list[Effect] = []
-        kept_order = [key for key in item.original if key in item.items]
-        reordered = kept_order != [key for key in item.items if key in item.original]
+        kept = [key for key in item.original if key in item.items]
+        new = [key for key in item.items if key not in item.original]
+        # an equal key of another type, as True for 1, has come back for one that was deleted
+        reordered = [(type(key), key) for key in (*kept, *new)] != [(type(key), key) for key in item.items]
         for key in item.original:
             if key not in item.items or reordered:
                 effects.append(DeleteItem(owner, self.key(key)))
