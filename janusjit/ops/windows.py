@@ -89,6 +89,11 @@ def eager_window_max(x: Any, output: Ints, kernel: Ints, stride: Ints, padding: 
     rank = len(kernel)
     flat = np.moveaxis(windows.reshape(*x.shape[:2], math.prod(kernel), *output), 2, -1)
     best = np.argmax(flat, axis=-1)
+    if any(padding):  # where all elements are the least number, the first of them counts, and nothing on the border
+        there = _windows(np.ones((1, 1, *x.shape[2:]), bool), output, kernel, stride, padding, dilation, 0.0)
+        inside = np.broadcast_to(np.moveaxis(there.reshape(1, 1, math.prod(kernel), *output), 2, -1), flat.shape)
+        is_inside = np.take_along_axis(inside, best[..., None], -1)[..., 0]
+        best = np.where(is_inside, best, np.argmax(inside, axis=-1))
     values = np.take_along_axis(flat, best[..., None], -1)[..., 0]
     index = np.zeros(best.shape, np.int64)
     for axis, place in enumerate(np.unravel_index(best, kernel)):

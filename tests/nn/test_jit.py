@@ -199,6 +199,18 @@ def test_the_greatest_of_a_window_with_nan_ties_and_infinities(dtype: type) -> N
         assert step.stats.graph_calls == 2
 
 
+def test_nothing_on_the_border_is_the_greatest_of_a_window() -> None:
+    """Not even where all elements of a window are the least number there is."""
+    x = np.full((1, 1, 4, 4), -np.inf)
+    x[0, 0, 3, 3] = 1.0
+    gradient = jj.grad(lambda x: jj.nn.max_pool2d(x, 2, stride=2, padding=1).sum())
+    step = jj.jit(gradient, background=False)
+    for _ in range(5):
+        np.testing.assert_array_equal(step(x)[0, 0], [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]])
+    np.testing.assert_array_equal(gradient(x), step(x))
+    assert step.stats.graph_calls == 4
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_windows_are_taken_and_added_up_row_by_row(dtype: type) -> None:
     """Each element is the sum of the windows' elements in their order: the bits of a loop over the kernel."""
