@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import types
 
@@ -407,3 +408,89 @@ def test_a_with_statement_asks_the_class():
         return step, None
 
     both(build)
+
+
+class Asymmetric:
+    """Compares with a log of who was asked about whom."""
+
+    def __init__(self, value, log):
+        self.value, self.log = value, log
+
+    def __eq__(self, other):
+        self.log.append(("==", self.value, other.value))
+        return self.value == other.value
+
+    __hash__ = None
+
+    def __lt__(self, other):
+        self.log.append(("<", self.value, other.value))
+        return self.value < other.value
+
+    def __gt__(self, other):
+        self.log.append((">", self.value, other.value))
+        return "greater"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda one, other, last: (one == other, one < other, one > other),
+        lambda one, other, last: other in [one, other, last],
+        lambda one, other, last: [one, other, last].index(other),
+        lambda one, other, last: [one, other] < [one, last],
+        lambda one, other, last: sorted([last, other, one])[0].value,
+    ],
+)
+def test_the_left_operand_is_asked_first_and_nobody_once_the_answer_is_known(use):
+    def build():
+        log = []
+
+        def step(x, value):
+            y = x * 2.0
+            given = [Asymmetric(number, log) for number in (value, value + 1.0, value + 2.0)]
+            return use(*given), len(log), y
+
+        return step, log
+
+    both(build, lambda number: (*vector(number), float(number)), host=None)
+
+
+def test_reversed_gives_what_the_class_makes():
+    class Named:
+        def __reversed__(self):
+            return "backwards"
+
+    def build():
+        return lambda x: (reversed(Named()), x * 2.0), None
+
+    both(build)
+
+
+def test_what_is_thrown_into_a_generator_is_what_it_catches():
+    @contextlib.contextmanager
+    def noting(log):
+        try:
+            yield
+        except ValueError as error:
+            log.append(error.args)
+
+    def catching():
+        try:
+            yield 1
+        except ValueError as error:
+            yield error.args
+
+    def build():
+        log = []
+
+        def step(x):
+            y = x * 2.0
+            with noting(log):
+                raise ValueError("value")
+            one, other, third = catching(), catching(), catching()
+            next(one), next(other), next(third)
+            return one.throw(ValueError), other.throw(ValueError("b")), y
+
+        return step, log
+
+    both(build, host=None)

@@ -153,7 +153,7 @@ def _model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> 
             return iterator_over(machine, RangeValue(last, stop, Known(-1)))
     method = special_method(machine, value, "__reversed__")
     if method is not None:
-        return iterator_over(machine, invoke(machine, method, (), ()))
+        return invoke(machine, method, (), ())
     item = machine.heap(value) if isinstance(value, Reference) else None
     if isinstance(item, IteratorObject | GeneratorObject | SetObject):
         raise machine.python_error(TypeError, "object is not reversible")

@@ -13,7 +13,8 @@ from janusjit.analysis.capture.calls import take_returned
 from janusjit.analysis.capture.iteration import RESUME, draw
 from janusjit.analysis.capture.machine import Machine, executes
 from janusjit.analysis.capture.methods import GENERATOR_METHOD
-from janusjit.analysis.capture.protocols import iterator_over
+from janusjit.analysis.capture.protocols import invoke, iterator_over
+from janusjit.analysis.capture.python_types import python_type
 from janusjit.analysis.capture.signals import PythonRaise, Unwinding
 from janusjit.analysis.capture.state import GeneratorObject, GraphLoopEntry, Instance
 from janusjit.analysis.capture.values import NONE, AbstractValue, Known, Reference, TupleValue
@@ -111,7 +112,13 @@ def generator_method(
         return NONE
     if name == "throw":
         thrown: Any = arguments[0]
-        type_ = thrown.value if isinstance(thrown, Known) else machine.heap(thrown).type_
+        if len(arguments) > 1 and not (isinstance(arguments[1], Known) and arguments[1].value is None):
+            thrown = arguments[1]  # an exception behind its type
+        if isinstance(thrown, Known) and isinstance(thrown.value, type) and issubclass(thrown.value, BaseException):
+            thrown = invoke(machine, thrown)
+        type_ = python_type(machine, thrown)
+        if type_ is None or not issubclass(type_, BaseException):
+            raise machine.unsupported("python.generator", ".throw()", "what is thrown is no exception")
         result = _run(machine, owner, NONE, PythonRaise(type_, thrown))
     elif name in ("send", "__next__"):
         result = _run(machine, owner, arguments[0] if arguments else NONE, None)

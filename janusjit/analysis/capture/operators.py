@@ -227,7 +227,7 @@ def _by_special_methods(
     first, second = python_type(machine, left), python_type(machine, right)
     if first is not None and first is second and symbol not in _COMPARE:
         attempts.pop()  # Python asks the class of both operands once
-    elif first is not None and second is not None and issubclass(second, first):
+    elif first is not None and second is not None and first is not second and issubclass(second, first):
         look_up = machine.externals.on_type
         if symbol in _COMPARE or look_up(second, reflected) is not look_up(first, reflected):
             attempts.reverse()  # a subclass goes first
@@ -311,6 +311,8 @@ def _ordered(machine: Machine, symbol: str, first: list[AbstractValue], second: 
         same = truth(machine, _same_or_equal(machine, left, right))
         if same is True:
             continue
+        if same is not False:
+            _check_no_further(machine, left, right)
         order = truth(machine, binary(machine, symbol, left, right))
         if same is False:
             return Known(order) if isinstance(order, bool) else Scalar(order, "bool")
@@ -381,8 +383,15 @@ def contains(machine: Machine, container: AbstractValue, value: AbstractValue) -
         if same is True:
             return Known(True) if found is None else Scalar(_either(machine, found, True), "bool")
         if isinstance(same, Value):
+            _check_no_further(machine, item, value)
             found = same if found is None else machine.emit("logical_or", found, same)
     return FALSE if found is None else Scalar(found, "bool")
+
+
+def _check_no_further(machine: Machine, left: AbstractValue, right: AbstractValue) -> None:
+    """See that a comparison runs no code of the user's, behind which Python may be done: what follows would be seen."""
+    if any(special_method(machine, value, "__eq__") is not None for value in (left, right)):
+        raise machine.unsupported("python.equality", "==", "whether further items are compared is known at run time")
 
 
 def set_has(machine: Machine, item: SetObject, key: Any) -> bool:
