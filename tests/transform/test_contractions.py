@@ -88,3 +88,57 @@ def test_what_einsum_makes_has_a_known_memory_order() -> None:
         np.testing.assert_allclose(got[2], wanted[2], rtol=0, atol=1e-13)
         np.testing.assert_allclose(got[3], wanted[3], rtol=0, atol=1e-13)
         assert jitted.stats.deopts == 0
+
+
+CHAINS = [
+    ("bi,ij,bj->b", (20, 16), (16, 12), (20, 12)),
+    ("ijk,jl,km->ilm", (6, 7, 8), (7, 9), (8, 5)),
+    ("ab,bc,cd,de->ea", (9, 8), (8, 7), (7, 6), (6, 5)),
+    ("bi,ij,bj->", (20, 16), (16, 12), (20, 12)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("case", CHAINS, ids=lambda case: case[0])
+def test_more_than_two_arrays_are_contracted_two_by_two(case: Any, optimize: bool, dtype: str) -> None:
+    subscripts, *shapes = case
+    arrays = [np.random.default_rng(0).standard_normal(shape).astype(dtype) for shape in shapes]
+
+    def step(*operands):  # type: ignore[no-untyped-def]
+        return np.einsum(subscripts, *operands, optimize=optimize) * 1.0
+
+    jitted = jj.jit(step, background=False)
+    for _ in range(4):
+        got = jitted(*arrays)
+    wanted = step(*arrays)
+    assert (type(got), got.dtype, np.shape(got)) == (type(wanted), wanted.dtype, np.shape(wanted))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e4 * np.finfo(dtype).eps)
+    assert (jitted.stats.graph_calls, jitted.stats.deopts, jitted.stats.host_calls) == (2, 0, 0)
+    assert "matmul" in jitted.specializations[0].plan
+
+
+KEPT = [
+    ("i,i,i->", [(9,), (9,), (9,)]),
+    ("ii,ij,jk->k", [(4, 4), (4, 5), (5, 6)]),
+    ("ij,jk,ki->kj", [(5, 6), (6, 7), (7, 5)]),
+]
+
+
+@pytest.mark.parametrize(("subscripts", "shapes"), KEPT)
+def test_others_of_several_stay(subscripts: str, shapes: Any) -> None:
+    arrays = [np.random.default_rng(0).standard_normal(shape) for shape in shapes]
+    step = jj.jit(lambda *operands: np.einsum(subscripts, *operands), background=False)
+    for _ in range(4):
+        got = step(*arrays)
+    np.testing.assert_allclose(got, np.einsum(subscripts, *arrays), rtol=1e-12)
+    assert step.stats.graph_calls == 2 and "einsum" in step.specializations[0].plan
+
+
+def test_products_are_begun_from_the_left() -> None:
+    a, b, c = np.full((30, 31), 1e200), np.full((31, 32), 1e-200), np.full((30, 32), 1e-200)
+    step = jj.jit(lambda *operands: np.einsum("bi,ij,bj->b", *operands), background=False)
+    for _ in range(4):
+        got = step(a, b, c)
+    np.testing.assert_allclose(got, np.einsum("bi,ij,bj->b", a, b, c), rtol=1e-12)
+    assert step.stats.graph_calls == 2 and (got > 0).all()

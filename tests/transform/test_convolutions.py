@@ -110,7 +110,7 @@ def test_windows_that_are_wanted_stay(dtype: str) -> None:
 
     def both(x, w):  # type: ignore[no-untyped-def]
         windows = sliding_window_view(x, (3, 2), axis=(2, 3))
-        return windows.max(axis=(4, 5)), np.tensordot(windows, w, axes=((1, 4, 5), (1, 2, 3))) * 1
+        return windows.min(axis=(4, 5)), np.tensordot(windows, w, axes=((1, 4, 5), (1, 2, 3))) * 1
 
     def over_images(x, w):  # type: ignore[no-untyped-def]
         windows = sliding_window_view(x, (3, 2), axis=(2, 3))
