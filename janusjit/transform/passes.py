@@ -23,6 +23,7 @@ from janusjit.transform.common_subexpressions import merge_common_subexpressions
 from janusjit.transform.contractions import find_products
 from janusjit.transform.convolutions import find_convolutions
 from janusjit.transform.dead_code import remove_dead_code
+from janusjit.transform.filters import find_filters
 from janusjit.transform.fold import fold_constants
 from janusjit.transform.guards import hoist_guards
 from janusjit.transform.identities import remove_barriers, remove_marks
@@ -84,6 +85,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("fold_rewritten", fold_constants),
         Pass("windows", find_windows),
         Pass("parts_of_windows", find_parts),
+        Pass("filters", find_filters),
         Pass("convolutions", find_convolutions),
         Pass("contractions", find_products),
         Pass("turned_operands", turn_operands),

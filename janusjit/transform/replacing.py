@@ -19,6 +19,8 @@ from janusjit.spans import NotedSpan
 from janusjit.transform.typed import infer
 
 _EVERY_ERROR = frozenset(ERRORS)
+#: NumPy looks for no floating-point errors of these
+_UNTOLD = frozenset({"einsum", "convolve"})
 
 
 class Arranger(ABC):
@@ -42,8 +44,7 @@ class Maker(Arranger):
 
     def __init__(self, origin: Node, substitution: Substitution) -> None:
         self._substitution = substitution
-        # NumPy's ``einsum`` looks for no floating-point errors
-        self._span = NotedSpan.of(origin.span, _EVERY_ERROR) if origin.op == "einsum" else origin.span
+        self._span = NotedSpan.of(origin.span, _EVERY_ERROR) if origin.op in _UNTOLD else origin.span
         self.nodes: list[Node] = []
 
     def emit(self, op: str, *inputs: Value, **attributes: Any) -> Value:

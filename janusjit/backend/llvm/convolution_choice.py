@@ -27,8 +27,8 @@ from janusjit.backend.llvm.values import Extent, item_size
 PANEL_BYTES = 256 * 1024
 #: products that are added in registers, at most and where a panel would be too large at least
 MOST_STEPS, LEAST_STEPS = 256, 96
-#: rows and columns of a kernel are unrolled
-MOST_ROWS, MOST_COLUMNS, MOST_ROWS_OF_SUMS = 11, 11, 7
+#: rows and columns of a kernel are unrolled; more rows of one of one column
+MOST_ROWS, MOST_COLUMNS, MOST_ROWS_OF_SUMS, MOST_ROWS_ALONE = 11, 11, 7, 64
 #: windows that there are in all at least
 LEAST_PLACES = 64
 #: images that are done together at most
@@ -71,7 +71,8 @@ def is_possible(geometry: Geometry | None, sizes: tuple[Extent, ...], batch: Ext
     if geometry is None or not all(isinstance(size, int) and size > 0 for size in sizes):
         return False
     extents = (*geometry.output, *geometry.size)
-    if min(extents) < 1 or geometry.kernel[0] > MOST_ROWS or geometry.kernel[1] > MOST_COLUMNS:
+    most = MOST_ROWS_ALONE if geometry.kernel[1] == 1 else MOST_ROWS
+    if min(extents) < 1 or geometry.kernel[0] > most or geometry.kernel[1] > MOST_COLUMNS:
         return False
     return geometry.places * (batch if isinstance(batch, int) else 1) >= LEAST_PLACES
 
