@@ -41,7 +41,7 @@ def unique(x: np.ndarray) -> Any:
 
 
 def counts(x: np.ndarray) -> Any:
-    return np.bincount(np.abs(x).astype(np.int64))
+    return np.bincount(np.abs(x[x > -1.0]).astype(np.int64))  # of a length that the data tell
 
 
 def smooth(x: np.ndarray) -> Any:

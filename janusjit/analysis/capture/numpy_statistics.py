@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture.arrays import (
+    bind_dim,
     broadcast_to,
     cast,
     constant,
@@ -51,6 +52,10 @@ def _counted(machine: Machine, op: str, *values: Value, **attributes: Any) -> Va
     (symbol,) = size.symbols()
     assert isinstance(symbol, Symbol)
     return operate(machine, op, *values, symbol=symbol, **attributes)
+
+
+#: numbers that are counted are below this
+MOST_BINS = 1 << 40
 
 
 @numpy_function(np.unique)
@@ -98,12 +103,33 @@ def _model_bincount(
         raise machine.python_error(TypeError, "Cannot cast array data to int64")
     least = integer(machine, minlength, "minlength")
     numbers = cast(machine, value, "i64")
-    if not given(weights):
-        return new_array(machine, _counted(machine, "bincount", numbers, minlength=least))
-    amounts = cast(machine, array(machine, weights), "f64")
-    if amounts.type.shape != numbers.type.shape:
+    amounts = cast(machine, array(machine, weights), "f64") if given(weights) else None
+    if amounts is not None and amounts.type.shape != numbers.type.shape:
         raise machine.unsupported("numpy.argument", "weights=", "whether they are as many is not known")
+    size = numbers.type.size
+    if numbers.type.rank == 1 and isinstance(size, int) and size > 0 and isinstance(least, int) and least >= 0:
+        return new_array(machine, _added_at(machine, numbers, amounts, least))
+    if amounts is None:
+        return new_array(machine, _counted(machine, "bincount", numbers, minlength=least))
     return new_array(machine, _counted(machine, "bincount_weighted", numbers, amounts, minlength=least))
+
+
+def _added_at(machine: Machine, numbers: Value, amounts: Value | None, least: int) -> Value:
+    """Return what ``bincount`` of a vector that is not empty gives: what is added up for each number."""
+    first, last = (machine.emit(op, numbers, axes=(0,), keepdims=False) for op in ("min", "max"))
+    inside = machine.emit(
+        "logical_and",
+        machine.emit("greater_equal", first, constant(machine, 0, "i64")),
+        machine.emit("less", last, constant(machine, MOST_BINS, "i64")),  # an array that can be asked for
+    )
+    machine.require(inside, machine.guard("numpy.exception", machine.span.text or "np.bincount", "no NumPy error"))
+    length = machine.emit("add", last, constant(machine, 1, "i64"))
+    if least > 1:
+        length = machine.emit("maximum", length, constant(machine, least, "i64"))
+    dtype = "i64" if amounts is None else "f64"
+    zeros = machine.emit("full", constant(machine, 0, dtype), shape=(bind_dim(machine, length, "np.bincount"),))
+    added = constant(machine, 1, "i64") if amounts is None else amounts
+    return operate(machine, "update_take", zeros, added, numbers, axes=(0,), accumulate=True)
 
 
 @numpy_function(np.unravel_index)
