@@ -88,3 +88,18 @@ def test_stacks_along_the_last_axis_are_written_from_begin_to_end(count: int, dt
     (body,) = re.findall(r"^define [^\n]*concatenate.*?^}", step.specializations[-1].llvm_ir, re.DOTALL | re.MULTILINE)
     if count <= 4 and engine.has_masked_lanes():
         assert re.search(r"= shufflevector .*\n(.*\n)*? *store <", body)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("function", [np.cumsum, np.cumprod])
+def test_rows_are_scanned_side_by_side(function, dtype: str) -> None:
+    for shape in ((66, 500), (5, 50), (2, 7, 33), (3, 9), (64, 0), (11, 1)):
+        x = np.random.default_rng(0).choice([-1, 1, 1], shape).astype(dtype)
+        step = jj.jit(lambda x: function(x, axis=-1), background=False)
+        for _ in range(4):
+            got = step(x)
+        np.testing.assert_array_equal(got, function(x, axis=-1))
+        assert (step.stats.graph_calls, step.stats.deopts) == (2, 0)
+        if shape == (66, 500) and dtype == "float64":
+            (body,) = re.findall(r"^define [^\n]*@cum.*?^}", step.specializations[-1].llvm_ir, re.DOTALL | re.MULTILINE)
+            assert len(re.findall(r"= phi double ", body)) >= 4

@@ -28,33 +28,55 @@ from janusjit.ir.graph import Node
 
 Arrays = Sequence[ArrayValue]
 
+#: so many vectors are scanned side by side
+TOGETHER = 4
+
 
 def emit_scan(context: KernelContext, node: Node, inputs: Arrays, outputs: Arrays) -> None:
     """Emit ``cumsum`` or ``cumprod`` along one axis."""
     (x,), (out,), axis = inputs, outputs, node.attributes["axis"]
+    if 0 < axis == x.rank - 1 and isinstance(count := x.dims[axis - 1], int) and count >= TOGETHER:
+        with nest(context, x.dims[: axis - 1]) as outer:
+            _scan_lines(context, node.op, at(context, x, outer), at(context, out, outer), count)
+        return
     with nest(context, x.dims[:axis]) as outer:
         line, result = at(context, x, outer), at(context, out, outer)
         if line.rank == 1:
-            _scan_line(context, node.op, line, result)
+            _scan_beside(context, node.op, [(line, result)])
         else:
             _scan_rows(context, node.op, line, result)
 
 
-def _scan_line(context: KernelContext, name: str, line: ArrayValue, result: ArrayValue) -> None:
-    """Scan a vector, the total in a register."""
+def _scan_lines(context: KernelContext, name: str, lines: ArrayValue, results: ArrayValue, count: int) -> None:
+    """Scan vectors, some of them side by side: each addition waits for the one before of its own vector."""
+    with context.loop(count // TOGETHER) as block:
+        first = context.builder.mul(block, ir.Constant(I64, TOGETHER))
+        numbers = [context.builder.add(first, ir.Constant(I64, number)) for number in range(TOGETHER)]
+        pairs = [(at(context, lines, (number,)), at(context, results, (number,))) for number in numbers]
+        _scan_beside(context, name, pairs)
+    with context.loop(count % TOGETHER) as number:
+        last = context.builder.add(number, ir.Constant(I64, count - count % TOGETHER))
+        _scan_beside(context, name, [(at(context, lines, (last,)), at(context, results, (last,)))])
+
+
+def _scan_beside(context: KernelContext, name: str, pairs: Sequence[tuple[ArrayValue, ArrayValue]]) -> None:
+    """Scan vectors of one length side by side, the totals in registers."""
     emitter = LLVMScalarEmitter(context.builder)
+    line = pairs[0][0]
     type_ = register_type(line.dtype)
-    total = context.stack_slot(type_)
     # adding -0.0 or multiplying by 1 leaves the first element as it is
     start = emitter.constant(1 if name == "cumprod" else -0.0, line.dtype)
-    context.builder.store(start.value, total)
+    totals = [context.stack_slot(type_) for _ in pairs]
+    for total in totals:
+        context.builder.store(start.value, total)
     with context.loop(line.dims[0]) as i:
         builder = context.builder
-        element = load(builder, line.dtype, element_pointer(builder, line, (i,)))
-        so_far = Scalar(line.dtype, builder.load(total, typ=type_))
-        combined = _combine(emitter, name, so_far, element)
-        builder.store(combined.value, total)
-        store(builder, combined, element_pointer(builder, result, (i,)))
+        for total, (line, result) in zip(totals, pairs, strict=True):
+            element = load(builder, line.dtype, element_pointer(builder, line, (i,)))
+            so_far = Scalar(line.dtype, builder.load(total, typ=type_))
+            combined = _combine(emitter, name, so_far, element)
+            builder.store(combined.value, total)
+            store(builder, combined, element_pointer(builder, result, (i,)))
 
 
 def _scan_rows(context: KernelContext, name: str, rows: ArrayValue, result: ArrayValue) -> None:
