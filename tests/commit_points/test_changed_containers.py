@@ -99,3 +99,19 @@ def test_dicts_have_the_order_and_the_keys_that_they_have_in_python(function):
     jitted = jj.jit(function, warmup=2, background=False)
     assert not run_side_by_side(Side(function, arguments), Side(jitted, arguments), 8)
     assert jitted.stats.graph_calls >= 5, (jitted.stats, jitted.reason)
+
+
+def test_a_number_of_turns_that_one_path_assumes_is_not_assumed_behind_the_join():
+    held = {}
+
+    def step(x, n):
+        made = {number: x + number for number in range(n % 4)}
+        if n % 2:
+            held["odd"] = 1
+        else:
+            held.clear()
+        return made
+
+    jitted = jj.jit(step, warmup=2, background=False)
+    assert [len(jitted(1.0, n)) for n in (0, 1, 2, 3, 4, 0, 1, 6, 7)] == [0, 1, 2, 3, 0, 0, 1, 2, 3]
+    assert jitted.stats.graph_calls > 0, (jitted.stats, jitted.reason)

@@ -16,7 +16,7 @@ from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.listed import join_storages
 from janusjit.analysis.capture.liveness import live_names
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.merge_effects import check_attribute_order, merge_effects
+from janusjit.analysis.capture.merge_effects import bounds_of, check_attribute_order, merge_effects
 from janusjit.analysis.capture.merge_numbers import merge_numbers
 from janusjit.analysis.capture.sameness import same_constant, same_function
 from janusjit.analysis.capture.sharing import check_joined_objects, note_joined
@@ -241,6 +241,7 @@ class Merger:
         elif isinstance(merged, Namespace):
             self._namespace(where, merged, items)
         elif isinstance(merged, IteratorObject):
+            self._same("the ranges of iterators", [bounds_of(item) for item in items])
             merged.position = self.value((*where, "position"), [item.position for item in items])
             self._reach((*merged.sources, merged.function))
         elif isinstance(merged, RandomOrder):

@@ -1,7 +1,7 @@
 """Effects at joins of control paths.
 
-Owns `merge_effects` and `check_attribute_order`. Invariant: what an effect takes can be seen wherever the effect may be
-made, and effects whose order shows are made in the order of every path.
+Owns `merge_effects`, `check_attribute_order` and `bounds_of`. Invariant: what an effect takes can be seen wherever the
+effect may be made, and effects whose order shows are made in the order of every path.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.signals import Unmergeable
-from janusjit.analysis.capture.state import DeferredCall, Instance
-from janusjit.analysis.capture.values import AbstractValue, Deferred, Known, Poison
+from janusjit.analysis.capture.state import DeferredCall, Instance, IteratorObject
+from janusjit.analysis.capture.values import AbstractValue, Deferred, Known, Poison, RangeValue
 from janusjit.ir.places import MISSING
 
 if TYPE_CHECKING:
@@ -75,3 +75,10 @@ def check_attribute_order(machine: Machine, index: int, merged: Instance, items:
         if not any(isinstance(value, Known) and value.value is MISSING for value in entry):
             return  # attributes that were there keep their places
     raise Unmergeable("attributes are set in another order")
+
+
+def bounds_of(iterator: IteratorObject) -> list[object]:
+    """Return the bounds of the ranges that an iterator goes through: one path may have assumed what they are."""
+    ranges = [source for source in iterator.sources if isinstance(source, RangeValue)]
+    bounds = [bound for range_ in ranges for bound in (range_.start, range_.stop, range_.step)]
+    return [bound.value if isinstance(bound, Known) else id(bound) for bound in bounds]
