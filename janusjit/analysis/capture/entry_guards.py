@@ -141,12 +141,7 @@ class EntryGuards:
         self.guard((id(place), "value"), ValueEquals(place, value, span=self.span(), relaxation=key))
 
     def may_assume_value(self, place: Place) -> bool:
-        """Whether the value at a place never varied so far; of flags in lists and tuples, at all places alike.
-
-        What Python has just found, as whether a key is in a dict, is taken to vary.
-        """
-        if str(place) in self.outcomes:
-            return False
+        """Whether the value at a place never varied so far; of flags in lists and tuples, at all places alike."""
         return ("value", str(place)) not in self.relaxations and ("flags", alike(place)) not in self.relaxations
 
     def is_among_many(self, place: Place) -> bool:

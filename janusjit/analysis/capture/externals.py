@@ -284,7 +284,7 @@ class Externals(EntryGuards):
     def _read_scalar(self, place: Place, live: Any) -> AbstractValue:
         kind = type(live)
         fixed = str(place) in self.static
-        passed_on = self.resumed and isinstance(place, ArgumentPlace) and ("value", str(place)) in self.relaxations
+        passed_on = self.resumed and isinstance(place, ArgumentPlace) and not self.may_assume_value(place)
         if fixed or (kind in (str, bytes) and not passed_on):
             self.guard_value(place, live)
             return Known(live)
