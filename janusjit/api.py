@@ -100,7 +100,8 @@ def jit(
     memory_limit : int, optional
         Bytes of intermediate arrays that should be alive at a time. Past that, values are computed again where they are
         used again, as far as that helps; and loops that are gone back through keep of each turn only what its other
-        values cannot be computed from. ``specialization.kept`` says what is kept. Results are the same bits.
+        values cannot be computed from. ``specialization.kept`` says what is kept. Results are the same bits, but for
+        products that sum over many rows, which are added up in blocks that depend on what is kept.
     threads : int, optional
         Threads that kernels with enough work may run on, with the same bits; ``JANUSJIT_NUM_THREADS``,
         ``OMP_NUM_THREADS`` or all processors when not given; fewer while threadpoolctl limits NumPy's BLAS to fewer.
