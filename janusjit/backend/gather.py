@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 
 from janusjit.backend import cost
-from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Step, lowering_of, may_fail, nodes_of, root
+from janusjit.backend.plan import FusedStep, Step, nodes_of, root
+from janusjit.backend.row_order import defined_by, only_computes
 from janusjit.ir.dims import symbols_of
-from janusjit.ir.graph import Value
 from janusjit.ops.indexing import symbols_in
 from janusjit.ops.registry import Elementwise
 from janusjit.pacing import pause
@@ -34,14 +34,14 @@ def gather(steps: list[Step]) -> list[Step]:
 def _place(step: Step, before: list[Step]) -> int:
     """Return where to put a step: behind the last one over its rows, if it can get there, or at the end."""
     end = len(before)
-    if not isinstance(step, FusedStep) or not _is_large(step) or not _only_computes(step):
+    if not isinstance(step, FusedStep) or not _is_large(step) or not only_computes(step):
         return end
     read = {root(value) for node in nodes_of(step) for value in node.inputs}
     for index in range(end - 1, max(end - 2 - MOST_PASSED, -1), -1):
         other = before[index]
         if isinstance(other, FusedStep) and _goes_by_rows(other) and other.shape[0] == step.shape[0]:
             return index + 1
-        if not _only_computes(other) or not read.isdisjoint(_defined(other)):
+        if not only_computes(other, (Elementwise,)) or not read.isdisjoint(defined_by(other)):
             return end
     return end
 
@@ -59,14 +59,3 @@ def _goes_by_rows(step: FusedStep) -> bool:
     """Return whether a step goes over several rows and does not combine them."""
     known = len(step.shape) > 1 and not symbols_of(step.shape[:1])
     return known and step.shape[0] not in (0, 1) and 0 not in (step.axes or ())
-
-
-def _only_computes(step: Step) -> bool:
-    """Return whether all that comes of a step is its results, whenever it runs."""
-    if isinstance(step, NodeStep):
-        return isinstance(lowering_of(step.node), Elementwise) and not may_fail(step.node)
-    return isinstance(step, FusedStep) and not any(node.op in UPDATES for node in step.nodes)
-
-
-def _defined(step: Step) -> set[Value]:
-    return {result for node in nodes_of(step) for result in node.results}

@@ -166,13 +166,13 @@ def _together(steps: list[Step], one: RowSum) -> list[Step]:
     for step in steps:
         pause()
         if _belongs(step, one):
-            if not only_computes(step) or any(not _defined(o).isdisjoint(_read(step)) for o in after):
+            if not only_computes(step) or any(not defined_by(o).isdisjoint(_read(step)) for o in after):
                 return steps
             members.append(step)
-            made |= _defined(step)
+            made |= defined_by(step)
         elif not made.isdisjoint(_read(step)):
             after.append(step)
-            made |= _defined(step)
+            made |= defined_by(step)
         elif after and not (only_computes(step) and all(map(only_computes, after))):
             return steps
         else:
@@ -187,10 +187,10 @@ def _belongs(step: Step, one: RowSum) -> bool:
     return isinstance(step, FusedStep) and not one.nodes.isdisjoint(nodes_of(step))
 
 
-def only_computes(step: Step) -> bool:
-    """Return whether all that comes of a step is its results, whenever it runs."""
+def only_computes(step: Step, lowerings: tuple[type, ...] = (Contract, Elementwise)) -> bool:
+    """Return whether all that comes of a step is its results, whenever it runs; of single nodes, of some lowerings."""
     if isinstance(step, NodeStep):
-        return isinstance(lowering_of(step.node), (Contract, Elementwise)) and not may_fail(step.node)
+        return isinstance(lowering_of(step.node), lowerings) and not may_fail(step.node)
     return isinstance(step, FusedStep) and not any(node.op in UPDATES for node in step.nodes)
 
 
@@ -200,7 +200,8 @@ def _read(step: Step) -> set[Value]:
     return read | {root(value) for value in read}
 
 
-def _defined(step: Step) -> set[Value]:
+def defined_by(step: Step) -> set[Value]:
+    """Return the results of a step."""
     return {result for node in nodes_of(step) for result in node.results}
 
 

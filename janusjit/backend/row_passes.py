@@ -205,7 +205,8 @@ class _Finder:
         block = _block(run.rows, max(cost.PASS_BYTES, min(2 * run.shared, cost.CACHE_BYTES)) // seen)
         parts = min(_PARTS, max(1, total // (cost.PASS_TIMES_SHARED * max(run.shared, 1))), run.rows // block)
         if block < run.rows:
-            steps, sums = tuple(run.steps[begin:end]), frozenset(run.sums)
+            steps = tuple(run.steps[begin:end])
+            sums = frozenset(step for step in run.sums if step in steps)
             self.passes.append(RowPass(steps, sums, run.rows, block, max(parts, 1), seen))
 
 
