@@ -61,6 +61,7 @@ def assert_one_pass(function: Function, *arguments: Any, sums: int = 1, **keywor
     expected = copy.deepcopy(arguments)
     eager = [function(*expected) for _ in results]
     for one, other in zip(flat((results, given)), flat((eager, expected)), strict=True):
+        # thousands of products are added up in another order, and four steps of descent follow each other
         tolerance = 2e-4 if np.asarray(other).dtype == np.float32 else 1e-11
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
         assert np.asarray(one).dtype == np.asarray(other).dtype
@@ -198,6 +199,7 @@ def test_errors_are_told_of_as_in_python(function: Function) -> None:
     assert any(messages for _, messages, *_ in said[:6])
     for eager, jitted in zip(said[:6], said[6:], strict=True):
         assert eager[:2] == jitted[:2]
+        # errors are cubed, turn after turn, and with them what another order of the sums has changed
         np.testing.assert_allclose(jitted[2], eager[2], rtol=1e-9)
         np.testing.assert_allclose(jitted[3], eager[3], rtol=1e-9)
 
