@@ -18,6 +18,7 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.python_types import of_type, special_method
 from janusjit.analysis.capture.values import (
     AbstractValue,
+    ArrayValue,
     Known,
     Reference,
     Scalar,
@@ -116,8 +117,15 @@ def _rounding(function: Any, op: str) -> Any:
         value = converted_number(machine, arguments[0])
         if isinstance(value, Known):
             return Known(numbers.fold(machine, function, value.value))
-        if isinstance(value, Scalar) and value.value.type.dtype[0] == "i":
+        name = f"__{function.__name__}__"
+        if isinstance(value, Reference) and (method := special_method(machine, value, name)) is not None:
+            return invoke(machine, method, (), ())
+        if isinstance(value, Scalar) and value.kind in ("int", "bool"):
             return numbers.to_int(machine, value)
+        is_float = isinstance(value, Scalar) and value.kind in ("float", "numpy.f64")
+        if function is math.trunc and (not is_float or isinstance(machine.resolve(arguments[0]), ArrayValue)):
+            raise machine.python_error(TypeError, f"it doesn't define {name}")
+        # floor and ceil take NumPy's numbers as floats, large integers too, and so do they arrays
         return numbers.to_int(machine, Scalar(machine.emit(op, _float_argument(machine, value)), "float"))
 
     return model
