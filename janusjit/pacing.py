@@ -1,11 +1,13 @@
 """Leaving the interpreter and the processor to the program while the compiler works beside it.
 
 Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread holds
-the interpreter for a slice of time and then leaves it alone for many, so that the program is slowed down by a twelfth
-in any ten milliseconds, and by less than a fifth with what else the two share, caches among it; while they are not, it
-does not wait. LLVM works without the interpreter, on threads that get as much of a processor the program wants. Why:
-two threads that both want the interpreter get half of it each, and one that lets go of it for a moment, as NumPy does
-in most calls, has it back after five milliseconds.
+the interpreter for a slice of time and then leaves it alone for many, so that the program is slowed down by a tenth
+over some ten milliseconds, and by less than a fifth with what else the two share, caches among it; while they are not,
+it does not wait. A slice is no more than a fifth of a call of the program. Beside calls that are shorter than any slice
+it is a long one, which meets one call of ten or less: of short ones a third is lost to changing hands. LLVM works
+without the interpreter, on threads that get as much of a processor the program wants. Why: two threads that both want
+the interpreter get half of it each, and one that lets go of it for a moment, as NumPy does in most calls, has it back
+after five milliseconds.
 """
 
 from __future__ import annotations
@@ -21,22 +23,29 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-#: seconds the compiler's thread runs before it looks whether the program is busy, and rests
-SLICE = 0.0002
+#: seconds the compiler's thread runs, at least and at most, before it looks whether the program is busy, and rests
+LEAST_SLICE, MOST_SLICE = 0.0002, 0.001
+#: which part of a call of the program a slice is
+PART_OF_CALL = 0.2
 #: how many times as long as it has kept the interpreter from a busy program it leaves it alone
-REST = 12.0
+REST = 9.0
 #: seconds it takes threads to hand the interpreter over, there and back
 HAND_OVER = 0.00004
 #: at most so many seconds are made up for at once: what has taken longer was mostly done without the interpreter
 _LONGEST_MADE_UP = 0.008
 #: which part of a time other threads have to run for the program to be busy
 _BUSY = 0.05
-#: after how many seconds of waiting a thread asks for the interpreter, while one compiles beside the program
-SWITCH_INTERVAL = 0.0002
 #: half of a microsecond: intervals are kept as whole ones, rounded down
 _ROUNDING = 5e-7
 #: how much nicer threads are that work without the interpreter: they get a sixth of a processor the program wants
 NICER = 8
+
+
+def slice_beside(call_seconds: float | None) -> float:
+    """Return how many seconds a slice is beside a program whose calls take ``call_seconds``, if that is known."""
+    if call_seconds is None:
+        return LEAST_SLICE
+    return MOST_SLICE if call_seconds < MOST_SLICE else min(PART_OF_CALL * call_seconds, MOST_SLICE)
 
 
 def _others_seconds() -> float:
@@ -47,11 +56,12 @@ def _others_seconds() -> float:
 class _Pace:
     """The pace of the thread that is compiling; ``thread`` is 0 while there is none."""
 
-    __slots__ = ("before", "began", "busy", "thread")
+    __slots__ = ("before", "began", "busy", "slice", "thread")
 
     def __init__(self) -> None:
         self.thread = 0
         self.busy = True
+        self.slice = LEAST_SLICE
         self.begin()
 
     def begin(self) -> None:
@@ -79,9 +89,15 @@ _lowered_interval = 0.0
 
 
 @contextmanager
-def paced() -> Iterator[None]:
-    """Let this thread pause within a ``with`` block; one thread of the process at a time does."""
-    _pace.busy = True
+def paced(call_seconds: float | None = None) -> Iterator[None]:
+    """Let this thread pause within a ``with`` block; one thread of the process at a time does.
+
+    Parameters
+    ----------
+    call_seconds : float, optional
+        What a call takes of the function that is compiled.
+    """
+    _pace.busy, _pace.slice = True, slice_beside(call_seconds)
     _pace.begin()
     _pace.thread = threading.get_ident()
     _hand_over_soon()
@@ -93,12 +109,12 @@ def paced() -> Iterator[None]:
 
 
 def _hand_over_soon() -> None:
-    """Let threads that wait for the interpreter ask for it sooner, unless the program has them ask sooner yet."""
+    """Let threads wait no longer than a slice before they ask for the interpreter, unless the program asks sooner."""
     global _usual_interval, _lowered_interval
     usual = sys.getswitchinterval()
-    if usual > SWITCH_INTERVAL:
+    if usual > _pace.slice:
         _usual_interval = usual
-        sys.setswitchinterval(SWITCH_INTERVAL + _ROUNDING)
+        sys.setswitchinterval(_pace.slice + _ROUNDING)
         _lowered_interval = sys.getswitchinterval()
 
 
@@ -117,7 +133,7 @@ def is_paced() -> bool:
 
 def pause() -> None:
     """Leave the interpreter to the program if it is time to; the compiler calls this every few microseconds."""
-    if _pace.thread and _pace.thread == threading.get_ident() and time.perf_counter() - _pace.began > SLICE:
+    if _pace.thread and _pace.thread == threading.get_ident() and time.perf_counter() - _pace.began > _pace.slice:
         _pace.look()
 
 

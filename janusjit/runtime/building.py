@@ -70,11 +70,17 @@ class Builder(ABC):
         The compiler.
     exact : bool
         Whether results have to be exact.
+
+    Attributes
+    ----------
+    call_seconds : callable
+        Says what a call takes in plain Python, as far as that is known: the pace beside the program depends on it.
     """
 
     def __init__(self, compiler: Compiler, exact: bool) -> None:
         self.compiler = compiler
         self.exact = exact
+        self.call_seconds: Callable[[], float | None] = lambda: None
 
     @abstractmethod
     def prepare(self) -> Prepared | Failure:
@@ -123,7 +129,7 @@ class Builder(ABC):
         return attempt
 
     def _compile_beside(self, attempt: Attempt) -> Attempt:
-        with paced(), collection_rare():
+        with paced(self.call_seconds()), collection_rare():
             return self._compile(attempt, self._build_with_calls)
 
     def make_later(
@@ -162,7 +168,7 @@ class Builder(ABC):
         """Do work on the background thread, at the pace that leaves the program alone; None if there is no thread."""
 
         def run() -> None:
-            with paced(), collection_rare():
+            with paced(self.call_seconds()), collection_rare():
                 work()
 
         return _submit(run)

@@ -103,6 +103,7 @@ class Lifecycle:
         self.publisher = self.publisher_type(identity, options.policy, stream, self.tally)
         self._deoptimized = compiler.deoptimized
         self._builder = builder
+        builder.call_seconds = self.tally.about_eager_seconds  # of the tally alone, which does not keep this alive
         self._prepared: Prepared | None = None
         self._refused: frozenset[Any] = frozenset()
         self._backoff = Backoff(self.cache.limit)

@@ -119,6 +119,10 @@ class Tally:
                 return shortest
         return self.eager_seconds
 
+    def about_eager_seconds(self) -> float | None:
+        """Return `eager_seconds`, with what profiling costs; at once."""
+        return self.eager_seconds_of(1, lambda _: True)
+
     @property
     def clear_eager_seconds(self) -> float | None:
         """`eager_seconds`, or None where only profiled calls tell, which are short or hidden by probes."""

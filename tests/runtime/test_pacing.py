@@ -45,6 +45,13 @@ def idle(monkeypatch):
     monkeypatch.setattr(pacing, "_others_seconds", lambda: 0.0)
 
 
+@pytest.fixture
+def switch_interval():
+    before = sys.getswitchinterval()
+    yield sys.setswitchinterval
+    sys.setswitchinterval(before)
+
+
 def run_for(seconds):
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -60,10 +67,14 @@ def test_only_the_compilers_thread_pauses(rests):
     assert rests == []
 
 
-def test_it_rests_five_times_as_long_as_it_runs_while_the_program_is_busy(busy, rests):
-    with pacing.paced():
+@pytest.mark.parametrize(
+    ("call_seconds", "part"),
+    [(None, 0.0002), (0.00005, 0.001), (0.0009, 0.001), (0.001, 0.0002), (0.002, 0.0004), (0.1, 0.001)],
+)
+def test_it_rests_so_many_times_as_long_as_it_runs_while_the_program_is_busy(busy, rests, call_seconds, part):
+    with pacing.paced(call_seconds):
         run_for(0.02)
-    assert 2 <= len(rests) <= 100 and min(rests) >= pacing.REST * (pacing.SLICE + pacing.HAND_OVER)
+    assert 2 <= len(rests) <= 0.02 / part and min(rests) >= pacing.REST * (part + pacing.HAND_OVER)
     assert max(rests) <= pacing.REST * (pacing._LONGEST_MADE_UP + pacing.HAND_OVER)
 
 
@@ -109,7 +120,7 @@ def test_threads_hand_the_interpreter_over_sooner_meanwhile(switch_interval, own
     switch_interval(own)
     before = sys.getswitchinterval()
     with pacing.paced():
-        assert sys.getswitchinterval() == pytest.approx(pacing.SWITCH_INTERVAL)
+        assert sys.getswitchinterval() == pytest.approx(pacing.LEAST_SLICE)
     assert sys.getswitchinterval() == before
 
 
@@ -117,7 +128,7 @@ def test_nice_threads_do_not_ask_for_the_interpreter_soon(switch_interval):
     switch_interval(0.004)
     with pacing.paced():
         assert pacing.aside(sys.getswitchinterval) == 0.004
-        assert sys.getswitchinterval() == pytest.approx(pacing.SWITCH_INTERVAL)
+        assert sys.getswitchinterval() == pytest.approx(pacing.LEAST_SLICE)
     assert sys.getswitchinterval() == 0.004
 
 
@@ -128,6 +139,13 @@ def test_work_aside_is_done_where_there_are_no_more_threads(monkeypatch):
     with pacing.paced():
         monkeypatch.setattr(threading.Thread, "start", start)
         assert pacing.aside(threading.get_ident) == threading.get_ident()
+
+
+def test_threads_wait_for_the_interpreter_as_long_as_a_slice(switch_interval):
+    switch_interval(0.005)
+    with pacing.paced(call_seconds=0.003):
+        assert sys.getswitchinterval() == pytest.approx(0.0006)
+    assert sys.getswitchinterval() == 0.005
 
 
 @pytest.mark.parametrize("own", [0.00005, 0.0001])
@@ -143,13 +161,6 @@ def test_an_interval_the_program_sets_meanwhile_stays(switch_interval):
     with pacing.paced():
         switch_interval(0.003)
     assert sys.getswitchinterval() == 0.003
-
-
-@pytest.fixture
-def switch_interval():
-    before = sys.getswitchinterval()
-    yield sys.setswitchinterval
-    sys.setswitchinterval(before)
 
 
 def test_work_aside_is_done_here_unless_beside_the_program():
@@ -195,11 +206,12 @@ def test_collections_are_rare_beside_the_program_and_as_before_afterwards():
 
 
 def test_compiling_in_the_background_is_paced(monkeypatch):
-    threads, aside = set(), set()
+    threads, aside, slices = set(), set(), set()
     optimize = machine_code.PartCompiler.optimize
 
     def rest(self, ran):
         threads.add(threading.current_thread().name)
+        slices.add(self.slice)
 
     def watched(self):
         aside.add(threading.current_thread().name)
@@ -214,6 +226,7 @@ def test_compiling_in_the_background_is_paced(monkeypatch):
     assert step.wait(60)
     assert step(np.ones(5)) == pytest.approx(expected, rel=1e-15) and step.stats.graph_calls == 1
     assert len(threads) == 1 and next(iter(threads)).startswith("janusjit-compiler")
+    assert pacing.MOST_SLICE in slices  # it has been told that the calls are short
     assert aside and not any(name.startswith("janusjit-compiler") for name in aside)
 
 
