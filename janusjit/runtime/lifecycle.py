@@ -94,9 +94,8 @@ class Lifecycle:
         self.options = options
         self.entries: tuple[Entry, ...] = ()
         self.plain = False
-        self.skips = 0
         self.refusal: Cause | None = None
-        self.review_at = -1
+        self.skips, self.review_at = 0, -1
         self.cache = SpecializationCache(current().specialization_limit)
         self.tally = Tally()
         self.relaxations = Relaxations(static=options.static)
