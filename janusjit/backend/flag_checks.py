@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from janusjit.backend.element_updates import gone_over
 from janusjit.backend.plan import UPDATES, root
 from janusjit.ir.boxes import ExitRecipe, WriteArray
 from janusjit.ir.floating_point import may_be_backed_up
@@ -37,8 +38,9 @@ def insert_checks(graph: Graph, unwanted: Collection[int] = ()) -> dict[int, Val
     if not errors_watched(graph):
         return {}
     written = [index for index in _written_inputs(graph) if index not in unwanted]
-    if not may_be_backed_up(graph.inputs[index].value.type for index in written):
-        written = []
+    worthwhile = gone_over(graph)
+    if not may_be_backed_up(graph.inputs[index].value.type for index in written if index not in worthwhile):
+        written = [index for index in written if index in worthwhile]
     backups: dict[int, Value] = {}
     nodes, graph.body.nodes = graph.body.nodes, []
     for node in nodes:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from janusjit.backend import cost
+from janusjit.backend.element_updates import written_again
 from janusjit.backend.flag_checks import insert_checks
 from janusjit.backend.gather import gather
 from janusjit.backend.layout import Layout, contiguous, fortran, unknown, viewed
@@ -45,6 +46,7 @@ from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
 from janusjit.ops.indexing import symbols_in
 from janusjit.pacing import pause
 from janusjit.spans import BackwardSpan
+from janusjit.transform.facts import only_warns
 
 
 def make_plan(graph: Graph, without_backup: Collection[int] = ()) -> Plan:
@@ -54,10 +56,11 @@ def make_plan(graph: Graph, without_backup: Collection[int] = ()) -> Plan:
     """
     graph = clone(graph)
     insert_copies(graph)
-    backups = insert_checks(graph, without_backup)
-    steps = schedule_graph(graph, Separation.of(graph, backups))
+    again = written_again(graph) if only_warns(graph) else frozenset()
+    backups = insert_checks(graph, again.union(without_backup))
+    steps = schedule_graph(graph, Separation.of(graph, again.union(backups)))
     number(steps)
-    return Plan(graph, steps, backups)
+    return Plan(graph, steps, backups, again)
 
 
 def schedule_graph(graph: Graph, separation: Separation | None) -> list[Step]:

@@ -20,11 +20,10 @@ from janusjit.backend.plan import UPDATES, FusedStep, NodeStep, Plan, RegionStep
 from janusjit.backend.storage import Placement, Storage, is_view_value
 from janusjit.ir.boxes import WriteArray
 from janusjit.ir.dims import product
-from janusjit.ir.floating_point import warned_errors, watched_errors
 from janusjit.ir.graph import Node, Value
 from janusjit.ir.places import Place
 from janusjit.ops.indexing import PathStep
-from janusjit.transform.facts import flags_guard, promises_mere_warnings
+from janusjit.transform.facts import only_warns
 
 
 class Overwriting:
@@ -33,9 +32,7 @@ class Overwriting:
     def __init__(self, plan: Plan, placement: Placement) -> None:
         self._inputs = plan.graph.inputs
         self._backups = plan.backups
-        guard = flags_guard(plan.graph)
-        only_warned = guard is not None and watched_errors(guard) == warned_errors(guard)
-        self._must_give_up = not only_warned or not promises_mere_warnings(plan.graph)
+        self._must_give_up = not only_warns(plan.graph)
         self._placement = placement
         self._on_threads = plan.graph.threads > 1
         self._liveness: Liveness = placement.liveness

@@ -72,11 +72,20 @@ class RegionStep(Step):
 
 @dataclass
 class Plan:
-    """The steps of a graph's body; ``backups`` are the copies of inputs that `janusjit.backend.flag_checks` keeps."""
+    """The steps of a graph's body; ``backups`` are the copies of inputs that `janusjit.backend.flag_checks` keeps.
+
+    Of the inputs ``written_again`` there need be none: plain Python, doing the call again, writes the same in them.
+    """
 
     graph: Graph
     steps: list[Step]
     backups: dict[int, Value] = field(default_factory=dict)
+    written_again: frozenset[int] = frozenset()
+
+    @property
+    def recoverable(self) -> frozenset[int]:
+        """The inputs that may be written while the call can still be given up."""
+        return self.written_again.union(self.backups)
 
     def walk(self) -> Iterator[Step]:
         """Yield every step, outer before inner, in execution order."""

@@ -57,7 +57,7 @@ def track(plan: Plan, placement: Placement) -> Tracking:
     if tracking.apart:
         tracking.steps = set(walk(plan.steps))
     for step in plan.steps:
-        if any(placement.inputs_written_by(one) - plan.backups.keys() for one in walk([step])):
+        if any(placement.inputs_written_by(one) - plan.recoverable for one in walk([step])):
             tracking.point_of_no_return = step.time
             tracking.before.add(step)
             tracking.steps.update(one for one in walk(plan.steps) if one.time >= step.time)

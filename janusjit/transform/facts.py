@@ -10,7 +10,7 @@ from typing import Any
 
 from janusjit.ir.boxes import ArrayBox, ViewBox
 from janusjit.ir.dims import Symbol
-from janusjit.ir.floating_point import FLAGS_CODE, watched_errors
+from janusjit.ir.floating_point import FLAGS_CODE, warned_errors, watched_errors
 from janusjit.ir.graph import Graph, Node, Region, Value, walk
 from janusjit.ir.guards import InGraphGuard, WarningFilters
 from janusjit.ir.types import TensorType
@@ -92,6 +92,13 @@ def promises_warnings(graph: Graph) -> bool:
 def promises_mere_warnings(graph: Graph) -> bool:
     """Return whether warnings, where they are given, are no exceptions."""
     return any(isinstance(guard, WarningFilters) and not guard.raising for guard in graph.guards.entry)
+
+
+def only_warns(graph: Graph) -> bool:
+    """Return whether NumPy warns of all errors that it is to act on, and warnings are no exceptions."""
+    guard = flags_guard(graph)
+    only_warned = guard is not None and watched_errors(guard) == warned_errors(guard)
+    return only_warned and promises_mere_warnings(graph)
 
 
 def flags_guard(graph: Graph) -> InGraphGuard | None:

@@ -29,6 +29,7 @@ from janusjit.transform.guards import hoist_guards
 from janusjit.transform.identities import remove_barriers, remove_marks
 from janusjit.transform.loop_invariants import hoist_loop_invariants
 from janusjit.transform.parts_of_windows import find_parts
+from janusjit.transform.ranges import decide_by_ranges
 from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
 from janusjit.transform.rules import Rule
@@ -79,6 +80,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
     return (
         Pass("marks", remove_marks),
         Pass("fold", fold_constants),
+        Pass("ranges", decide_by_ranges),
         Pass("common_subexpressions", merge_common_subexpressions),  # so that rules see one value as one
         Pass("alike_arms", join_alike_arms),
         Pass("rewrite", lambda graph: rewrite(graph, rules)),
