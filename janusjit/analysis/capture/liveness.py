@@ -1,7 +1,8 @@
 """Live locals.
 
-Owns `live_names`: which locals of a frame may still be read. Invariant: it errs on the side of live; joins of control
-paths leave out what is dead, so that leftovers of one path neither keep a loop from settling nor cost a copy.
+Owns `live_names`: which locals of a frame may still be read, and `bound_in`. Invariant: it errs on the side of live;
+joins of control paths leave out what is dead, so that leftovers of one path neither keep a loop from settling nor cost
+a copy.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class _Analysis:
 
     def _loop(self, loop: While | For, live: Names, context: _Context) -> Names:
         done = self._block(loop.orelse, live, context)
-        header: Names = done
+        header: Names = done | self.header.get(id(loop), _EMPTY)  # as found in an earlier round of a loop around
         while True:
             inner = _Context(live, header, context.always)
             body = self._block(loop.body, header, inner)
@@ -159,6 +160,25 @@ def _locals(value: Any) -> Iterator[str]:
     elif isinstance(value, Instruction):
         for field in dataclasses.fields(value):
             yield from _locals(getattr(value, field.name))
+
+
+def bound_in(value: Any) -> Names:
+    """Return every local bound anywhere inside an instruction or block, nested blocks and handlers included."""
+    found: set[str] = set(_definitions(value)) if isinstance(value, Instruction) else set()
+    for part in _parts(value):
+        found |= bound_in(part)
+    return frozenset(found)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield the instructions, blocks and what else is taken apart that stand in an instruction or block."""
+    if isinstance(value, Block | list):
+        yield from value.instructions if isinstance(value, Block) else value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, FunctionCore | type):
+        for field in dataclasses.fields(value):
+            part = getattr(value, field.name)
+            if isinstance(part, Instruction | Block | list) or dataclasses.is_dataclass(part):
+                yield part
 
 
 def _all_uses(value: Any) -> Names:

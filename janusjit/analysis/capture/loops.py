@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from janusjit.analysis.capture import numbers
+from janusjit.analysis.capture.alike_states import alike
 from janusjit.analysis.capture.containers import ITEM_AT
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
 from janusjit.analysis.capture.growing import give_buffers, loop_is_over, turn_begins
@@ -20,6 +21,7 @@ from janusjit.analysis.capture.loop_commits import commit_turns
 from janusjit.analysis.capture.machine import FINISH, Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
+from janusjit.analysis.capture.settled_loops import Guess
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State, TestEntry
 from janusjit.analysis.capture.suspension import REGIONS, commit_behind, suspend
@@ -296,9 +298,16 @@ def _branch_into_loop(machine: Machine, entry: LoopEntry, condition: Value, key:
 
 def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Value) -> None:
     region, size, state = machine.region, len(machine.region.nodes), machine.state.fork()
-    instruction = entry.instruction
+    instruction, attempt = entry.instruction, entry.attempts
+    may_peel = _may_peel(attempt)
+    guess = machine.settled.recall(instruction, attempt, state)
+    if guess is not None and guess.state is None:
+        entry.attempts += 1
+        _begin_iteration(machine, instruction)
+        return
     try:
-        _fixed_point(machine, instruction, peels=entry.attempts < PEEL_LIMIT - 1)
+        if guess is None or not _settles_as_before(machine, instruction, attempt, state, guess):
+            _fixed_point(machine, instruction, attempt, state)
     except (CaptureFailure, PoisonUsed, Unmergeable) as failure:
         if isinstance(failure, PoisonUsed) and failure.fork[0] == "branch":
             raise
@@ -307,6 +316,8 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
         machine.span, machine.site = instruction.span, instruction.site
         top = machine.frame.blocks[-1]
         assert isinstance(top, LoopEntry)
+        if may_peel and isinstance(failure, PoisonUsed):
+            machine.settled.note(instruction, attempt, state.fork(), None)
         # a variable may only have its final kind after an iteration: that one is peeled
         top.attempts = top.attempts + 1 if isinstance(failure, PoisonUsed) else PEEL_LIMIT
         interrupted = condition is True and top.attempts >= PEEL_LIMIT and too_long(machine, instruction)
@@ -336,36 +347,99 @@ def _loop_failure(machine: Machine, instruction: Instruction, failure: Exception
     return raised
 
 
-def _fixed_point(machine: Machine, instruction: Instruction, peels: bool) -> None:
-    """Find what the loop carries, emit it, and continue after it; ``peels``: a turn may still be peeled off."""
-    outer = machine.region
-    entry_state = machine.state
-    mark = len(machine.births)
-    header, shape = entry_state, None
+@dataclass(slots=True)
+class _Header:
+    """What a loop is taken to carry: the state in which its turns begin, and what of it are the region's parameters."""
+
+    state: State
     parameters: tuple[Value, ...] = ()
+    shape: list[Any] = field(default_factory=list)
+
+    @staticmethod
+    def of(merger: Merger) -> _Header:
+        """Return what joined paths leave."""
+        merged = merger.merge()
+        shape: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
+        return _Header(merged, tuple(slot.result for slot in merger.slots), shape + merger.poisoned + merger.kinds)
+
+
+def _fixed_point(machine: Machine, instruction: Instruction, attempt: int, before: State) -> None:
+    """Find what the loop carries, emit it, and continue after it; ``before`` is a copy of the present state."""
+    outer, entry_state, mark = machine.region, machine.state, len(machine.births)
+    header, peels, buffers = _Header(entry_state), _may_peel(attempt), False
     for _ in range(_FIXED_POINT_LIMIT):
-        region = machine.recorded.nested(outer, len(machine.births))
-        region.parameters = parameters
-        for index, value in enumerate(parameters):
-            value.definition, value.index = region, index
-            machine.births[value] = len(machine.births)
-        loop = _run_body(machine, GraphLoop(instruction, outer), turn_begins(header.fork(), instruction), region)
-        machine.region, machine.state = outer, entry_state  # the last path through the body may have left its frames
-        back = [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
-        turns = [arm.state for arm in back if arm.state is not None]
-        if give_buffers(machine, instruction, entry_state, turns, outer, mark):
-            mark, header, parameters, shape = len(machine.births), entry_state, (), None
+        region, loop, back = _turn(machine, instruction, header)
+        if give_buffers(machine, instruction, entry_state, _ends(back), outer, mark):
+            mark, header, buffers = len(machine.births), _Header(entry_state), True
             continue
         merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction), peels=peels)
-        merged = merger.merge()
-        found: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
-        found += merger.poisoned + merger.kinds
-        if found == (shape or []):
-            commit_turns(machine, instruction, region, header)
+        found = _Header.of(merger)
+        if found.shape == header.shape:
+            if not buffers:
+                machine.settled.note(instruction, attempt, before, header.state)
+            commit_turns(machine, instruction, region, header.state)
             _emit(machine, instruction, region, loop, merger, mark)
             return
-        header, parameters, shape = merged, tuple(slot.result for slot in merger.slots), found
+        header = found
     raise _loop_failure(machine, instruction, Unmergeable("it does not settle"))
+
+
+def _settles_as_before(
+    machine: Machine, instruction: Instruction, attempt: int, before: State, guess: Guess
+) -> bool:
+    """Whether a loop carries what it did when it was met before; if so, it is emitted."""
+    outer, size, mark, peels = machine.region, len(machine.region.nodes), len(machine.births), _may_peel(attempt)
+    entry_state, key = machine.state, site_key_of(machine, instruction)
+    try:
+        header = _Header.of(Merger(machine, [Arm(outer, entry_state), Arm(Region(), guess.state)], key, peels=peels))
+        region, loop, back = _turn(machine, instruction, header)
+        merger = Merger(machine, [Arm(outer, entry_state), *back], key, peels=peels)
+        holds = not give_buffers(machine, instruction, entry_state, _ends(back), outer, mark)
+        holds = holds and _holds(_Header.of(merger), header, merger, guess)
+    except (CaptureFailure, PoisonUsed, Unmergeable):
+        holds = False  # if it is not for the guess, it will come again
+    if not holds:
+        del outer.nodes[size:]
+        machine.region, machine.state = outer, before.fork()
+        machine.span, machine.site = instruction.span, instruction.site
+        return False
+    machine.settled.note(instruction, attempt, before, header.state)
+    commit_turns(machine, instruction, region, header.state)
+    _emit(machine, instruction, region, loop, merger, mark)
+    return True
+
+
+def _holds(found: _Header, guessed: _Header, merger: Merger, guess: Guess) -> bool:
+    """Whether turns that began as guessed give what was guessed, and nothing is carried for the guess alone."""
+    if [value.type for value in found.parameters] != [value.type for value in guessed.parameters]:
+        return False
+    together = list(zip(guessed.parameters, found.parameters, strict=True))
+    for slot, parameter in zip(merger.slots, guessed.parameters, strict=True):
+        if all(value is parameter for value in slot.values[1:]):
+            return False
+    return alike(guessed.state, found.state, together, guess.poison)
+
+
+def _may_peel(attempt: int) -> bool:
+    """Whether a turn of a loop may still be peeled off after so many attempts."""
+    return attempt < PEEL_LIMIT - 1
+
+
+def _ends(arms: list[Arm]) -> list[State]:
+    return [arm.state for arm in arms if arm.state is not None]
+
+
+def _turn(machine: Machine, instruction: Instruction, header: _Header) -> tuple[Region, GraphLoop, list[Arm]]:
+    """Capture a turn that begins in a state; return its region, its ends, and which of these go on to another turn."""
+    outer, state = machine.region, machine.state
+    region = machine.recorded.nested(outer, len(machine.births))
+    region.parameters = header.parameters
+    for index, value in enumerate(header.parameters):
+        value.definition, value.index = region, index
+        machine.births[value] = len(machine.births)
+    loop = _run_body(machine, GraphLoop(instruction, outer), turn_begins(header.state.fork(), instruction), region)
+    machine.region, machine.state = outer, state  # the last path through the body may have left its frames
+    return region, loop, [arrival.arm for arrival in loop.arrivals if arrival.kind == "continue"]
 
 
 def site_key_of(machine: Machine, instruction: Instruction) -> Any:

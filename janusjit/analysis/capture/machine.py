@@ -18,6 +18,7 @@ from janusjit.analysis.capture.followed import may_specialize, specialize
 from janusjit.analysis.capture.gradients_under_way import GradientsUnderWay
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.recorded_operations import RecordedOperations
+from janusjit.analysis.capture.settled_loops import SettledLoops
 from janusjit.analysis.capture.signals import EitherUsed, PoisonUsed, PythonRaise, Terminated, Unwinding
 from janusjit.analysis.capture.state import (
     Cell,
@@ -96,8 +97,8 @@ class Machine:
         The instruction that is being executed and not by a nested run, and how many frames there were before it.
     gradients : GradientsUnderWay
         What is being differentiated by.
-    recorded : RecordedOperations
-        What capture knows of operations on variables.
+    recorded, settled : RecordedOperations, SettledLoops
+        What capture knows of operations on variables, and of what loops carry.
     recursion, recursions, pool : Recursion or None, int, ObjectPool or None
         The recursion that is being kept in the graph, how many were tried, and the objects that may be met at run time.
     """
@@ -114,8 +115,7 @@ class Machine:
         self.outermost: tuple[int, Instruction] | None = None
         self.state = State(externals.templates)
         self.region: Region = graph.body
-        self.span = graph.span
-        self.site = -1
+        self.span, self.site = graph.span, -1
         self.births: dict[Value, int] = {}
         self.symbol_births: dict[Symbol, int] = {}
         self.effort, self.samples = Effort(hosts.deadline), dict[Symbol, int]()
@@ -123,7 +123,7 @@ class Machine:
         self.dropping = self.several_kinds = False
         self.written, self.aliased, self.joined = set[int](), set[int](), set[frozenset[int]]()
         self.layouts, self.doubts = dict[Value, tuple[Dim | None, ...]](), dict[Value, Instruction | None]()
-        self.gradients, self.recorded = GradientsUnderWay(graph), RecordedOperations()
+        self.gradients, self.recorded, self.settled = GradientsUnderWay(graph), RecordedOperations(), SettledLoops()
         self.recursion = self.pool = None  # type: Any
 
     # ------------------------------------------------------------------ emission

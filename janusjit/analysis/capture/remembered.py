@@ -1,8 +1,8 @@
 """States as they were before a step.
 
-Owns `Before`, which a state fills in while a step runs that may have to be taken back, `copied`, and `field_names`.
-Invariant: an object is copied before it is handed out the first time, so what is changed later is not what is
-remembered.
+Owns `Before`, which a state fills in while a step runs that may have to be taken back, `copied`, `field_names` and
+`inner_fields`. Invariant: an object is copied before it is handed out the first time, so what is changed later is not
+what is remembered.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from janusjit.analysis.capture.state import HeapObject, State
 
 Item = TypeVar("Item")
+#: fields with objects of the program's, and with what was there when the call began
+_OUTER_FIELDS = frozenset({"live", "namespace", "original"})
 
 
 @cache
@@ -26,6 +28,17 @@ def field_names(item: Any) -> tuple[str, ...]:
     """Return the names of a dataclass's fields, which `dataclasses.fields` goes through anew each time."""
     type_: Any = type(item)
     return _field_names(type_)
+
+
+@cache
+def _inner_names(type_: Any) -> tuple[str, ...]:
+    return tuple(name for name in _field_names(type_) if name not in _OUTER_FIELDS)
+
+
+def inner_fields(item: Any) -> tuple[str, ...]:
+    """Return the names of the fields of an abstract value or heap object that hold nothing of the program's own."""
+    type_: Any = type(item)
+    return _inner_names(type_)
 
 
 def copied(item: Item) -> Item:

@@ -1,0 +1,300 @@
+"""What loops of the graph were found to carry, as a guess at what they carry when they are met again.
+
+Owns `SettledLoops`. A loop that stands in another is captured anew in each round of the search for what the outer one
+carries, and would search as long each time: so loops nested in each other would be captured as many times as a power
+of their depth tells. Invariant: a guess is a state that is joined with the one before the loop, as if a turn had ended
+in it; what comes of that join is only believed if the turns that then are captured give one that is alike
+(`janusjit.analysis.capture.alike_states`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from janusjit.analysis.capture.externals import Unread
+from janusjit.analysis.capture.liveness import bound_in, live_names
+from janusjit.analysis.capture.remembered import inner_fields
+from janusjit.analysis.capture.sameness import number_kind
+from janusjit.analysis.capture.state import Frame, HeapObject, Listed, Mirror, State
+from janusjit.analysis.capture.values import (
+    AbstractValue,
+    ArrayValue,
+    BuiltinMethod,
+    DictView,
+    EitherValue,
+    HostValue,
+    Known,
+    MethodValue,
+    ObjectsValue,
+    Poison,
+    RangeValue,
+    Reference,
+    Scalar,
+    SliceValue,
+    TupleValue,
+)
+from janusjit.ir.graph import Value
+
+if TYPE_CHECKING:
+    from janusjit.analysis.core import Instruction
+
+#: states in which a loop is remembered
+_REMEMBERED = 4
+#: what holds an object of the program's
+_OPAQUE = (HostValue, Unread)
+_MISSING = (type(None), Poison)
+#: what consists of values and data that can be taken over from one state to another
+_TAKEN_OVER = (Scalar, EitherValue, TupleValue, MethodValue, BuiltinMethod, SliceValue, RangeValue, ObjectsValue)
+_TAKEN_OVER_ALSO = (ArrayValue, DictView, Listed, Mirror)
+
+
+class _NoGuess(Exception):
+    """What a loop carried cannot be told in terms of another state."""
+
+
+@dataclass(slots=True)
+class Guess:
+    """A state that the turns of a loop may end in, and what it has that no path has left: `Poison` of joins.
+
+    ``state`` is None where a turn has to be peeled off the loop.
+    """
+
+    state: State | None
+    poison: list[Poison] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Met:
+    """A loop as it was met: the state before it, and the one in which its turns began, as it settled.
+
+    None for the latter: it did not, since a variable was of its final kind only after a turn.
+    """
+
+    entry: State
+    header: State | None
+
+
+class SettledLoops:
+    """The loops that a capture has met, as they were met last."""
+
+    def __init__(self) -> None:
+        self._met: dict[Any, list[_Met]] = {}
+        self._bound: dict[Instruction, frozenset[str]] = {}
+
+    def note(self, instruction: Instruction, attempt: int, entry: State, header: State | None) -> None:
+        """Note what a loop carries, or that a turn of it has to be peeled off; no state is changed any more."""
+        met = self._met.setdefault(_key(instruction, attempt, entry), [])
+        met.insert(0, _Met(entry, header))
+        del met[_REMEMBERED:]
+
+    def recall(self, instruction: Instruction, attempt: int, entry: State) -> Guess | None:
+        """Return what a loop did when it was met in a state with values of the same kinds; None if nothing tells."""
+        all_met = self._met.get(_key(instruction, attempt, entry), ())
+        if all_met and instruction not in self._bound:
+            self._bound[instruction] = bound_in(instruction)
+        for met in all_met:
+            transfer = _Transfer(met, entry)
+            if transfer.fits(self._bound[instruction]):
+                return transfer.guess()
+        return None
+
+
+def _key(instruction: Instruction, attempt: int, state: State) -> Any:
+    return (instruction, attempt, *(frame.core for frame in state.frames))
+
+
+class _Transfer:
+    """Tells what a loop did to one state in terms of another: what it left as it was is as it is there."""
+
+    def __init__(self, met: _Met, entry: State) -> None:
+        self._old, self._header, self._new = met.entry, met.header, entry
+        self._objects: dict[int, int] = {}
+        self._values: dict[Value, Value] = {}
+        self._unpaired: list[tuple[int, int]] = []
+        self._untold: list[HeapObject] = []
+        self._alike = True
+
+    def fits(self, bound: frozenset[str]) -> bool:
+        """Whether names that are bound have values of the same kinds; learns what of one state is what in the other."""
+        for frame, other in zip(self._old.frames, self._new.frames, strict=True):
+            self._pair_frames(frame, other)
+        while self._unpaired:  # which may be as many as there are nodes of a linked list
+            old_index, new_index = self._unpaired.pop()
+            self._alike &= self._pair(_item(self._old, old_index), _item(self._new, new_index))
+        old, new, live = self._old.frames[-1].locals, self._new.frames[-1].locals, live_names(self._old.frames[-1])
+        names = bound if live is None else bound & live
+        fits = all(self._pair(old.get(name), new.get(name)) for name in names)
+        return fits and (self._alike or self._header is not None)  # a turn too many would be one for nothing
+
+    def guess(self) -> Guess | None:
+        """Return the guess; None if what the loop carried cannot be told in terms of the state."""
+        if self._header is None:
+            return Guess(None)
+        self._result = Guess(made := self._new.fork())
+        try:
+            for old, header, frame in zip(self._old.frames, self._header.frames, made.frames, strict=True):
+                frame.locals = self._named(old.locals, header.locals, frame.locals)
+            for index in [*self._header.heap]:
+                before = _item(self._old, index)
+                there = self._objects.get(index, index if index < 0 else None)
+                if before is not None and there is not None:
+                    made.heap[there] = self._changed(before, self._header.heap[index], made.at(there))
+            while self._untold:
+                item = self._untold.pop()
+                for name in inner_fields(item):
+                    setattr(item, name, self._told(getattr(item, name)))
+        except _NoGuess:
+            return None
+        return self._result
+
+    # ------------------------------------------------------------------ what is what in the other state
+
+    def _pair_frames(self, old: Frame, new: Frame) -> None:
+        for name in old.locals.keys() & new.locals.keys():
+            self._pair(old.locals[name], new.locals[name])
+        for name in old.cells.keys() & new.cells.keys():
+            self._pair(old.cells[name], new.cells[name])
+        self._pair(old.instance, new.instance)
+
+    def _pair(self, old: Any, new: Any) -> bool:
+        """Note what is what in two values; False if they are of different kinds."""
+        kind = type(old)
+        if kind in _MISSING or type(new) in _MISSING:
+            return kind in _MISSING and type(new) in _MISSING
+        if kind in (Known, Scalar):
+            if kind is type(new) is Scalar:
+                self._values.setdefault(old.value, new.value)
+            return number_kind(old) == number_kind(new)
+        if kind is not type(new):
+            return False
+        if issubclass(kind, Value):
+            self._values.setdefault(old, new)
+            return bool(old.type == new.type)
+        if kind is Reference:
+            return self._pair_objects(old.index, new.index)
+        if kind is ArrayValue:
+            if old.type != new.type or len(old.operands) != len(new.operands):
+                return False
+            return self._pair_objects(old.storage, new.storage) and self._pair(old.operands, new.operands)
+        if kind is tuple or kind is list:
+            return len(old) == len(new) and all(map(self._pair, old, new))
+        if kind is dict:
+            return all(self._pair(value, new[key]) for key, value in old.items() if key in new)
+        if kind is Frame:
+            self._pair_frames(old, new)
+        if issubclass(kind, AbstractValue | HeapObject) and kind not in _OPAQUE:
+            return all(self._pair(getattr(old, name), getattr(new, name)) for name in inner_fields(old))
+        return True
+
+    def _pair_objects(self, old: int, new: int) -> bool:
+        if old in self._objects:
+            return self._objects[old] == new
+        self._objects[old] = new
+        self._unpaired.append((old, new))
+        return True
+
+    # ------------------------------------------------------------------ what the loop did
+
+    def _changed(self, old: Any, header: Any, new: Any) -> Any:
+        """Return what the loop makes of ``new``, given what it made of ``old``."""
+        if _is_unchanged(old, header):
+            return new
+        kind = type(header)
+        if kind is type(old) is type(new):
+            if issubclass(kind, HeapObject):
+                written = header.written or new.written
+                for name in inner_fields(header):
+                    setattr(new, name, self._changed(*(getattr(item, name) for item in (old, header, new))))
+                new.written = written
+                return new
+            if kind is TupleValue and len(old.items) == len(header.items) == len(new.items):
+                return replace(header, items=self._changed(old.items, header.items, new.items))
+            if kind in (tuple, list) and len(old) == len(header) == len(new):
+                return kind(self._changed(*items) for items in zip(old, header, new, strict=True))
+            if kind is dict:
+                return self._named(old, header, new)
+        return self._told(header)
+
+    def _named(self, old: dict[Any, Any], header: dict[Any, Any], new: dict[Any, Any]) -> dict[Any, Any]:
+        """Return what the loop makes of what has names; a name that it knew no more is kept."""
+        made = dict(new)
+        for name, value in header.items():
+            if name in old and name in new:
+                made[name] = self._changed(old[name], value, new[name])
+            elif name not in old or not _is_unchanged(old[name], value):
+                made[name] = self._told(value)
+        return made
+
+    def _told(self, value: Any) -> Any:
+        """Return something of the old state in terms of the new one."""
+        kind = type(value)
+        if issubclass(kind, Value):
+            return self._values.get(value, value)
+        if kind is Poison:
+            self._result.poison.append(replace(value))
+            return self._result.poison[-1]
+        if kind is Reference:
+            return Reference(self._there(value.index))
+        if kind is tuple or kind is list:
+            return kind(self._told(item) for item in value)
+        if kind is dict:
+            return {key: self._told(item) for key, item in value.items()}
+        if issubclass(kind, (*_TAKEN_OVER, *_TAKEN_OVER_ALSO)):
+            return self._with_fields(value)
+        if issubclass(kind, AbstractValue | HeapObject) and kind not in (Known, *_OPAQUE):
+            raise _NoGuess
+        return value
+
+    def _with_fields(self, value: Any) -> Any:
+        told: dict[str, Any] = {}
+        for name in inner_fields(value):
+            before = getattr(value, name)
+            heap = (type(value) is ArrayValue and name == "storage") or (type(value) is Listed and name == "owner")
+            tell: Callable[[Any], Any] = self._there if heap else self._told
+            after = tell(before)
+            if after is not before:
+                told[name] = after
+        return replace(value, **told) if told else value
+
+    def _there(self, index: int) -> int:
+        """Return where in the new state an object is; one that a join has made is made."""
+        if index < 0:
+            return index
+        if index not in self._objects:
+            if index in self._old.heap:
+                raise _NoGuess
+            assert self._result.state is not None and self._header is not None
+            made = self._result.state.allocate(HeapObject())
+            self._objects[index] = made.index
+            item = self._result.state.heap[made.index] = self._header.heap[index].copy()
+            self._untold.append(item)
+        return self._objects[index]
+
+
+def _item(state: State, index: int) -> HeapObject | None:
+    return state.heap.get(index) or state.templates.get(index)
+
+
+def _is_unchanged(old: Any, header: Any) -> bool:
+    """Whether a loop leaves something as it was; where that takes long to tell, it is said not to."""
+    if old is header:
+        return True
+    kind = type(header)
+    if kind is not type(old):
+        return False
+    if kind is ArrayValue:
+        same_view = old.storage == header.storage and old.path == header.path
+        return same_view and _is_unchanged(old.operands, header.operands)
+    if kind is Scalar:
+        return old.value is header.value and bool(old.kind == header.kind)
+    if kind is Reference:
+        return bool(old.index == header.index)
+    if kind is TupleValue:
+        return _is_unchanged(old.items, header.items)
+    if kind in (tuple, list):
+        return len(old) == len(header) and all(map(_is_unchanged, old, header))
+    if kind is dict:
+        return old.keys() == header.keys() and all(_is_unchanged(old[name], value) for name, value in header.items())
+    return kind in (bool, int, str) and bool(old == header)
