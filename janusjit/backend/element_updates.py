@@ -103,7 +103,7 @@ class _Versions:
 
     def are_in_loops(self, index: int) -> bool:
         """Return whether small parts of an input are updated in a loop."""
-        return any(self._loops(node) and _part(node) < _LARGE_PART for node in self.updates[index])
+        return any(self._loops(node) and part_size(node) < _LARGE_PART for node in self.updates[index])
 
     def are_read_at_last(self, index: int) -> bool:
         """Return whether nothing reads an input, or what it has become, that may be written afterwards."""
@@ -115,13 +115,13 @@ class _Versions:
         turns: dict[Node, float] = {}
         for loop in self._loops(update):
             turns[loop] = max(_turns(loop, turns), 1)
-        return _part(update) * math.prod(turns.values())
+        return part_size(update) * math.prod(turns.values())
 
     def _loops(self, node: Node) -> list[Node]:
         return [one for one in self._around[node] if one.op == "loop"]
 
 
-def _part(update: Node) -> int:
+def part_size(update: Node) -> int:
     """Return how many elements an update sets at a time; 1 if that is not known."""
     shape = updated_shape(update) if update.op == "update" else update.inputs[1].type.shape
     return math.prod(dim if isinstance(dim, int) else 1 for dim in shape)

@@ -16,7 +16,7 @@ from llvmlite import ir
 from janusjit.backend.flag_checks import CHECK
 from janusjit.backend.llvm.exits import exit_operands
 from janusjit.backend.llvm.memory import Extents, Memory
-from janusjit.backend.llvm.values import Operand, PythonEmitter, Scalar, register_type
+from janusjit.backend.llvm.values import Operand, PythonEmitter, Scalar, observe_memory, register_type
 from janusjit.backend.plan import NodeStep, RegionStep, Step
 from janusjit.backend.storage import Placement, Transfer
 from janusjit.ir.boxes import ChoiceBox, SequenceBox
@@ -133,6 +133,8 @@ class ControlFlow:
         self._joins["continue"].pop()
         self._joins["break"].pop()
         self._enter(after, node.results)
+        if any(inner.op == "update" for inner in region.nodes):
+            observe_memory(builder)
 
     def _prepare(self, results: Sequence[Value]) -> None:
         for result in results:

@@ -14,7 +14,7 @@ from llvmlite import ir
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.entry_frame import EntryFrame
 from janusjit.backend.llvm.python_api import I32, I64, NULL, POINTER, VOID
-from janusjit.backend.llvm.values import I1, Operand, Scalar
+from janusjit.backend.llvm.values import I1, Operand, Scalar, observe_memory
 from janusjit.backend.witness import Witness
 from janusjit.ir.floating_point import ERRORS
 from janusjit.ir.graph import Graph
@@ -82,6 +82,7 @@ class FloatingPointFlags:
     def emit_look(self) -> ir.Value:
         """Emit a look at the flags that are watched."""
         builder = self._frame.builder
+        observe_memory(builder)
         if self._on_x86:
             slot = self._frame.scratch(I32)
             builder.call(self._intrinsic("stmxcsr"), [slot])

@@ -7,7 +7,7 @@ graph in their order: nothing is reassociated or contracted, and sums go through
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -28,10 +28,16 @@ from janusjit.backend.llvm.values import VOID, KernelContext, PythonEmitter, Sca
 
 
 class FusedFunctions:
-    """The functions of a module's fused kernels, each emitted at its first use; ``quick`` is told of their calls."""
+    """The functions of a module's fused kernels, each emitted at its first use; ``quick`` is told of their calls.
 
-    def __init__(self, module: ir.Module, python: PythonEmitter, quick: QuickCode) -> None:
+    ``lasting`` are the kernels that move an element to where no later turn of the loop around them writes.
+    """
+
+    def __init__(
+        self, module: ir.Module, python: PythonEmitter, quick: QuickCode, lasting: Iterable[FusedKernel] = ()
+    ) -> None:
         self._module, self._python, self._quick = module, python, quick
+        self._lasting = set(map(id, lasting))
         self._functions: dict[tuple[Any, ...], ir.Function] = {}
 
     def call(
@@ -49,7 +55,8 @@ class FusedFunctions:
         """
         function = self._function(kernel)
         if kernel.moves_one_element:  # what is stored is computed before, as it is for a call, in each turn of a loop
-            scalars = [self._python.pinned(builder, scalar) for scalar in scalars]
+            if id(kernel) not in self._lasting:
+                scalars = [self._python.pinned(builder, scalar) for scalar in scalars]
         else:
             self._quick.note(function, nanoseconds)
         builder.call(function, [*pointers, *(scalar.value for scalar in scalars), *extents])

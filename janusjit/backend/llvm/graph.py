@@ -20,6 +20,7 @@ from janusjit.backend.buffers import planned
 from janusjit.backend.epilogues import find_epilogues
 from janusjit.backend.fused import FusedKernel, copying, describe
 from janusjit.backend.kernels import PlanNotes
+from janusjit.backend.lasting_stores import lasting_kernels
 from janusjit.backend.layout import stride_symbols
 from janusjit.backend.llvm import threads
 from janusjit.backend.llvm.call_results import ANY_EXTENT
@@ -114,7 +115,7 @@ class GraphLowering:
         rows = {step: self._tiles[step].size for step in fused if step in self._tiles}
         self._kernels = describe(fused, self.memory.addresses, rows, delays)
         self._quick = QuickCode()
-        self._fused = FusedFunctions(module, python, self._quick)
+        self._fused = FusedFunctions(module, python, self._quick, lasting_kernels(self._plan, self._kernels))
         self._parallel = ParallelKernels(
             builder, self.memory, self.extents, self.scalars, self._fused, python, count
         )

@@ -400,6 +400,11 @@ def declare(module: ir.Module, name: str, result: ir.Type, arguments: Sequence[i
     return known if known is not None else ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
+def observe_memory(builder: ir.IRBuilder) -> None:
+    """Emit an empty instruction before which all that has been stored is computed and in memory."""
+    builder.asm(ir.FunctionType(VOID, []), "", "~{memory}", [], True)
+
+
 def prefetch(context: KernelContext, address: ir.Value, writes: bool = False) -> None:
     """Emit the request for the line at an address, where there may be no memory, that is read or written soon."""
     function = context.declare("llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
