@@ -22,6 +22,7 @@ from janusjit.transform.arrangements import move_arrangements
 from janusjit.transform.common_subexpressions import merge_common_subexpressions
 from janusjit.transform.contractions import find_products
 from janusjit.transform.convolutions import find_convolutions
+from janusjit.transform.copies import skip_copies
 from janusjit.transform.dead_code import remove_dead_code
 from janusjit.transform.filters import find_filters
 from janusjit.transform.fold import fold_constants
@@ -32,6 +33,7 @@ from janusjit.transform.parts_of_windows import find_parts
 from janusjit.transform.ranges import decide_by_ranges
 from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
+from janusjit.transform.rotations import take_turns_together
 from janusjit.transform.rules import Rule
 from janusjit.transform.turned_operands import turn_operands
 from janusjit.transform.typed import verify_graph
@@ -96,7 +98,9 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("common_subexpressions_again", merge_common_subexpressions),
         Pass("barriers", remove_barriers),
         Pass("guards", hoist_guards),
+        Pass("copies", skip_copies),
         Pass("dead_code", remove_dead_code),
+        Pass("rotations", take_turns_together),
         Pass("rematerialization", _rematerialize),
     )
 
