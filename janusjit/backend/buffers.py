@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from janusjit.backend.fuse import input_layout, make_plan
+from janusjit.backend.joined import join_in_place
 from janusjit.backend.layout import Layout, contiguous, ordered
 from janusjit.backend.liveness import Liveness, Read, Scope, breaks, continues
 from janusjit.backend.overwriting import Overwriting
@@ -49,6 +50,7 @@ def assign(plan: Plan) -> Placement:
     assigner = _Assigner(plan)
     assigner.visit(plan.steps)
     assigner.settle()
+    join_in_place(plan, assigner.placement)
     return assigner.placement
 
 

@@ -175,6 +175,11 @@ def is_view(node: Node) -> bool:
     return node.op in VIEW_OPS and node.inputs[0].type.rank > 0 and node.result.type.rank > 0
 
 
+def picks_element(node: Node) -> bool:
+    """Return whether a node picks one element of an array."""
+    return node.op in ("view", "reshape") and node.result.type.rank == 0 and node.inputs[0].type.rank > 0
+
+
 def is_splat(node: Node) -> bool:
     """Return whether a node makes an array all of whose elements are its first input, a scalar."""
     shaped = node.op == "full" or isinstance(lowering_of(node), View)

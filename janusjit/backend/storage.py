@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from janusjit.backend.layout import Layout
 from janusjit.backend.liveness import Liveness, Scope
 from janusjit.backend.plan import UPDATES, FusedStep, Step, is_view, nodes_of
-from janusjit.ir.graph import Value
+from janusjit.ir.graph import Node, Value
 
 
 @dataclass(eq=False)
@@ -20,9 +20,10 @@ class Storage:
 
     ``kind`` is ``"input"`` (the caller's array number ``input_index``), ``"constant"``, ``"arena"``, ``"object"``
     (the fresh ndarray of a result), ``"own"`` (of a size known in the middle of the graph only), ``"brought"`` (the
-    ndarray that a call returned) or ``"tape"`` (where a push has put it, free from the pop on). ``birth`` and ``death``
-    are the times between which it is used. ``kept_rows`` is how many rows there are at a time of an array that is
-    wanted in blocks only, and ``room`` how many of them lie between the first ones of two threads.
+    ndarray that a call returned), ``"tape"`` (where a push has put it, free from the pop on) or ``"part"`` (of another
+    storage, see `Placement`). ``birth`` and ``death`` are the times between which it is used. ``kept_rows`` is how many
+    rows there are at a time of an array that is wanted in blocks only, and ``room`` how many of them lie between the
+    first ones of two threads.
     """
 
     layout: Layout
@@ -79,6 +80,10 @@ class Placement:
         The time at which each array is computed.
     delays : dict
         The updates in place that read neighbouring rows, and by how many rows writing stays behind reading.
+    parts : dict
+        The storages that are part of another, which one, and how many bytes behind its beginning they lie.
+    joined : set
+        The nodes that join arrays some of which are such parts.
     """
 
     liveness: Liveness
@@ -88,6 +93,8 @@ class Placement:
     placed: dict[Value, Storage] = field(default_factory=dict)
     defined: dict[Value, int] = field(default_factory=dict)
     delays: dict[Step, int] = field(default_factory=dict)
+    parts: dict[Storage, tuple[Storage, int]] = field(default_factory=dict)
+    joined: set[Node] = field(default_factory=set)
 
     def storage(self, value: Value) -> Storage | None:
         """Return where the memory of ``value``, or of what it is a view of, is; None if it exists in registers only."""

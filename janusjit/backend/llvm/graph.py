@@ -30,6 +30,7 @@ from janusjit.backend.llvm.estimates import expected_nanoseconds, is_work, least
 from janusjit.backend.llvm.flag_looks import FlagLooks
 from janusjit.backend.llvm.fused_loops import FusedFunctions
 from janusjit.backend.llvm.fused_parallel import ParallelKernels, Part
+from janusjit.backend.llvm.joined_parts import join_the_rest
 from janusjit.backend.llvm.memory import Extents, Memory
 from janusjit.backend.llvm.node_functions import NodeFunctions
 from janusjit.backend.llvm.object_reads import ObjectReads
@@ -63,6 +64,7 @@ from janusjit.backend.plan import (
     brought_arrays,
     lowering_of,
     makes_object,
+    picks_element,
 )
 from janusjit.backend.row_passes import RowPass, find_row_passes
 from janusjit.backend.storage import Transfer
@@ -324,6 +326,8 @@ class GraphLowering:
             self.scalars[node.result] = Scalar("bool", self.held.get(node.inputs[0].node, ir.Constant(I1, 1)))
         elif isinstance(lowering := lowering_of(node), StateCopy):
             self._lower_state_copy(node, lowering.restores)
+        elif node in self.placement.joined:
+            self._nodes.chosen[node] = join_the_rest(self, node)
         elif is_scalar(node):
             self._lower_scalar(node)
         else:
@@ -346,7 +350,7 @@ class GraphLowering:
         self.scalars[node.result] = Scalar("i64", ir.Constant(I64, 0))
 
     def _lower_scalar(self, node: Node) -> None:
-        if is_view_of_array(node):
+        if picks_element(node):
             self.scalars[node.result] = load(self.builder, node.result.type.dtype, self._element(node))
             return
         value, valid = emit_scalar(self.builder, node, [self.scalars[value] for value in node.inputs])
@@ -493,8 +497,3 @@ def _constants(builder: ir.IRBuilder, graph: Graph) -> dict[Value, Scalar]:
 def _nothing(rank: int) -> np.ndarray:
     """Return an empty array that is never written to."""
     return np.empty((0,) * rank)
-
-
-def is_view_of_array(node: Node) -> bool:
-    """Return whether a node picks one element of an array."""
-    return node.op in ("view", "reshape") and node.result.type.rank == 0 and node.inputs[0].type.rank > 0

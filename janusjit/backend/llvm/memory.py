@@ -158,6 +158,11 @@ class Memory:
             if storage.kind == "object":
                 self.allocate_object(storage)
         self._arena = arena = plan_arena(storages)
+        self._allocate_arena(arena)
+        for part, (whole, start) in reversed(self._placement.parts.items()):  # what is part of a part comes later
+            self._pointers[part] = offset_pointer(self._builder, self._pointers[whole], start)
+
+    def _allocate_arena(self, arena: Arena) -> None:
         starts: list[Extent] = []
         end: Extent = arena.known_bytes
         for size in arena.sizes:
