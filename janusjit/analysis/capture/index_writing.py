@@ -9,14 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from janusjit.analysis.capture.arrays import (
-    as_array,
     broadcast_to,
-    cast,
     read,
-    scalar_value,
     write,
     writeable_storage,
 )
+from janusjit.analysis.capture.elements import stored
 from janusjit.analysis.capture.index_parsing import Advanced, parse
 from janusjit.analysis.capture.indexing import (
     base_of_advanced,
@@ -28,14 +26,10 @@ from janusjit.analysis.capture.indexing import (
     nonzero,
 )
 from janusjit.analysis.capture.machine import Machine
-from janusjit.analysis.capture.numbers import fold, to_int, to_number
 from janusjit.analysis.capture.numpy_dimensions import align, fitted, size_value
-from janusjit.analysis.capture.ufuncs import python_constant, require_fits
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
-    Known,
-    Scalar,
 )
 from janusjit.ir.dims import Dim
 from janusjit.ir.graph import Value
@@ -63,23 +57,10 @@ def set_item(machine: Machine, array: ArrayValue, index: AbstractValue, value: A
 
 def element_value(machine: Machine, array: ArrayValue, value: AbstractValue) -> Value:
     """Return a value to be stored in an array, cast to its dtype as assignment does."""
-    value = machine.resolve(value)
-    integers = array.type.dtype[0] in "iu"
-    if isinstance(value, Known) and type(value.value) in (bool, int, float):
-        number = fold(machine, int, value.value) if integers else value.value  # as NumPy converts a Python float
-        return python_constant(machine, number, array.type.dtype)
-    if isinstance(value, Scalar) and value.kind in ("int", "float") and integers:
-        number_value = scalar_value(machine, to_int(machine, value))
-        assert number_value is not None
-        if array.type.dtype != "i64":
-            require_fits(machine, number_value, array.type.dtype)
-        return cast(machine, number_value, array.type.dtype)
-    found = as_array(machine, value)
+    found = stored(machine, value, array.type.dtype)
     if found is None:
         raise machine.unsupported("numpy.operand", "assignment", "the assigned value is no array or number")
-    if isinstance(value, Scalar) and value.kind == "int" and array.type.is_float:
-        return cast(machine, to_number(machine, found, "f64"), array.type.dtype)
-    return cast(machine, found, array.type.dtype)
+    return found
 
 
 def require_number(machine: Machine, element: Value) -> None:

@@ -15,11 +15,13 @@ from janusjit.analysis.capture import numbers
 from janusjit.analysis.capture.arrays import (
     cast,
     constant,
+    is_python_number,
     new_array,
     sequence_items,
     shape_of,
 )
 from janusjit.analysis.capture.calls import MODELS
+from janusjit.analysis.capture.elements import element, python_constant, require_fits, stored
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
@@ -35,7 +37,6 @@ from janusjit.analysis.capture.numpy_dimensions import fitted, with_shape
 from janusjit.analysis.capture.numpy_memory import laid_out
 from janusjit.analysis.capture.numpy_shape import in_order, require_c_order, reshape_to
 from janusjit.analysis.capture.packed import packed
-from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import (
     FALSE,
     NONE,
@@ -74,6 +75,8 @@ def filled_with(machine: Machine, value: AbstractValue, dtype: str | None) -> Va
     if dtype is not None and weak and (type(value.value) is not float or dtype[0] == "f"):  # type: ignore[attr-defined]
         return python_constant(machine, value.value, dtype)  # type: ignore[attr-defined]
     found = array(machine, value, "fill_value")
+    if dtype is not None and dtype[0] in "iu" and isinstance(value, Scalar) and value.kind == "int":
+        require_fits(machine, found, dtype)
     return found if dtype is None else cast(machine, found, dtype)
 
 
@@ -215,12 +218,18 @@ def _copies(machine: Machine, copy: AbstractValue) -> bool | None:
 def converted(machine: Machine, value: AbstractValue, dtype: AbstractValue) -> Value:
     """Return the graph value of ``np.array(value, dtype)``."""
     name = dtype_of(machine, dtype)
-    if isinstance(value, Known) or (isinstance(value, Scalar) and value.is_python):
+    if name is not None and _is_python_number(value):
+        return element(machine, value, name)
+    if isinstance(value, Known | Scalar):
         return filled_with(machine, value, name)
     if packed(machine, value) is None and sequence_items(machine, value) == []:
         return machine.emit("constant_array", value=FrozenArray(np.zeros(0, DTYPES[name or "f64"])))
-    found = array(machine, value, "np.array")
-    return found if name is None else cast(machine, found, name)
+    found = None if name is None else stored(machine, value, name)
+    return array(machine, value, "np.array") if found is None else found
+
+
+def _is_python_number(value: AbstractValue) -> bool:
+    return value.is_python if isinstance(value, Scalar) else is_python_number(value)
 
 
 @numpy_function(np.asarray, np.asanyarray)
@@ -317,7 +326,7 @@ def _scalar_type(dtype: str) -> Any:
             return value
         if known(value) and isinstance(value, Known):
             return Known(numbers.fold(machine, DTYPES[dtype].type, value.value))
-        found = filled_with(machine, value, dtype)
+        found = converted(machine, value, Known(DTYPES[dtype]))
         return new_array(machine, found) if found.type.shape else Scalar(found, f"numpy.{dtype}")
 
     return model

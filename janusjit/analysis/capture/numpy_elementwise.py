@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from janusjit.analysis.capture import ufuncs
-from janusjit.analysis.capture.arrays import cast, constant, view, wrap
+from janusjit.analysis.capture import numbers, ufuncs
+from janusjit.analysis.capture.arrays import cast, constant, new_array, view, wrap
+from janusjit.analysis.capture.elements import require_fits
 from janusjit.analysis.capture.index_writing import element_value
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
@@ -54,6 +55,8 @@ def _model_clip(
         return ufuncs.apply(machine, np.minimum, (a, high), out)
     if not given(high):
         return ufuncs.apply(machine, np.maximum, (a, low), out)
+    for bound in (low, high):
+        _require_bound_fits(machine, a, bound)
     value, *bounds = align(machine, promoted(machine, [a, low, high]))
     result = machine.emit("clip", value, *bounds)
     return wrap(machine, result) if not given(out) else ufuncs.store(machine, out, result)
@@ -67,6 +70,15 @@ def _needed_bound(machine: Machine, a: AbstractValue, bound: AbstractValue, side
             limit = limits(dtype)[side]
             return NONE if (bound.value >= limit if side else bound.value <= limit) else bound
     return bound
+
+
+def _require_bound_fits(machine: Machine, a: AbstractValue, bound: AbstractValue) -> None:
+    """Guard that a run-time Python int is a bound that an integer array can have: others are dropped, or refused."""
+    bound = machine.resolve(bound)
+    if isinstance(bound, Scalar) and bound.kind == "int":
+        dtype = array(machine, a).type.dtype
+        if dtype[0] in "iu":
+            require_fits(machine, bound.value, dtype)
 
 
 @array_method("clip")
@@ -143,7 +155,8 @@ def _model_copyto(
     target, value = machine.resolve(dst), machine.resolve(src)
     if not isinstance(target, ArrayValue):
         raise machine.python_error(TypeError, "copyto() argument 1 must be numpy.ndarray")
-    weak = isinstance(value, Known) and type(value.value) in (int, float, bool)
+    number = type(value.value) is int if isinstance(value, Known) else isinstance(value, Scalar) and value.kind == "int"
+    weak = number and target.type.dtype[0] in "iu"
     element = element_value(machine, target, value) if weak else array(machine, value, "np.copyto")
     ufuncs.store(machine, target, element, where, machine.constant(casting, "casting"))
     return NONE
@@ -164,6 +177,14 @@ def _model_isclose(
     return wrap(machine, _close(machine, a, b, rtol, atol, equal_nan))
 
 
+def _inexact(machine: Machine, value: AbstractValue) -> AbstractValue:
+    """Return a Python int as the float that NumPy compares with; anything else as it is."""
+    value = machine.resolve(value)
+    if isinstance(value, Known) and isinstance(value.value, int):
+        return Known(numbers.fold(machine, float, value.value))
+    return numbers.to_float(machine, value) if isinstance(value, Scalar) and value.kind in ("int", "bool") else value
+
+
 def _close(
     machine: Machine,
     a: AbstractValue,
@@ -172,7 +193,7 @@ def _close(
     atol: AbstractValue,
     equal_nan: AbstractValue,
 ) -> Value:
-    first, second = align(machine, promoted(machine, [a, b]))
+    first, second = align(machine, promoted(machine, [_inexact(machine, part) for part in (a, b)]))
     if not second.type.is_float:
         first, second = cast(machine, first, "f64"), cast(machine, second, "f64")
     dtype = second.type.dtype
@@ -222,7 +243,8 @@ def _model_array_equal(
         raise machine.unsupported(
             "numpy.function", "np.array_equal", "whether the shapes agree is known at run time only"
         )
-    return _all_true(machine, machine.emit("equal", *promoted(machine, [a1, a2])))
+    operands: list[AbstractValue] = [new_array(machine, part) for part in (first, second)]  # numbers do not give way
+    return _all_true(machine, machine.emit("equal", *promoted(machine, operands)))
 
 
 @numpy_function(np.diff)

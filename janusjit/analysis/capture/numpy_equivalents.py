@@ -128,7 +128,7 @@ def _insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
     if not -size <= obj <= size:
         raise IndexError(f"index {obj} is out of bounds for axis {place} with size {size}")
     position = obj + size if obj < 0 else obj
-    new = np.asarray(values).astype(array.dtype)
+    new = np.array(values, dtype=array.dtype)
     new = np.moveaxis(new.reshape((1,) * (array.ndim - new.ndim) + new.shape), 0, place)
     new = np.broadcast_to(new, (*array.shape[:place], new.shape[place], *array.shape[place + 1 :]))
     index = (slice(None),) * place
@@ -205,7 +205,7 @@ def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
     made = np.array(results)
     if made.ndim != 1 or (made.dtype.kind != dtype.kind and not np.can_cast(made.dtype, dtype)):
         return np.frompyfunc(function, len(args), 1)  # left to Python, which converts one by one
-    return made.astype(dtype).reshape(arrays[0].shape)
+    return np.array(results, dtype=dtype).reshape(arrays[0].shape)  # numbers that do not fit are refused
 
 
 def _can_be_vectorized(argument: Any) -> bool:

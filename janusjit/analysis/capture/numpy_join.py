@@ -15,6 +15,7 @@ import numpy as np
 from janusjit.analysis.capture.arrays import as_dim, cast, constant, new_array, read, sequence_items, view, whole_view
 from janusjit.analysis.capture.calls import MODELS
 from janusjit.analysis.capture.containers import build
+from janusjit.analysis.capture.elements import stored
 from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
@@ -30,7 +31,6 @@ from janusjit.analysis.capture.numpy_arguments import (
     operate,
     with_common_dtype,
 )
-from janusjit.analysis.capture.numpy_create import filled_with
 from janusjit.analysis.capture.numpy_dimensions import require_equal, require_nonempty, size_value, with_shape
 from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, transpose_to
 from janusjit.analysis.capture.packed import packed
@@ -408,7 +408,9 @@ def _model_pad(
     if kind == "constant":
         if sequence_items(machine, machine.resolve(constant_values)) is not None:
             raise machine.unsupported("numpy.argument", "constant_values=", "a value for each side")
-        fill = filled_with(machine, constant_values, value.type.dtype)
+        fill = stored(machine, constant_values, value.type.dtype)
+        if fill is None:
+            raise machine.unsupported("numpy.operand", "constant_values=", "it is no number")
         return new_array(machine, operate(machine, "pad", value, fill, widths=widths))
     if kind not in ("edge", "reflect", "symmetric", "wrap"):
         raise machine.unsupported("numpy.argument", "mode=", f"the mode {kind!r} has no rule yet")

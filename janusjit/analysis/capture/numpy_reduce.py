@@ -13,6 +13,7 @@ import numpy as np
 from janusjit.analysis.capture import ufuncs
 from janusjit.analysis.capture.arrays import cast, constant, wrap
 from janusjit.analysis.capture.calls import MODELS
+from janusjit.analysis.capture.elements import stored
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     MISSING_ARGUMENT,
@@ -76,6 +77,14 @@ def masked(machine: Machine, value: Value, where: AbstractValue, neutral: Any) -
 # ---------------------------------------------------------------------- sums and extrema
 
 
+def _initial(machine: Machine, initial: AbstractValue, dtype: str) -> Value:
+    """Return what a reduction begins with, stored as an element of what it computes."""
+    found = stored(machine, initial, dtype)
+    if found is None:
+        raise machine.unsupported("numpy.operand", "initial=", "it is no number")
+    return found
+
+
 def _adding(op: str, neutral: int, ufunc: np.ufunc) -> Any:
     def rule(
         machine: Machine,
@@ -95,8 +104,7 @@ def _adding(op: str, neutral: int, ufunc: np.ufunc) -> Any:
         axes = axes_of(machine, axis, value.type.rank)
         result = reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims"))
         if given(initial):
-            first = cast(machine, array(machine, initial, "initial="), value.type.dtype)
-            result = machine.emit(ufunc.__name__, result, first)
+            result = machine.emit(ufunc.__name__, result, _initial(machine, initial, value.type.dtype))
         return finish(machine, result, out)
 
     return rule
@@ -122,7 +130,7 @@ def _extremum(op: str, ufunc: np.ufunc) -> Any:
             neutral = limits(value.type.dtype)[op == "min"]
             value = masked(machine, value, where, neutral)
             result = reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims"))
-            first = cast(machine, array(machine, initial, "initial="), value.type.dtype)
+            first = _initial(machine, initial, value.type.dtype)
             return finish(machine, machine.emit(ufunc.__name__, result, first), out)
         refuse_where(machine, where)
         return finish(machine, reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims")), out)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from janusjit.analysis.capture.arrays import cast, constant, new_array, read, wrap, write
+from janusjit.analysis.capture.elements import python_constant
 from janusjit.analysis.capture.index_writing import element_value, scatter
 from janusjit.analysis.capture.indexing import mask_count, nonzero
 from janusjit.analysis.capture.machine import Machine
@@ -28,7 +29,6 @@ from janusjit.analysis.capture.numpy_arguments import (
 )
 from janusjit.analysis.capture.numpy_dimensions import align, with_shape
 from janusjit.analysis.capture.numpy_shape import as_array_value, flattened
-from janusjit.analysis.capture.ufuncs import python_constant
 from janusjit.analysis.capture.values import FALSE, NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
@@ -259,7 +259,7 @@ def _model_searchsorted(
     sorter: AbstractValue = NONE,
 ) -> AbstractValue:
     refuse(machine, "sorter=", sorter)
-    pair = promoted(machine, [as_array_value(machine, a), v])
+    pair = promoted(machine, [as_array_value(machine, a), as_array_value(machine, v)])  # numbers do not give way
     return wrap(machine, operate(machine, "searchsorted", *pair, side=machine.constant(side, "side")))
 
 

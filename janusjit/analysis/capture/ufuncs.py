@@ -22,13 +22,14 @@ from janusjit.analysis.capture.arrays import (
     wrap,
     write,
 )
+from janusjit.analysis.capture.elements import fits, python_constant, require_fits
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numbers import kind_of
 from janusjit.analysis.capture.numpy_dimensions import align, fitted
 from janusjit.analysis.capture.signals import PythonRaise
 from janusjit.analysis.capture.values import NONE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
 from janusjit.ir.graph import Value
-from janusjit.ir.types import DTYPES, dtype_name
+from janusjit.ir.types import dtype_name
 from janusjit.ops import OPS
 from janusjit.spans import NotedSpan
 
@@ -226,35 +227,6 @@ def _to_loop(machine: Machine, ufunc: np.ufunc, argument: AbstractValue, value: 
     return converted
 
 
-def fits(number: Any, dtype: str) -> bool:
-    """Whether an int can be held by an integer dtype."""
-    information = np.iinfo(DTYPES[dtype])
-    return bool(information.min <= number <= information.max)
-
-
-def python_constant(machine: Machine, number: Any, dtype: str) -> Value:
-    """Return a Python number as a constant of a loop's dtype; an int that does not fit raises as in NumPy."""
-    if dtype[0] in "iu":
-        if not fits(number, dtype):
-            name = DTYPES[dtype].name
-            raise machine.python_error(OverflowError, f"Python integer {number} out of bounds for {name}")
-        return constant(machine, int(number), dtype)
-    if dtype == "bool":
-        return constant(machine, bool(number), dtype)
-    if abs(number) > float(np.finfo(DTYPES[dtype]).max) and not np.isinf(number):
-        raise machine.unsupported("numpy.operand", repr(number), f"it is too large for {DTYPES[dtype].name}")
-    return constant(machine, float(number), dtype)
-
-
-def require_fits(machine: Machine, value: Value, dtype: str) -> None:
-    """Guard that a run-time Python int fits an integer dtype: NumPy raises OverflowError otherwise."""
-    information = np.iinfo(DTYPES[dtype])
-    low = machine.emit("greater_equal", value, constant(machine, max(information.min, -(2**63)), "i64"))
-    high = machine.emit("less_equal", value, constant(machine, min(information.max, 2**63 - 1), "i64"))
-    guard = machine.guard("int.overflow", machine.span.text or "int", f"an int that fits {information.dtype.name}")
-    machine.require(machine.emit("logical_and", low, high), guard)
-
-
 def store(
     machine: Machine,
     out: AbstractValue,
@@ -295,9 +267,17 @@ def _fast_power(left: ArrayValue, right: AbstractValue) -> np.ufunc | None:
     return np.square if type(right.value) is int and right.value == 2 else None
 
 
+def _require_other_power(machine: Machine, left: ArrayValue, right: AbstractValue) -> None:
+    """Guard that a run-time exponent of a bool array is none whose result has another dtype."""
+    if left.type.dtype == "bool" and isinstance(right, Scalar) and right.kind == "int":
+        other = machine.emit("not_equal", right.value, constant(machine, 2, "i64"))
+        machine.require(other, machine.guard("value", machine.span.text or "**", "an exponent other than 2"))
+
+
 def power(machine: Machine, left: AbstractValue, right: AbstractValue) -> AbstractValue:
     """Return ``left ** right`` with an array or NumPy scalar, by the fast paths of ``ndarray.__pow__``."""
     if isinstance(left, ArrayValue):
+        _require_other_power(machine, left, right)
         ufunc = _fast_power(left, right)
         return apply(machine, np.power, (left, right)) if ufunc is None else apply(machine, ufunc, (left,))
     if isinstance(right, ArrayValue) and right.type.shape:
