@@ -102,7 +102,7 @@ class SettledLoops:
 
 
 def _key(instruction: Instruction, attempt: int, state: State) -> Any:
-    return (instruction, attempt, *(frame.core for frame in state.frames))
+    return (instruction, attempt, state.frames[-1].core)
 
 
 class _Transfer:
@@ -118,8 +118,7 @@ class _Transfer:
 
     def fits(self, bound: frozenset[str]) -> bool:
         """Whether names that are bound have values of the same kinds; learns what of one state is what in the other."""
-        for frame, other in zip(self._old.frames, self._new.frames, strict=True):
-            self._pair_frames(frame, other)
+        self._pair_frames(self._old.frames[-1], self._new.frames[-1])
         while self._unpaired:  # which may be as many as there are nodes of a linked list
             old_index, new_index = self._unpaired.pop()
             self._alike &= self._pair(_item(self._old, old_index), _item(self._new, new_index))
@@ -134,8 +133,8 @@ class _Transfer:
             return Guess(None)
         self._result = Guess(made := self._new.fork())
         try:
-            for old, header, frame in zip(self._old.frames, self._header.frames, made.frames, strict=True):
-                frame.locals = self._named(old.locals, header.locals, frame.locals)
+            frame = made.frames[-1]  # no other frame's variables are bound by the loop
+            frame.locals = self._named(self._old.frames[-1].locals, self._header.frames[-1].locals, frame.locals)
             for index in [*self._header.heap]:
                 before = _item(self._old, index)
                 there = self._objects.get(index, index if index < 0 else None)

@@ -202,3 +202,25 @@ def test_objects_and_containers(program, captured):
         assert same(compiled(given, 20), program(x, 20)) and same(given, x)
     assert compiled.stats.graph_calls == 2 and compiled.stats.host_calls == 0
     assert captured
+
+
+def decayed(values, rate):
+    level = np.float64(0.0)
+    for k in range(len(values)):
+        level = level * rate + values[k]
+    return level
+
+
+def from_three_places(x, y):
+    first = decayed(x, 0.5)
+    second = [decayed(y + first, 0.25)]
+    return first, second, decayed(x * second[0], y[0])
+
+
+def test_a_loop_in_a_function_that_is_called_again_is_captured_once_more_for_each_call(captured, held):
+    x, y = np.random.default_rng(1).uniform(size=(2, 1000))
+    compiled = jj.jit(background=False)(from_three_places)
+    for _ in range(4):
+        assert same(compiled(x, y), from_three_places(x, y))
+    assert compiled.stats.graph_calls == 2 and compiled.stats.host_calls == 0
+    assert held == [True, True] and list(captured.values()) == [2 + 1 + 1]
