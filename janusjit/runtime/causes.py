@@ -8,11 +8,13 @@ does not know is called ``unknown``.
 from __future__ import annotations
 
 import types
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from janusjit.analysis.capture.entry_guards import data_key
 from janusjit.analysis.capture.outside_functions import same_definition
 from janusjit.errors import CATEGORY_TEXT
 from janusjit.ir.dims import DimExpr
@@ -32,6 +34,8 @@ EXCEPTIONAL = frozenset(
     }
 )
 
+#: so many items of a list that are other strings at once are data
+_MANY_WORDS = 4
 #: floating-point errors in calls before code is compiled that finds out which operation meets them
 _RARE = 3
 
@@ -154,14 +158,17 @@ def _dimension_text(dim: int | DimExpr) -> str:
     return f"at least {max(symbol.minimum for symbol in dim.symbols())}"
 
 
-def relaxation_keys(failed: Iterable[EntryGuard], arguments: Sequence[Any]) -> frozenset[Hashable] | None:
+def relaxation_keys(failed: Sequence[EntryGuard], arguments: Sequence[Any]) -> frozenset[Hashable] | None:
     """Return the keys that make failed entry guards hold, or None where one of them cannot be relaxed.
 
     A dimension that differs becomes symbolic (key ``("dim", place, axis)``); one that already was, but was taken for
     equal to another, becomes a symbol of its own (key ``("own", "dim", place, axis)``). Sizes 0 and 1 are not relaxed
-    to: they have specializations of their own, because 1 broadcasts.
+    to: they have specializations of their own, because 1 broadcasts. Strings keep theirs, but for long ones, and for
+    many items of one list.
     """
     keys: set[Hashable] = set()
+    words = Counter(data_key(guard.place) for guard in failed if isinstance(guard, ValueEquals) and _is_text(guard))
+    keys.update(key for key, count in words.items() if count >= _MANY_WORDS)
     for guard in failed:
         if isinstance(guard, ArrayLayout):
             dimensions = _dimension_keys(guard, guard.place.read(arguments))
@@ -173,6 +180,10 @@ def relaxation_keys(failed: Iterable[EntryGuard], arguments: Sequence[Any]) -> f
         else:
             keys.add(guard.relaxation)
     return frozenset(keys)
+
+
+def _is_text(guard: ValueEquals) -> bool:
+    return isinstance(guard.value, str | bytes)
 
 
 def _is_relaxed_by(guard: EntryGuard, arguments: Sequence[Any]) -> bool:

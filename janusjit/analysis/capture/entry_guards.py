@@ -44,12 +44,19 @@ from janusjit.ir.places import (
 from janusjit.ops.generators import BIT_GENERATORS
 from janusjit.spans import Span
 
+#: longer strings are taken for data as soon as one varies
+LONGEST_WORD = 64
 _POSITION = re.compile(r"\[\d+\]")
 
 
 def alike(place: Place) -> str:
     """Return what places have in common that differ in the positions of items only: ``a[3][0]``, ``a[7][0]``."""
     return _POSITION.sub("[…]", str(place))
+
+
+def data_key(place: Place) -> tuple[str, str]:
+    """Return the name under which it is remembered that strings are data, rather than a few names of what to do."""
+    return ("data", alike(place))
 
 
 class EntryGuards:
@@ -137,8 +144,13 @@ class EntryGuards:
 
     def guard_value(self, place: Place, value: Any) -> None:
         """Assume that a place holds exactly this number or string."""
-        key = ("value", str(place))
+        is_text = isinstance(value, str | bytes) and len(value) > LONGEST_WORD
+        key = data_key(place) if is_text else ("value", str(place))
         self.guard((id(place), "value"), ValueEquals(place, value, span=self.span(), relaxation=key))
+
+    def is_data(self, place: Place) -> bool:
+        """Whether strings at places like this one are data, of which there may be any number."""
+        return data_key(place) in self.relaxations
 
     def may_assume_value(self, place: Place) -> bool:
         """Whether the value at a place never varied so far; of flags in lists and tuples, at all places alike."""

@@ -285,7 +285,7 @@ class Externals(EntryGuards):
         kind = type(live)
         fixed = str(place) in self.static
         passed_on = self.resumed and isinstance(place, ArgumentPlace) and not self.may_assume_value(place)
-        if fixed or (kind in (str, bytes) and not passed_on):
+        if fixed or (kind in (str, bytes) and not passed_on and not self.is_data(place)):
             self.guard_value(place, live)
             return Known(live)
         if kind is bool and str(place) not in self.outcomes and self.may_assume_value(place):
