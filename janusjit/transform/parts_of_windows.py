@@ -1,9 +1,10 @@
-"""Parts of windows, and the greatest elements of windows.
+"""Parts of windows, and the greatest elements and the sums of windows.
 
 Owns `find_parts`. What is laid out as windows (``unfold``) is often needed in part: every second window of a pooling
 layer, or every second element of a dilated one. That part is windows again, with other steps; and the greatest elements
-of windows (``window_max``) need none of them laid out. Invariants: elements are those that were selected, at their
-places; of equal elements any may be the greatest, and NaN is greater than all.
+of windows (``window_max``) need none of them laid out, nor do sums of small windows along an axis, which are sums of
+slices. Invariants: elements are those that were selected, at their places; of equal elements any may be the greatest,
+and NaN is greater than all; sums are added up in NumPy's order, and where errors are told of one by one they stay sums.
 """
 
 from __future__ import annotations
@@ -13,22 +14,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from janusjit.ir.builder import carried_guards, drop_guards
+from janusjit.ir.floating_point import is_told_apart
 from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ops.indexing import Range
 from janusjit.transform.dead_code import remove_dead_code
-from janusjit.transform.facts import pinned_nodes
+from janusjit.transform.facts import flags_guard, pinned_nodes, promises_mere_warnings
 from janusjit.transform.picked import Digit
 from janusjit.transform.replacing import Maker, Replacement, replace_nodes
+
+#: sums of so many elements at most are sums of slices: each slice is read for itself
+LARGEST_SUM = 32
+#: so many running sums NumPy adds up in
+_SIDE_BY_SIDE = 8
 
 
 def find_parts(graph: Graph) -> int:
     """Have parts of windows laid out only, and nothing for the greatest elements of windows; return how many."""
     if not any(node.op == "unfold" for node in graph.walk()):
         return 0
-    carried, pinned = carried_guards(graph), pinned_nodes(graph)
+    carried, pinned, guard = carried_guards(graph), pinned_nodes(graph), flags_guard(graph)
+    told = promises_mere_warnings(graph) or (guard is not None and is_told_apart(guard))
     found: dict[Node, Replacement] = {}
     for node in graph.walk():
-        one = None if node in pinned else _greatest(node) if node.op == "max" else _part(node)
+        one: Replacement | None = None
+        if node not in pinned:
+            one = _greatest(node) if node.op == "max" else _part(node)
+            one = _total(node) if node.op == "sum" and not told else one
         if one is not None:
             found[node] = one
     if found:
@@ -40,7 +51,10 @@ def find_parts(graph: Graph) -> int:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some elements of windows: a digit of ``unfold``'s axes for each axis, and where it begins along these."""
+    """Some elements of windows: a digit of ``unfold``'s axes for each axis, and where it begins along these.
+
+    Digits of one element that no axis is left of stand behind the others.
+    """
 
     windows: Node
     starts: tuple[int, ...]
@@ -55,7 +69,7 @@ class _Part:
     def of(value: Value) -> _Part | None:
         """Return which elements of windows a value is, if it only selects and orders some; else None."""
         steps: list[Node] = []
-        while (node := value.node) is not None and node.op in ("copy", "transpose", "view"):
+        while (node := value.node) is not None and (node.op in ("copy", "transpose", "view") or _drops_ones(node)):
             steps.append(node)
             value = node.inputs[0]
         if node is None or node.op != "unfold" or any(node.attributes["padding"]):
@@ -65,8 +79,16 @@ class _Part:
             return None
         starts = [0] * len(shape)
         digits = [Digit(axis, int(size), 1) for axis, size in enumerate(shape)]  # type: ignore[arg-type]
+        hidden: list[Digit] = []
         for step in reversed(steps):
-            if step.op == "transpose":
+            if step.op == "reshape":
+                hidden += [digit for digit in digits if digit.length == 1]
+                long = iter([digit for digit in digits if digit.length != 1])
+                ones = [size for size in step.result.type.shape if size == 1]
+                if len(ones) > len(hidden):
+                    return None
+                digits = [hidden.pop(0) if size == 1 else next(long) for size in step.result.type.shape]
+            elif step.op == "transpose":
                 digits = [digits[axis] for axis in step.attributes["axes"]]
             elif step.op == "view":
                 index = step.attributes["index"]
@@ -75,7 +97,7 @@ class _Part:
                 for place, (item, digit) in enumerate(zip(index, digits, strict=True)):
                     starts[digit.axis] += item.start * digit.step
                     digits[place] = Digit(digit.axis, item.length, digit.step * item.step)
-        return _Part(node, tuple(starts), tuple(digits))
+        return _Part(node, tuple(starts), (*digits, *hidden))
 
     @property
     def _rank(self) -> int:
@@ -125,7 +147,8 @@ class _Part:
     def made(self, make: Maker, node: Node) -> Value:
         """See `Replacement`."""
         x, attributes = self.source(make)
-        return make.transposed(make.emit("unfold", x, **attributes), self.order(range(len(self.digits))))
+        found = make.transposed(make.emit("unfold", x, **attributes), self.order(range(len(self.digits))))
+        return make.reshaped(found, node.result.type.shape)
 
 
 @dataclass(frozen=True)
@@ -146,6 +169,65 @@ class _Greatest:
         found = make.emit("window_max", x, **attributes)
         order = self.part.order([1 + rank, 0, *range(2 + rank, 2 + 2 * rank)], self.part.kernel_axes)
         return make.reshaped(make.transposed(found, order), node.result.type.shape)
+
+
+@dataclass(frozen=True)
+class _Total:
+    """The sums of windows along one axis."""
+
+    part: _Part
+
+    @property
+    def unwanted(self) -> tuple[Node, ...]:
+        """See `Replacement`."""
+        return ()
+
+    def made(self, make: Maker, node: Node) -> Value:
+        """See `Replacement`."""
+        x, attributes = self.part.source(make)
+        (size,), (stride,), (dilation,) = (attributes[name] for name in ("kernel", "stride", "dilation"))
+        (count,), shape = attributes["output"], x.type.shape
+        kept = [axis for axis in (0, 1) if shape[axis] != 1]  # images and channels
+        x = make.reshaped(x, [*(shape[axis] for axis in kept), shape[2]])
+        others = [Range(0, shape[axis]) for axis in kept]
+        places = range(0, size * dilation, dilation)
+        slices = [make.emit("view", x, index=(*others, Range(place, count, stride))) for place in places]
+        of_windows = [*(2 - 2 * axis for axis in kept), 3]
+        order = [of_windows.index(digit.axis) for digit in self.part.digits if digit.axis in of_windows]
+        found = make.transposed(_added_pairwise(make, slices), order)
+        return make.reshaped(found, node.result.type.shape)
+
+
+def _added_pairwise(make: Maker, values: Sequence[Value]) -> Value:
+    """Emit additions of up to 128 values in the order of NumPy's pairwise summation."""
+    whole = len(values) - len(values) % _SIDE_BY_SIDE
+    sums, rest = list(values[:_SIDE_BY_SIDE]), list(values[whole:])
+    if whole:
+        for start in range(_SIDE_BY_SIDE, whole, _SIDE_BY_SIDE):
+            sums = [make.emit("add", one, values[start + place]) for place, one in enumerate(sums)]
+        while len(sums) > 1:
+            sums = [make.emit("add", one, other) for one, other in zip(sums[::2], sums[1::2], strict=True)]
+        sums += rest
+    total = sums[0]
+    for value in sums[1:]:
+        total = make.emit("add", total, value)
+    return make.emit("add", total, make.emit("constant", value=0.0, dtype=total.type.dtype))  # -0.0 becomes 0.0
+
+
+def _total(node: Node) -> _Total | None:
+    """Return the sums that a node makes, if those are of small windows along the last axis of what is summed."""
+    (value,), dtype = node.inputs, node.result.type.dtype
+    last, size = value.type.rank - 1, value.type.shape[-1]
+    if tuple(node.attributes["axes"]) != (last,) or dtype not in ("f32", "f64") or value.type.dtype != dtype:
+        return None
+    part = _Part.of(value) if isinstance(size, int) and 1 < size <= LARGEST_SUM else None
+    return None if part is None or part.kernel_axes != {last} else _Total(part)
+
+
+def _drops_ones(node: Node) -> bool:
+    """Return whether a node only leaves out axes with one element, or puts in such."""
+    before = [size for size in node.inputs[0].type.shape if size != 1] if node.inputs else []
+    return node.op == "reshape" and before == [size for size in node.result.type.shape if size != 1]
 
 
 def _part(node: Node) -> _Part | None:

@@ -192,7 +192,7 @@ class AtPositions:
 
     def picked(self, array: Value, indices: Sequence[Value], node: Node) -> Picked | None:
         """Return what a node picks of an array, a digit at least for each axis; None if it is not known."""
-        shape, axes = known_sizes(array.type.shape), node.attributes["axes"]
+        shape, axes = known_sizes(array.type.shape), node.attributes.get("axes") or (node.attributes["axis"],)
         if shape is None or any(known_sizes(index.type.shape) is None for index in indices):
             return None
         positions = [self._constants.of(index) for index in indices]

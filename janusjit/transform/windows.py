@@ -26,7 +26,7 @@ from janusjit.transform.picked import Digit, Picked, Windows
 from janusjit.transform.positions import AtPositions, Origin, Origins, known_sizes, separate_digits
 from janusjit.transform.replacing import Maker, Replacement, replace_nodes
 
-_STORING = frozenset({"update", "update_take", "gather", "concatenate"})
+_STORING = frozenset({"update", "update_take", "gather", "take", "concatenate"})
 
 
 def find_windows(graph: Graph) -> int:
@@ -156,7 +156,8 @@ class _Finder:
             return self._stored(node, kept) or self._added(node, kept)
         if node.op == "concatenate":
             return self._joined(node, kept)
-        if node.op == "gather" and (picked := self._positions.picked(node.inputs[0], node.inputs[1:], node)):
+        is_picked = node.op == "gather" or (node.op == "take" and node.attributes["axis"] == 0)
+        if is_picked and (picked := self._positions.picked(node.inputs[0], node.inputs[1:], node)):
             windows = Windows.of(picked)
             return None if windows is None else FoundWindows(windows, node.inputs[0], kept)
         if node.op != "update_take" or node.attributes["accumulate"] is not True:
