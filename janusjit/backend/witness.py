@@ -128,7 +128,7 @@ class _Warning:
         noted = span if isinstance(span, NotedSpan) else None
         called = noted.operation if noted else ""
         numpys = bool(called) or any(value.type.rank > 0 for value in (node.results[0], *_reduced(node)))
-        is_certain = numpys and "__name__" in namespace and not (noted and noted.is_doubtful)
+        is_certain = numpys and bool(namespace) and not (noted and noted.is_doubtful)
         name = called or (operation.__name__ if isinstance(operation, np.ufunc) else _NAMES.get(node.op, node.op))
         is_sure = is_certain and (is_ufunc or bool(called)) and not (noted and noted.is_replaced)
         message = f"{ERRORS[error]} encountered in {name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import linecache
 import warnings
 
 import numpy as np
@@ -303,3 +304,18 @@ def test_errors_of_constants_are_told_of(function):
         assert [str(warning.message) for warning in found] == [str(warning.message) for warning in expected]
         assert expected
     assert jitted.stats.graph_calls > 0
+
+
+def test_a_program_without_a_name_is_warned():
+    source = "def function(x):\n    total = np.sum(x, axis=0)\n    x -= total\n"
+    namespace = {"np": np}
+    exec(compile(source, "<nameless>", "exec"), namespace)
+    linecache.cache["<nameless>"] = (len(source), None, source.splitlines(True), "<nameless>")
+    function = settled(namespace["function"], np.ones((LARGE, 2)))
+    x = np.ones((LARGE, 2))
+    x[7, 1] = np.inf
+    with warnings.catch_warnings(record=True) as recorded:
+        warnings.simplefilter("always")
+        function(x)
+    assert [(str(one.message), one.lineno) for one in recorded] == [("invalid value encountered in subtract", 3)]
+    assert function.stats.graph_calls == 3
