@@ -52,8 +52,9 @@ class _Contraction:
         """Return what a node contracts, if it is of that kind."""
         if len(node.inputs) != 2 or node.guard is not None:
             return None
-        if node.op == "matmul" and all(value.type.rank == 2 for value in node.inputs):
-            return _Contraction(("ik", "kj"), "ij")
+        ranks = tuple(value.type.rank for value in node.inputs)
+        if node.op == "matmul" and ranks in _PRODUCTS:
+            return _PRODUCTS[ranks]
         if node.op != "einsum":
             return None
         (left, right), result = parse_subscripts(node.attributes["subscripts"], tuple(v.type for v in node.inputs))
@@ -73,6 +74,14 @@ class _Contraction:
     def free(self, operand: int) -> str:
         """Return the letters of an operand that are the result's, in its order."""
         return "".join(letter for letter in self.operands[operand] if letter in self.result)
+
+
+#: the products of matrices and vectors, by their ranks
+_PRODUCTS = {
+    (2, 2): _Contraction(("ik", "kj"), "ij"),
+    (2, 1): _Contraction(("ik", "k"), "i"),
+    (1, 2): _Contraction(("k", "kj"), "j"),
+}
 
 
 # ---------------------------------------------------------------------- arrangements
