@@ -107,6 +107,7 @@ class _Analysis:
         elif node.op == "guard":
             self._learn(node.inputs[0], True)
         elif node.op == "succeeded":
+            self.decided.pop(node, None)
             if node.inputs[0].node in self.harmless:
                 self.decided[node] = True
         elif len(node.results) == 1 and not node.result.type.rank:

@@ -117,3 +117,25 @@ def test_what_may_overflow_keeps_its_guard() -> None:
     assert decide_by_ranges(graph) == 1
     assert [node.op for node in graph.walk() if node.op.endswith("add")] == ["add", "checked_add"]
     assert len(graph.guards.in_graph) == 1
+
+
+def test_what_a_refuted_guess_decided_is_not_kept() -> None:
+    graph = parse_graph(
+        """graph f(n: i64[]) {
+          %0 = constant(value=0, dtype="i64")
+          %1 = constant(value=1, dtype="i64")
+          %2 = constant(value=10, dtype="i64")
+          %3: i64[] = loop(%0) as (%4: i64[]) {
+            %5 = checked_subtract(%4, %1)
+            %6 = succeeded(%5)
+            if(%6) { yield } else { exit(%4) { return int(%4) } }
+            %7 = less(%5, n)
+            %8 = less(%4, %2)
+            if(%8) { continue(%5) } else { break(%4) }
+            unreachable
+          }
+          exit(%3) { return int(%3) }
+        }"""
+    )
+    assert decide_by_ranges(graph) == 0
+    assert [node.op for node in graph.walk()].count("succeeded") == 1
