@@ -71,7 +71,8 @@ class FrameStateWriter:
         elif issubclass(kind, _WITH_FIELDS):
             if not issubclass(kind, _WITHOUT_REFERENCES):
                 for name in field_names(value):
-                    self._count(getattr(value, name))
+                    if name != "given":  # a list's items before a loop, which ``base`` has as well
+                        self._count(getattr(value, name))
         elif issubclass(kind, (tuple, list, dict)):
             for item in value.values() if issubclass(kind, dict) else value:
                 if not issubclass(type(item), _WITHOUT_REFERENCES):  # long lists hold little else

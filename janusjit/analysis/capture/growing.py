@@ -1,14 +1,14 @@
 """Lists that grow in loops of the graph.
 
-Owns `give_buffers`, which lets the turns of a loop append to an array that is large enough for all of them. Invariant:
-a list is a `GrownList` only if the loop does nothing but append numbers of one kind to it, floats of Python's and
-NumPy's, or arrays of one type that nobody writes; what else is done to one finds no rule, so that the loop is captured
-in another way.
+Owns `give_buffers` and `give_again`, which let the turns of a loop append to an array that is large enough for all of
+them. Invariant: a list is a `GrownList` only if the loop does nothing but append numbers of one kind to it, floats of
+Python's and NumPy's, or arrays of one type that nobody writes; what else is done to one finds no rule, so that the loop
+is captured in another way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from janusjit.analysis.capture.arrays import bind_dim, constant, new_array, read, scalar_value, view, write
@@ -44,8 +44,10 @@ _NOTHING: Growth = (0, frozenset())
 
 def give_buffers(
     machine: Machine, instruction: Instruction, entry: State, turns: Sequence[State], outer: Region, mark: int
-) -> bool:
-    """Give the lists that a loop's turns append numbers to a buffer; False if there are none, or one that cannot be.
+) -> dict[int, Growth]:
+    """Give the lists that a loop's turns append numbers to a buffer, and say what for.
+
+    Nothing, and none is given, if there are none, or one that cannot be given a buffer.
 
     Parameters
     ----------
@@ -86,11 +88,24 @@ def give_buffers(
     given = bool(growths) and _give(machine, instruction, entry, growths, outer)
     if outgrown and not given:
         raise Unmergeable("a list outgrows its buffer")
-    return given
+    return growths if given else {}
+
+
+def give_again(
+    machine: Machine, instruction: Instruction, entry: State, growths: Mapping[int, Growth], outer: Region
+) -> bool:
+    """Give lists buffers for what the loop, when it was met before, appended; False if one cannot have it."""
+    for index, growth in growths.items():
+        before = entry.at(index)
+        if any(_is_sized_since(machine, dim, 0) for dim in _sizes(growth)):
+            return False  # by a size that another capture of what is around the loop has found
+        if not isinstance(before, ListObject | GrownList) or not _may_have_buffer(machine, entry, before, growth[1]):
+            return False
+    return _give(machine, instruction, entry, growths, outer)
 
 
 def _give(
-    machine: Machine, instruction: Instruction, entry: State, growths: dict[int, Growth], outer: Region
+    machine: Machine, instruction: Instruction, entry: State, growths: Mapping[int, Growth], outer: Region
 ) -> bool:
     inner = machine.state, machine.region
     machine.state, machine.region = entry, outer

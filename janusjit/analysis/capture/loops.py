@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from janusjit.analysis.capture import numbers
-from janusjit.analysis.capture.alike_states import alike
 from janusjit.analysis.capture.containers import ITEM_AT
 from janusjit.analysis.capture.control import assume, bind_results, fork, site_key
-from janusjit.analysis.capture.growing import give_buffers, loop_is_over, turn_begins
+from janusjit.analysis.capture.growing import Growth, give_again, give_buffers, loop_is_over, turn_begins
 from janusjit.analysis.capture.iteration import draw, has_next, next_item
 from janusjit.analysis.capture.known_trips import assumable_range
 from janusjit.analysis.capture.loop_commits import commit_turns
 from janusjit.analysis.capture.machine import FINISH, Machine, executes
 from janusjit.analysis.capture.merge import Arm, Merger
 from janusjit.analysis.capture.protocols import truth
-from janusjit.analysis.capture.settled_loops import Guess
+from janusjit.analysis.capture.settled_loops import Header, Recalled, holds
 from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable, Unwinding
 from janusjit.analysis.capture.state import GraphLoopEntry, IteratorObject, LoopEntry, State, TestEntry
 from janusjit.analysis.capture.suspension import REGIONS, commit_behind, suspend
@@ -300,13 +299,13 @@ def _capture_or_unroll(machine: Machine, entry: LoopEntry, condition: bool | Val
     region, size, state = machine.region, len(machine.region.nodes), machine.state.fork()
     instruction, attempt = entry.instruction, entry.attempts
     may_peel = _may_peel(attempt)
-    guess = machine.settled.recall(instruction, attempt, state)
-    if guess is not None and guess.state is None:
+    recalled = machine.settled.recall(instruction, attempt, state)
+    if recalled is not None and recalled.peels:
         entry.attempts += 1
         _begin_iteration(machine, instruction)
         return
     try:
-        if guess is None or not _settles_as_before(machine, instruction, attempt, state, guess):
+        if recalled is None or not _settles_as_before(machine, instruction, attempt, state, recalled):
             _fixed_point(machine, instruction, attempt, state)
     except (CaptureFailure, PoisonUsed, Unmergeable) as failure:
         if isinstance(failure, PoisonUsed) and failure.fork[0] == "branch":
@@ -347,36 +346,21 @@ def _loop_failure(machine: Machine, instruction: Instruction, failure: Exception
     return raised
 
 
-@dataclass(slots=True)
-class _Header:
-    """What a loop is taken to carry: the state in which its turns begin, and what of it are the region's parameters."""
-
-    state: State
-    parameters: tuple[Value, ...] = ()
-    shape: list[Any] = field(default_factory=list)
-
-    @staticmethod
-    def of(merger: Merger) -> _Header:
-        """Return what joined paths leave."""
-        merged = merger.merge()
-        shape: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
-        return _Header(merged, tuple(slot.result for slot in merger.slots), shape + merger.poisoned + merger.kinds)
-
-
 def _fixed_point(machine: Machine, instruction: Instruction, attempt: int, before: State) -> None:
     """Find what the loop carries, emit it, and continue after it; ``before`` is a copy of the present state."""
-    outer, entry_state, mark = machine.region, machine.state, len(machine.births)
-    header, peels, buffers = _Header(entry_state), _may_peel(attempt), False
+    outer, entry_state, mark, entry = machine.region, machine.state, len(machine.births), before
+    header, peels, growths = Header(entry_state), _may_peel(attempt), dict[int, Growth]()
     for _ in range(_FIXED_POINT_LIMIT):
         region, loop, back = _turn(machine, instruction, header)
-        if give_buffers(machine, instruction, entry_state, _ends(back), outer, mark):
-            mark, header, buffers = len(machine.births), _Header(entry_state), True
+        given = give_buffers(machine, instruction, entry_state, _ends(back), outer, mark)
+        if given:
+            mark, header, entry = len(machine.births), Header(entry_state), entry_state.fork()
+            growths |= given
             continue
         merger = Merger(machine, [Arm(outer, entry_state), *back], site_key_of(machine, instruction), peels=peels)
-        found = _Header.of(merger)
+        found = Header.of(merger)
         if found.shape == header.shape:
-            if not buffers:
-                machine.settled.note(instruction, attempt, before, header.state)
+            machine.settled.note(instruction, attempt, before, header.state, growths, entry)
             commit_turns(machine, instruction, region, header.state)
             _emit(machine, instruction, region, loop, merger, mark)
             return
@@ -385,39 +369,33 @@ def _fixed_point(machine: Machine, instruction: Instruction, attempt: int, befor
 
 
 def _settles_as_before(
-    machine: Machine, instruction: Instruction, attempt: int, before: State, guess: Guess
+    machine: Machine, instruction: Instruction, attempt: int, before: State, recalled: Recalled
 ) -> bool:
     """Whether a loop carries what it did when it was met before; if so, it is emitted."""
-    outer, size, mark, peels = machine.region, len(machine.region.nodes), len(machine.births), _may_peel(attempt)
-    entry_state, key = machine.state, site_key_of(machine, instruction)
+    outer, size, peels, held = machine.region, len(machine.region.nodes), _may_peel(attempt), False
+    entry_state, key, growths = machine.state, site_key_of(machine, instruction), recalled.growths
     try:
-        header = _Header.of(Merger(machine, [Arm(outer, entry_state), Arm(Region(), guess.state)], key, peels=peels))
-        region, loop, back = _turn(machine, instruction, header)
-        merger = Merger(machine, [Arm(outer, entry_state), *back], key, peels=peels)
-        holds = not give_buffers(machine, instruction, entry_state, _ends(back), outer, mark)
-        holds = holds and _holds(_Header.of(merger), header, merger, guess)
+        given = not growths or give_again(machine, instruction, entry_state, growths, outer)
+        mark, entry = len(machine.births), entry_state.fork() if growths else before
+        guess = recalled.guess(entry) if given else None
+        if guess is not None:
+            paths = [Arm(outer, entry_state), Arm(Region(), guess.state)]
+            header = Header.of(Merger(machine, paths, key, peels=peels))
+            region, loop, back = _turn(machine, instruction, header)
+            merger = Merger(machine, [Arm(outer, entry_state), *back], key, peels=peels)
+            held = not give_buffers(machine, instruction, entry_state, _ends(back), outer, mark)
+            held = held and holds(Header.of(merger), header, merger, guess)
     except (CaptureFailure, PoisonUsed, Unmergeable):
-        holds = False  # if it is not for the guess, it will come again
-    if not holds:
+        held = False  # if it is not for the guess, it will come again
+    if not held:
         del outer.nodes[size:]
         machine.region, machine.state = outer, before.fork()
         machine.span, machine.site = instruction.span, instruction.site
         return False
-    machine.settled.note(instruction, attempt, before, header.state)
+    machine.settled.note(instruction, attempt, before, header.state, growths, entry)
     commit_turns(machine, instruction, region, header.state)
     _emit(machine, instruction, region, loop, merger, mark)
     return True
-
-
-def _holds(found: _Header, guessed: _Header, merger: Merger, guess: Guess) -> bool:
-    """Whether turns that began as guessed give what was guessed, and nothing is carried for the guess alone."""
-    if [value.type for value in found.parameters] != [value.type for value in guessed.parameters]:
-        return False
-    together = list(zip(guessed.parameters, found.parameters, strict=True))
-    for slot, parameter in zip(merger.slots, guessed.parameters, strict=True):
-        if all(value is parameter for value in slot.values[1:]):
-            return False
-    return alike(guessed.state, found.state, together, guess.poison)
 
 
 def _may_peel(attempt: int) -> bool:
@@ -429,7 +407,7 @@ def _ends(arms: list[Arm]) -> list[State]:
     return [arm.state for arm in arms if arm.state is not None]
 
 
-def _turn(machine: Machine, instruction: Instruction, header: _Header) -> tuple[Region, GraphLoop, list[Arm]]:
+def _turn(machine: Machine, instruction: Instruction, header: Header) -> tuple[Region, GraphLoop, list[Arm]]:
     """Capture a turn that begins in a state; return its region, its ends, and which of these go on to another turn."""
     outer, state = machine.region, machine.state
     region = machine.recorded.nested(outer, len(machine.births))

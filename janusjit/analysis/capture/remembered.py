@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from janusjit.analysis.capture.state import HeapObject, State
 
 Item = TypeVar("Item")
-#: fields with objects of the program's, and with what was there when the call began
-_OUTER_FIELDS = frozenset({"live", "namespace", "original"})
+#: fields with objects of the program's, and with what was there when the call, or a loop, began
+_OUTER_FIELDS = frozenset({"live", "namespace", "original", "given"})
 
 
 @cache

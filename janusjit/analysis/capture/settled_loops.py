@@ -9,15 +9,16 @@ in it; what comes of that join is only believed if the turns that then are captu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from janusjit.analysis.capture.alike_states import alike
 from janusjit.analysis.capture.externals import Unread
 from janusjit.analysis.capture.liveness import bound_in, live_names
 from janusjit.analysis.capture.remembered import inner_fields
 from janusjit.analysis.capture.sameness import number_kind
-from janusjit.analysis.capture.state import Frame, HeapObject, Listed, Mirror, State
+from janusjit.analysis.capture.state import Frame, GrownList, HeapObject, Listed, Mirror, State
 from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
@@ -38,6 +39,7 @@ from janusjit.analysis.capture.values import (
 from janusjit.ir.graph import Value
 
 if TYPE_CHECKING:
+    from janusjit.analysis.capture.merge import Merger
     from janusjit.analysis.core import Instruction
 
 #: states in which a loop is remembered
@@ -55,25 +57,70 @@ class _NoGuess(Exception):
 
 
 @dataclass(slots=True)
+class Header:
+    """What a loop is taken to carry: the state in which its turns begin, and what of it are the region's parameters."""
+
+    state: State
+    parameters: tuple[Value, ...] = ()
+    shape: list[Any] = field(default_factory=list)
+
+    @staticmethod
+    def of(merger: Merger) -> Header:
+        """Return what joined paths leave."""
+        merged = merger.merge()
+        shape: list[Any] = [(slot.location, slot.result.type) for slot in merger.slots]
+        return Header(merged, tuple(slot.result for slot in merger.slots), shape + merger.poisoned + merger.kinds)
+
+
+@dataclass(slots=True)
 class Guess:
-    """A state that the turns of a loop may end in, and what it has that no path has left: `Poison` of joins.
+    """A state that the turns of a loop may end in, and what it has that no path has left: `Poison` of joins."""
 
-    ``state`` is None where a turn has to be peeled off the loop.
-    """
-
-    state: State | None
+    state: State
     poison: list[Poison] = field(default_factory=list)
+
+
+def holds(found: Header, guessed: Header, merger: Merger, guess: Guess) -> bool:
+    """Whether turns that began as guessed give what was guessed, and nothing is carried for the guess alone."""
+    if [value.type for value in found.parameters] != [value.type for value in guessed.parameters]:
+        return False
+    together = list(zip(guessed.parameters, found.parameters, strict=True))
+    for slot, parameter in zip(merger.slots, guessed.parameters, strict=True):
+        if all(value is parameter for value in slot.values[1:]):
+            return False
+    return alike(guessed.state, found.state, together, guess.poison)
 
 
 @dataclass(slots=True)
 class _Met:
     """A loop as it was met: the state before it, and the one in which its turns began, as it settled.
 
-    None for the latter: it did not, since a variable was of its final kind only after a turn.
+    None for the latter: it did not, since a variable was of its final kind only after a turn. ``growths`` is what lists
+    were given buffers for, and ``entry`` the state before the loop once they had them.
     """
 
-    entry: State
+    before: State
     header: State | None
+    growths: Mapping[int, Any]
+    entry: State
+
+
+@dataclass(slots=True)
+class Recalled:
+    """A loop that was met before, in a state that it is met in now; ``growths`` are in terms of that state.
+
+    ``peels``: a turn has to be peeled off it.
+    """
+
+    peels: bool
+    growths: dict[int, Any]
+    _met: _Met
+
+    def guess(self, entry: State) -> Guess | None:
+        """Return the guess, given the state before the loop once lists have buffers; None if nothing tells."""
+        transfer = _Transfer(self._met.entry, entry)
+        transfer.pair_states()
+        return transfer.guess(self._met.header)
 
 
 class SettledLoops:
@@ -83,21 +130,32 @@ class SettledLoops:
         self._met: dict[Any, list[_Met]] = {}
         self._bound: dict[Instruction, frozenset[str]] = {}
 
-    def note(self, instruction: Instruction, attempt: int, entry: State, header: State | None) -> None:
+    def note(
+        self,
+        instruction: Instruction,
+        attempt: int,
+        before: State,
+        header: State | None,
+        growths: Mapping[int, Any] | None = None,
+        entry: State | None = None,
+    ) -> None:
         """Note what a loop carries, or that a turn of it has to be peeled off; no state is changed any more."""
-        met = self._met.setdefault(_key(instruction, attempt, entry), [])
-        met.insert(0, _Met(entry, header))
+        met = self._met.setdefault(_key(instruction, attempt, before), [])
+        met.insert(0, _Met(before, header, growths or {}, entry or before))
         del met[_REMEMBERED:]
 
-    def recall(self, instruction: Instruction, attempt: int, entry: State) -> Guess | None:
+    def recall(self, instruction: Instruction, attempt: int, before: State) -> Recalled | None:
         """Return what a loop did when it was met in a state with values of the same kinds; None if nothing tells."""
-        all_met = self._met.get(_key(instruction, attempt, entry), ())
+        all_met = self._met.get(_key(instruction, attempt, before), ())
         if all_met and instruction not in self._bound:
             self._bound[instruction] = bound_in(instruction)
         for met in all_met:
-            transfer = _Transfer(met, entry)
-            if transfer.fits(self._bound[instruction]):
-                return transfer.guess()
+            transfer = _Transfer(met.before, before)
+            alike_objects = transfer.pair_states()
+            fits = transfer.fits(self._bound[instruction]) and all(map(transfer.is_filled_alike, met.growths))
+            if fits and (alike_objects or met.header is not None):  # a turn too many would be one for nothing
+                growths = {transfer.objects.get(index, index): growth for index, growth in met.growths.items()}
+                return Recalled(met.header is None, growths, met)
         return None
 
 
@@ -108,38 +166,48 @@ def _key(instruction: Instruction, attempt: int, state: State) -> Any:
 class _Transfer:
     """Tells what a loop did to one state in terms of another: what it left as it was is as it is there."""
 
-    def __init__(self, met: _Met, entry: State) -> None:
-        self._old, self._header, self._new = met.entry, met.header, entry
-        self._objects: dict[int, int] = {}
+    def __init__(self, old: State, new: State) -> None:
+        self._old, self._new = old, new
+        self.objects: dict[int, int] = {}
         self._values: dict[Value, Value] = {}
+        self._stand_ins: dict[Value, Value] = {}
         self._unpaired: list[tuple[int, int]] = []
         self._untold: list[HeapObject] = []
-        self._alike = True
 
-    def fits(self, bound: frozenset[str]) -> bool:
-        """Whether names that are bound have values of the same kinds; learns what of one state is what in the other."""
+    def pair_states(self) -> bool:
+        """Learn what of the old state is what in the new one; tell whether objects are of the same kinds."""
         self._pair_frames(self._old.frames[-1], self._new.frames[-1])
+        same = True
         while self._unpaired:  # which may be as many as there are nodes of a linked list
             old_index, new_index = self._unpaired.pop()
-            self._alike &= self._pair(_item(self._old, old_index), _item(self._new, new_index))
-        old, new, live = self._old.frames[-1].locals, self._new.frames[-1].locals, live_names(self._old.frames[-1])
-        names = bound if live is None else bound & live
-        fits = all(self._pair(old.get(name), new.get(name)) for name in names)
-        return fits and (self._alike or self._header is not None)  # a turn too many would be one for nothing
+            same &= self._pair(_item(self._old, old_index), _item(self._new, new_index))
+        return same
 
-    def guess(self) -> Guess | None:
+    def fits(self, bound: frozenset[str]) -> bool:
+        """Whether names that are bound have values of the same kinds in both states."""
+        old, new, live = self._old.frames[-1].locals, self._new.frames[-1].locals, live_names(self._old.frames[-1])
+        return all(self._pair(old.get(name), new.get(name)) for name in (bound if live is None else bound & live))
+
+    def is_filled_alike(self, index: int) -> bool:
+        """Whether a list is one in both states, or has a buffer that the same loop fills."""
+        old, new = _item(self._old, index), _item(self._new, self.objects.get(index, index))
+        if isinstance(old, GrownList) and isinstance(new, GrownList):
+            return old.filling is new.filling
+        return type(old) is type(new)
+
+    def guess(self, header: State | None) -> Guess | None:
         """Return the guess; None if what the loop carried cannot be told in terms of the state."""
-        if self._header is None:
-            return Guess(None)
-        self._result = Guess(made := self._new.fork())
+        if header is None:
+            return None
+        self._header, self._result = header, Guess(made := self._new.fork())
         try:
             frame = made.frames[-1]  # no other frame's variables are bound by the loop
-            frame.locals = self._named(self._old.frames[-1].locals, self._header.frames[-1].locals, frame.locals)
-            for index in [*self._header.heap]:
+            frame.locals = self._named(self._old.frames[-1].locals, header.frames[-1].locals, frame.locals)
+            for index in [*header.heap]:
                 before = _item(self._old, index)
-                there = self._objects.get(index, index if index < 0 else None)
+                there = self.objects.get(index, index if index < 0 else None)
                 if before is not None and there is not None:
-                    made.heap[there] = self._changed(before, self._header.heap[index], made.at(there))
+                    made.heap[there] = self._changed(before, header.heap[index], made.at(there))
             while self._untold:
                 item = self._untold.pop()
                 for name in inner_fields(item):
@@ -188,9 +256,9 @@ class _Transfer:
         return True
 
     def _pair_objects(self, old: int, new: int) -> bool:
-        if old in self._objects:
-            return self._objects[old] == new
-        self._objects[old] = new
+        if old in self.objects:
+            return self.objects[old] == new
+        self.objects[old] = new
         self._unpaired.append((old, new))
         return True
 
@@ -203,11 +271,13 @@ class _Transfer:
         kind = type(header)
         if kind is type(old) is type(new):
             if issubclass(kind, HeapObject):
-                written = header.written or new.written
+                new, written = new.copy(), header.written or new.written
                 for name in inner_fields(header):
                     setattr(new, name, self._changed(*(getattr(item, name) for item in (old, header, new))))
                 new.written = written
                 return new
+            if kind is Value and old.type == header.type:  # sizes may have other names now
+                return self._stand_ins.setdefault(header, Value(new.type))
             if kind is TupleValue and len(old.items) == len(header.items) == len(new.items):
                 return replace(header, items=self._changed(old.items, header.items, new.items))
             if kind in (tuple, list) and len(old) == len(header) == len(new):
@@ -261,15 +331,14 @@ class _Transfer:
         """Return where in the new state an object is; one that a join has made is made."""
         if index < 0:
             return index
-        if index not in self._objects:
+        if index not in self.objects:
             if index in self._old.heap:
                 raise _NoGuess
-            assert self._result.state is not None and self._header is not None
             made = self._result.state.allocate(HeapObject())
-            self._objects[index] = made.index
+            self.objects[index] = made.index
             item = self._result.state.heap[made.index] = self._header.heap[index].copy()
             self._untold.append(item)
-        return self._objects[index]
+        return self.objects[index]
 
 
 def _item(state: State, index: int) -> HeapObject | None:
@@ -292,6 +361,8 @@ def _is_unchanged(old: Any, header: Any) -> bool:
         return bool(old.index == header.index)
     if kind is TupleValue:
         return _is_unchanged(old.items, header.items)
+    if issubclass(kind, HeapObject):
+        return all(_is_unchanged(getattr(old, name), getattr(header, name)) for name in inner_fields(old))
     if kind in (tuple, list):
         return len(old) == len(header) and all(map(_is_unchanged, old, header))
     if kind is dict:

@@ -35,13 +35,13 @@ def captured(monkeypatch):
 def held(monkeypatch):
     """Return whether each guess at what a loop carries has held."""
     answers = []
-    holds = loops._holds
+    holds = loops.holds
 
     def noted(*arguments):
         answers.append(holds(*arguments))
         return answers[-1]
 
-    monkeypatch.setattr(loops, "_holds", noted)
+    monkeypatch.setattr(loops, "holds", noted)
     return answers
 
 
@@ -53,7 +53,11 @@ def nest(depth, begin, inside, after):
     lines.append(f"{'    ' * (depth + 1)}{inside.format(' + '.join(f'i{level}' for level in range(depth)))}")
     for level in reversed(range(depth)):
         lines.append(f"{'    ' * (level + 2)}{after.format(level)}")
-    source = "\n".join([*lines, "    return total, out"])
+    return defined("\n".join([*lines, "    return total, out"]))
+
+
+def defined(source):
+    """Return the function ``program`` of a source."""
     name, names = f"<nest {hash(source)}>", {"np": np, "__name__": __name__}
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     exec(compile(source, name, "exec"), names)
@@ -224,3 +228,68 @@ def test_a_loop_in_a_function_that_is_called_again_is_captured_once_more_for_eac
         assert same(compiled(x, y), from_three_places(x, y))
     assert compiled.stats.graph_calls == 2 and compiled.stats.host_calls == 0
     assert held == [True, True] and list(captured.values()) == [2 + 1 + 1]
+
+
+ROWS = """
+def program(x, n):
+    rows, total = [], np.float64(0.0)
+    for i in range(n):
+        row = []
+        for j in range(n):
+            part = []
+            for k in range(n):
+                total += x[(i + j + k) % 7]
+                part.append(total)
+            row.append(sum(part))
+        rows.append(sum(row))
+    return np.array(rows)
+"""
+
+
+def test_buffers_of_lists_are_given_again(captured, held):
+    compiled = jj.jit(background=False)(program := defined(ROWS))
+    x = np.random.default_rng(0).normal(size=7)
+    for n in (4, 4, 4, 5):  # sizes have other names in each round
+        np.testing.assert_allclose(compiled(x, n), program(x, n), rtol=1e-12)
+    assert compiled.stats.graph_calls == 2 and compiled.stats.host_calls == 0
+    assert [count for _, count in sorted(captured.items())] == [3, 5, 7]  # they were 3, 9, 27
+    assert held and all(held)
+
+
+def appended_in_turns(x):
+    seen, total = [], np.float64(0.0)
+    for i in range(30):
+        for j in range(len(x)):
+            total += x[j] * i
+            seen.append(total)
+    return seen
+
+
+def test_a_list_that_one_loop_after_the_other_appends_to(captured):
+    """Each has a buffer behind those of the loops before: what they hold is gone through once."""
+    x = np.random.default_rng(0).normal(size=200)
+    compiled = jj.jit(background=False)(appended_in_turns)
+    for _ in range(4):
+        assert same(compiled(x), appended_in_turns(x))
+    assert compiled.stats.graph_calls == 2 and compiled.stats.host_calls == 0
+    assert sum(captured.values()) <= 36  # it was 94
+
+
+def appended_in_the_innermost_loop(x, n):
+    seen, total = [], np.float64(0.0)
+    for i in range(n):
+        for j in range(n):
+            for k in range(n):
+                total += x[(i + j + k) % 7]
+                seen.append(total)
+    return np.array(seen)
+
+
+def test_buffers_behind_buffers_are_handed_on(captured):
+    """What a list was before each of them is looked at once, not once for each way there."""
+    x = np.random.default_rng(0).normal(size=7)
+    compiled = jj.jit(background=False)(appended_in_the_innermost_loop)
+    for _ in range(4):
+        assert same(compiled(x, 30), appended_in_the_innermost_loop(x, 30))
+    assert compiled.stats.graph_calls == 2
+    assert sum(captured.values()) <= 220
