@@ -2,13 +2,15 @@
 
 Owns `skip_copies`. A program copies an array to change part of the copy, or to keep it for the next turn of a loop
 while it changes the array; in a graph arrays are values, and an update is a new one, made in place only where nobody
-wants the old one. Invariant: only copies that no exit hands out are skipped.
+wants the old one. Invariant: only copies that no exit hands out are skipped, and none that puts the elements of a view
+in an order of their own: a loop that hands a view of its own array on has no memory that holds it.
 """
 
 from __future__ import annotations
 
 from janusjit.ir.builder import Substitution
 from janusjit.ir.graph import Graph, Node, Region, Value
+from janusjit.transform.facts import is_view
 
 _ENDS = frozenset({"continue", "break"})
 
@@ -22,11 +24,17 @@ def skip_copies(graph: Graph) -> int:
     skipped = {
         node
         for node in graph.walk()
-        if node.op == "copy" and node.inputs[0].type == node.result.type and _is_made_anyway(users.get(node.result, []))
+        if node.op == "copy" and _is_as_it_lies(node) and _is_made_anyway(users.get(node.result, []))
     }
     if skipped:
         _skip(graph.body, skipped, Substitution())
     return len(skipped)
+
+
+def _is_as_it_lies(copy: Node) -> bool:
+    """Return whether a copy is of an array as it lies in memory, not of a view of one."""
+    (source,) = copy.inputs
+    return source.type == copy.result.type and (source.node is None or not is_view(source.node))
 
 
 def _is_made_anyway(users: list[tuple[Node, int]]) -> bool:

@@ -189,3 +189,14 @@ def test_indices_of_every_kind_are_in_the_graph(bound):
     for number in range(5):
         np.testing.assert_array_equal(jitted(np.arange(6.0) + number, bound), [number, number + 1])
     assert (jitted.stats.graph_calls, jitted.stats.host_calls) == (3, 0)
+
+
+@pytest.mark.parametrize("position", [1.0, np.float64(1.0), np.array([0.0, 1.0]), [0.0, 1.0]], ids=repr)
+def test_positions_that_are_floats_are_taken_apart_by_nobody(position):
+    def coordinates(number):
+        return np.unravel_index(number, (2, 3))
+
+    jitted = janusjit.jit(coordinates, background=False)
+    for number in (1, 2, 3, 4, position, position, 5):
+        assert repr(outcome(jitted, number)) == repr(outcome(coordinates, number))
+    assert jitted.stats.graph_calls >= 3

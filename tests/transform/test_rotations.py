@@ -147,3 +147,37 @@ def test_copies_that_leave_or_are_changed_twice_are_made() -> None:
     )
     assert skip_copies(graph) == 1
     assert [node.op for node in graph.body.nodes] == ["update", "copy", "update", "update", "copy", "exit"]
+
+
+def turned_around(u, v, steps):
+    u = np.tanh(u)
+    for _ in range(steps):
+        u = u[::-1].copy()
+    return u, v
+
+
+def transposed(u, v, steps):
+    u = u[:4, :4] * 2
+    for _ in range(steps):
+        u = u.T.copy()
+    return u, v
+
+
+def turned_and_exchanged(u, v, steps):
+    u, v = u * 2, v + 1
+    for _ in range(steps):
+        u, v = v[::-1].copy(), u.copy()
+    return u, v
+
+
+@pytest.mark.parametrize("size", [(7, 5), (41, 7)], ids=str)
+@pytest.mark.parametrize("function", [turned_around, transposed, turned_and_exchanged])
+def test_copies_of_views_that_a_loop_hands_on_are_made(function, size) -> None:
+    jitted = jj.jit(function, background=False)
+    for number in range(5):
+        numbers = np.random.default_rng(number)
+        arrays = [numbers.normal(size=size) for _ in range(2)]
+        for steps in (4, 5):
+            for one, other in zip(jitted(*arrays, steps), function(*arrays, steps), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-14)
+    assert jitted.stats.graph_calls >= 7

@@ -134,7 +134,10 @@ def _added_at(machine: Machine, numbers: Value, amounts: Value | None, least: in
 
 @numpy_function(np.unravel_index)
 def _model_unravel_index(machine: Machine, indices: AbstractValue, shape: AbstractValue) -> AbstractValue:
-    index = cast(machine, array(machine, indices), "i64")
+    found = array(machine, indices)
+    if found.type.is_float:
+        raise machine.python_error(TypeError, "only int indices permitted")
+    index = cast(machine, found, "i64")
     dims = shape_of(machine, machine.resolve(shape))
     zero, size = constant(machine, 0, "i64"), size_value(machine, product(dims))
     inside = machine.emit("logical_and", machine.emit("greater_equal", index, zero), machine.emit("less", index, size))
