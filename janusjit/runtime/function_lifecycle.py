@@ -128,13 +128,22 @@ class FunctionLifecycle(Lifecycle):
 
     def _hit(self, specialization: Specialization, seconds: float) -> None:
         super()._hit(specialization, seconds)
-        if self.trial.verdict is None and self.options.policy != "raise" and current().trials:
+        if self._is_on_trial:
             compiling, before = self._elsewhere()[0], self._judged
             self._judged = compiling
             had_threads = self._had_threads() if specialization.is_divided else None
             self.trial.ran_graph(seconds, compiling != before, self.tally.clear_eager_seconds, had_threads)
-            if self.trial.verdict is None:
-                self.entries = ()
+            self._settle()
+
+    @property
+    def _is_on_trial(self) -> bool:
+        """Whether it is not known yet if graphs pay: calls go the way where they are timed."""
+        return self.trial.verdict is None and self.options.policy != "raise" and current().trials
+
+    def _settle(self) -> None:
+        super()._settle()
+        if self._is_on_trial:
+            self.entries = ()
 
     def _had_threads(self) -> bool:
         """Whether kernels had threads since this was asked last, most times at least, and would have them now."""
@@ -233,7 +242,7 @@ class FunctionLifecycle(Lifecycle):
         """Begin another trial where graphs were found to pay: of other graphs, which may assume less, or be many."""
         if self.trial.verdict:
             self.trial = Trial()
-            self.entries = ()
+            self._settle()
 
     def _finish_later(
         self, attempt: Attempt, number: int, trigger: Difference | None, new: frozenset[Any], turn: Turn
@@ -247,6 +256,7 @@ class FunctionLifecycle(Lifecycle):
 
     def _resume(self) -> None:
         self._resting, self.plain, self.review_at = False, self.refusal is not None, -1
+        self._settle()
 
     def _run_trial(self, call: Call) -> Any:
         """Run a call in plain Python, to see whether graphs pay."""
@@ -261,7 +271,7 @@ class FunctionLifecycle(Lifecycle):
                 self.review_at = self.tally.plain_calls + self.review_after
                 self._give_up(self._does_not_pay(), call.number, Cost())
             elif self.trial.verdict:
-                self.entries = self.cache.entries()
+                self._settle()
 
     def _does_not_pay(self) -> Failure:
         sites = (self.prepared.sites.instructions if self.prepared.sites is not None else {}).values()

@@ -120,13 +120,12 @@ class Lifecycle:
 
     def retry(self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry) -> Any:
         """Run a call that the entry in front has just refused: from another settled entry, or by the slow path."""
-        entries = self.entries
-        for position, entry in enumerate(entries):
+        for entry in self.entries:
             if entry is not tried:
                 result = entry(*bound)
                 if result is not self._deoptimized:
-                    self.entries = (entry, *entries[:position], *entries[position + 1 :])
                     self.cache.touch(entry)
+                    self._settle()
                     return result
         return self.call(args, kwargs, bound, tried)
 
@@ -173,7 +172,11 @@ class Lifecycle:
         if len(specialization.timings) < SETTLED:
             specialization.timings.append(seconds)
         self.cache.touch(specialization.entry)
-        self.entries = self.cache.entries()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the fast path try what is compiled, unless calls are left to Python."""
+        self.entries = () if self.plain else self.cache.entries()
 
     def _run_python(self, call: Call) -> Any:
         """Run a call in plain Python that counts as an eager one."""
@@ -236,9 +239,7 @@ class Lifecycle:
         with self._compiling.take() as mine:
             attempt = self._attempt(call, new) if mine else None
             specialization = self._finish(attempt, call.number, trigger, new) if attempt else None
-        if specialization is None:
-            return self._run_meanwhile(call)
-        return self._run_first(call, specialization)
+        return self._run_meanwhile(call) if specialization is None else self._run_first(call, specialization)
 
     def _run_first(self, call: Call, specialization: Specialization) -> Any:
         started = time.perf_counter()
@@ -314,7 +315,7 @@ class Lifecycle:
         for evicted in self.cache.add(specialization):
             text = f"the limit of {self.cache.limit} live specializations; this one was the least recently hit"
             self.publisher.evicted(evicted, number, Cause("environment.limit", "environment", text))
-        self.entries = self.cache.entries()
+        self._settle()
         return specialization
 
     def _entry_of(self, specialization: Specialization) -> Entry:
@@ -351,9 +352,9 @@ class Lifecycle:
         about_this_call = failure.code in causes.EXCEPTIONAL and self._failures < _ATTEMPTS
         if len(self.cache) == 0 and not about_this_call:
             self._give_up(failure, number, cost)
-            return
-        self._backoff.failed()
-        self.publisher.backed_off(failure, number, cost, self._backoff.waiting)
+        else:
+            self._backoff.failed()
+            self.publisher.backed_off(failure, number, cost, self._backoff.waiting)
 
     def _give_up(self, failure: Failure, number: int, cost: Cost) -> None:
         """Let every later call be plain Python."""
@@ -449,10 +450,9 @@ class Lifecycle:
     def _broken_inside(self, call: Call, specialization: Specialization, failed: int) -> Any:
         """Run a call again in Python whose graph was left by a failed guard; nothing of it had taken effect."""
         guard = specialization.failed_guard(failed)
+        difference, key = causes.unexplained(guard), None
         if isinstance(guard, InGraphGuard):
             difference, key = causes.graph_difference(guard), causes.relaxation_key(guard, specialization.failures)
-        else:
-            difference, key = causes.unexplained(guard), None
         if key in self._refused or key in self.relaxations:
             key = None
         specialization.failures += 1
@@ -483,7 +483,7 @@ class Lifecycle:
         self.cache.retire(specialization)
         text = f"superseded: {difference.expression} is no longer assumed to be {difference.expected}"
         self.publisher.evicted(specialization, self.number(), Cause(difference.code, difference.category, text))
-        self.entries = self.cache.entries()
+        self._settle()
 
     def _after_broken(self, call: Call, specialization: Specialization, difference: Difference, key: Any) -> None:
         if key is not None:
@@ -497,4 +497,4 @@ class Lifecycle:
                 reason = f"{specialization.failures} calls left the graph at this guard, {specialization.hits} did not"
                 failure = Failure(difference.code, "fundamental", reason, difference.expression, difference.assumption)
                 self._give_up(failure, call.number, Cost())
-        self.entries = self.cache.entries()
+        self._settle()

@@ -1,6 +1,7 @@
 """Whether graphs pay is found out by timing both ways; what the clock says is given here: nothing depends on it."""
 
 import pickle
+import threading
 import time
 import types
 
@@ -11,7 +12,7 @@ import janusjit as jj
 from janusjit import config
 from janusjit.backend.llvm import threads
 from janusjit.config import available_threads
-from janusjit.runtime import replacement
+from janusjit.runtime import building, replacement
 from janusjit.runtime import trial as trial_module
 from janusjit.runtime.statistics import Tally
 from janusjit.runtime.trial import (
@@ -317,6 +318,27 @@ def test_a_function_that_does_not_gain_stays_in_python(clock, make, code):
     assert 0 < graphs < 10
     run(step, function, 4)
     assert step.stats.graph_calls == graphs and step.stats.calls == 34
+
+
+def test_what_is_compiled_when_the_trial_is_lost_is_not_run(clock, monkeypatch):
+    clock["plain"] = 0.1
+    go_on, compile_ = threading.Event(), building.Builder._compile
+    function = whole(None)
+    step = jj.jit(background=True)(function)
+    while not step.stats.specializations:
+        run(step, function, 1)
+        assert step.wait(60) and step.stats.calls < 20
+    monkeypatch.setattr(building.Builder, "_compile", lambda *given: go_on.wait(60) and compile_(*given))
+    np.testing.assert_array_equal(step(np.ones((2, 2))), function(np.ones((2, 2))))
+    run(step, function, 30)
+    assert step.reason.code == "cost.slower" and step.stats.specializations == 1
+    go_on.set()
+    assert step.wait(60) and step.stats.specializations == 2
+    graphs, calls = step.stats.graph_calls, step.stats.calls
+    for shape in (3, (2, 2)):
+        for _ in range(5):
+            np.testing.assert_array_equal(step(np.ones(shape)), function(np.ones(shape)))
+    assert step.stats.graph_calls == graphs > 0 and step.stats.calls == calls + 10
 
 
 def test_under_a_policy_that_refuses_python_there_is_no_trial(clock):
