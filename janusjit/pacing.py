@@ -1,18 +1,19 @@
 """Leaving the interpreter and the processor to the program while the compiler works beside it.
 
-Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread holds
-the interpreter for a slice of time and then leaves it alone for many, so that the program is slowed down by a tenth
-over some ten milliseconds, and by less than a fifth with what else the two share, caches among it; while they are not,
-it does not wait. A slice is no more than a fifth of a call of the program. Beside calls that are shorter than any slice
-it is a long one, which meets one call of ten or less: of short ones a third is lost to changing hands. LLVM works
-without the interpreter, on threads that get as much of a processor the program wants. Why: two threads that both want
-the interpreter get half of it each, and one that lets go of it for a moment, as NumPy does in most calls, has it back
-after five milliseconds.
+Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread works
+for a slice of time and then leaves the interpreter alone for many times as long as it has had it, so that the program
+is slowed down by a tenth over some ten milliseconds, and by less than a fifth with what else the two share, caches
+among it; while they are not, it does not wait. A slice is no more than a fifth of a call of the program. Beside calls
+that are shorter than any slice it is a long one, which meets one call of ten or less: of short ones a third is lost to
+changing hands. LLVM works without the interpreter; where the program wants all processors, on threads that get a sixth
+of one. Why: two threads that both want the interpreter get half of it each, and one that lets go of it for a moment, as
+NumPy does in most calls, has it back after five milliseconds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -35,6 +36,11 @@ HAND_OVER = 0.00004
 _LONGEST_MADE_UP = 0.008
 #: which part of a time other threads have to run for the program to be busy
 _BUSY = 0.05
+#: after how many seconds of waiting a thread asks for the interpreter, while one compiles beside the program: one that
+#: waits begins anew whenever the interpreter is let go of, as in most calls of NumPy, and has to get to the end
+SWITCH_INTERVAL = 0.0001
+#: how much of a processor has to be left for a thread not to be nice
+_ROOM = 0.5
 #: half of a microsecond: intervals are kept as whole ones, rounded down
 _ROUNDING = 5e-7
 #: how much nicer threads are that work without the interpreter: they get a sixth of a processor the program wants
@@ -56,23 +62,25 @@ def _others_seconds() -> float:
 class _Pace:
     """The pace of the thread that is compiling; ``thread`` is 0 while there is none."""
 
-    __slots__ = ("before", "began", "busy", "slice", "thread")
+    __slots__ = ("before", "began", "busy", "others", "own", "slice", "thread")
 
     def __init__(self) -> None:
         self.thread = 0
         self.busy = True
+        self.others = math.inf
         self.slice = LEAST_SLICE
         self.begin()
 
     def begin(self) -> None:
         """Begin a slice."""
-        self.began, self.before = time.perf_counter(), _others_seconds()
+        self.began, self.before, self.own = time.perf_counter(), _others_seconds(), time.thread_time()
 
     def look(self) -> None:
         """End a slice: let others run if they do, and begin another."""
-        ran = time.perf_counter() - self.began
-        self.busy = self.busy or _others_seconds() - self.before > _BUSY * ran
+        passed = time.perf_counter() - self.began
+        self.busy = self.busy or _others_seconds() - self.before > _BUSY * passed
         if self.busy:
+            ran = time.thread_time() - self.own  # less than has passed where it had to wait for the interpreter itself
             self.rest(min(ran, _LONGEST_MADE_UP))
         self.begin()
 
@@ -80,7 +88,13 @@ class _Pace:
         """Leave the interpreter alone, and see whether others run meanwhile."""
         began, before = time.perf_counter(), _others_seconds()
         time.sleep(REST * (ran + HAND_OVER))
-        self.busy = _others_seconds() - before > _BUSY * (time.perf_counter() - began)
+        self.others = (_others_seconds() - before) / (time.perf_counter() - began)
+        self.busy = self.others > _BUSY
+
+    def has_room(self) -> bool:
+        """Whether there is a processor that the program does not want."""
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.others < processors - _ROOM
 
 
 _pace = _Pace()
@@ -97,7 +111,7 @@ def paced(call_seconds: float | None = None) -> Iterator[None]:
     call_seconds : float, optional
         What a call takes of the function that is compiled.
     """
-    _pace.busy, _pace.slice = True, slice_beside(call_seconds)
+    _pace.busy, _pace.others, _pace.slice = True, math.inf, slice_beside(call_seconds)
     _pace.begin()
     _pace.thread = threading.get_ident()
     _hand_over_soon()
@@ -109,12 +123,12 @@ def paced(call_seconds: float | None = None) -> Iterator[None]:
 
 
 def _hand_over_soon() -> None:
-    """Let threads wait no longer than a slice before they ask for the interpreter, unless the program asks sooner."""
+    """Let threads that wait for the interpreter ask for it sooner, unless the program has them ask sooner yet."""
     global _usual_interval, _lowered_interval
     usual = sys.getswitchinterval()
-    if usual > _pace.slice:
+    if usual > SWITCH_INTERVAL:
         _usual_interval = usual
-        sys.setswitchinterval(_pace.slice + _ROUNDING)
+        sys.setswitchinterval(SWITCH_INTERVAL + _ROUNDING)
         _lowered_interval = sys.getswitchinterval()
 
 
@@ -138,7 +152,7 @@ def pause() -> None:
 
 
 def aside(work: Callable[[], Result]) -> Result:
-    """Do work that hardly needs the interpreter; if this thread is paced, on another of low priority.
+    """Do work that hardly needs the interpreter; if this thread is paced, and processors are wanted, on a nice thread.
 
     A thread cannot be nice for a while only: it takes a privilege to end that. And one that is nice and works in the
     interpreter would keep a program from it that other processes keep from the processor. So it does not ask for the
@@ -146,6 +160,11 @@ def aside(work: Callable[[], Result]) -> Result:
     """
     if not is_paced():
         return work()
+    if _pace.has_room():
+        try:
+            return work()
+        finally:
+            _pace.begin()
     outcome: list[Result] = []
     failures: list[BaseException] = []
 

@@ -14,6 +14,7 @@ from janusjit.backend.llvm import threads
 from janusjit.config import available_threads
 from janusjit.runtime import building, replacement
 from janusjit.runtime import trial as trial_module
+from janusjit.runtime.cache import SETTLED
 from janusjit.runtime.statistics import Tally
 from janusjit.runtime.trial import (
     FIRST_REVIEW,
@@ -320,16 +321,28 @@ def test_a_function_that_does_not_gain_stays_in_python(clock, make, code):
     assert step.stats.graph_calls == graphs and step.stats.calls == 34
 
 
-def test_what_is_compiled_when_the_trial_is_lost_is_not_run(clock, monkeypatch):
+@pytest.fixture
+def go_on(monkeypatch):
+    """An event that all compilations wait for."""
+    found, compile_ = threading.Event(), building.Builder._compile
+    monkeypatch.setattr(building.Builder, "_compile", lambda *given: found.wait(60) and compile_(*given))
+    yield found
+    found.set()
+
+
+def test_what_is_compiled_when_the_trial_is_lost_is_not_run(clock, go_on):
     clock["plain"] = 0.1
-    go_on, compile_ = threading.Event(), building.Builder._compile
     function = whole(None)
     step = jj.jit(background=True)(function)
+    go_on.set()
     while not step.stats.specializations:
         run(step, function, 1)
         assert step.wait(60) and step.stats.calls < 20
-    monkeypatch.setattr(building.Builder, "_compile", lambda *given: go_on.wait(60) and compile_(*given))
-    np.testing.assert_array_equal(step(np.ones((2, 2))), function(np.ones((2, 2))))
+    go_on.clear()
+    with config.override(trials=False):
+        run(step, function, SETTLED + 1)
+        np.testing.assert_array_equal(step(np.ones((2, 2))), function(np.ones((2, 2))))
+    step._lifecycle._settle()
     run(step, function, 30)
     assert step.reason.code == "cost.slower" and step.stats.specializations == 1
     go_on.set()
@@ -338,7 +351,7 @@ def test_what_is_compiled_when_the_trial_is_lost_is_not_run(clock, monkeypatch):
     for shape in (3, (2, 2)):
         for _ in range(5):
             np.testing.assert_array_equal(step(np.ones(shape)), function(np.ones(shape)))
-    assert step.stats.graph_calls == graphs > 0 and step.stats.calls == calls + 10
+    assert step.stats.graph_calls == graphs > SETTLED and step.stats.calls == calls + 10
 
 
 def test_under_a_policy_that_refuses_python_there_is_no_trial(clock):
