@@ -73,7 +73,7 @@ class _Pace:
 
     def begin(self) -> None:
         """Begin a slice."""
-        self.began, self.before, self.own = time.perf_counter(), _others_seconds(), time.thread_time()
+        self.own, self.began, self.before = time.thread_time(), time.perf_counter(), _others_seconds()
 
     def look(self) -> None:
         """End a slice: let others run if they do, and begin another."""

@@ -30,7 +30,7 @@ from janusjit.runtime.preparation import Preparation
 from janusjit.runtime.publishing import identify
 from janusjit.runtime.replacement import OnStackReplacement
 from janusjit.runtime.resumption import ContinuationLifecycle, Resumptions
-from janusjit.runtime.specialization import Specialization
+from janusjit.runtime.specialization import IN_GRAPH, Specialization
 from janusjit.runtime.statistics import Statistics
 from janusjit.runtime.trial import FIRST_REVIEW, Trial
 from janusjit.runtime.turn import Turn
@@ -42,6 +42,8 @@ UNFOLDED_LIMIT = 4
 _MEANWHILE = 64
 #: calls in Python before a specialization is looked for again, where compilation has taken too long already
 _PUT_OFF = 32
+#: calls that no specialization admits, among others, before it is looked again what to do about them
+_SPARED = 16
 
 
 class FunctionLifecycle(Lifecycle):
@@ -57,6 +59,7 @@ class FunctionLifecycle(Lifecycle):
         self.trial = Trial()
         self._judged, self._threads_used = 0.0, threads.usage()
         self._misses = self._hits_before = 0
+        self._spared = self._unseen = 0
         self._resting = False
         self._captures_beside = True
         self.review_after = 0
@@ -156,6 +159,10 @@ class FunctionLifecycle(Lifecycle):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None = None
     ) -> Any:
         """Run one call that the fast path could not serve; see `Lifecycle.call`."""
+        if self._spared > 0 and tried is not None and self._owed is None and not self._was_left_inside():
+            self._spared, self._unseen = self._spared - 1, self._unseen + 1
+            self.tally.plain_calls += 1
+            return self.function(*args, **kwargs)
         with self.budget.call():
             if not self._begun and not self._begin():
                 self._rest(_PUT_OFF)
@@ -206,15 +213,30 @@ class FunctionLifecycle(Lifecycle):
         prepared = self._prepare()
         return prepared if isinstance(prepared, Prepared) else None
 
+    def _was_left_inside(self) -> bool:
+        """Whether a specialization may have been left by a guard of its graph, which is to be told of."""
+        return any(specialization.compiled.status.failed >= IN_GRAPH for specialization in self.cache)
+
     def _missed(self, call: Call) -> Any:
-        self._misses = self._misses + 1 if self.cache.hits == self._hits_before else 0
-        made = self._made
+        self._misses = self._misses + 1 + self._unseen if self.cache.hits == self._hits_before else 0
+        made, self._unseen = self._made, 0
         try:
             return super()._missed(call)
         finally:
             self._hits_before = self.cache.hits
             if self.refusal is None and self.options.policy != "raise":
                 self._rest(self._calls_to_spare(made))
+                self._spare(made)
+
+    def _spare(self, made: int) -> None:
+        """Let the next calls that miss be Python's at once, if no attempt at a specialization is due before."""
+        if self._resting or self._made > made or not self.entries:
+            self._spared = 0
+        elif self._compiling.locked() or self.budget.exhausted:
+            self._spared = _SPARED
+        else:
+            self._spared = self._backoff.waiting
+            self._backoff.waited()
 
     def _calls_to_spare(self, made: int) -> int:
         """Return for how many calls there is no use in looking for a specialization."""
@@ -251,6 +273,7 @@ class FunctionLifecycle(Lifecycle):
         self._end_rest()
 
     def _end_rest(self) -> None:
+        self._spared = 0
         if self._resting:
             self._resume()
 

@@ -2,8 +2,8 @@
 
 Owns `Trial`, which times a function's calls with graphs against calls in plain Python. Invariants: calls in plain
 Python are asked for only where nothing else tells that the graphs are faster, at most `PLAIN_CALLS` long ones or
-`PLAIN_SHORT_CALLS` short ones, with calls with graphs in between, so that both ways see the same mixture of arguments;
-what compilation took counts for neither, unless there is something to compile again and again. Where graphs run on
+`MIXED_CALLS` short ones, with calls with graphs in between, so that both ways see the same mixture of arguments; what
+compilation took counts for neither, unless there is something to compile again and again. Where graphs run on
 threads, those of libraries that plain Python calls, which wait for more work with the processor for a while, count for
 neither: calls with graphs are timed once such threads rest and the calls take about as long as each other, then calls
 in plain Python in a row, of which a short first one is not timed since they wake up in it. A call long after the one
@@ -15,6 +15,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
+from collections.abc import Sequence
 
 #: a call that takes longer is judged by few timings, since each is accurate, and more would be lost time
 LONG_SECONDS = 1e-3
@@ -28,6 +29,11 @@ PLAIN_CALLS = 3
 PLAIN_SHORT_CALLS = 8
 #: short calls in plain Python before a clear difference counts: there may be short and shorter ones
 _SOME = 4
+#: short calls that are timed in either way where neither's are all shorter: they get different arguments, and a few
+#: tell no more than which got longer ones
+MIXED_CALLS = 24
+#: calls of which those in the middle are averaged, and what part is left out at each end
+_MANY, _END = 16, 8
 #: which calls are in plain Python: as many, and with as many on each side, in every pair, so that arguments that take
 #: turns do not all go one way
 _TURNS = (True, False, False, True, False, True, True, False)
@@ -56,6 +62,14 @@ FIRST_REVIEW = 8
 #: a trial that was lost is repeated when it costs one part in so many of the time since: other programs may have
 #: disturbed it; twice as many each time it is lost again
 _PATIENCE = 32
+
+
+def _typical(seconds: Sequence[float]) -> float:
+    """Return what calls take: the median of few, and of many, which may differ for good, the mean of the middle."""
+    if len(seconds) < _MANY:
+        return statistics.median(seconds)
+    cut = len(seconds) // _END
+    return statistics.fmean(sorted(seconds)[cut:-cut])
 
 
 class Trial:
@@ -96,13 +110,18 @@ class Trial:
         if len(self._settled) < SETTLED_LONG_CALLS:
             return statistics.median(self._unsettled)
         few = len(self._settled) < 2 * SETTLED_LONG_CALLS
-        return min(self._settled) if few else statistics.median(self._settled)
+        return min(self._settled) if few else _typical(self._settled)
 
     @property
     def plain_seconds(self) -> float:
         """What a call in plain Python typically takes."""
         few = len(self._plain) < PLAIN_CALLS
-        return min(self._plain) if few else statistics.median(self._plain)
+        return min(self._plain) if few else _typical(self._plain)
+
+    def _are_apart(self) -> bool:
+        """Whether all calls in one way are shorter than all in the other, but for one of each that was interrupted."""
+        graph, plain = sorted(self._settled or self._unsettled), sorted(self._plain)
+        return graph[-2:][0] < plain[0] or plain[-2:][0] < graph[0]
 
     def ran_graph(
         self, seconds: float, compiled: bool, estimate: float | None, had_threads: bool | None = None
@@ -136,6 +155,7 @@ class Trial:
                 self.verdict = True
                 return
             self._running = True
+            self._settled = deque(self._settled, maxlen=MIXED_CALLS)
             self._turn = -1
         if self._running:
             self._turn += 1
@@ -187,8 +207,11 @@ class Trial:
         shorter = min(graph, plain)
         certain = plain if calls > 1 else plain - _INTERRUPTION
         clear = plain < _CLEAR * graph or graph < _CLEAR * certain
-        is_clear = clear and calls >= (1 if shorter >= LONG_SECONDS else _SOME)
-        enough = PLAIN_CALLS if shorter >= self._long_seconds else PLAIN_SHORT_CALLS
+        if shorter >= LONG_SECONDS:
+            is_clear, enough = clear, PLAIN_CALLS if shorter >= self._long_seconds else PLAIN_SHORT_CALLS
+        else:
+            apart = self._are_apart()
+            is_clear, enough = clear and apart and calls >= _SOME, PLAIN_SHORT_CALLS if apart else MIXED_CALLS
         if is_clear or plain < _HOPELESS * graph or calls >= enough:
             self.verdict = graph < plain
         self.wants_plain = self.verdict is None and self._is_turn_of_plain()

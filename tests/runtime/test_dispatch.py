@@ -18,6 +18,7 @@ from janusjit.ir.guards import InGraphGuard
 from janusjit.runtime.call import Options
 from janusjit.runtime.dispatch import JitFunction
 from janusjit.runtime.events import Evicted, FellBack, GuardFailed, Profiled, Specialized, Stream, Suspended
+from janusjit.runtime.function_lifecycle import FunctionLifecycle
 from janusjit.runtime.switch import disable, enable
 from janusjit.spans import Span
 from tests.runtime.tiny_compiler import TinyCompiler
@@ -267,6 +268,17 @@ def test_eight_specializations_and_no_thrashing():
     assert evictions
     assert {event.cause.code for event in evictions} == {"environment.limit"}
     assert counts(jitted)[0] == 330
+
+
+def test_calls_that_miss_among_others_that_hit_are_mostly_pythons_at_once(monkeypatch):
+    jitted, compiler, _ = jit(lambda x: x)
+    looked, missed = [], FunctionLifecycle._missed
+    monkeypatch.setattr(FunctionLifecycle, "_missed", lambda self, call: looked.append(1) or missed(self, call))
+    for rank in [*range(1, 12)] * 300:
+        assert jitted(np.ones((1,) * rank)).ndim == rank
+    stats = jitted.stats
+    assert stats.graph_calls + stats.eager_calls == stats.calls == 3300 and stats.graph_calls > 1500
+    assert compiler.compiles < 20 and len(looked) < stats.eager_calls / 4
 
 
 def test_the_least_recently_hit_is_evicted():

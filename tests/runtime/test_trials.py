@@ -22,6 +22,7 @@ from janusjit.runtime.trial import (
     LONG_SECONDS,
     LULL_SECONDS,
     LULLS,
+    MIXED_CALLS,
     PLAIN_CALLS,
     PLAIN_SHORT_CALLS,
     REST_SECONDS,
@@ -184,6 +185,27 @@ def test_short_calls_decide_nothing_at_once_however_clear(time_of_day):
     for seconds in (100 * SHORT, 100 * SHORT, 12 * SHORT, 12 * SHORT):
         assert trial.verdict is None
         trial.ran_plain(max(seconds, 0.021))
+    assert trial.verdict is True
+
+
+def test_short_calls_that_differ_take_more_timings_and_their_mean_decides():
+    """Graphs seem twice as fast in the first ones, which have got shorter arguments."""
+    trial = after([SHORT] * SETTLED_CALLS)
+    for seconds in [4 * SHORT] * 3 + [0.9 * SHORT] * (MIXED_CALLS - 3):
+        assert trial.verdict is None
+        while not trial.wants_plain:
+            trial.ran_graph(3 * SHORT, False, None)
+        trial.ran_plain(seconds)
+    assert trial.verdict is False and not trial.wants_plain
+
+
+def test_short_calls_that_are_apart_take_few_but_for_one_that_was_interrupted():
+    trial = after([SHORT] * (SETTLED_CALLS - 1) + [100 * SHORT])
+    for count in range(4):
+        assert trial.verdict is None, count
+        while not trial.wants_plain:
+            trial.ran_graph(SHORT, False, None)
+        trial.ran_plain(3 * SHORT)
     assert trial.verdict is True
 
 
