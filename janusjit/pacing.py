@@ -39,6 +39,14 @@ _BUSY = 0.05
 #: after how many seconds of waiting a thread asks for the interpreter, while one compiles beside the program: one that
 #: waits begins anew whenever the interpreter is let go of, as in most calls of NumPy, and has to get to the end
 SWITCH_INTERVAL = 0.0001
+#: how many seconds late a thread may get the interpreter before the program is to give way, and how often it is then
+_STARVED, _MEETINGS = 0.002, 16
+#: from which part of a rest on the program can give way, and how many times as long it is waited for
+_EARLY, _PATIENCE = 0.8, 3.0
+#: how many slices the program waits at most for the end of one
+_MOST_SLICES = 2.0
+#: seconds the program stops for where the compiler's thread does not rest
+_NAP = 0.00005
 #: how much of a processor has to be left for a thread not to be nice
 _ROOM = 0.5
 #: half of a microsecond: intervals are kept as whole ones, rounded down
@@ -62,14 +70,32 @@ def _others_seconds() -> float:
 class _Pace:
     """The pace of the thread that is compiling; ``thread`` is 0 while there is none."""
 
-    __slots__ = ("before", "began", "busy", "others", "own", "slice", "thread")
+    __slots__ = ("before", "began", "busy", "due", "meets", "offer", "others", "own", "slice", "thread", "wake")
 
     def __init__(self) -> None:
         self.thread = 0
-        self.busy = True
-        self.others = math.inf
         self.slice = LEAST_SLICE
+        self.wake: threading.Lock | None = None
+        self.offer: threading.Lock | None = None
+        self.due = 0.0
+        self.start(0, LEAST_SLICE)
+
+    def start(self, thread: int, seconds: float) -> None:
+        """Begin with the work of a thread, in slices of so many seconds."""
+        self.busy, self.others, self.slice = True, math.inf, seconds
+        self.meets = 0
         self.begin()
+        self.thread = thread
+
+    def end(self) -> None:
+        """End the thread's work."""
+        self.thread, self.wake = 0, None
+        self._end_offer()
+
+    def _end_offer(self) -> None:
+        offer, self.offer = self.offer, None
+        if offer is not None:
+            offer.release()
 
     def begin(self) -> None:
         """Begin a slice."""
@@ -81,15 +107,43 @@ class _Pace:
         self.busy = self.busy or _others_seconds() - self.before > _BUSY * passed
         if self.busy:
             ran = time.thread_time() - self.own  # less than has passed where it had to wait for the interpreter itself
+            self._end_offer()
             self.rest(min(ran, _LONGEST_MADE_UP))
         self.begin()
 
     def rest(self, ran: float) -> None:
-        """Leave the interpreter alone, and see whether others run meanwhile."""
+        """Leave the interpreter alone until the program gives way, and see whether others run meanwhile."""
         began, before = time.perf_counter(), _others_seconds()
-        time.sleep(REST * (ran + HAND_OVER))
+        self._wait(began, REST * (ran + HAND_OVER))
         self.others = (_others_seconds() - before) / (time.perf_counter() - began)
         self.busy = self.others > _BUSY
+
+    def _wait(self, now: float, seconds: float) -> None:
+        """Wait for so long, or for the program to give way if the interpreter was not to be had lately without."""
+        if not self.meets:
+            self.due = now + seconds
+            time.sleep(seconds)
+            if time.perf_counter() - self.due > _STARVED:
+                self.meets = _MEETINGS
+            return
+        wake = threading.Lock()
+        wake.acquire()
+        self.due, self.wake = now + _EARLY * seconds, wake
+        self.meets = self.meets - 1 if wake.acquire(timeout=_PATIENCE * seconds) else 0
+        self.wake = None
+
+    def give_way(self) -> None:
+        """Wait, in a thread of the program, until the slice is over that is due now, if one is."""
+        wake = self.wake
+        if wake is None:
+            if time.perf_counter() > max(self.began, self.due) + _STARVED + self.slice:
+                time.sleep(_NAP)
+        elif time.perf_counter() >= self.due:
+            self.wake = None
+            self.offer = offer = threading.Lock()
+            offer.acquire()
+            wake.release()
+            offer.acquire(timeout=_MOST_SLICES * self.slice)
 
     def has_room(self) -> bool:
         """Whether there is a processor that the program does not want."""
@@ -111,14 +165,12 @@ def paced(call_seconds: float | None = None) -> Iterator[None]:
     call_seconds : float, optional
         What a call takes of the function that is compiled.
     """
-    _pace.busy, _pace.others, _pace.slice = True, math.inf, slice_beside(call_seconds)
-    _pace.begin()
-    _pace.thread = threading.get_ident()
+    _pace.start(threading.get_ident(), slice_beside(call_seconds))
     _hand_over_soon()
     try:
         yield
     finally:
-        _pace.thread = 0
+        _pace.end()
         _hand_over_as_usual()
 
 
@@ -138,6 +190,15 @@ def _hand_over_as_usual() -> None:
     if _usual_interval is not None and sys.getswitchinterval() == _lowered_interval:
         sys.setswitchinterval(_usual_interval + _ROUNDING)
     _usual_interval = None
+
+
+def give_way() -> None:
+    """Let the compiler's thread have its slice here, if one is due; the program calls this between calls of its own.
+
+    The compiler's thread has the interpreter then at once, and its slice meets no call.
+    """
+    if _pace.thread and _pace.thread != threading.get_ident():
+        _pace.give_way()
 
 
 def is_paced() -> bool:
@@ -160,11 +221,13 @@ def aside(work: Callable[[], Result]) -> Result:
     """
     if not is_paced():
         return work()
-    if _pace.has_room():
-        try:
-            return work()
-        finally:
-            _pace.begin()
+    try:
+        return work() if _pace.has_room() else _on_nice_thread(work)
+    finally:
+        _pace.begin()
+
+
+def _on_nice_thread(work: Callable[[], Result]) -> Result:
     outcome: list[Result] = []
     failures: list[BaseException] = []
 
@@ -184,7 +247,6 @@ def aside(work: Callable[[], Result]) -> Result:
         return work()
     finally:
         _hand_over_soon()
-        _pace.begin()
     if failures:
         raise failures[0]
     return outcome[0]
@@ -199,7 +261,7 @@ def be_nice() -> None:
 
 
 def _after_fork() -> None:
-    _pace.thread = 0
+    _pace.thread, _pace.wake, _pace.offer = 0, None, None
     _hand_over_as_usual()
 
 

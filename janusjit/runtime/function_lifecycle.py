@@ -19,7 +19,7 @@ from janusjit.backend.llvm import threads
 from janusjit.config import current
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
-from janusjit.pacing import REST
+from janusjit.pacing import REST, give_way
 from janusjit.runtime.building import Attempt, Failure, SpecializationBuilder
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
@@ -38,8 +38,10 @@ from janusjit.spans import UNKNOWN_SPAN
 
 #: so many versions of an unfolded recursion are compiled before its calls get code of their own
 UNFOLDED_LIMIT = 4
-#: calls in Python before it is looked whether a compilation in the background is done
-_MEANWHILE = 64
+#: calls in Python before it is looked whether a compilation in the background is done: at first, and at most
+_FIRST, _MEANWHILE = 8, 64
+#: seconds in Python until then
+_LOOK_SECONDS = 0.005
 #: calls in Python before a specialization is looked for again, where compilation has taken too long already
 _PUT_OFF = 32
 #: calls that no specialization admits, among others, before it is looked again what to do about them
@@ -60,6 +62,7 @@ class FunctionLifecycle(Lifecycle):
         self._judged, self._threads_used = 0.0, threads.usage()
         self._misses = self._hits_before = 0
         self._spared = self._unseen = 0
+        self._looked = 0.0, 0
         self._resting = False
         self._captures_beside = True
         self.review_after = 0
@@ -71,7 +74,7 @@ class FunctionLifecycle(Lifecycle):
         builder.replacement = self.replacement
         builder.resumptions = self.resumptions
         self.preparation = Preparation(
-            builder, self._prepare_beside, lambda: self._rest(_MEANWHILE), self._end_rest, beside
+            builder, self._prepare_beside, lambda: self._rest(self._meanwhile()), self._end_rest, beside
         )
         self.replacement.waits = lambda: self.preparation.under_way
 
@@ -241,10 +244,17 @@ class FunctionLifecycle(Lifecycle):
     def _calls_to_spare(self, made: int) -> int:
         """Return for how many calls there is no use in looking for a specialization."""
         if self._compiling.locked():  # calls that hit a specialization go on to, unless there have been none lately
-            return _MEANWHILE if self._misses > 2 or not len(self.cache) else 0
+            return self._meanwhile() if self._misses > 2 or not len(self.cache) else 0
         if self._misses < self.cache.limit or self._made > made:
             return 0
         return _PUT_OFF if self.budget.exhausted else self._backoff.waiting
+
+    def _meanwhile(self) -> int:
+        """Return after how many calls to look whether what goes on in the background is done, and to give way to it."""
+        now, calls = time.perf_counter(), self.tally.plain_calls
+        passed, done = now - self._looked[0], calls - self._looked[1]
+        self._looked = now, calls
+        return max(1, min(int(done * _LOOK_SECONDS / passed), _MEANWHILE)) if done and passed > 0.0 else _FIRST
 
     def _rest(self, calls: int) -> None:
         """Run so many calls in plain Python, or those until a compilation in the background is done."""
@@ -307,6 +317,8 @@ class FunctionLifecycle(Lifecycle):
     def review(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call of a function left to Python for its cost, and see whether its work has grown since."""
         if self._resting or not self.review_after:  # the thread that compiles may just have ended the rest
+            give_way()
+            self.skips = 0
             self._resume()
             self._backoff.waited()
             return self.function(*args, **kwargs)

@@ -14,7 +14,7 @@ import pytest
 
 import janusjit as jj
 from janusjit.config import override
-from janusjit.runtime import building
+from janusjit.runtime import building, function_lifecycle
 from janusjit.runtime.pipeline import Pipeline
 
 PROGRAM = """
@@ -102,6 +102,27 @@ def test_waiting_costs_calls_next_to_nothing(monkeypatch):
     assert double.wait(60)
     np.testing.assert_array_equal(double(np.ones(3)), np.full(3, 2.0))
     assert double.stats.graph_calls == 1
+
+
+def test_calls_give_way_to_the_compiler_now_and_then(monkeypatch):
+    go_on, given = held_compiler(monkeypatch), []
+    monkeypatch.setattr(function_lifecycle, "give_way", lambda: given.append(None))
+
+    @jj.jit(background=True)
+    def double(x):
+        return x * 2.0
+
+    for _ in range(1000):
+        np.testing.assert_array_equal(double(np.ones(3)), np.full(3, 2.0))
+    assert 1000 // 128 <= len(given) <= 200 and double.stats.eager_calls == 1000
+    go_on.set()
+    while not double.stats.graph_calls:
+        assert double.wait(60) and double.stats.calls < 1020
+        double(np.ones(3))
+    count = len(given)
+    for _ in range(200):
+        double(np.ones(3))
+    assert double.stats.graph_calls > 100 and len(given) == count
 
 
 def test_a_guard_that_fails_while_the_compiler_is_busy(monkeypatch):

@@ -108,6 +108,48 @@ def test_it_rests_again_when_the_program_goes_on(monkeypatch, idle, rests):
         assert len(rests) > 1
 
 
+def test_a_program_that_does_not_let_go_of_the_interpreter_is_asked_to_give_way(monkeypatch, busy):
+    sleep = time.sleep
+    late = types.SimpleNamespace(**vars(time) | {"sleep": lambda seconds: sleep(seconds + 2 * pacing._STARVED)})
+    monkeypatch.setattr(pacing, "time", late)
+    with pacing.paced(0.00001):
+        run_for(0.002)
+        assert pacing._pace.meets == pacing._MEETINGS
+        run_for(0.01)
+        assert pacing._pace.meets == 0  # nobody has come
+
+
+def test_slices_are_when_the_program_gives_way(monkeypatch, busy):
+    met, end_offer = [], pacing._Pace._end_offer
+    monkeypatch.setattr(pacing._Pace, "_end_offer", lambda self: met.append(self.offer) or end_offer(self))
+    done = threading.Event()
+
+    def work():
+        with pacing.paced(0.00001):
+            while not done.is_set():
+                pacing._pace.meets = 1000
+                pacing.pause()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        deadline = time.perf_counter() + 20
+        while sum(offer is not None for offer in met) < 5:
+            assert time.perf_counter() < deadline
+            pacing.give_way()
+    finally:
+        done.set()
+        worker.join()
+    assert pacing._pace.thread == 0 and pacing._pace.offer is None
+
+
+def test_nobody_gives_way_to_nobody(rests):
+    pacing.give_way()
+    with pacing.paced():
+        pacing.give_way()  # the compiler itself, in a call it makes
+    assert rests == []
+
+
 def test_others_are_what_the_process_uses():
     def work():
         while not done.is_set():
