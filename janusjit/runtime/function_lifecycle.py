@@ -6,6 +6,7 @@ ways, and not for good: a call that has grown since calls for another trial, and
 
 from __future__ import annotations
 
+import math
 import time
 import types
 from collections.abc import Sequence
@@ -44,6 +45,10 @@ _FIRST, _MEANWHILE = 8, 64
 _LOOK_SECONDS = 0.005
 #: calls in Python before a specialization is looked for again, where compilation has taken too long already
 _PUT_OFF = 32
+#: calls that the fast path could not serve until it is looked whether they cost more than the others save
+_ACCOUNTED = 64
+#: seconds that are not worth a word
+_LOSS = 0.01
 #: calls that no specialization admits, among others, before it is looked again what to do about them
 _SPARED = 16
 
@@ -63,6 +68,7 @@ class FunctionLifecycle(Lifecycle):
         self._misses = self._hits_before = 0
         self._spared = self._unseen = 0
         self._looked = 0.0, 0
+        self._slow_calls, self._slow_seconds = 0, 0.0
         self._resting = False
         self._captures_beside = True
         self.review_after = 0
@@ -166,6 +172,16 @@ class FunctionLifecycle(Lifecycle):
             self._spared, self._unseen = self._spared - 1, self._unseen + 1
             self.tally.plain_calls += 1
             return self.function(*args, **kwargs)
+        started, elsewhere = time.perf_counter(), self._elsewhere()[0]
+        try:
+            return self._call(args, kwargs, bound, tried)
+        finally:
+            if self.trial.verdict:
+                self._account(time.perf_counter() - started - (self._elsewhere()[0] - elsewhere))
+
+    def _call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None
+    ) -> Any:
         with self.budget.call():
             if not self._begun and not self._begin():
                 self._rest(_PUT_OFF)
@@ -178,6 +194,31 @@ class FunctionLifecycle(Lifecycle):
             if self.trial.wants_plain and tried is None and self.refusal is None:
                 return self._run_trial(Call(args, kwargs, bound, self.number))
             return super().call(args, kwargs, bound, tried)
+
+    def _account(self, seconds: float) -> None:
+        """Take note of what a call has taken that the fast path could not serve; see now and then if graphs still pay.
+
+        A trial times calls that graphs serve; others are run again in Python, after guards that fail.
+        """
+        self._slow_seconds += seconds
+        self._slow_calls += 1
+        if self._slow_calls % _ACCOUNTED:
+            return
+        lost = self._slow_seconds - self._slow_calls * (self.tally.about_eager_seconds() or math.inf)
+        saved = self.tally.statistics(self.cache).saved_seconds
+        if self.options.policy != "raise" and current().trials and lost > max(saved, 0.0) + _LOSS:
+            text = f"{self._slow_calls} calls that graphs did not serve lost {lost:.3g} s, others saved {saved:.3g} s"
+            failure = Failure("cost.slower", "cost", f"plain Python is faster: {text}", "", UNKNOWN_SPAN)
+            self._lose(failure, self.number())
+
+    def _lose(self, failure: Failure, number: int) -> None:
+        """Leave calls to Python, until they have changed or it is worth another trial."""
+        self.trial.verdict = False
+        self._slow_calls, self._slow_seconds = 0, 0.0
+        self._lost += 1
+        self.review_after = FIRST_REVIEW
+        self.review_at = self.tally.plain_calls + self.review_after
+        self._give_up(failure, number, Cost())
 
     def _begin(self) -> bool:
         """Begin with the warm-up, if there is use in it: of functions made anew all the time, it has to have paid."""
@@ -299,10 +340,7 @@ class FunctionLifecycle(Lifecycle):
         finally:
             self.trial.ran_plain(time.perf_counter() - started)
             if self.trial.verdict is False:
-                self._lost += 1
-                self.review_after = FIRST_REVIEW
-                self.review_at = self.tally.plain_calls + self.review_after
-                self._give_up(self._does_not_pay(), call.number, Cost())
+                self._lose(self._does_not_pay(), call.number)
             elif self.trial.verdict:
                 self._settle()
 

@@ -376,6 +376,27 @@ def test_what_is_compiled_when_the_trial_is_lost_is_not_run(clock, go_on):
     assert step.stats.graph_calls == graphs > SETTLED and step.stats.calls == calls + 10
 
 
+def test_calls_that_graphs_do_not_serve_count_against_them(clock):
+    clock["plain"] = 100.0
+    function = whole(None)
+    step = jj.jit(background=False)(function)
+    run(step, function, 20)
+    life, before = step._lifecycle, step._lifecycle._slow_calls
+    assert step.reason is None and life.trial.verdict is True
+    life.entries = ()  # as if nothing was settled
+    run(step, function, 1)
+    assert life._slow_calls == before + 1
+    for _ in range(64):
+        life._account(0.0)
+    assert step.reason is None
+    for _ in range(64):
+        life._account(0.1)
+    assert step.reason.code == "cost.slower" and "did not serve" in step.reason.text
+    graphs, calls = step.stats.graph_calls, step.stats.calls
+    run(step, function, 5)
+    assert step.stats.graph_calls == graphs > 0 and step.stats.calls == calls + 5
+
+
 def test_under_a_policy_that_refuses_python_there_is_no_trial(clock):
     clock["plain"] = 0.1
     function = whole(None)
