@@ -25,3 +25,19 @@ def test_divisions_in_short_rows_are_not_given_up(dtype: str) -> None:
         for one, eager in zip(got, shares(x), strict=True):
             np.testing.assert_allclose(one, eager, rtol=1e-6)
         assert (step.stats.graph_calls, step.stats.deopts) == (2, 0), shape
+
+
+@pytest.mark.parametrize("columns", [21, 28, 30, 31, 45])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_short_rows_are_read_backwards(columns: int, dtype: str) -> None:
+    """LLVM's estimates of such loops may contradict each other, which ends the process."""
+
+    def turned(x):  # type: ignore[no-untyped-def]
+        return x[:, ::-1].copy(), x[::-1, ::-1] * 2.0
+
+    jitted = jj.jit(turned, background=False)
+    for number in range(4):
+        x = np.random.default_rng(number).normal(size=(5, columns)).astype(dtype)
+        for one, other in zip(jitted(x), turned(x), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert jitted.stats.graph_calls == 2

@@ -17,9 +17,11 @@ from llvmlite import ir
 from janusjit.backend.llvm.counting import next_turn
 from janusjit.backend.llvm.values import (
     I64,
+    UNROLLED,
     Extent,
     KernelContext,
     Scalar,
+    is_below,
     item_size,
     load,
     memory_type,
@@ -82,9 +84,20 @@ def emit_nest(
     if not dims:
         body(list(cursors))
         return
-    with context.loop(dims[0], interleaved and len(dims) == 1) as index:
+    innermost = len(dims) == 1
+    kept = innermost and _is_short_and_reversed(dims[0], cursors)
+    with context.loop(dims[0], interleaved and innermost, kept) as index:
         inner = [cursor.enter(context.builder, index) for cursor in cursors]
         emit_nest(context, dims[1:], inner, body, interleaved)
+
+
+def _is_short_and_reversed(count: Extent, cursors: Cursors) -> bool:
+    """Return whether a loop of few turns goes through an array backwards.
+
+    LLVM's two estimates of what vectors cost in such a loop may differ, on which its own checks end the process.
+    """
+    reverses = any(isinstance(cursor.strides[0], int) and cursor.strides[0] < 0 for cursor in cursors)
+    return reverses and is_below(count, UNROLLED)
 
 
 @contextmanager

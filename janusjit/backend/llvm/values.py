@@ -337,9 +337,9 @@ class KernelContext:
         index.add_incoming(next_turn(builder, index), builder.block)
         back = builder.branch(head)
         wishes = {"interleave.count": ir.Constant(I32, 2)} if interleaved else {}
-        if self.computes_elements_only and _is_below(count, UNROLLED):
+        if self.computes_elements_only and is_below(count, UNROLLED):
             wishes = {"unroll.disable": None}
-            if _is_below(count, SHORTEST_VECTOR_LOOP):
+            if is_below(count, SHORTEST_VECTOR_LOOP):
                 wishes["vectorize.enable"] = ir.Constant(I1, 0)
         if kept:
             wishes = {"unroll.disable": None, "vectorize.enable": ir.Constant(I1, 0)}
@@ -377,7 +377,7 @@ class KernelContext:
             self.builder.ret(flag)
 
 
-def _is_below(count: Extent, limit: int) -> bool:
+def is_below(count: Extent, limit: int) -> bool:
     """Return whether a loop is known to make fewer turns than a limit."""
     known = count.constant if isinstance(count, ir.Constant) else count
     return isinstance(known, int) and known < limit
