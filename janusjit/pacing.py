@@ -70,12 +70,12 @@ def _others_seconds() -> float:
 class _Pace:
     """The pace of the thread that is compiling; ``thread`` is 0 while there is none."""
 
-    __slots__ = ("before", "began", "busy", "due", "meets", "offer", "others", "own", "slice", "thread", "wake")
+    __slots__ = ("before", "began", "busy", "due", "meets", "offer", "others", "own", "slice", "thread", "wakes")
 
     def __init__(self) -> None:
         self.thread = 0
         self.slice = LEAST_SLICE
-        self.wake: threading.Lock | None = None
+        self.wakes: list[threading.Lock] = []  # one at most, which ends a rest
         self.offer: threading.Lock | None = None
         self.due = 0.0
         self.start(0, LEAST_SLICE)
@@ -89,7 +89,8 @@ class _Pace:
 
     def end(self) -> None:
         """End the thread's work."""
-        self.thread, self.wake = 0, None
+        self.thread = 0
+        self.wakes.clear()
         self._end_offer()
 
     def _end_offer(self) -> None:
@@ -128,18 +129,21 @@ class _Pace:
             return
         wake = threading.Lock()
         wake.acquire()
-        self.due, self.wake = now + _EARLY * seconds, wake
+        self.due = now + _EARLY * seconds
+        self.wakes.append(wake)
         self.meets = self.meets - 1 if wake.acquire(timeout=_PATIENCE * seconds) else 0
-        self.wake = None
+        self.wakes.clear()
 
     def give_way(self) -> None:
         """Wait, in a thread of the program, until the slice is over that is due now, if one is."""
-        wake = self.wake
-        if wake is None:
+        if not self.wakes:
             if time.perf_counter() > max(self.began, self.due) + _STARVED + self.slice:
                 time.sleep(_NAP)
         elif time.perf_counter() >= self.due:
-            self.wake = None
+            try:
+                wake = self.wakes.pop()
+            except IndexError:  # another thread gives way
+                return
             self.offer = offer = threading.Lock()
             offer.acquire()
             wake.release()
@@ -261,7 +265,7 @@ def be_nice() -> None:
 
 
 def _after_fork() -> None:
-    _pace.thread, _pace.wake, _pace.offer = 0, None, None
+    _pace.thread, _pace.wakes, _pace.offer = 0, [], None
     _hand_over_as_usual()
 
 

@@ -6,7 +6,6 @@ ways, and not for good: a call that has grown since calls for another trial, and
 
 from __future__ import annotations
 
-import math
 import time
 import types
 from collections.abc import Sequence
@@ -45,7 +44,7 @@ _FIRST, _MEANWHILE = 8, 64
 _LOOK_SECONDS = 0.005
 #: calls in Python before a specialization is looked for again, where compilation has taken too long already
 _PUT_OFF = 32
-#: calls that the fast path could not serve until it is looked whether they cost more than the others save
+#: calls that graphs do not serve until it is looked whether they cost more than the others save
 _ACCOUNTED = 64
 #: seconds that are not worth a word
 _LOSS = 0.01
@@ -68,7 +67,7 @@ class FunctionLifecycle(Lifecycle):
         self._misses = self._hits_before = 0
         self._spared = self._unseen = 0
         self._looked = 0.0, 0
-        self._slow_calls, self._slow_seconds = 0, 0.0
+        self._slow_calls, self._slow_seconds, self._in_python = 0, 0.0, 0.0
         self._resting = False
         self._captures_beside = True
         self.review_after = 0
@@ -172,12 +171,15 @@ class FunctionLifecycle(Lifecycle):
             self._spared, self._unseen = self._spared - 1, self._unseen + 1
             self.tally.plain_calls += 1
             return self.function(*args, **kwargs)
-        started, elsewhere = time.perf_counter(), self._elsewhere()[0]
+        trial, pays = self.trial, self.trial.verdict
+        started, compiling, before = time.perf_counter(), self._elsewhere()[0], self._seconds_in_python()
         try:
             return self._call(args, kwargs, bound, tried)
         finally:
-            if self.trial.verdict:
-                self._account(time.perf_counter() - started - (self._elsewhere()[0] - elsewhere))
+            in_python = self._seconds_in_python() - before
+            if pays and in_python > 0.0 and trial is self.trial:
+                compiled = self._elsewhere()[0] - compiling
+                self._account(time.perf_counter() - started - compiled - in_python)
 
     def _call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], bound: tuple[Any, ...], tried: Entry | None
@@ -195,17 +197,27 @@ class FunctionLifecycle(Lifecycle):
                 return self._run_trial(Call(args, kwargs, bound, self.number))
             return super().call(args, kwargs, bound, tried)
 
-    def _account(self, seconds: float) -> None:
-        """Take note of what a call has taken that the fast path could not serve; see now and then if graphs still pay.
+    def _seconds_in_python(self) -> float:
+        """Return what calls that graphs do not serve have taken in Python itself."""
+        return self._in_python + self.tally.rerun_seconds
 
-        A trial times calls that graphs serve; others are run again in Python, after guards that fail.
+    def _run_python(self, call: Call) -> Any:
+        started = time.perf_counter()
+        try:
+            return super()._run_python(call)
+        finally:
+            self._in_python += time.perf_counter() - started
+
+    def _account(self, lost: float) -> None:
+        """Take note of what a call that graphs do not serve has lost by them; see now and then if they still pay.
+
+        A trial times calls that graphs serve; others are run in Python when guards have failed.
         """
-        self._slow_seconds += seconds
+        self._slow_seconds += lost
         self._slow_calls += 1
         if self._slow_calls % _ACCOUNTED:
             return
-        lost = self._slow_seconds - self._slow_calls * (self.tally.about_eager_seconds() or math.inf)
-        saved = self.tally.statistics(self.cache).saved_seconds
+        lost, saved = self._slow_seconds, self.tally.statistics(self.cache).saved_seconds
         if self.options.policy != "raise" and current().trials and lost > max(saved, 0.0) + _LOSS:
             text = f"{self._slow_calls} calls that graphs did not serve lost {lost:.3g} s, others saved {saved:.3g} s"
             failure = Failure("cost.slower", "cost", f"plain Python is faster: {text}", "", UNKNOWN_SPAN)
@@ -355,10 +367,10 @@ class FunctionLifecycle(Lifecycle):
     def review(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call of a function left to Python for its cost, and see whether its work has grown since."""
         if self._resting or not self.review_after:  # the thread that compiles may just have ended the rest
-            give_way()
             self.skips = 0
             self._resume()
             self._backoff.waited()
+            give_way()
             return self.function(*args, **kwargs)
         started = time.perf_counter()
         try:

@@ -79,6 +79,7 @@ class Tally:
     evicted: int = 0
     compile_seconds: float = 0.0
     plain_calls: int = 0
+    rerun_seconds: float = 0.0
     plain_timings: list[float] = field(default_factory=list)
     profiled: list[tuple[float, int]] = field(default_factory=list)
     _last_deopt: int = -1
@@ -94,6 +95,7 @@ class Tally:
             self.deopts += event.call != self._last_deopt
             self._last_deopt = event.call
             self.resumed_in_python += event.resumed == "python"
+            self.rerun_seconds += event.cost.eager
             if event.resumed == "python" and event.action == "none" and event.cost.eager:
                 keep(self.plain_timings, event.cost.eager)
         elif isinstance(event, Specialized):

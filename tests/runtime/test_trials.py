@@ -381,12 +381,13 @@ def test_calls_that_graphs_do_not_serve_count_against_them(clock):
     function = whole(None)
     step = jj.jit(background=False)(function)
     run(step, function, 20)
-    life, before = step._lifecycle, step._lifecycle._slow_calls
-    assert step.reason is None and life.trial.verdict is True
-    life.entries = ()  # as if nothing was settled
-    run(step, function, 1)
-    assert life._slow_calls == before + 1
-    for _ in range(64):
+    life = step._lifecycle
+    assert step.reason is None and life.trial.verdict is True and life._slow_calls == 0
+    with life._compiling.take():
+        for _ in range(3):
+            np.testing.assert_array_equal(step(np.ones((2, 2))), function(np.ones((2, 2))))
+    assert life._slow_calls == 1 and 0.0 < life._slow_seconds < 0.01, "the others were not looked at"
+    for _ in range(63):
         life._account(0.0)
     assert step.reason is None
     for _ in range(64):
@@ -395,6 +396,18 @@ def test_calls_that_graphs_do_not_serve_count_against_them(clock):
     graphs, calls = step.stats.graph_calls, step.stats.calls
     run(step, function, 5)
     assert step.stats.graph_calls == graphs > 0 and step.stats.calls == calls + 5
+
+
+def test_what_takes_long_in_python_is_not_lost_by_graphs(clock, monkeypatch):
+    clock["plain"] = 100.0
+    function = whole(None)
+    step = jj.jit(background=False)(function)
+    run(step, function, 20)
+    life = step._lifecycle
+    monkeypatch.setattr(life, "function", lambda x: time.sleep(0.02) or function(x))
+    with life._compiling.take():
+        np.testing.assert_array_equal(step(np.ones((2, 2))), function(np.ones((2, 2))))
+    assert step.stats.graph_calls > 0 and life._slow_calls == 1 and life._slow_seconds < 0.015
 
 
 def test_under_a_policy_that_refuses_python_there_is_no_trial(clock):
