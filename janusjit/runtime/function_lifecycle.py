@@ -320,6 +320,7 @@ class FunctionLifecycle(Lifecycle):
     ) -> Specialization | None:
         specialization = super()._finish(attempt, number, trigger, new)
         if specialization is not None:
+            self._spared = 0
             self._judge_again()
         return specialization
 

@@ -14,6 +14,7 @@ import pytest
 
 import janusjit as jj
 from janusjit.backend.llvm.interruptions import flag_offset
+from janusjit.runtime import native_call
 from janusjit.runtime.pipeline import Pipeline
 
 compiled = jj.jit(background=False)
@@ -229,7 +230,8 @@ def test_handlers_of_exceptions_see_what_is_raised_between_graphs(monkeypatch: p
 
     caught = 0
     run = make()
-    for _ in range(3):
+    native_call.prepare()  # or the first settled call of the process would do so, before its function begins
+    for _ in range(8):  # until nothing is compiled any more
         run(np.ones(3))
     host_calls = run.stats.host_calls
     for delay in (0.0003, 0.0007, 0.001, 0.0015, 0.002):

@@ -296,7 +296,7 @@ def test_threads_call_while_specializations_change() -> None:
     def work(size: int) -> None:
         x, y = np.arange(float(size)), np.ones(size)
         try:
-            for _ in range(300):
+            for _ in range(600):
                 np.testing.assert_array_equal(step(x, y), x * 2.0 + y)
         except BaseException as failure:  # noqa: BLE001 - looked at below
             failures.append(failure)
