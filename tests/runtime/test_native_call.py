@@ -307,7 +307,7 @@ def test_threads_call_while_specializations_change() -> None:
     for thread in threads:
         thread.join()
     assert not failures
-    assert step.stats.graph_calls >= 300  # the others ran in Python while it was compiled
+    assert step.stats.graph_calls >= 600  # the others ran in Python while it was compiled
 
 
 def test_functions_left_to_python_are_called_and_counted() -> None:
