@@ -1,13 +1,13 @@
 """Leaving the interpreter and the processor to the program while the compiler works beside it.
 
-Owns `paced`, `pause` and `aside`. Invariant: while other threads of the process are busy, the compiler's thread works
-for a slice of time and then leaves the interpreter alone for many times as long as it has had it, so that the program
-is slowed down by a tenth over some ten milliseconds, and by less than a fifth with what else the two share, caches
-among it; while they are not, it does not wait. A slice is no more than a fifth of a call of the program. Beside calls
-that are shorter than any slice it is a long one, which meets one call of ten or less: of short ones a third is lost to
-changing hands. LLVM works without the interpreter; where the program wants all processors, on threads that get a sixth
-of one. Why: two threads that both want the interpreter get half of it each, and one that lets go of it for a moment, as
-NumPy does in most calls, has it back after five milliseconds.
+Owns `paced`, `pause`, `give_way` and `aside`. Invariant: while other threads of the process are busy, the compiler's
+thread works for a slice of time and then leaves the interpreter alone for many times as long as it has had it, so that
+the program is slowed down by a tenth over some ten milliseconds, and by less than a fifth with what else the two share,
+caches among it; while they are not, it does not wait. A slice is no more than a fifth of a call of the program. Beside
+calls that are shorter than any slice it is a long one, which meets one call of ten or less: of short ones a third is
+lost to changing hands. LLVM works without the interpreter; where the program wants all processors, on threads that get
+a sixth of one. Why: two threads that both want the interpreter get half of it each, and one that lets go of it for a
+moment, as NumPy does in most calls, has it back after five milliseconds.
 """
 
 from __future__ import annotations

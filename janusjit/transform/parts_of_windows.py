@@ -152,8 +152,8 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Greatest:
-    """The greatest elements of windows that some elements of others are."""
+class _OfPart:
+    """What is computed of windows that are a part of others."""
 
     part: _Part
 
@@ -161,6 +161,10 @@ class _Greatest:
     def unwanted(self) -> tuple[Node, ...]:
         """See `Replacement`."""
         return ()
+
+
+class _Greatest(_OfPart):
+    """The greatest elements of windows that some elements of others are."""
 
     def made(self, make: Maker, node: Node) -> Value:
         """See `Replacement`."""
@@ -171,16 +175,8 @@ class _Greatest:
         return make.reshaped(make.transposed(found, order), node.result.type.shape)
 
 
-@dataclass(frozen=True)
-class _Total:
+class _Total(_OfPart):
     """The sums of windows along one axis."""
-
-    part: _Part
-
-    @property
-    def unwanted(self) -> tuple[Node, ...]:
-        """See `Replacement`."""
-        return ()
 
     def made(self, make: Maker, node: Node) -> Value:
         """See `Replacement`."""
