@@ -1,7 +1,7 @@
 """Exceptions that handlers of signals have raised.
 
-Owns `interruption`. Invariant: what a handler of the program's raises while the compiler happens to run is the
-program's, whatever its type, and no failure of the compiler.
+Owns `interruption` and `is_handler`. Invariant: what a handler of the program's raises while the compiler happens to
+run is the program's, whatever its type, and no failure of the compiler.
 """
 
 from __future__ import annotations
@@ -31,13 +31,22 @@ def interruption(failure: BaseException, handled: BaseException | None = None) -
 
 
 def _is_of_handler(error: BaseException) -> bool:
-    codes = {_code(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    codes = _handlers()
     traceback = error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_code in codes:
             return True
         traceback = traceback.tb_next
     return False
+
+
+def is_handler(code: CodeType) -> bool:
+    """Return whether a code object is that of a handler of a signal."""
+    return code in _handlers()
+
+
+def _handlers() -> set[CodeType | None]:
+    return {_code(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
 
 
 def _code(handler: Any) -> CodeType | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
 from janusjit.analysis.generate import Generated
-from janusjit.analysis.loop_iterators import leave_loops
+from janusjit.analysis.loop_iterators import draws, leave_loops
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.ir.relaxations import Relaxations
@@ -25,7 +25,7 @@ from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.commit_points import RUNNERS
 from janusjit.runtime.compiler import Compiler, Prepared
 from janusjit.runtime.events import Cost, Difference, Stream
-from janusjit.runtime.interruptions import interruption
+from janusjit.runtime.interruptions import interruption, is_handler
 from janusjit.runtime.lifecycle import Lifecycle
 from janusjit.runtime.publishing import ContinuationPublisher
 from janusjit.runtime.python_frames import Deferred, PythonContinuation
@@ -80,15 +80,34 @@ class Resumptions:
         """Go on from commit points until there is a result of the function, or the graph has been given up."""
         while True:
             try:
-                while type(result) is tuple and result and type(result[0]) is CommitPoint:
-                    runner = result[0].runner or self._runner(result[0])
-                    result = runner(result)  # a tuple drops its items from the last: the innermost loop is left first
-                if type(result) is not Deferred:
-                    return result
-                result = result.run()
-            except BaseException:
-                leave_loops(result.loops if type(result) is Deferred else result)
-                raise
+                while True:  # with a condition, the jump back to it would be outside of the ``try``
+                    if type(result) is tuple and result and type(result[0]) is CommitPoint:
+                        runner = result[0].runner or self._runner(result[0])
+                        result = runner(result)  # a tuple drops its last item first: the innermost loop is left first
+                    elif type(result) is Deferred:
+                        result = result.run()
+                    else:
+                        return result
+            except BaseException as error:
+                interrupted = self._interrupted(result, error)
+                if interrupted is None:
+                    leave_loops(result.loops if type(result) is Deferred else result)
+                    raise
+                result = interrupted
+
+    def _interrupted(self, result: Any, error: BaseException) -> Deferred | None:
+        """Return where to go on if a signal's handler raised between a graph and what follows a host call; else None.
+
+        That is in the few steps of the runtime itself, which the handlers of the user's around the call do not see.
+        """
+        if type(result) is not tuple or not result or type(result[0]) is not CommitPoint:
+            return None
+        point = result[0]
+        if point.kind != "host" or not point.after.protected:
+            return None
+        if interruption(error) is not error or not _is_before(error, point):
+            return None
+        return self.continuation(point.after).resume_raising(error, result[1 + len(point.operands) :])
 
     def _runner(self, point: CommitPoint) -> Callable[[tuple[Any, ...]], Any]:
         runner: Callable[[tuple[Any, ...]], Any]
@@ -199,6 +218,25 @@ def _of_variable(
     return None if variable is None or name is None else (variable, (before, place[name.end() :], after))
 
 
+def _is_before(error: BaseException, point: CommitPoint) -> bool:
+    """Whether a handler of a signal was called when nothing behind a host call had begun.
+
+    CPython calls handlers when a function begins and when a loop goes back, not when a function returns: a frame of
+    `Resumptions.drive` or of a runner that is the innermost has not yet called what comes next, or has its result.
+    """
+    inner = error.__traceback__
+    while inner is not None and inner.tb_frame.f_code is not Resumptions.drive.__code__:
+        inner = inner.tb_next
+    frames = inner.tb_next if inner is not None else None
+    while frames is not None and not is_handler(frames.tb_frame.f_code):
+        code = frames.tb_frame.f_code
+        begins = code is ContinuationLifecycle.go_on.__code__ and frames.tb_lineno == code.co_firstlineno
+        if not begins and code is not draws.__code__ and code is not getattr(point.runner, "__code__", None):
+            return False
+        frames = frames.tb_next
+    return inner is not None
+
+
 def _assumes(specialization: Specialization, guard: InGraphGuard) -> bool:
     return any(point.guard is guard for point in points_of(specialization.captured))
 
@@ -299,7 +337,7 @@ class ContinuationLifecycle(Lifecycle):
 
         return PythonContinuation(self.continuation, twins.mode, connect)
 
-    def resume_raising(self, error: BaseException, state: Sequence[Any]) -> Any:
+    def resume_raising(self, error: BaseException, state: Sequence[Any]) -> Deferred:
         """Go on in Python with an exception that the host call raised."""
         padding = (None,) * len(self.continuation.outcome)
         return Deferred(self.python, (*padding, *state), error)
