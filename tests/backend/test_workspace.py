@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import janusjit as jj
 from janusjit import config
-from janusjit.backend.llvm import workspace
+from janusjit.backend.llvm import kernel_memory, values, workspace
 
 SIZE = 20_000
 
@@ -125,3 +126,88 @@ def test_settled_calls_take_no_memory_from_the_system():
     pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     assert pages < 500  # a call needs 16 MB, which are 4000 pages
     assert step.stats.graph_calls == 7
+
+
+def rows_of_windows(x, w):
+    length = x.shape[2] - w.shape[2] + 1
+    windows = np.stack([x[:, :, k : k + length] for k in range(w.shape[2])], axis=-1)
+    return np.einsum("nclk,ock->nol", windows, w)
+
+
+def test_what_kernels_work_in_is_kept():
+    step = jj.jit(background=False)(rows_of_windows)
+    generator = np.random.default_rng(0)
+    x, w = generator.normal(size=(16, 8, 256)), generator.normal(size=(16, 8, 15))
+    for _ in range(20):
+        found = step(x, w)
+    np.testing.assert_allclose(found, rows_of_windows(x, w), rtol=1e-9, atol=1e-9)
+    assert workspace.kept_memory() > x.nbytes  # the windows of all images, whether laid out at once or not
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        step(x, w)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 200
+    assert step.stats.graph_calls == 38
+    assert jj.release_memory() > 0 and workspace.kept_memory() == 0
+    np.testing.assert_allclose(step(x, w), found, rtol=0)
+
+
+def test_kernels_on_threads_take_memory_side_by_side():
+    def convolved(x, w):
+        return jj.nn.conv2d(x, w)
+
+    step = jj.jit(background=False, threads=2)(convolved)
+    generator = np.random.default_rng(0)
+    x, w = generator.normal(size=(16, 8, 40, 40)), generator.normal(size=(16, 8, 3, 3))
+    for _ in range(30):
+        np.testing.assert_allclose(step(x, w), convolved(x, w), rtol=1e-9, atol=1e-9)
+    assert step.stats.graph_calls == 28
+    assert workspace.kept_memory() > 0
+
+
+_NO_MEMORY_FOR_KERNELS = """
+import resource
+import numpy as np
+import janusjit as jj
+
+def convolved(x, w):
+    length = x.shape[2] - w.shape[2] + 1
+    windows = np.stack([x[:, :, k : k + length] for k in range(w.shape[2])], axis=-1)
+    return np.einsum("nclk,ock->nol", windows, w).max()
+
+def in_place(x, w, out):
+    out *= 0.5
+    out += convolved(x, w)
+
+x, w, out = np.ones((64, 8, 1024)), np.ones((16, 8, 15)), np.zeros(100_000)
+steps = [jj.jit(background=False)(function) for function in (convolved, in_place)]
+for _ in range(4):
+    steps[0](x, w), steps[1](x, w, out)
+jj.release_memory()
+assert [step.stats.graph_calls for step in steps] == [2, 2]
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (now + 10_000_000, before[1]))
+for step, arguments in zip(steps, ((x, w), (x, w, out))):
+    try:
+        step(*arguments)
+    except MemoryError:
+        print("MemoryError", end=" ")
+resource.setrlimit(resource.RLIMIT_AS, before)
+print(*(step.stats.graph_calls for step in steps), steps[0].stats.deopts)
+out[:] = 0
+print(steps[0](x, w), steps[1](x, w, out), out[0], out[-1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_kernels_without_memory_end_as_python_does(tmp_path):
+    script = tmp_path / "none.py"
+    script.write_text(_NO_MEMORY_FOR_KERNELS)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["MemoryError MemoryError 3 2 1", "120.0 None 120.0 120.0"]
+
+
+def test_kernels_call_what_the_workspace_has():
+    called = [function.symbol for function in (kernel_memory.scratch_at, kernel_memory.scratch_back)]
+    assert called == [values.SCRATCH_AT, values.SCRATCH_BACK]

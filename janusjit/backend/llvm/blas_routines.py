@@ -50,6 +50,7 @@ def emit_product(context: KernelContext, a: Matrix, b: Matrix, out: Matrix, accu
     extents: list[Extent | ir.Value] = [a.pointer, a.row_stride, a.column_stride]
     extents += [b.pointer, b.row_stride, b.column_stride, out.pointer, out.row_stride, out.column_stride]
     extents += [out.rows, out.columns, a.columns]
+    context.note_memory()  # for copies of operands whose strides it cannot have
     context.builder.call(function, [as_i64(extent) for extent in extents])
 
 

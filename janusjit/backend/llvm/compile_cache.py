@@ -79,6 +79,7 @@ class Filing:
         load_shared(told["externals"])
         for part in told["libraries"]:
             code = process_code.Filed(tuple(part[0]), part[1], tuple(part[2]), part[3])
+            load_shared(code.externals)
             if not (_known(code.externals) and process_code.load_filed(code)):
                 return None
         if not _known(told["externals"]):

@@ -14,7 +14,7 @@ from llvmlite import ir
 from janusjit.backend import calibration, cost
 from janusjit.backend.llvm import threads as pool
 from janusjit.backend.llvm.thread_pool_state import TASK_TYPE
-from janusjit.backend.llvm.values import I64, ArrayValue, Extent, KernelContext, as_i64
+from janusjit.backend.llvm.values import I64, ArrayValue, Extent, KernelContext, as_i64, needs_memory
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,8 @@ def emit_divided(
     body(task, given, Units(start, task.builder.sub(end, start), thread, found[len(arrays) :]))
     task.finish()
     task.mark_vectors()
+    if needs_memory(function):
+        context.note_memory()
     chunk = even_chunk(units, limit, chunks)
     amounts = [ir.Constant(I64, int(value)) for value in (chunk, limit, nanoseconds)]
     context.builder.call(pool.parallel_for(module), [function, told, as_i64(units), *amounts])

@@ -22,6 +22,7 @@ from janusjit.backend.llvm.fused_repeats import Repeats
 from janusjit.backend.llvm.fused_rows import reduce_row
 from janusjit.backend.llvm.fused_transposed import Transposed
 from janusjit.backend.llvm.fused_vectors import emit_elements, emit_moves, emit_totals
+from janusjit.backend.llvm.kernel_memory import call_kernel
 from janusjit.backend.llvm.loops import Cursor, Place, emit_nest
 from janusjit.backend.llvm.quick_code import QuickCode
 from janusjit.backend.llvm.values import VOID, KernelContext, PythonEmitter, Scalar
@@ -59,7 +60,7 @@ class FusedFunctions:
                 scalars = [self._python.pinned(builder, scalar) for scalar in scalars]
         else:
             self._quick.note(function, nanoseconds)
-        builder.call(function, [*pointers, *(scalar.value for scalar in scalars), *extents])
+        call_kernel(self._python, builder, function, [*pointers, *(scalar.value for scalar in scalars), *extents])
 
     def function(self, kernel: FusedKernel) -> ir.Function:
         """Return the function of a kernel, for any number of calls."""

@@ -121,6 +121,7 @@ def emit_packed(
     extents += [ir.Constant(POINTER, None)] * 2 if after is None else [after.task, after.told]
     kept = 0 if after is None else after.kept
     extents += [kept, _tiles(context, shape, out, kept, threads)]
+    context.note_memory()
     context.builder.call(function, [as_i64(extent) for extent in extents])
 
 

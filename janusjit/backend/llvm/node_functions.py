@@ -13,6 +13,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm.blas import emit_matmul
 from janusjit.backend.llvm.convolution import emit_convolution
+from janusjit.backend.llvm.kernel_memory import call_kernel
 from janusjit.backend.llvm.library import emit_library
 from janusjit.backend.llvm.object_calls import emit_object_call
 from janusjit.backend.llvm.positions import emit_position
@@ -102,7 +103,7 @@ class NodeFunctions:
                 self._choices[key] = chosen
         if key in self._choices:
             self.chosen[node] = self._choices[key]
-        return builder.call(function, signature.arguments)
+        return call_kernel(self._python, builder, function, signature.arguments)
 
     def _emit(
         self,

@@ -13,6 +13,7 @@ from llvmlite import ir
 
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.module_text import take_apart
+from janusjit.backend.llvm.python_api_shared import load_shared
 
 _LOCK = threading.RLock()  # what is emitted may call other such functions
 _LOADED: dict[str, engine.LoadedModule] = {}
@@ -36,6 +37,7 @@ def load_once(symbols: Sequence[str], emit: Callable[[ir.Module], None], level: 
             return
         module = engine.create_module(symbols[0])
         emit(module)
+        load_shared(module.globals)
         _register(tuple(symbols), engine.load(module, level))
         take_apart(module)
 

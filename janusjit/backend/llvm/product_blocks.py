@@ -18,6 +18,7 @@ from janusjit.backend.llvm.blas import by_rows, emit_matmul_and, emit_matmul_in_
 from janusjit.backend.llvm.convolution import convolution_by_rows, emit_convolution_and
 from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Part, unknown_count
 from janusjit.backend.llvm.gemm_packed import After
+from janusjit.backend.llvm.kernel_memory import call_kernel
 from janusjit.backend.llvm.row_blocks import Block, Blocks
 from janusjit.backend.llvm.values import (
     I64,
@@ -93,7 +94,7 @@ class ProductBlocks:
         if key not in self._functions:
             self._functions[key] = self._emit(tile, operands, (parts, arguments), room, values)
         function, chosen = self._functions[key]
-        builder.call(function, values)
+        call_kernel(self._python, builder, function, values)
         last = tile.steps[-1].time
         behind = f"step {last}" if len(tile.steps) == 1 else f"steps {tile.steps[0].time} to {last}"
         return f"{chosen}, {tile.block} rows at a time with {behind}"

@@ -19,6 +19,7 @@ from janusjit.backend.llvm.fused_parallel import Arguments, ParallelKernels, Par
 from janusjit.backend.llvm.gemm import on_threads
 from janusjit.backend.llvm.gemm_added import emit_added_product
 from janusjit.backend.llvm.gemm_tiling import Machine, Piece, pieces
+from janusjit.backend.llvm.kernel_memory import call_kernel
 from janusjit.backend.llvm.memory import Memory
 from janusjit.backend.llvm.values import (
     I1,
@@ -100,7 +101,7 @@ class RowPasses:
         if key not in self._functions:
             self._functions[key] = self._function(one, works, arguments, values, nanoseconds)
         function, words, threads = self._functions[key]
-        builder.call(function, values)
+        call_kernel(self._python, builder, function, values)
         together = f"{one.block} rows at a time with steps {one.first.time} to {one.steps[-1].time}"
         return [on_threads(f"{how}, {together}", threads, nanoseconds) for how in words]
 

@@ -31,8 +31,12 @@ F64 = ir.DoubleType()
 POINTER = ir.PointerType()
 VOID = ir.VoidType()
 
-#: scratch blocks of a static size up to this many bytes live on the stack, others on the heap
+#: scratch memory of a static size up to so many bytes lies on the stack, other on blocks of the workspace
 STACK_SCRATCH_BYTES = 8192
+#: the functions by which kernels take and return such blocks (`kernel_memory`)
+SCRATCH_AT, SCRATCH_BACK = "janusjit_shared_scratch_at", "janusjit_shared_scratch_back"
+#: what marks functions that take them, which may fail
+_NEEDS_MEMORY = "janusjit_needs_memory"
 
 #: a dimension or a stride: a Python int where it is known at compile time, else an ``i64``
 Extent = Union[int, ir.Value]
@@ -261,7 +265,7 @@ class KernelContext:
         self.builder = PacedBuilder(function.append_basic_block("body"))
         self.computes_elements_only = False
         self.needs_passes = False
-        self._heap_slots: list[ir.Value] = []
+        self._block_slots: list[ir.Value] = []
         self._failure: ir.Block | None = None
 
     def declare(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
@@ -284,18 +288,20 @@ class KernelContext:
         strides = contiguous_strides(self.builder, dtype, dims)
         if isinstance(size, int) and size <= STACK_SCRATCH_BYTES:
             return ArrayValue(dtype, self.stack_slot(I8, max(size, 1)), tuple(dims), strides)
+        null = ir.Constant(POINTER, None)
         slot = self.stack_slot(POINTER, align=8)
         with self.builder.goto_block(self.entry_block):
-            self.builder.store(ir.Constant(POINTER, None), slot)
-        free = self.declare("free", VOID, [POINTER])
-        self.builder.call(free, [self.builder.load(slot, typ=POINTER)])  # of the previous turn, when in a loop
-        malloc = self.declare("malloc", POINTER, [I64])
-        block = self.builder.call(malloc, [self.builder.add(as_i64(size), ir.Constant(I64, 64))])
-        self.builder.store(block, slot)
-        self._heap_slots.append(slot)
-        address = self.builder.ptrtoint(block, I64)
-        aligned = self.builder.and_(self.builder.add(address, ir.Constant(I64, 63)), ir.Constant(I64, -64))
-        return ArrayValue(dtype, self.builder.inttoptr(aligned, POINTER), tuple(dims), strides)
+            self.builder.store(null, slot)
+        take = self.declare(SCRATCH_AT, POINTER, [POINTER, I64])
+        block = self.builder.call(take, [slot, as_i64(size)])
+        self._block_slots.append(slot)
+        self.note_memory()
+        self.require(self.builder.icmp_unsigned("!=", block, null))
+        return ArrayValue(dtype, block, tuple(dims), strides)
+
+    def note_memory(self) -> None:
+        """Note that the function may end for want of memory: it takes blocks, or what it calls does."""
+        setattr(self.function, _NEEDS_MEMORY, True)
 
     def as_array(self, operand: Operand) -> ArrayValue:
         """Return an operand in memory: a scalar is stored to the stack."""
@@ -306,7 +312,7 @@ class KernelContext:
         return ArrayValue(operand.dtype, slot, (), ())
 
     def require(self, condition: ir.Value) -> None:
-        """Return ``false`` from the kernel unless ``condition`` (``i1``) holds: the node's guard then fails."""
+        """Return (``false``) from the kernel unless ``condition`` (``i1``) holds: the node's guard, if any, fails."""
         if self._failure is None:
             self._failure = self.function.append_basic_block("failed")
         following = self.function.append_basic_block("held")
@@ -353,7 +359,7 @@ class KernelContext:
         self._emit_return(ir.Constant(I1, 1) if returns_flag else None)
         if self._failure is not None:
             self.builder.position_at_end(self._failure)
-            self._emit_return(ir.Constant(I1, 0))
+            self._emit_return(ir.Constant(I1, 0) if returns_flag else None)
         body = self.function.blocks[1]
         ir.IRBuilder(self.entry_block).branch(body)
 
@@ -363,18 +369,22 @@ class KernelContext:
             set.add(self.function.attributes, VECTORS)  # an attribute llvmlite does not know of
 
     def finish_with(self, result: ir.Value) -> None:
-        """Close a function that returns ``result``; it has neither requirements nor scratch memory on the heap."""
+        """Close a function that returns ``result``; it has neither requirements nor scratch memory on blocks."""
         self.builder.ret(result)
         ir.IRBuilder(self.entry_block).branch(self.function.blocks[1])
 
     def _emit_return(self, flag: ir.Value | None) -> None:
-        for slot in self._heap_slots:
-            free = self.declare("free", VOID, [POINTER])
-            self.builder.call(free, [self.builder.load(slot, typ=POINTER)])
+        for slot in self._block_slots:
+            self.builder.call(self.declare(SCRATCH_BACK, VOID, [POINTER]), [slot])
         if flag is None:
             self.builder.ret_void()
         else:
             self.builder.ret(flag)
+
+
+def needs_memory(function: ir.Function) -> bool:
+    """Return whether a function may end for want of memory."""
+    return getattr(function, _NEEDS_MEMORY, False)
 
 
 def is_below(count: Extent, limit: int) -> bool:

@@ -7,7 +7,9 @@ aligned, and its size stands before it.
 
 Fresh memory costs a page fault every 4 KB, which is more than much of the arithmetic done in it; so arenas, tapes and
 the memory of large results (`array_memory`) are kept. What has stayed longest goes first: when there is no room, or
-when so many others have been given back since that nobody seems to want it. The pool is touched with the GIL held only.
+when so many others have been given back since that nobody seems to want it. Kernels take memory on threads that do not
+hold the GIL (`kernel_memory`), so the pool has a lock; who does not get it soon goes without the pool: no thread waits
+for another that is kept from running, and a forked child for none that it does not have.
 """
 
 from __future__ import annotations
@@ -38,8 +40,12 @@ AGE = 1024
 
 _LIBRARY = "workspace"
 _ADDRESSES, _SIZES, _TIMES, _STATE = "block_addresses", "block_sizes", "block_times", "block_state"
-#: words of the state: blocks in the pool, their bytes, how many these may be, and how many blocks were ever given back
-_USED, _BYTES, _LIMIT, _CLOCK = 0, 1, 2, 3
+#: words of the state: blocks in the pool, their bytes, how many these may be, how many blocks were ever given back, and
+#: whether somebody is at the pool
+_USED, _BYTES, _LIMIT, _CLOCK, _BUSY = range(5)
+_WORDS = 5
+#: how often one looks whether the pool is free; who is at it has left by then, if it runs at all
+_LOOKS = 1000
 
 
 def _variable(api: PythonApi, name: str, length: int, element: ir.Type, initial: list[int] | None = None) -> ir.Value:
@@ -55,7 +61,7 @@ class _Pool:
 
     def __init__(self, api: PythonApi, builder: ir.IRBuilder) -> None:
         self._api, self._builder = api, builder
-        self._state = _variable(api, _STATE, 4, I64, [0, 0, LIMIT, 0])
+        self._state = _variable(api, _STATE, _WORDS, I64, [0, 0, LIMIT, 0, 0])
         self._addresses = _variable(api, _ADDRESSES, COUNT, POINTER)
         self._sizes = _variable(api, _SIZES, COUNT, I64)
         self._times = _variable(api, _TIMES, COUNT, I64)
@@ -65,6 +71,27 @@ class _Pool:
 
     def set(self, which: int, value: ir.Value) -> None:
         self._builder.store(value, self._api.address(self._builder, self._state, 8 * which))
+
+    def enter(self, entered: ir.Block, otherwise: ir.Block) -> None:
+        """Emit the branch to ``entered`` as the only thread at the pool, or ``otherwise`` if others do not leave it."""
+        builder, before = self._builder, self._builder.block
+        look, again = builder.append_basic_block("look"), builder.append_basic_block("again")
+        builder.branch(look)
+        builder.position_at_end(look)
+        looks = builder.phi(I64)
+        looks.add_incoming(ir.Constant(I64, 0), before)
+        place = self._api.address(builder, self._state, 8 * _BUSY)
+        outcome = builder.cmpxchg(place, ir.Constant(I64, 0), ir.Constant(I64, 1), "acquire", "monotonic")
+        builder.cbranch(builder.extract_value(outcome, 1), entered, again)
+        builder.position_at_end(again)
+        following = builder.add(looks, ir.Constant(I64, 1))
+        looks.add_incoming(following, again)
+        builder.cbranch(builder.icmp_signed("<", following, ir.Constant(I64, _LOOKS)), look, otherwise)
+
+    def leave(self) -> None:
+        """Emit letting others at the pool."""
+        place = self._api.address(self._builder, self._state, 8 * _BUSY)
+        self._builder.atomic_rmw("xchg", place, ir.Constant(I64, 0), "release")
 
     def address_at(self, index: ir.Value) -> ir.Value:
         return self._builder.gep(self._addresses, [index], source_etype=POINTER)
@@ -104,6 +131,11 @@ class _Pool:
         return self._builder.sub(self.get(_CLOCK), self._builder.load(self.time_at(ir.Constant(I64, 0)), typ=I64))
 
 
+def most_bytes(builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
+    """Emit how large a block of work memory may be where so many bytes are asked for."""
+    return builder.add(builder.mul(size, ir.Constant(I64, _LOOSE)), ir.Constant(I64, HUGE))
+
+
 @shared(POINTER, I64, I64, library=_LIBRARY)
 def block_take(api: PythonApi, function: ir.Function) -> None:
     """Return a block of at least so many bytes: the smallest in the pool up to a bound, or a new one, or null.
@@ -111,11 +143,12 @@ def block_take(api: PythonApi, function: ir.Function) -> None:
     Of blocks of a size it is the one that was given back last, which may be in the cache still.
     """
     size, most = function.args
-    entry, turn, look, better, looked, reuse, make = (
-        function.append_basic_block(name) for name in ("entry", "turn", "look", "better", "looked", "reuse", "make")
-    )
+    names = ("entry", "search", "turn", "look", "better", "looked", "reuse", "leave", "make")
+    entry, search, turn, look, better, looked, reuse, leave, make = map(function.append_basic_block, names)
     builder = PacedBuilder(entry)
     pool = _Pool(api, builder)
+    pool.enter(search, make)
+    builder.position_at_end(search)
     count, one = pool.get(_USED), ir.Constant(I64, 1)
     builder.branch(turn)
     builder.position_at_end(turn)
@@ -133,13 +166,18 @@ def block_take(api: PythonApi, function: ir.Function) -> None:
         (best, ir.Constant(I64, -1), best, index),
         (smallest, most, smallest, found),
     ):
-        phi.add_incoming(first, entry)
+        phi.add_incoming(first, search)
         phi.add_incoming(kept, look)
         phi.add_incoming(taken, better)
     builder.position_at_end(looked)
-    builder.cbranch(builder.icmp_signed(">=", best, ir.Constant(I64, 0)), reuse, make)
+    builder.cbranch(builder.icmp_signed(">=", best, ir.Constant(I64, 0)), reuse, leave)
     builder.position_at_end(reuse)
-    builder.ret(pool.remove(best))
+    found = pool.remove(best)
+    pool.leave()
+    builder.ret(found)
+    builder.position_at_end(leave)
+    pool.leave()
+    builder.branch(make)
     builder.position_at_end(make)
     builder.ret(_made(api, builder, size))
 
@@ -171,13 +209,15 @@ def _made(api: PythonApi, builder: ir.IRBuilder, size: ir.Value) -> ir.Value:
 def block_give(api: PythonApi, function: ir.Function) -> None:
     """Put a block into the pool, in place of those that were there longest; free it where it is too large."""
     (block,) = function.args
-    names = ("entry", "turn", "drop", "put", "old", "done", "free")
-    entry, turn, drop, put, old, done, free = (function.append_basic_block(name) for name in names)
+    names = ("entry", "fits", "turn", "drop", "put", "old", "done", "free")
+    entry, fits, turn, drop, put, old, done, free = map(function.append_basic_block, names)
     builder = PacedBuilder(entry)
     pool = _Pool(api, builder)
     first = ir.Constant(I64, 0)
     size = block_size(api, builder, block)
-    builder.cbranch(builder.icmp_signed("<=", size, pool.get(_LIMIT)), turn, free)
+    builder.cbranch(builder.icmp_signed("<=", size, pool.get(_LIMIT)), fits, free)
+    builder.position_at_end(fits)
+    pool.enter(turn, free)
     builder.position_at_end(turn)
     is_full = builder.icmp_signed("==", pool.get(_USED), ir.Constant(I64, COUNT))
     is_much = builder.icmp_signed(">", builder.add(pool.get(_BYTES), size), pool.get(_LIMIT))
@@ -192,6 +232,7 @@ def block_give(api: PythonApi, function: ir.Function) -> None:
     _free(api, builder, pool.remove(first))
     builder.branch(done)
     builder.position_at_end(done)
+    pool.leave()
     builder.ret_void()
     builder.position_at_end(free)
     _free(api, builder, block)
@@ -224,8 +265,7 @@ def block_new(api: PythonApi, function: ir.Function) -> None:
     """
     size, address = function.args
     builder = PacedBuilder(function.append_basic_block("entry"))
-    most = builder.add(builder.mul(size, ir.Constant(I64, _LOOSE)), ir.Constant(I64, HUGE))
-    block = block_take(api, builder, size, most)
+    block = block_take(api, builder, size, most_bytes(builder, size))
     builder.store(block, address)
     with builder.if_then(builder.icmp_unsigned("==", block, NULL), likely=False):
         api.call(builder, "PyErr_NoMemory")
@@ -239,16 +279,21 @@ def block_new(api: PythonApi, function: ir.Function) -> None:
 @shared(VOID, library=_LIBRARY)
 def block_release(api: PythonApi, function: ir.Function) -> None:
     """Free all blocks in the pool."""
-    entry, turn, free, done = (function.append_basic_block(name) for name in ("entry", "turn", "free", "done"))
-    PacedBuilder(entry).branch(turn)
-    builder = PacedBuilder(turn)
+    names = ("entry", "turn", "free", "done", "nothing")
+    entry, turn, free, done, nothing = map(function.append_basic_block, names)
+    builder = PacedBuilder(entry)
     pool = _Pool(api, builder)
+    pool.enter(turn, nothing)
+    builder.position_at_end(turn)
     last = builder.sub(pool.get(_USED), ir.Constant(I64, 1))
     builder.cbranch(builder.icmp_signed(">=", last, ir.Constant(I64, 0)), free, done)
     builder.position_at_end(free)
     _free(api, builder, pool.remove(last))
     builder.branch(turn)
     builder.position_at_end(done)
+    pool.leave()
+    builder.branch(nothing)
+    builder.position_at_end(nothing)
     builder.ret_void()
 
 
@@ -257,7 +302,7 @@ def block_release(api: PythonApi, function: ir.Function) -> None:
 
 def _state() -> ctypes.Array[ctypes.c_int64]:
     load_shared([block_take.symbol])
-    return (ctypes.c_int64 * 4).from_address(shared_address(block_take, _STATE))
+    return (ctypes.c_int64 * _WORDS).from_address(shared_address(block_take, _STATE))
 
 
 def kept_memory() -> int:
