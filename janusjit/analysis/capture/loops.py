@@ -209,13 +209,16 @@ class Arrival:
 class GraphLoop:
     """One attempt at capturing a loop body: the ways in which control arrived at its end.
 
-    ``outer`` is the region the loop will stand in: what is emitted there now is computed before the loop.
+    ``outer`` is the region the loop will stand in: what is emitted there now is computed before the loop. It is
+    ``within_inner`` while the ``else`` of a loop inside it is captured: in the region of that loop, out of which
+    nothing leads to the ends of this one.
     """
 
     instruction: Instruction
     outer: Region
     arrivals: list[Arrival] = field(default_factory=list)
     finishing: bool = False
+    within_inner: bool = False
 
     def leave(self, machine: Machine, unwinding: Unwinding) -> None:
         """Control unwinds to the loop."""
@@ -238,11 +241,13 @@ class GraphLoop:
 
     def arrive(self, machine: Machine, kind: str) -> None:
         """Record the present path as one that ends here, and end it."""
+        self._refuse_jump(machine)
         self.arrivals.append(Arrival(kind, Arm(machine.region, machine.state)))
         raise Terminated
 
     def finish(self, machine: Machine) -> None:
         """The body has run: test whether the loop goes on."""
+        self._refuse_jump(machine)
         condition = test(machine, self.instruction)
         if condition is True:
             self.arrive(machine, "continue")
@@ -260,8 +265,19 @@ class GraphLoop:
 
     def _exhausted(self, machine: Machine) -> None:
         machine.frame.blocks.pop()
-        machine.run_block(self.instruction.orelse)  # type: ignore[attr-defined]
+        around = next((e.loop for e in reversed(machine.frame.blocks) if isinstance(e, GraphLoopEntry)), None)
+        if around is not None:
+            around.within_inner = True
+        try:
+            machine.run_block(self.instruction.orelse)  # type: ignore[attr-defined]
+        finally:
+            if around is not None:
+                around.within_inner = False
         self.arrive(machine, "break")
+
+    def _refuse_jump(self, machine: Machine) -> None:
+        if self.within_inner:
+            raise machine.unsupported("python.loop", "else", "the else of a loop goes on with one around it")
 
 
 def _finish_graph_loop(machine: Machine, entry: GraphLoopEntry) -> None:

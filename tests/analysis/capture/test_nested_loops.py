@@ -293,3 +293,38 @@ def test_buffers_behind_buffers_are_handed_on(captured):
         assert same(compiled(x, 30), appended_in_the_innermost_loop(x, 30))
     assert compiled.stats.graph_calls == 2
     assert sum(captured.values()) <= 220
+
+
+def first_row_with(a, limit):
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            if a[i, j] < limit:
+                break
+        else:
+            continue
+        return i
+    return -1
+
+
+def rows_without(a, limit):
+    count = 0
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            if a[i, j] < limit:
+                break
+        else:
+            count += 1
+            if count > 100:
+                break
+    return count
+
+
+@pytest.mark.parametrize("function", [first_row_with, rows_without])
+def test_the_else_of_an_inner_loop_goes_on_with_the_outer_one(function):
+    jitted = jj.jit(background=False)(function)
+    a = np.random.default_rng(0).random((150, 140))
+    for _ in range(6):
+        assert jitted(a, -1.0) == function(a, -1.0)
+    a[120, 3] = -2.0
+    assert jitted(a, -1.0) == function(a, -1.0)
+    assert jitted.stats.graph_calls >= 3
