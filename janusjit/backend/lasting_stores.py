@@ -12,25 +12,34 @@ from collections.abc import Iterator, Mapping
 from janusjit.backend.element_updates import part_size
 from janusjit.backend.fused import FusedKernel
 from janusjit.backend.plan import UPDATES, FusedStep, Plan
-from janusjit.ir.graph import Graph, Node, Region, Value
+from janusjit.ir.graph import Graph, Node, Region, Value, walk
 from janusjit.ops.indexing import Operand, Pick
-from janusjit.transform.facts import constant_of
+from janusjit.transform.facts import constant_of, may_warn
 
 #: that many definitions are looked through
 _DEPTH = 8
+_ENDS = ("yield", "continue", "break")
 
 
-def lasting_kernels(plan: Plan, kernels: Mapping[FusedStep, FusedKernel]) -> list[FusedKernel]:
+#: arithmetic that is done although nobody wants its result, if that is quicker: it meets errors with huge numbers only
+_GUESSED = frozenset({"add", "subtract", "multiply"})
+
+
+def lasting_kernels(
+    plan: Plan, kernels: Mapping[FusedStep, FusedKernel], may_guess: bool = False
+) -> list[FusedKernel]:
     """Return the kernels of the steps that do nothing but updates that are `elsewhere_each_turn`."""
-    updates = elsewhere_each_turn(plan.graph)
+    updates = elsewhere_each_turn(plan.graph, may_guess)
     return [kernel for step, kernel in kernels.items() if updates and updates.issuperset(step.nodes)]
 
 
-def elsewhere_each_turn(graph: Graph) -> frozenset[Node]:
+def elsewhere_each_turn(graph: Graph, may_guess: bool = False) -> frozenset[Node]:
     """Return the updates of single elements that no later turn of the innermost loop around them writes over.
 
     All of what is stored is computed then, without being made sure of in every turn. Where branches choose a number,
-    that is made sure of: nothing is to be computed of what is not chosen.
+    that is made sure of, unless what they compute can do no harm where it is not chosen. That is arithmetic that can
+    meet no error; and where the call can be given up for an error that Python does not meet, which it then
+    `may_guess`, also what does not meet one as a rule.
     """
     found: set[Node] = set()
     users: dict[Value, list[Node]] = {}
@@ -40,14 +49,41 @@ def elsewhere_each_turn(graph: Graph) -> frozenset[Node]:
     for loop in graph.walk():
         if loop.op == "loop":
             (body,) = loop.regions
-            if any(node.op == "if" and node.results for node in body.nodes):
+            if not all(_is_harmless(node, may_guess) for node in _chosen(body)):
                 continue
-            counters, inside = set(_counters(body, users)), set(body.nodes)
-            for node in body.nodes:
-                single = node.op == "update" and part_size(node) == 1 and _is_only_update(node, body, users)
-                if single and any(_is_counted(index, counters, body, inside) for index in _indices(node)):
-                    found.add(node)
+            counters = set(_counters(body, users))
+            inside = set(_without_loops(body))
+            for position in range(len(body.parameters)):
+                updates = _updates(body, position, users, inside)
+                indices = [list(_indices(node)) for node in updates]
+                if all(any(_is_counted(i, counters, body, inside) for i in each) for each in indices):
+                    found |= updates
     return frozenset(found)
+
+
+def _without_loops(region: Region) -> Iterator[Node]:
+    """Yield the nodes of a loop's body, and those of branches in it, but not those of inner loops."""
+    for node in region.nodes:
+        yield node
+        if node.op == "if":
+            for arm in node.regions:
+                yield from _without_loops(arm)
+
+
+def _chosen(body: Region) -> Iterator[Node]:
+    """Yield what branches compute of which a result is chosen."""
+    for node in _without_loops(body):
+        if node.op == "if" and node.results:
+            for arm in node.regions:
+                yield from walk(arm)
+
+
+def _is_harmless(node: Node, may_guess: bool) -> bool:
+    """Return whether a node of a branch may be done although the branch is not taken."""
+    if node.op in ("if", *_ENDS) or not may_warn(node):
+        return True
+    is_rounded = node.op == "cast" and node.result.type.is_float
+    return may_guess and (is_rounded or node.op in _GUESSED)
 
 
 def _counters(body: Region, users: dict[Value, list[Node]]) -> Iterator[Value]:
@@ -72,18 +108,50 @@ def _ends(region: Region) -> Iterator[Node]:
     yield region.terminator
 
 
-def _is_only_update(update: Node, body: Region, users: dict[Value, list[Node]]) -> bool:
-    """Return whether a turn of a loop updates an array that it carries once, and hands that on."""
-    base, result = update.inputs[0], update.result
-    if base not in body.parameters or update.result.type.rank == 0:
-        return False
-    position = body.parameters.index(base)
-    for node in users[base]:
-        if node is not update and (node.op in UPDATES or node.op in ("loop", "continue", "break", "yield")):
+def _updates(body: Region, position: int, users: dict[Value, list[Node]], inside: set[Node]) -> set[Node]:
+    """Return the updates of single elements of an array that a loop carries, if a turn does one at most, and no other.
+
+    They may be in branches. The next turn begins with what one of them has made, or with the array as it was.
+    """
+    base = body.parameters[position]
+    passed = _Passed(base)
+    ends = [end for end in _ends(body) if end.op in ("continue", "break")]
+    if base.type.rank == 0 or not all(passed.follow(end, position) for end in ends):
+        return set()
+    for version in passed.versions:
+        for node in users.get(version, ()):
+            is_update = node.op in UPDATES and (version is not base or node not in passed.updates)
+            ends_elsewhere = node.op in _ENDS and any(
+                value is version and (node, place) not in passed.ways for place, value in enumerate(node.inputs)
+            )
+            if is_update or ends_elsewhere or node.op == "loop" or (node.op == "update" and version in node.inputs[1:]):
+                return set()
+    return passed.updates if inside.issuperset(passed.updates) else set()
+
+
+class _Passed:
+    """What becomes of an array in a turn of a loop: its versions, the updates that make them, and where they pass."""
+
+    def __init__(self, base: Value) -> None:
+        self._base = base
+        self.versions, self.updates = {base}, set[Node]()
+        self.ways: set[tuple[Node, int]] = set()
+
+    def follow(self, end: Node, position: int) -> bool:
+        """Note what a terminator hands on at a position; return whether it is a version of the array."""
+        self.ways.add((end, position))
+        value = end.inputs[position]
+        node = value.node
+        if value is self._base:
+            return True
+        if node is None:
             return False
-    ends = [end for end in _ends(body) if end.op == "continue"]
-    passed = [node for node in users.get(result, ()) if node.op in UPDATES or node.op in ("loop", "yield")]
-    return not passed and all(end.inputs[position] is result for end in ends)
+        self.versions.add(value)
+        if node.op == "if":
+            yields = [arm.terminator for arm in node.regions if arm.terminator.op == "yield"]
+            return all(self.follow(one, value.index) for one in yields)
+        self.updates.add(node)
+        return node.op == "update" and node.inputs[0] is self._base and part_size(node) == 1
 
 
 def _indices(update: Node) -> Iterator[Value]:

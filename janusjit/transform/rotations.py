@@ -97,13 +97,21 @@ def _length(comes_from: dict[int, int | None]) -> int:
     return math.lcm(*lengths)
 
 
-def _origin(value: Value, users: dict[Value, list[Node]]) -> Value | None:
-    """Return whose memory an array is probably made in, by updates in place; None if in memory of its own."""
+def _origin(value: Value, users: dict[Value, list[Node]], elsewhere: tuple[str, ...] = ()) -> Value | None:
+    """Return whose memory an array is probably made in, by updates in place; None if in memory of its own.
+
+    What is ``elsewhere``, in branches that are not taken then, does not stand against it.
+    """
     while (node := value.node) is not None:
+        if node.op == "if":
+            yielded = [arm.terminator.inputs[value.index] for arm in node.regions if arm.terminator.op == "yield"]
+            origins = {_origin(one, users, ("yield", *_UPDATES)) for one in yielded}
+            return origins.pop() if len(origins) == 1 else None
         if node.op not in _UPDATES:
             return None
         base = node.inputs[0]
-        if any(user is not node and not _reads_the_part(user, node) for user in users.get(base, ())):
+        others = (user for user in users.get(base, ()) if user is not node and user.op not in elsewhere)
+        if not all(_reads_the_part(user, node) for user in others):
             return None
         value = base
     return value

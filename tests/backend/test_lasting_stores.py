@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,47 @@ def chosen(x, y, out):
         out[i] = x[i] / y[i] if y[i] < 1.0 else 0.0
 
 
+def chosen_copies(x, y, out):
+    for i in range(len(x)):
+        value = x[i]
+        if value < y[i]:
+            value = y[i]
+        elif value > 1.0:
+            value = 1.0
+        out[i] = value
+
+
+def chosen_products(x, y, out):
+    for i in range(len(x)):
+        if x[i] > 0.0:
+            out[i] = x[i] * y[i] + 1.0
+        elif y[i] > 1.0:
+            out[i] = 2.0 * x[i]
+
+
+def chosen_steps(x, y, out):
+    for i in range(1, len(x)):
+        if x[i] > x[i - 1]:
+            out[i] = out[i - 1] + x[i]
+        else:
+            out[i] = 0.5 * out[i - 1]
+
+
+def overwritten_by_choice(x, y, out):
+    for i in range(len(x)):
+        out[i] = x[i] / y[i]
+        if y[i] > 1.0:
+            out[i] = x[i]
+
+
+def kept_in_another(x, y, out):
+    for i in range(len(x)):
+        if y[i] > 1.0:
+            out[i // 2] = x[i] * y[i]
+        else:
+            out[i] = x[i]
+
+
 def overwritten_in_the_outer_loop(x, y, out):
     for t in range(ROWS):
         for i in range(len(x)):
@@ -77,16 +120,17 @@ def stores_made_sure_of(jitted) -> int:
     return jitted.specializations[0].llvm_ir.count('call double asm sideeffect "", "=')
 
 
+CHOSEN = [chosen_copies, chosen_products, chosen_steps]
 LASTING = [quotients, smoothed_quotients, of_rows, overwritten_in_the_outer_loop]
-FLEETING = [last_quotient, written_twice, written_again_in_the_next_turn, chosen, folded]
+FLEETING = [last_quotient, written_twice, written_again_in_the_next_turn, chosen, folded, overwritten_by_choice]
 
 
-@pytest.mark.parametrize("function", LASTING)
+@pytest.mark.parametrize("function", LASTING + CHOSEN)
 def test_elements_stored_one_after_the_other_are_not_made_sure_of(function) -> None:
     assert stores_made_sure_of(settled(function)) == 0
 
 
-@pytest.mark.parametrize("function", FLEETING)
+@pytest.mark.parametrize("function", [*FLEETING, kept_in_another])
 def test_elements_that_may_be_overwritten_are(function) -> None:
     assert stores_made_sure_of(settled(function)) > 0
 
@@ -118,3 +162,30 @@ def test_what_is_not_chosen_is_not_computed() -> None:
     jitted(x, y, out)
     assert jitted.stats.deopts == 0 and jitted.stats.graph_calls >= 3
     np.testing.assert_array_equal(out, expected)
+
+
+def squares_of_small_ones(x, out):
+    for i in range(len(x)):
+        if x[i] < 1e150:
+            out[i] = x[i] * x[i]
+        else:
+            out[i] = 0.0
+
+
+def test_what_branches_compute_for_nobody_is_no_error() -> None:
+    jitted = jj.jit(squares_of_small_ones, background=False)
+    x = np.linspace(0.0, 1.0, SIZE)
+    for _ in range(4):
+        jitted(x, np.zeros(SIZE))
+    x[::7], wanted = 1e200, np.zeros(SIZE)
+    squares_of_small_ones(x, wanted)
+    calls = 40
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(calls):
+            out = np.zeros(SIZE)
+            jitted(x, out)
+            np.testing.assert_array_equal(out, wanted)
+    assert jitted.stats.deopts < 4 and jitted.stats.graph_calls > calls // 2
+    with pytest.warns(RuntimeWarning, match="overflow encountered"):
+        jitted(np.full(SIZE, -1e200), out)

@@ -44,6 +44,11 @@ class FlagLooks:
         self._displaced: dict[Value, Scalar] = {}
 
     @property
+    def may_give_up(self) -> bool:
+        """Whether the call is given up for any error, and nothing is looked at by itself."""
+        return not self._tracking.steps and not self._tracking.before
+
+    @property
     def untiled(self) -> set[Step]:
         """The steps that have to stand by themselves."""
         end = self._tracking.point_of_no_return

@@ -117,7 +117,8 @@ class GraphLowering:
         rows = {step: self._tiles[step].size for step in fused if step in self._tiles}
         self._kernels = describe(fused, self.memory.addresses, rows, delays)
         self._quick = QuickCode()
-        self._fused = FusedFunctions(module, python, self._quick, lasting_kernels(self._plan, self._kernels))
+        lasting = lasting_kernels(self._plan, self._kernels, self._looks.may_give_up)
+        self._fused = FusedFunctions(module, python, self._quick, lasting)
         self._parallel = ParallelKernels(
             builder, self.memory, self.extents, self.scalars, self._fused, python, count
         )
