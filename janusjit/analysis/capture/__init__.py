@@ -42,6 +42,7 @@ from janusjit.analysis.capture import (
     tapes,
     variables,
 )
+from janusjit.analysis.capture.attribute_tables import tell_tables_apart
 from janusjit.analysis.capture.calls import function_cells
 from janusjit.analysis.capture.effort import too_large
 from janusjit.analysis.capture.externals import Externals
@@ -283,6 +284,7 @@ def _followed(machine: Machine, graph: Graph, core: FunctionCore, begin: Callabl
         raise CaptureFailure("python.exception", "user", last.span, last.guard.subject, "the call always raises")
     check_writes(machine)
     externals.close(sorted(machine.written), core.span)
+    tell_tables_apart(externals, machine.written, core.span)
     _prune_guards(graph)
     return graph
 

@@ -460,3 +460,5 @@ def write_instance(machine: Machine, owner: Reference, name: str, value: Abstrac
     item.written = True
     if owner.index < 0:
         machine.written.add(owner.index)
+        assert item.place is not None
+        machine.externals.attribute_place(item.place, name)  # noted as a name that is looked at

@@ -249,6 +249,7 @@ def _dict_update(machine: Machine, owner: Reference, arguments: Any, keywords: A
     if arguments:
         update_dict(machine, owner, arguments[0])
     for name, value in keywords.items():
+        dict_has(machine, machine.heap(owner), name)
         wrote(machine, owner).items[name] = value
     return NONE
 

@@ -35,6 +35,7 @@ from janusjit.ir.places import (
     MISSING,
     AttributePlace,
     ConstantPlace,
+    GlobalPlace,
     ItemPlace,
     LengthPlace,
     MembershipPlace,
@@ -107,6 +108,22 @@ class EntryGuards:
     def item_place(self, owner: Place, key: Any) -> Place:
         """Return the one place object for ``owner[key]``."""
         return self._place((id(owner), "item", type(key), key), lambda: ItemPlace(owner, key))
+
+    def names_at(self, owner: Place, kind: str) -> set[str]:
+        """Return the attributes ("attribute") or string keys ("item") of an object that have been looked at."""
+        return {key[-1] for key in self._places if key[:2] == (id(owner), kind) and type(key[-1]) is str}
+
+    def names_of_globals(self) -> dict[int, tuple[dict[str, Any], set[str]]]:
+        """Return the namespaces that globals have been looked for in, and their names."""
+        found: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        for place in self._places.values():
+            if isinstance(place, GlobalPlace):
+                found.setdefault(id(place.namespace), (place.namespace, set()))[1].add(place.name)
+        return found
+
+    def has_keys(self, place: Place) -> bool:
+        """Whether all keys of an outside dict are assumed."""
+        return (id(place), "keys") in self._guarded
 
     def length_place(self, owner: Place) -> Place:
         """Return the one place object for ``len(owner)``."""
