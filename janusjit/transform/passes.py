@@ -19,6 +19,7 @@ from janusjit.ir.text import format_graph
 from janusjit.ir.verify import VerificationError
 from janusjit.transform.alike_arms import join_alike_arms
 from janusjit.transform.arrangements import move_arrangements
+from janusjit.transform.choices import choose_without_branches
 from janusjit.transform.common_subexpressions import merge_common_subexpressions
 from janusjit.transform.contractions import find_products
 from janusjit.transform.convolutions import find_convolutions
@@ -100,6 +101,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("guards", hoist_guards),
         Pass("copies", skip_copies),
         Pass("dead_code", remove_dead_code),
+        Pass("choices", choose_without_branches),
         Pass("rotations", take_turns_together),
         Pass("rematerialization", _rematerialize),
     )

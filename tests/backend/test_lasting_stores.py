@@ -47,7 +47,7 @@ def written_again_in_the_next_turn(x, y, out):
 
 def chosen(x, y, out):
     for i in range(len(x)):
-        out[i] = x[i] / y[i] if y[i] < 1.0 else 0.0
+        out[i] = np.log(y[i]) if y[i] < 1.0 else 0.0
 
 
 def chosen_copies(x, y, out):

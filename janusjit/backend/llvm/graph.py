@@ -25,7 +25,6 @@ from janusjit.backend.layout import stride_symbols
 from janusjit.backend.llvm import threads
 from janusjit.backend.llvm.call_results import ANY_EXTENT
 from janusjit.backend.llvm.control import ControlFlow
-from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.estimates import expected_nanoseconds, is_work, least_nanoseconds, notes_of, pass_nanoseconds
 from janusjit.backend.llvm.flag_looks import FlagLooks
 from janusjit.backend.llvm.fused_loops import FusedFunctions
@@ -39,7 +38,7 @@ from janusjit.backend.llvm.python_api_layout import ARRAY_DATA, ARRAY_DIMS
 from janusjit.backend.llvm.quick_code import QuickCode
 from janusjit.backend.llvm.row_pass_code import Product, RowPasses, Work
 from janusjit.backend.llvm.row_prefetch import written_at_last
-from janusjit.backend.llvm.scalars import emit_scalar, is_scalar
+from janusjit.backend.llvm.scalars import constants, emit_scalar, is_scalar
 from janusjit.backend.llvm.stopwatch import Stopwatch
 from janusjit.backend.llvm.tapes import Tapes
 from janusjit.backend.llvm.thread_pool_state import MOST
@@ -101,7 +100,7 @@ class GraphLowering:
         self.graph = self._plan.graph
         self._outermost = frozenset(self._plan.steps)  #: that happen once in a call at most
         count = min(graph.threads, MOST) if graph.threads > 1 and threads.are_supported() else 1
-        self.scalars = _constants(builder, self.graph)
+        self.scalars = constants(builder, self.graph)
         self.extents = Extents(builder, python.symbols)
         self.memory = Memory(builder, self.placement, self.extents, self.scalars, python)
         self.control = ControlFlow(self)
@@ -354,6 +353,9 @@ class GraphLowering:
         if picks_element(node):
             self.scalars[node.result] = load(self.builder, node.result.type.dtype, self._element(node))
             return
+        if node.op == "barrier":
+            self.scalars[node.result] = self.python.pinned(self.builder, self.scalars[node.inputs[0]])
+            return
         value, valid = emit_scalar(self.builder, node, [self.scalars[value] for value in node.inputs])
         self.scalars[node.result] = value
         if valid is not None:
@@ -485,13 +487,6 @@ class GraphLowering:
     def check_flags(self, node: Node) -> None:
         """Emit the deoptimization where NumPy is to act on floating-point errors that have happened."""
         self._looks.check(node)
-
-
-def _constants(builder: ir.IRBuilder, graph: Graph) -> dict[Value, Scalar]:
-    """Return the constants of a graph; they take no code."""
-    emitter = LLVMScalarEmitter(builder)
-    nodes = (node for node in graph.walk() if node.op == "constant")
-    return {node.result: emitter.constant(node.attributes["value"], node.result.type.dtype) for node in nodes}
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Operations on scalars, in registers.
 
-Owns `emit_scalar`. Invariant: a 0-d value never goes to memory on account of an operation here.
+Owns `emit_scalar`, and the constants of a graph. Invariant: a 0-d value never goes to memory on account of an operation
+here.
 """
 
 from __future__ import annotations
@@ -10,11 +11,18 @@ from llvmlite import ir
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
 from janusjit.backend.llvm.values import Scalar
 from janusjit.backend.plan import VIEW_OPS, lowering_of
-from janusjit.ir.graph import Node
+from janusjit.ir.graph import Graph, Node, Value
 from janusjit.ops.registry import Checked, Elementwise, Reduce
 
 #: operations that pass a 0-d input on: by its number
 _PASSED: dict[str, int] = {**dict.fromkeys(VIEW_OPS, 0), "full": 0, "copy": 0, "update": 1}
+
+
+def constants(builder: ir.IRBuilder, graph: Graph) -> dict[Value, Scalar]:
+    """Return the constants of a graph; they take no code."""
+    emitter = LLVMScalarEmitter(builder)
+    nodes = (node for node in graph.walk() if node.op == "constant")
+    return {node.result: emitter.constant(node.attributes["value"], node.result.type.dtype) for node in nodes}
 
 
 def is_scalar(node: Node) -> bool:
