@@ -115,13 +115,13 @@ def _updates(body: Region, position: int, users: dict[Value, list[Node]], inside
     """
     base = body.parameters[position]
     passed = _Passed(base)
-    ends = [end for end in _ends(body) if end.op in ("continue", "break")]
+    ends = [end for end in _ends(body) if end.op == "continue"]
     if base.type.rank == 0 or not all(passed.follow(end, position) for end in ends):
         return set()
     for version in passed.versions:
         for node in users.get(version, ()):
             is_update = node.op in UPDATES and (version is not base or node not in passed.updates)
-            ends_elsewhere = node.op in _ENDS and any(
+            ends_elsewhere = node.op in ("yield", "continue") and any(
                 value is version and (node, place) not in passed.ways for place, value in enumerate(node.inputs)
             )
             if is_update or ends_elsewhere or node.op == "loop" or (node.op == "update" and version in node.inputs[1:]):
