@@ -106,44 +106,29 @@ class BackwardsList(Backwards):
         return reversed(list(self[::-1]))
 
 
-class BackwardsDeque(Backwards):
-    """The items of a deque, last first."""
-
-    __slots__ = ()
-
-    def __reversed__(self) -> Any:
-        """Return what ``reversed(deque)`` would."""
-        return reversed(collections.deque(self[::-1]))
-
-
-class BackwardsKeys(Backwards):
-    """The keys of a dict, last first."""
-
-    __slots__ = ()
-
-    def __reversed__(self) -> Any:
-        """Return what ``reversed(dict)`` would."""
-        return reversed(dict.fromkeys(self[::-1]))
+def _backwards_at(fixed: Sequence[Any], parts: list[Any]) -> Iterator[Any]:
+    """Return ``reversed(source)``, or that of a view of a dict, as it was made of so many items, after some of them."""
+    kind, size, _ = fixed
+    rest = iter(parts)
+    owner = next(rest)
+    position = next(rest, fixed[2])
+    if kind is not None and len(owner) != size:
+        return _changed_size()
+    made: Any = reversed(owner if kind is None else getattr(owner, kind)())
+    if kind is None and not isinstance(owner, collections.deque):
+        following = size - 1 - position
+        made.__setstate__(following if following < len(owner) else -1)
+    else:
+        next(itertools.islice(made, position, position), None)
+    return made  # type: ignore[no-any-return]
 
 
-class BackwardsValues(Backwards):
-    """The values of a dict, last first."""
-
-    __slots__ = ()
-
-    def __reversed__(self) -> Any:
-        """Return what ``reversed(dict.values())`` would."""
-        return reversed(dict(enumerate(self[::-1])).values())
-
-
-class BackwardsItems(Backwards):
-    """The items of a dict, last first."""
-
-    __slots__ = ()
-
-    def __reversed__(self) -> Any:
-        """Return what ``reversed(dict.items())`` would."""
-        return reversed(dict(self[::-1]).items())
+def rows_backwards_at(turned: Any, position: int) -> Iterator[Any]:
+    """Return ``reversed(rows)`` after some of them, given a view in which the last row is the first."""
+    rows = turned[::-1]
+    made: Any = reversed(rows)
+    made.__setstate__(len(turned) - 1 - position)
+    return made  # type: ignore[no-any-return]
 
 
 def sequence_at(source: Any, position: int) -> Iterator[Any]:
@@ -191,6 +176,8 @@ _ASSEMBLE: dict[str, Callable[[Sequence[Any], list[Any]], Any]] = {
     "dict": _dict_at,
     "rows": lambda fixed, parts: sequence_at(*parts),
     "items": lambda fixed, parts: sequence_at(*parts),
+    "backwards": _backwards_at,
+    "rows_backwards": lambda fixed, parts: rows_backwards_at(*parts),
     "zip": lambda fixed, parts: zip(*parts, strict=fixed[0]),
     "map": lambda fixed, parts: map(*parts),
     "filter": lambda fixed, parts: filter(*parts),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from janusjit.analysis.capture import (
     attributes,
+    backwards,
     builtin_functions,
     calls,
     collection_types,
@@ -68,6 +69,7 @@ _ATTEMPTS = 24
 #: the modules that register capture rules
 RULES = (
     attributes,
+    backwards,
     builtin_functions,
     calls,
     collection_types,

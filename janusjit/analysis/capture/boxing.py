@@ -15,6 +15,7 @@ from typing import Any
 from janusjit.analysis import frame_values
 from janusjit.analysis.capture.arrays import check_mirror, new_array, read
 from janusjit.analysis.capture.externals import Unread
+from janusjit.analysis.capture.frame_state import backwards_parts
 from janusjit.analysis.capture.listed import ARRAYS, list_with, refused
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.making import choose, choose_item, make_function, make_read_only
@@ -336,6 +337,8 @@ class Boxer:
             return self._assembled("range", (None,) * 4, source.start, source.stop, source.step, item.position, key=key)
         if item.kind == "sequence":
             self._check_source(item)
+        if item.backwards is not None:
+            return self._assembled(*backwards_parts(item, None), key=key)
         if item.kind == "sequence" and isinstance(sources[0], DictView) and isinstance(item.function, Known):
             fixed = (sources[0].kind, len(item.function.value), None)
             return self._assembled("dict", fixed, sources[0].owner, item.position, key=key)
@@ -360,7 +363,8 @@ class Boxer:
             changed = held.place is not None and list(held.items) != list(held.original)
         elif isinstance(held, ListObject) and held.place is not None:
             position = item.position.value if isinstance(item.position, Known) else 0
-            changed = held.written if held.type_ is not list else position > len(held.original)
+            least = position if item.backwards is None else item.backwards - position
+            changed = held.written if held.type_ is not list else least > len(held.original)
         else:
             changed = False
         if changed:

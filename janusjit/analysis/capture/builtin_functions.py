@@ -6,7 +6,6 @@ failed capture) what it cannot follow.
 
 from __future__ import annotations
 
-import collections
 import logging
 import operator
 from collections.abc import Sequence
@@ -24,19 +23,14 @@ from janusjit.analysis.capture.iteration import draw, draw_all
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import operate
 from janusjit.analysis.capture.packed import Packed, packed
-from janusjit.analysis.capture.protocols import GROWN_ITERATOR, iterator_over, length, rejected, truth
+from janusjit.analysis.capture.protocols import iterator_over, length, rejected, truth
 from janusjit.analysis.capture.python_types import of_type, special_method
 from janusjit.analysis.capture.set_algebra import members
 from janusjit.analysis.capture.state import (
     DeferredCall,
-    DictObject,
-    GeneratorObject,
     GraphLoopEntry,
-    GrownList,
     Instance,
     IteratorObject,
-    ListObject,
-    SetObject,
 )
 from janusjit.analysis.capture.strings import defer, snapshot
 from janusjit.analysis.capture.values import (
@@ -45,7 +39,6 @@ from janusjit.analysis.capture.values import (
     AbstractValue,
     ArrayValue,
     Deferred,
-    DictView,
     Known,
     RangeValue,
     Reference,
@@ -53,16 +46,7 @@ from janusjit.analysis.capture.values import (
     SliceValue,
     TupleValue,
     concrete,
-    known,
     lift,
-)
-from janusjit.analysis.frame_values import (
-    Backwards,
-    BackwardsDeque,
-    BackwardsItems,
-    BackwardsKeys,
-    BackwardsList,
-    BackwardsValues,
 )
 from janusjit.ir.graph import Value
 from janusjit.ir.types import dtype_name
@@ -139,36 +123,6 @@ def _model_map(machine: Machine, arguments: Arguments, keywords: Named) -> Abstr
 def _model_filter(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
     source = iterator_over(machine, arguments[1])
     return machine.state.allocate(IteratorObject(kind="filter", sources=(source,), function=arguments[0]))
-
-
-@models(reversed)
-def _model_reversed(machine: Machine, arguments: Arguments, keywords: Named) -> AbstractValue:
-    value = arguments[0]
-    if isinstance(value, RangeValue):
-        if known(value):
-            return iterator_over(machine, lift(concrete(value)[::-1]))
-        if isinstance(value.step, Known) and value.step.value == 1:
-            last = numbers.binary(machine, "-", value.stop, Known(1))
-            stop = numbers.binary(machine, "-", value.start, Known(1))
-            return iterator_over(machine, RangeValue(last, stop, Known(-1)))
-    method = special_method(machine, value, "__reversed__")
-    if method is not None:
-        return invoke(machine, method, (), ())
-    item = machine.heap(value) if isinstance(value, Reference) else None
-    if isinstance(item, IteratorObject | GeneratorObject | SetObject):
-        raise machine.python_error(TypeError, "object is not reversible")
-    if isinstance(item, GrownList) and (made := GROWN_ITERATOR[0](machine, value, backwards=True)) is not None:
-        return made
-    kind: type[Backwards] = Backwards
-    if isinstance(item, ListObject):
-        kind = BackwardsList if item.type_ is list else BackwardsDeque
-    elif isinstance(item, DictObject):
-        kind = BackwardsKeys
-    elif isinstance(value, DictView):
-        kind = {"keys": BackwardsKeys, "values": BackwardsValues, "items": BackwardsItems}[value.kind]
-    if isinstance(item, DictObject) and item.type_ is collections.OrderedDict:
-        raise machine.unsupported("python.builtin", "reversed", "an ordered dict has iterators of its own")
-    return iterator_over(machine, TupleValue(tuple(reversed(draw_all(machine, value))), kind))
 
 
 @models(sorted, keywords=("key", "reverse"))

@@ -254,12 +254,25 @@ def get_item(machine: Machine, owner: AbstractValue, index: AbstractValue) -> Ab
     if isinstance(owner, RangeValue):
         return lift(fold(machine, lambda: concrete(owner)[machine.constant(index, "an index")]))
     if isinstance(owner, Scalar):
-        if isinstance(index, TupleValue) and not index.items:
-            return owner
-        raise machine.python_error(IndexError, "invalid index to scalar variable.")
+        return _number_item(machine, owner, index)
     if isinstance(owner, HostValue):
         raise machine.unsupported("python.host_object", "[]", f"{owner.place} is an object capture cannot enter")
     raise rejected(machine, "[]", "object is not subscriptable", (owner, "__getitem__"))
+
+
+def _number_item(machine: Machine, owner: Scalar, index: AbstractValue) -> AbstractValue:
+    """Return an item of a number: of NumPy's, an array with the new axes that are asked for."""
+    if owner.is_python:
+        raise machine.python_error(TypeError, f"'{owner.kind}' object is not subscriptable")
+    index = machine.resolve(index)
+    parts = [machine.resolve(part) for part in index.items] if isinstance(index, TupleValue) else [index]
+    if not parts:
+        return owner
+    axes = [part for part in parts if isinstance(part, Known) and part.value is None]
+    others = [part for part in parts if part not in axes]
+    if others and not (len(others) == 1 and isinstance(others[0], Known) and others[0].value is Ellipsis):
+        raise machine.python_error(IndexError, "invalid index to scalar variable.")
+    return new_array(machine, machine.emit("reshape", owner.value, shape=(1,) * len(axes)))
 
 
 def _outside_list_item(machine: Machine, owner: Reference, item: ListObject, index: AbstractValue) -> AbstractValue:

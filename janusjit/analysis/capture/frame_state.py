@@ -110,6 +110,8 @@ def _take_reference(writer: FrameStateWriter, value: Reference) -> Parts | None:
 
 def _take_iterator(writer: FrameStateWriter, item: IteratorObject) -> Parts | None:
     sources = item.sources
+    if item.backwards is not None:
+        return _take_backwards(writer, item)
     if item.kind == "range":
         return _take_range(writer, item)
     if item.kind == "objects":
@@ -164,6 +166,25 @@ def _take_sequence(writer: FrameStateWriter, item: IteratorObject) -> Parts | No
     if len(held) - item.position.value > SHORT_SEQUENCE:
         return None
     return writer.composite("sequence", (item.position.value,), source)
+
+
+def backwards_parts(item: IteratorObject, position: int | None) -> tuple[Any, ...]:
+    """Return the kind of the recipe for what ``reversed`` has made, what is fixed, and the values it is made of."""
+    source = item.sources[0]
+    at = (item.position,) if position is None else ()
+    if item.kind == "rows":
+        return "rows_backwards", (), source, item.position
+    if isinstance(source, DictView):
+        return "backwards", (source.kind, item.backwards, position), source.owner, *at
+    return "backwards", (None, item.backwards, position), source, *at
+
+
+def _take_backwards(writer: FrameStateWriter, item: IteratorObject) -> Parts | None:
+    if item.kind == "rows" or not isinstance(item.position, Known):
+        return writer.composite(*backwards_parts(item, None))
+    if item.backwards is not None and item.backwards - item.position.value > SHORT_SEQUENCE:
+        return None
+    return writer.composite(*backwards_parts(item, item.position.value))
 
 
 def _take_method(writer: FrameStateWriter, value: MethodValue) -> Parts:
@@ -283,6 +304,22 @@ def _dict(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> Abstr
     return over_dict(machine, view, at)
 
 
+def _backwards(machine: Machine, fixed: Any, parts: Iterator[AbstractValue]) -> AbstractValue:
+    kind, size, position = fixed
+    source = _reference(next(parts))
+    at = next(parts) if position is None else Known(position)
+    item = machine.heap(source)
+    guard_structure(machine, item)
+    if len(item.items) != size:
+        raise machine.unsupported("python.size", "for", "what is gone through backwards is changed meanwhile")
+    if kind is not None:
+        made = over_dict(machine, DictView(source, kind), at)
+        machine.heap(made).backwards = size
+        return made
+    changes = None if item.type_ is list else Known(item.changes)
+    return _iterator(machine, "sequence", (source,), position=at, function=changes, backwards=size)
+
+
 def _items(machine: Machine, source: AbstractValue, position: AbstractValue) -> AbstractValue:
     """Go on with an iterator over a list of numbers whose length varies: numbers still, or whatever they are by now."""
     together = PACKED[0](machine, source, numbers=True)
@@ -305,6 +342,10 @@ _ASSEMBLE: dict[str, Callable[[Machine, Any, Iterator[AbstractValue]], AbstractV
     "dict": _dict,
     "objects": lambda m, fixed, parts: _iterator(m, "objects", (next(parts),), position=next(parts)),
     "rows": lambda m, fixed, parts: _iterator(m, "rows", (next(parts),), position=next(parts)),
+    "rows_backwards": lambda m, fixed, parts: _iterator(
+        m, "rows", (next(parts),), position=next(parts), backwards=0
+    ),
+    "backwards": _backwards,
     "items": lambda m, fixed, parts: _items(m, next(parts), next(parts)),
     "zip": lambda m, fixed, parts: _iterator(m, "zip", tuple(parts), strict=fixed[0]),
     "map": lambda m, fixed, parts: _iterator(m, "map", function=next(parts), sources=tuple(parts)),

@@ -111,6 +111,8 @@ def _classify(machine: Machine, part: AbstractValue) -> Any:
             return Known(int(part.value))
         raise machine.python_error(IndexError, "only integers, slices, ellipsis, newaxis and arrays are valid indices")
     if isinstance(part, Scalar):
+        if part.value.type.dtype == "bool":
+            raise machine.unsupported("array.index", "index", "a boolean scalar is used as an index")
         if part.value.type.dtype[0] in "iu":
             return part
         raise machine.python_error(IndexError, "only integers are valid indices")

@@ -65,8 +65,7 @@ def length_of(machine: Machine, iterator: IteratorObject) -> AbstractValue | Non
 def _items(machine: Machine, iterator: IteratorObject) -> tuple[AbstractValue, ...]:
     (source,) = iterator.sources
     if isinstance(source, DictView):
-        _unchanged(machine, iterator)
-        return dict_view_items(machine, source).items
+        return dict_view_items(machine, source, _unchanged(machine, iterator)).items
     if isinstance(source, Reference):
         item = machine.heap(source)
         if isinstance(item, GrownList):
@@ -74,19 +73,23 @@ def _items(machine: Machine, iterator: IteratorObject) -> tuple[AbstractValue, .
         assert isinstance(item, ListObject)
         if isinstance(iterator.function, Known) and iterator.function.value != item.changes:
             raise machine.python_error(RuntimeError, "deque mutated during iteration")
-        return tuple(item.items)
+        if iterator.backwards is None:
+            return tuple(item.items)
+        if len(item.items) != iterator.backwards:
+            raise machine.unsupported("python.size", "for", "the list is changed while it is gone through backwards")
+        return tuple(reversed(item.items))
     assert isinstance(source, TupleValue)
     return source.items
 
 
 def _unchanged(machine: Machine, iterator: IteratorObject) -> tuple[Any, ...]:
-    """Return the keys of the dict that an iterator goes over; where they are others by now, Python has to say so."""
+    """Return the keys of the dict that an iterator goes over, in its order; where they are others, Python says so."""
     (view,) = iterator.sources
     assert isinstance(view, DictView) and isinstance(iterator.function, Known)
     keys: tuple[Any, ...] = iterator.function.value
     if tuple(machine.heap(view.owner).items) != keys:
         raise machine.unsupported("python.size", "for", "the dict is changed while it is gone through")
-    return keys
+    return keys if iterator.backwards is None else keys[::-1]
 
 
 def has_next(machine: Machine, reference: AbstractValue) -> bool | Value | None:

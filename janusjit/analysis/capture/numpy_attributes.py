@@ -11,7 +11,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from janusjit.analysis.capture import numbers, operators
-from janusjit.analysis.capture.arrays import cast, constant, dim_value, new_array, shape_value, whole_view, write
+from janusjit.analysis.capture.arrays import (
+    cast,
+    constant,
+    dim_value,
+    new_array,
+    read,
+    shape_value,
+    whole_view,
+    wrap,
+    write,
+)
 from janusjit.analysis.capture.attributes import ARRAY_ATTRIBUTE
 from janusjit.analysis.capture.containers import build
 from janusjit.analysis.capture.index_writing import element_value, require_number
@@ -174,7 +184,10 @@ def call_array_method(
     rule = ARRAY_METHODS.get(name)
     if rule is None:
         raise machine.unsupported("array.method", f".{name}()", "the array method has no rule yet")
-    return rule(machine, [owner, *arguments], keywords)
+    found = rule(machine, [owner, *arguments], keywords)
+    if isinstance(owner, Scalar) and isinstance(found, ArrayValue) and not found.type.shape:
+        return wrap(machine, read(machine, found))  # methods of NumPy's scalars give scalars
+    return found
 
 
 ARRAY_METHOD.append(call_array_method)

@@ -29,7 +29,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     refuse,
     with_common_dtype,
 )
-from janusjit.analysis.capture.numpy_dimensions import align, broadcast_shape, require_equal, with_shape
+from janusjit.analysis.capture.numpy_dimensions import align, broadcast_shape, require_equal, size_value, with_shape
 from janusjit.analysis.capture.numpy_reduce import accumulator, reduce_to
 from janusjit.analysis.capture.numpy_shape import as_array_value, flattened, transpose_to
 from janusjit.analysis.capture.operators import MATMUL
@@ -63,10 +63,23 @@ def _with_batch(machine: Machine, value: Value, batch: tuple[Dim, ...]) -> Value
 def dot(machine: Machine, a: Value, b: Value) -> Value:
     """Return ``np.dot(a, b)``."""
     if not a.type.shape or not b.type.shape:
-        return machine.emit("multiply", *with_common_dtype(machine, (a, b)))
+        return _scaled(machine, *with_common_dtype(machine, (a, b)))
     if a.type.rank <= 2 and b.type.rank <= 2:
         return _of_single_elements(machine, a, b, a.type.rank + b.type.rank - 2) or contract(machine, a, b)
     return _tensor_product(machine, a, b, (a.type.rank - 1,), (max(0, b.type.rank - 2),))
+
+
+def _scaled(machine: Machine, a: Value, b: Value) -> Value:
+    """Return the product of a number and an array, as ``np.dot`` has it: added to 0.0 where there are several."""
+    found = machine.emit("multiply", a, b)
+    count = product(found.type.shape)
+    if not found.type.is_float or count == 1:
+        return found
+    zero = constant(machine, 0.0, found.type.dtype)
+    if not isinstance(count, int):
+        alone = machine.emit("equal", size_value(machine, count), constant(machine, 1, "i64"))
+        zero = machine.emit("where", alone, constant(machine, -0.0, found.type.dtype), zero)
+    return machine.emit("add", found, zero)
 
 
 def _of_single_elements(machine: Machine, a: Value, b: Value, rank: int) -> Value | None:

@@ -52,6 +52,8 @@ def size_over(value: Value, axes: tuple[int, ...]) -> Dim:
 
 def reduce_to(machine: Machine, op: str, value: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     """Emit a reduction; the value itself where there is no axis to reduce over."""
+    if not axes and op == "sum" and value.type.is_float:
+        return machine.emit("add", value, constant(machine, 0.0, value.type.dtype))  # a sum begins with 0.0: not -0.0
     if not axes and op not in ("any", "all", "count_nonzero"):
         return value
     if op in ("max", "min") and size_over(value, axes) == 0 and product(value.type.shape) == 0:
@@ -104,6 +106,8 @@ def _adding(op: str, neutral: int, ufunc: np.ufunc) -> Any:
         axes = axes_of(machine, axis, value.type.rank)
         result = reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims"))
         if given(initial):
+            if isinstance(initial, Known) and str(initial.value) == "-0.0":
+                raise machine.unsupported("numpy.argument", "initial=", "a sum that begins with -0.0 has no rule")
             result = machine.emit(ufunc.__name__, result, _initial(machine, initial, value.type.dtype))
         return finish(machine, result, out)
 

@@ -24,6 +24,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     given,
     numpy_function,
     operate,
+    rank_of,
     refuse,
     with_common_dtype,
 )
@@ -225,8 +226,8 @@ def _method_sort(
     stable: AbstractValue = NONE,
 ) -> AbstractValue:
     refuse(machine, "order=", order)
+    at = axis_of(machine, axis, rank_of(machine, a))
     if isinstance(a, ArrayValue):
-        at = axis_of(machine, axis, a.type.rank)
         write(machine, a, machine.emit("sort", read(machine, a), axis=at))
     return NONE
 

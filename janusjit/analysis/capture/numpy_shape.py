@@ -33,7 +33,7 @@ from janusjit.analysis.capture.numpy_dimensions import (
 from janusjit.analysis.capture.numpy_memory import in_c_order, laid_out, order_asked, reshaped, strides
 from janusjit.analysis.capture.sharing import may_share
 from janusjit.analysis.capture.state import Mirror, Storage
-from janusjit.analysis.capture.values import NONE, TRUE, AbstractValue, ArrayValue, Known, TupleValue, known
+from janusjit.analysis.capture.values import NONE, TRUE, AbstractValue, ArrayValue, Known, Scalar, TupleValue, known
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import NewAxis, PathStep, Range
@@ -282,6 +282,9 @@ def add_axes(machine: Machine, source: ArrayValue, axes: tuple[int, ...]) -> Arr
 
 @numpy_function(np.squeeze, method="squeeze")
 def _model_squeeze(machine: Machine, a: AbstractValue, axis: AbstractValue = NONE) -> AbstractValue:
+    a = machine.resolve(a)
+    if isinstance(a, Scalar) and not a.is_python and not given(axis):
+        return a
     source = as_array_value(machine, a)
     shape = source.type.shape
     axes = axes_of(machine, axis, len(shape))

@@ -435,7 +435,7 @@ def _in_any_table(item: SetObject) -> bool:
     return all(type(key) is int and 0 <= key < 8 for key in item.items)
 
 
-def over_dict(machine: Machine, view: DictView, position: AbstractValue = Known(0)) -> AbstractValue:
+def over_dict(machine: Machine, view: DictView, position: AbstractValue = Known(0)) -> Reference:
     """Return an iterator over a dict, its values or items, from a position on: what it gives is what is there then."""
     item: DictObject = machine.heap(view.owner)
     guard_structure(machine, item)

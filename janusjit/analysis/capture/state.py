@@ -237,7 +237,8 @@ class IteratorObject(HeapObject):
     ``kind``: ``sequence`` (``sources[0]`` is a tuple, or a list or a view of a dict that is looked up at each step;
     ``function`` is the number of changes a deque had seen, or the keys a dict had), ``range``, ``rows`` of an array,
     ``numbers`` of a list in an array (``function`` is their type and how many of them are known), ``zip``, ``map``,
-    ``filter`` and ``enumerate`` (``function`` is the start).
+    ``filter`` and ``enumerate`` (``function`` is the start). ``backwards`` is how many items there were when it was
+    made, of one that ``reversed`` has made: the last of them came first. (The rows of an array are those of a view.)
     """
 
     kind: str = "sequence"
@@ -246,6 +247,7 @@ class IteratorObject(HeapObject):
     function: AbstractValue | None = None
     strict: bool = False
     maker: Instruction | None = None
+    backwards: int | None = None
 
 
 @dataclass(slots=True)
