@@ -50,7 +50,7 @@ from janusjit.analysis.capture.externals import Externals
 from janusjit.analysis.capture.host_sites import HostSites
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.run_time_objects import check_writes
-from janusjit.analysis.capture.signals import PoisonUsed, PythonRaise, Terminated, Unmergeable
+from janusjit.analysis.capture.signals import GrowthSeen, PoisonUsed, PythonRaise, Terminated, Unmergeable
 from janusjit.analysis.capture.suspension import enter_continuation
 from janusjit.analysis.continuation import Continuation
 from janusjit.analysis.core import FunctionCore
@@ -199,6 +199,8 @@ def _captured(
     while joins < _ATTEMPTS:
         try:
             return _attempt(core, names, begin, profile, relaxations, decisions, known, snapshot)
+        except GrowthSeen:
+            continue
         except PoisonUsed as used:
             joins += 1
             decision = decisions.get(used.fork)
@@ -285,6 +287,10 @@ def _followed(machine: Machine, graph: Graph, core: FunctionCore, begin: Callabl
     if last.op == "fail":
         raise CaptureFailure("python.exception", "user", last.span, last.guard.subject, "the call always raises")
     check_writes(machine)
+    growing = (externals.grown & externals.lengths_assumed) - machine.hosts.growing
+    if growing:
+        machine.hosts.growing |= growing
+        raise GrowthSeen
     externals.close(sorted(machine.written), core.span)
     tell_tables_apart(externals, machine.written, core.span)
     _prune_guards(graph)

@@ -82,6 +82,8 @@ class EntryGuards:
         The globals that the code of each file runs with.
     tuples : set
         The places of tuples, by their ids.
+    lengths_assumed, grown : set of str
+        The places of containers whose lengths are assumed as they are asked for, and of lists that have grown.
     outcomes : frozenset of str
         The names of what Python has found at a commit point, behind which this is a continuation.
     """
@@ -98,6 +100,8 @@ class EntryGuards:
         self.namespaces: dict[str, dict[str, Any]] = {}
         self.tuples: set[int] = set()
         self.outcomes: frozenset[str] = frozenset()
+        self.lengths_assumed: set[str] = set()
+        self.grown: set[str] = set()
 
     # ------------------------------------------------------------------ places
 

@@ -115,6 +115,7 @@ class Committer(Boxer):
         owner = PlaceBox(item.place)
         kept = len(item.original)
         if item.intact:
+            self._note_growth(item)
             return [ListAppend(owner, self.box(value)) for value in item.items[kept:]]
         if len(item.items) == kept:
             return [
@@ -125,8 +126,13 @@ class Committer(Boxer):
         self.machine.externals.guard_length(item.place, kept)
         return [ReplaceContents(owner, tuple(map(self.box, item.items)))]
 
+    def _note_growth(self, item: ListObject | GrownList) -> None:
+        if isinstance(item, GrownList) or len(item.items) > len(item.original):
+            self.machine.externals.grown.add(str(item.place))
+
     def _grown_effects(self, item: GrownList) -> list[Effect]:
         assert item.place is not None
+        self._note_growth(item)
         owner = PlaceBox(item.place)
         filled = CallFunction(ConstantBox(list.extend), (owner, self.filled(item)))
         return [

@@ -146,9 +146,10 @@ class Externals(EntryGuards):
         """Return parameter ``index``."""
         return self.read(ArgumentPlace(index, name), live)
 
-    def read_length(self, place: Place, length: int) -> AbstractValue:
-        """Return the length of an outside container: assumed, or read at each call if it varied before."""
-        if not self.length_varies(place):
+    def read_length(self, place: Place, length: int, varies: bool = False) -> AbstractValue:
+        """Return the length of an outside container: assumed, or read at each call if it varies or varied before."""
+        if not varies and not self.length_varies(place):
+            self.lengths_assumed.add(str(place))
             self.guard_length(place, length)
             return Known(length)
         return self.read(self.length_place(place), length)

@@ -47,6 +47,8 @@ class HostSites:
         The kinds of what objects hold that are met at run time, by class and attribute.
     memory_limit : int or None
         How many bytes of intermediate arrays a graph should need at a time.
+    growing : set of str
+        Places of lists that a call appends to, and whose lengths it asks for: each call finds another length.
     deadline : float
         When capture has to stop, as `time.perf_counter` tells time.
     threads : int
@@ -68,6 +70,7 @@ class HostSites:
     walked: set[tuple[FunctionCore, int]] = field(default_factory=set)
     followed: dict[FunctionCore, list[str]] = field(default_factory=dict)
     met: dict[Any, set[Any]] = field(default_factory=dict)
+    growing: set[str] = field(default_factory=set)
     outlined: bool = False
     memory_limit: int | None = None
     deadline: float = math.inf

@@ -234,7 +234,8 @@ def _container_length(machine: Machine, item: Any) -> AbstractValue:
         return GROWN_LENGTH[0](machine, item, _container_length(machine, item.base))
     if item.place is None:
         return Known(len(item.items))
-    before = machine.externals.read_length(item.place, len(item.original))
+    grows = str(item.place) in machine.hosts.growing
+    before = machine.externals.read_length(item.place, len(item.original), grows)
     grown = len(item.items) - len(item.original)
     if isinstance(before, Scalar):  # an int like any other, but that compiled code knows it as a dimension
         dim = machine.dims.get(before.value) or bind_dim(machine, before.value, "len()")

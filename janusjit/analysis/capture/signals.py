@@ -39,6 +39,10 @@ class PoisonUsed(Exception):
         self.reason = reason
 
 
+class GrowthSeen(Exception):
+    """Lists from outside whose lengths were assumed have grown: they have other lengths in the next call."""
+
+
 class EitherUsed(PoisonUsed):
     """A rule needed a value that is of one of several kinds: it has to be applied for each kind by itself."""
 

@@ -152,3 +152,26 @@ def test_a_length_read_on_one_path_only():
 
     step = _check(either, [(np.ones(3) * (-1) ** n, n) for n in range(3, 15)])
     assert step.stats.graph_calls == 10
+
+
+def test_the_length_of_a_list_that_each_call_appends_to_is_not_assumed():
+    def logged(history, x):
+        history["loss"].append(float(x.sum()))
+        return x * 2 if len(history["loss"]) > 2 else x
+
+    def counted(history, x):
+        number = len(history["loss"])
+        for value in (1.0, 2.0):
+            history["loss"].append(value)
+        return x * number
+
+    for function in (logged, counted):
+        step = jj.jit(function, background=False)
+        history, expected = {"loss": [0.5, 0.5, 0.5]}, {"loss": [0.5, 0.5, 0.5]}
+        for number in range(20):
+            x = np.arange(3.0) + number
+            np.testing.assert_array_equal(step(history, x), function(expected, x))
+        assert history == expected
+        assert step.stats.graph_calls == 18
+        assert step.stats.specializations == 1
+        assert not step.stats.deopts
