@@ -13,6 +13,7 @@ Owns `Config` and the one current instance. Invariant: a `Config` is immutable; 
 | ``JANUSJIT_EVENTS`` | a file to append every event to, as JSON Lines |
 | ``JANUSJIT_CACHE`` | ``0``: keep no compiled code on disk |
 | ``JANUSJIT_CACHE_DIR`` | where compiled code is kept; the user's cache directory when not given |
+| ``JANUSJIT_COMPILE_PROCESS`` | ``0``: what is compiled beside the program is compiled in its own process |
 | ``JANUSJIT_CALIBRATION`` | ``0``: the cost model goes by built-in figures instead of this machine's |
 | ``JANUSJIT_MEASURE`` | ``1``: compiled code times its kernels, for the report |
 | ``JANUSJIT_ALLOWANCE`` | seconds that calls of a function wait for its compilation before their own time counts; 2 |
@@ -41,6 +42,7 @@ _KNOWN = frozenset(
     {
         *("DISABLE", "LOG", "DUMP", "VERIFY", "EVENTS", "QUIET", "BACKEND", "BACKGROUND", "TRIALS", "FAIL_GUARD"),
         *("CACHE", "CACHE_DIR", "KEPT_MEMORY", "ALLOWANCE", "NUM_THREADS", "CALIBRATION", "MEASURE"),
+        "COMPILE_PROCESS",
     }
 )
 
@@ -85,6 +87,8 @@ class Config:
         How many bytes of work memory and of dropped results are kept between calls, at most.
     allowance : float
         Seconds that the calls of a function may wait for its compilation before their own time counts.
+    compile_process : bool
+        What is compiled beside the program may be compiled in another process.
     threads : int or None
         How many threads compiled code may use; None: one for each processor there is for the process.
     """
@@ -106,6 +110,7 @@ class Config:
     measure: bool = False
     kept_memory: int = 1 << 28
     allowance: float = 2.0
+    compile_process: bool = True
     threads: int | None = None
 
 
@@ -134,6 +139,7 @@ def from_environment(environment: Mapping[str, str]) -> Config:
         fail_guard=_number(given, "FAIL_GUARD"),
         cache=_cache(given, environment),
         calibration=_flag(given, "CALIBRATION", True),
+        compile_process=_flag(given, "COMPILE_PROCESS", True),
         measure=_flag(given, "MEASURE"),
         allowance=2.0 if (allowance := _number(given, "ALLOWANCE")) is None else float(allowance),
         kept_memory=1 << 28 if (kept := _number(given, "KEPT_MEMORY")) is None else kept,

@@ -16,6 +16,7 @@ from janusjit.analysis.core import FunctionCore
 from janusjit.analysis.source import load
 from janusjit.analysis.twin import Replacement, Twins
 from janusjit.backend.llvm.compile import compile_graph
+from janusjit.backend.llvm.compile_process import start_early
 from janusjit.backend.llvm.entry_builtin import Compiled as NativeCompiled
 from janusjit.collection import collection_paused
 from janusjit.config import current
@@ -43,6 +44,7 @@ class Pipeline:
 
     def prepare(self, function: types.FunctionType, replacement: Replacement | None = None) -> Prepared:
         """Load the source of a function and make its profiled twin; see `Compiler.prepare`."""
+        start_early()
         core = load(function)
         profile = Profile()
         twins = Twins(profile, replacement)
@@ -54,6 +56,7 @@ class Pipeline:
         self, function: types.FunctionType, prepared: Prepared, arguments: Sequence[Any], relaxations: Relaxations
     ) -> Graph:
         """Capture a call; see `Compiler.capture`."""
+        start_early()
         with collection_paused():
             graph = capture(function, prepared.core, prepared.profile, arguments, relaxations, prepared.sites)
         return self._captured(graph, prepared)

@@ -11,7 +11,7 @@ import time
 from janusjit.backend.kernels import PlanNotes
 from janusjit.backend.llvm import engine
 from janusjit.backend.llvm.calibrating import calibrate
-from janusjit.backend.llvm.compile_cache import compile_cached
+from janusjit.backend.llvm.compile_cache import Filing, compile_cached
 from janusjit.backend.llvm.entry import EntryEmitter
 from janusjit.backend.llvm.entry_builtin import ENTRY, Compiled, link
 from janusjit.backend.llvm.graph import GraphLowering
@@ -39,6 +39,36 @@ def compile_graph(graph: Graph, exact: bool = True) -> Compiled:
     require_supported()
     calibrate()
     return compile_cached(graph, exact, lambda: _compile(graph), lambda: str(_emit(graph)[0].api.module))
+
+
+def compile_and_file(graph: Graph, exact: bool, name: str) -> bool:
+    """Compile a graph for another process, and file its code.
+
+    Parameters
+    ----------
+    graph : Graph
+        A verified graph.
+    exact : bool
+        As for `compile_graph`.
+    name : str
+        What the code is filed under by the other process.
+
+    Returns
+    -------
+    bool
+        Whether it is filed under the same name here.
+
+    Raises
+    ------
+    CompileError, NotPortable
+        If there is no code, or none for other processes.
+    """
+    require_supported()
+    filing = Filing(graph, exact)
+    if filing.name != name:
+        return False
+    filing.file(_compile(graph))
+    return True
 
 
 def _compile(graph: Graph) -> Compiled:

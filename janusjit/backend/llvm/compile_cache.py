@@ -26,6 +26,7 @@ from janusjit.backend.kernels import Kernel, PlanNotes
 from janusjit.backend.llvm import engine, engine_cache, process_code
 from janusjit.backend.llvm import python_api_layout as layout
 from janusjit.backend.llvm.blas_library import register_blas
+from janusjit.backend.llvm.compile_process import compile_elsewhere
 from janusjit.backend.llvm.entry_builtin import Compiled, link_loaded
 from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
 from janusjit.backend.llvm.gemm_tiling import library_threads
@@ -61,7 +62,8 @@ class Filing:
         self._fingerprint = Fingerprint(graph)
         machine = (*engine.host_target(), str(library_threads()), calibration.current().to_json())
         parts = (*_compiler(), *machine, str(exact), self._fingerprint.text)
-        self._name = engine_cache.digest(("graph", *parts))
+        #: what it is filed under
+        self.name = engine_cache.digest(("graph", *parts))
 
     def fetch(self, source: Callable[[], str]) -> Compiled | None:
         """Return the graph compiled, from the code another process has filed; None if there is none that fits here.
@@ -72,7 +74,7 @@ class Filing:
             Returns the module's textual LLVM IR, for those who want to see it.
         """
         started = time.perf_counter()
-        content = engine_cache.read(self._name)
+        content = engine_cache.read(self.name)
         if content is None:
             return None
         told = json.loads(content)  # its digest is right: it is what `file` has written
@@ -112,7 +114,7 @@ class Filing:
             "plan": compiled.plan,
             "kernels": [astuple(kernel) for kernel in compiled.kernels],
         }
-        engine_cache.write(self._name, json.dumps(told).encode())
+        engine_cache.write(self.name, json.dumps(told).encode())
 
 
 def compile_cached(
@@ -127,6 +129,8 @@ def compile_cached(
         _log.info("cache: %s is not kept as a whole: %s", graph.name, reason)
         return compile_()
     found = filing.fetch(source)
+    if found is None and compile_elsewhere(graph, exact, filing.name):
+        found = filing.fetch(source)
     if found is not None:
         return found
     compiled = compile_()

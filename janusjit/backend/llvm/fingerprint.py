@@ -20,11 +20,13 @@ from janusjit.ir.guards import InGraphGuard, find_on_type
 from janusjit.ir.places import ItemPlace, MembershipPlace, MissingType
 from janusjit.ops.indexing import FrozenArray
 from janusjit.ops.objects import ObjectIdentity
+from janusjit.spans import BackwardSpan
 from janusjit.transform.facts import errors_of, promises_warnings
 
 _PACKAGE = __name__.partition(".")[0] + "."
 _PLAIN = (bool, str, bytes, type(None))
 _COLLECTIONS = (list, dict, set, frozenset)
+_VALID_VERSION_TAG = 1 << 19  # Py_TPFLAGS_VALID_VERSION_TAG: somebody has looked up an attribute since the last change
 
 
 class NotPortable(Exception):
@@ -62,7 +64,8 @@ class Fingerprint:
         return self._positions.get(id(item))
 
     def _graph(self, graph: Graph) -> None:
-        self._parts.append(f"graph {graph.name!r} {graph.parameters!r} {graph.threads} {graph.measured}")
+        settings = f"{graph.threads} {graph.measured} {graph.memory_limit is not None}"
+        self._parts.append(f"graph {graph.name!r} {graph.parameters!r} {settings}")
         for given in graph.inputs:
             self._parts.append(f"input {given.kind} {given.layout} {self._define(given.value)}")
             self._item(given.place)
@@ -89,7 +92,9 @@ class Fingerprint:
         self.operations.add(node.op)
         inputs = [self._values[id(value)] for value in node.inputs]
         guard = "" if node.guard is None else self._guards[id(node.guard)]
-        self._parts.append(f"node {node.op} {inputs} {guard} {[self._define(result) for result in node.results]}")
+        backward = "backward" if isinstance(node.span, BackwardSpan) else ""
+        results = [self._define(result) for result in node.results]
+        self._parts.append(f"node {node.op} {inputs} {guard} {results} {backward}")
         if self._promises:
             self._parts.append(f"errors {sorted(errors_of(node))}")
         for name, attribute in node.attributes.items():
@@ -173,5 +178,10 @@ def _description(item: Any) -> str:
 
 
 def _type_description(kind: type) -> str:
-    numbers = (kind.__flags__, kind.__basicsize__, kind.__itemsize__, kind.__dictoffset__, kind.__weakrefoffset__)
-    return f"{kind.__module__}.{kind.__qualname__}{numbers}"
+    return f"{kind.__module__}.{kind.__qualname__}{layout_of(kind)}"
+
+
+def layout_of(kind: type) -> tuple[int, ...]:
+    """Return what code knows of how instances of a class are laid out; its flags but for what changes by itself."""
+    flags = kind.__flags__ & ~_VALID_VERSION_TAG
+    return flags, kind.__basicsize__, kind.__itemsize__, kind.__dictoffset__, kind.__weakrefoffset__
