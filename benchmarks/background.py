@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -119,12 +120,12 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 
 def run_process(name: str) -> dict[str, float]:
-    """Measure in a process of its own, without compiled code on disk."""
+    """Measure in a process of its own, with an empty cache, and without measuring the machine."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "JANUSJIT_QUIET": "1"}
     command = [sys.executable, "-m", "benchmarks.background", name]
-    completed = subprocess.run(
-        command, env=environment | {"JANUSJIT_CACHE": "0"}, stdout=subprocess.PIPE, text=True, check=True
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment |= {"JANUSJIT_CACHE_DIR": folder, "JANUSJIT_CALIBRATION": "0"}
+        completed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(completed.stdout.splitlines()[-1])
     return found
 

@@ -15,7 +15,7 @@ from types import CellType, CodeType
 from typing import Any, Literal, Union
 
 from janusjit.analysis.core import Block, FunctionCore, Instruction
-from janusjit.ir.boxes import ChoiceBox, ConstantBox, ExitRecipe, SequenceBox
+from janusjit.ir.boxes import ChoiceBox, ConstantBox, ExitRecipe, PythonPoint, SequenceBox
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
 from janusjit.spans import Span
@@ -207,7 +207,7 @@ class Continuation:
 PointKind = Literal["host", "call", "draw", "enter", "leave", "commit", "python", "guard", "raise"]
 
 
-class CommitPoint:
+class CommitPoint(PythonPoint):
     """A place where all effects so far are real and Python could go on.
 
     A graph that ends here returns a tuple: this object, the operands of the host call, the continuation's arguments

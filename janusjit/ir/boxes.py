@@ -223,6 +223,17 @@ class CallFunction(Effect):
     keywords: tuple[tuple[str, Box], ...] = ()
 
 
+class PythonPoint:
+    """What an exit returns for Python to go on from: an object of which code knows `takes_exceptions`, and no more."""
+
+    __slots__ = ()
+
+    @property
+    def takes_exceptions(self) -> bool:
+        """Whether Python can go on from here by raising, and something of the user's handles exceptions there."""
+        return False
+
+
 IdentityBox = Union[ArrayBox, ViewBox, SequenceBox, DictBox, ObjectBox, CallBox]
 
 

@@ -1,16 +1,18 @@
 """What a program and its compile process say to each other.
 
-Owns the messages, for both ends of a socket. Invariant: the program sends graphs, each behind its length, and gets one
-byte for each; no signal tells it that nobody receives them, whatever it does about such signals.
+Owns the messages, for both ends of a socket. Invariant: the process tells its number when it is ready; the program
+sends graphs, each behind its length, and gets one byte for each; no signal tells it that nobody receives them, whatever
+it does about such signals.
 """
 
 from __future__ import annotations
 
 import socket
 
-#: what is answered: ready for graphs, the code of one is filed, it has none here
-READY, FILED, REFUSED = b"R", b"F", b"-"
-_LENGTH_BYTES = 8
+#: what is answered: the code of a graph is filed, or not
+FILED, REFUSED = b"F", b"-"
+#: how many bytes tell the length of a graph, and the number of a process
+_LENGTH_BYTES, _NUMBER_BYTES = 8, 8
 _PART = 1 << 20
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 
@@ -27,6 +29,25 @@ def send(connection: socket.socket, content: bytes) -> None:
         rest = memoryview(part)
         while rest:
             rest = rest[connection.send(rest, _NO_SIGNAL) :]
+
+
+def announce(connection: socket.socket, number: int) -> None:
+    """Tell that a process of this number is ready for graphs."""
+    connection.sendall(number.to_bytes(_NUMBER_BYTES, "little"))
+
+
+def announced(connection: socket.socket) -> int:
+    """Return the number of the process, once it is ready.
+
+    Raises
+    ------
+    OSError
+        If there is none, or not soon.
+    """
+    found = _exactly(connection, _NUMBER_BYTES)
+    if found is None:
+        raise ConnectionResetError("the process has not begun")
+    return int.from_bytes(found, "little")
 
 
 def answer(connection: socket.socket) -> bytes:

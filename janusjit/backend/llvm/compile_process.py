@@ -24,7 +24,7 @@ from pathlib import Path
 
 from janusjit.backend import calibration
 from janusjit.backend.llvm import engine_cache
-from janusjit.backend.llvm.compile_messages import FILED, READY, answer, send
+from janusjit.backend.llvm.compile_messages import FILED, announced, answer, send
 from janusjit.backend.llvm.fingerprint import NotPortable
 from janusjit.backend.llvm.gemm_tiling import processors
 from janusjit.backend.llvm.graph_transport import pack
@@ -56,6 +56,11 @@ _log = logging.getLogger("janusjit.compile")
 class CompileProcess:
     """The process, seen from the program.
 
+    Attributes
+    ----------
+    number : int or None
+        The system's, once the process has compiled something.
+
     Raises
     ------
     OSError
@@ -70,7 +75,7 @@ class CompileProcess:
         except BaseException:
             self._connection.close()
             raise
-        self._is_ready = False
+        self.number: int | None = None
 
     def compile(self, request: bytes) -> bool:
         """Have a graph compiled; return whether its code is filed.
@@ -81,8 +86,8 @@ class CompileProcess:
             If the process does not answer.
         """
         self._connection.settimeout(_PATIENCE + _PATIENCE_A_BYTE * len(request))
-        if not self._is_ready:
-            self._is_ready = answer(self._connection) == READY
+        if self.number is None:
+            self.number = announced(self._connection)
         send(self._connection, request)
         return answer(self._connection) == FILED
 
@@ -142,7 +147,9 @@ def compile_elsewhere(graph: Graph, exact: bool, name: str) -> bool:
     given = current()
     settings = {field.name: getattr(given, field.name) for field in fields(Config) if field.name not in _NOT_SENT}
     request = pickle.dumps((name, exact, settings, calibration.current().to_json(), content))
-    return aside(lambda: _ask(request))
+    compiled = aside(lambda: _ask(request))
+    _log.info("compile process: %s is compiled %s", graph.name, "there" if compiled else "here")
+    return compiled
 
 
 def start_early() -> None:
@@ -155,10 +162,18 @@ def is_possible() -> bool:
     """Return whether another process may be asked: there is a processor for it, and a cache between the two."""
     if not hasattr(os, "fork") or processors() < 2 or os.getpid() == 1 or not current().compile_process:
         return False
-    if signal.getsignal(signal.SIGCHLD) not in (signal.SIG_DFL, None):  # the program has an eye on its children
+    if signal.getsignal(signal.SIGCHLD) != signal.SIG_DFL:  # the program has an eye on its children
+        return False
+    if _is_one_of_many():
         return False
     known = Path(sys.executable or "").name.startswith(("python", "pypy"))
     return known and time.monotonic() >= _not_before and engine_cache.is_writable()
+
+
+def _is_one_of_many() -> bool:
+    """Return whether this process has been made by `multiprocessing`, as workers are."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 def _started() -> CompileProcess | None:

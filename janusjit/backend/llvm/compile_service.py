@@ -17,7 +17,7 @@ from janusjit import config
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration
 from janusjit.backend.llvm.compile import compile_and_file
-from janusjit.backend.llvm.compile_messages import FILED, READY, REFUSED, receive
+from janusjit.backend.llvm.compile_messages import FILED, REFUSED, announce, receive
 from janusjit.backend.llvm.fingerprint import NotPortable
 from janusjit.backend.llvm.graph_transport import unpack
 from janusjit.errors import CompileError
@@ -39,7 +39,7 @@ def serve(descriptor: int) -> None:
     connection.settimeout(IDLE_SECONDS)
     sys.setrecursionlimit(100_000)
     try:
-        connection.sendall(READY)
+        announce(connection, os.getpid())
         while (request := receive(connection)) is not None:
             connection.sendall(FILED if _compile(request) else REFUSED)
     except OSError:  # the program has ended, or has had nothing to compile for a while

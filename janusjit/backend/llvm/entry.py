@@ -292,7 +292,7 @@ def _takes_exceptions(recipe: kinds.ExitRecipe) -> bool:
         return False
     first = recipe.result.items[0]
     points = first.objects if isinstance(first, kinds.ChoiceBox) else (getattr(first, "value", None),)
-    return any(getattr(point, "takes_exceptions", False) for point in points)
+    return any(isinstance(point, kinds.PythonPoint) and point.takes_exceptions for point in points)
 
 
 def _places_of_inputs(graph: Graph) -> Iterator[Place]:

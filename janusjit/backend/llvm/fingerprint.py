@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from janusjit.ir.boxes import PythonPoint
 from janusjit.ir.graph import Graph, Node, Region, Value
 from janusjit.ir.guards import InGraphGuard, find_on_type
 from janusjit.ir.places import ItemPlace, MembershipPlace, MissingType
@@ -26,6 +27,8 @@ from janusjit.transform.facts import errors_of, promises_warnings
 _PACKAGE = __name__.partition(".")[0] + "."
 _PLAIN = (bool, str, bytes, type(None))
 _COLLECTIONS = (list, dict, set, frozenset)
+#: what classes of this package have whose instances stand for functions of the user's
+STANDS_FOR_USERS = "__janusjit_profiled_through__"
 _VALID_VERSION_TAG = 1 << 19  # Py_TPFLAGS_VALID_VERSION_TAG: somebody has looked up an attribute since the last change
 
 
@@ -172,7 +175,10 @@ def _description(item: Any) -> str:
         return f"{name} {' '.join(map(_type_description, item.__mro__))}"
     if isinstance(item, ModuleType):
         return f"{name} {item.__name__}"
-    if kind.__module__.startswith(_PACKAGE) and not is_record(item) and kind is not MissingType:
+    if isinstance(item, PythonPoint):
+        return f"point {item.takes_exceptions}"
+    of_own = kind.__module__.startswith(_PACKAGE) and not hasattr(kind, STANDS_FOR_USERS)
+    if of_own and not is_record(item) and kind is not MissingType:
         raise NotPortable(f"it refers to {name}")
     return f"{name} {_type_description(kind)}"
 

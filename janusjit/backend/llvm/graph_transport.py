@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from janusjit.backend.llvm.fingerprint import NotPortable, is_record, layout_of
+from janusjit.backend.llvm.fingerprint import STANDS_FOR_USERS, NotPortable, is_record, layout_of
+from janusjit.ir.boxes import PythonPoint
 from janusjit.ir.graph import Graph, GraphInput, Node, Region, Value
 from janusjit.ir.guards import GuardSet
 from janusjit.ir.places import MISSING
@@ -31,7 +32,8 @@ from janusjit.pacing import pause
 from janusjit.spans import NotedSpan, Span
 
 #: packages whose definitions are the same in both processes, and that the backend knows
-_SHARED = ("builtins", "numpy", "janusjit", "random")
+_SHARED = ("builtins", "numpy", "random", *(f"janusjit.{name}" for name in ("backend", "ir", "ops", "spans")))
+_SHARED_PREFIXES = tuple(f"{package}." for package in _SHARED)
 _DEFINED = (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
 _CONTAINERS = (dict, list, set, frozenset)
 _BY_VALUE = frozenset({bool, complex, str, bytes, tuple, type(None), ObjectIdentity})
@@ -211,6 +213,8 @@ class _Packer(pickle.Pickler):
             return ("missing",)
         if type(item) in _NUMBERS:
             return "number", item
+        if isinstance(item, PythonPoint):
+            return "point", item.takes_exceptions
         named = _definition_of(item)
         if named is not None:
             return ("definition", *named)
@@ -253,7 +257,7 @@ def _definition_of(item: Any) -> tuple[str, str] | None:
         return None
     module = "numpy" if isinstance(item, np.ufunc) else getattr(item, "__module__", None)
     name = item.__name__ if isinstance(item, np.ufunc) else getattr(item, "__qualname__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or module.partition(".")[0] not in _SHARED:
+    if not isinstance(module, str) or not isinstance(name, str) or not f"{module}.".startswith(_SHARED_PREFIXES):
         return None
     return (module, name) if _definition(module, name) is item else None
 
@@ -299,6 +303,9 @@ class _StandIns:
     def _number(self, number: float) -> Any:
         return number
 
+    def _point(self, takes_exceptions: bool) -> Any:
+        return _TakingExceptions() if takes_exceptions else PythonPoint()
+
     def _definition(self, module: str, name: str) -> Any:
         found = _definition(module, name)
         if found is None:
@@ -316,7 +323,7 @@ class _StandIns:
         found = tuple(self.objects[base] for base in bases)
         metas = tuple(dict.fromkeys(type(base) for base in found if isinstance(base, _Layout)))
         meta = type("Layout", metas or (_Layout,), {"__module__": meta_module, "__qualname__": meta_name})
-        namespace = {"__module__": module, "__qualname__": name, "__slots__": (), LAYOUT: layout}
+        namespace = {"__module__": module, "__qualname__": name, "__slots__": (), **_noted_on(layout)}
         try:
             made: type = meta(name, found, namespace)
         except TypeError as error:  # there are classes without subclasses
@@ -335,6 +342,11 @@ class _StandIns:
             raise NotPortable(f"there is nothing like a {type_.__qualname__}: {error}") from None
 
 
+class _TakingExceptions(PythonPoint):
+    __slots__ = ()
+    takes_exceptions = True
+
+
 #: under which name a class that stands in for another keeps what it has to say of its layout
 LAYOUT = "__janusjit_layout__"
 
@@ -349,7 +361,12 @@ class _Layout(type):
     __weakrefoffset__ = property(lambda self: vars(self)[LAYOUT][4])
 
 
+def _noted_on(layout: Told) -> dict[str, Any]:
+    """Return what a class that is a stand-in has besides its name; whoever sent it has seen that there may be one."""
+    return {LAYOUT: layout, STANDS_FOR_USERS: True}
+
+
 def _stand_in_for(kind: type) -> type:
     """Return a class like one that instances cannot be made of just so: functions, cells, bound methods."""
-    namespace = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, LAYOUT: layout_of(kind)}
+    namespace = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **_noted_on(layout_of(kind))}
     return _Layout(kind.__name__, (), namespace)
