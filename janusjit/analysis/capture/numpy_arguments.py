@@ -177,6 +177,31 @@ def axes_of(machine: Machine, value: AbstractValue, rank: int) -> tuple[int, ...
     return axes
 
 
+def strict_axis_of(machine: Machine, value: AbstractValue, rank: int) -> int:
+    """Return a normalised axis of a function that is no Python code: True is none."""
+    value = machine.resolve(value)
+    if isinstance(value.value if isinstance(value, Known) else None, bool):
+        raise machine.python_error(TypeError, "an integer is required for the axis")
+    if isinstance(value, Scalar) and value.kind == "bool":
+        raise machine.python_error(TypeError, "an integer is required for the axis")
+    return axis_of(machine, value, rank)
+
+
+def reduced_axes(machine: Machine, value: AbstractValue, rank: int) -> tuple[int, ...]:
+    """Return normalised axes that a ufunc reduces over: all for None, else an int or a tuple of ints, and no list."""
+    value = machine.resolve(value)
+    if not given(value):
+        return tuple(range(rank))
+    several = isinstance(value, TupleValue) or (isinstance(value, Known) and isinstance(value.value, tuple))
+    items = sequence_items(machine, value)
+    if items is not None and not several:
+        raise machine.python_error(TypeError, "'list' object cannot be interpreted as an integer")
+    axes = tuple(strict_axis_of(machine, item, rank) for item in (items if items is not None else [value]))
+    if len(set(axes)) != len(axes):
+        raise machine.python_error(ValueError, "duplicate value in 'axis'")
+    return axes
+
+
 def dtype_of(machine: Machine, value: AbstractValue, default: str | None = None) -> str | None:
     """Return the short name of a dtype argument in any of its forms; ``default`` for None."""
     if not given(value):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from janusjit.analysis.capture import numbers, ufuncs
-from janusjit.analysis.capture.arrays import cast, constant, new_array, view, wrap
+from janusjit.analysis.capture.arrays import cast, constant, new_array, wrap
 from janusjit.analysis.capture.elements import require_fits
 from janusjit.analysis.capture.index_writing import element_value
+from janusjit.analysis.capture.indexing import get_item
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     MISSING_ARGUMENT,
@@ -29,9 +30,18 @@ from janusjit.analysis.capture.numpy_dimensions import align
 from janusjit.analysis.capture.numpy_join import model_concatenate
 from janusjit.analysis.capture.numpy_select import promoted
 from janusjit.analysis.capture.numpy_shape import as_array_value
-from janusjit.analysis.capture.values import FALSE, NONE, TRUE, AbstractValue, ArrayValue, Known, Scalar, TupleValue
+from janusjit.analysis.capture.values import (
+    FALSE,
+    NONE,
+    TRUE,
+    AbstractValue,
+    ArrayValue,
+    Known,
+    Scalar,
+    SliceValue,
+    TupleValue,
+)
 from janusjit.ir.graph import Value
-from janusjit.ops.indexing import PathStep, Range
 
 # ---------------------------------------------------------------------- clip and rounding
 
@@ -265,12 +275,13 @@ def _model_diff(
             raise machine.unsupported("numpy.argument", "np.diff", "a scalar is put before or behind")
         source = as_array_value(machine, model_concatenate(machine, TupleValue(tuple(parts)), Known(at)))
     ufunc = np.not_equal if source.type.dtype == "bool" else np.subtract
-    for _ in range(integer(machine, n, "n")):
-        size = source.type.shape[at] - 1
-        index = [Range(0, dim) for dim in source.type.shape]
-        later, earlier = list(index), list(index)
-        later[at], earlier[at] = Range(1, size), Range(0, size)
-        halves = [view(machine, source, PathStep.of("view", index=tuple(part))) for part in (later, earlier)]
+    order = integer(machine, n, "n")
+    if order < 0:
+        raise machine.python_error(ValueError, f"order must be non-negative but got {order}")
+    before = [SliceValue(NONE, NONE, NONE) for _ in range(at)]
+    for _ in range(order):
+        cuts = SliceValue(Known(1), NONE, NONE), SliceValue(NONE, Known(-1), NONE)
+        halves = [get_item(machine, source, TupleValue((*before, end))) for end in cuts]
         source = as_array_value(machine, ufuncs.apply(machine, ufunc, halves))
     return source
 

@@ -70,6 +70,8 @@ def _model_arange(
 ) -> AbstractValue:
     if not given(stop):
         start, stop = Known(0), start
+    if not given(stop):
+        raise machine.unsupported("numpy.function", "np.arange", "no bound is given")
     parts = [
         machine.resolve(part) for part in (start if given(start) else Known(0), stop, step if given(step) else Known(1))
     ]

@@ -29,6 +29,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     integer,
     numpy_function,
     operate,
+    strict_axis_of,
     with_common_dtype,
 )
 from janusjit.analysis.capture.numpy_dimensions import require_equal, require_nonempty, size_value, with_shape
@@ -128,7 +129,7 @@ def model_concatenate(
     if not given(axis):
         values, at = [flattened(machine, value) for value in values], 0
     else:
-        at = axis_of(machine, axis, values[0].type.rank) if values else 0
+        at = strict_axis_of(machine, axis, values[0].type.rank) if values else 0
         if values and not values[0].type.rank:
             raise machine.python_error(ValueError, "zero-dimensional arrays cannot be concatenated")
     return finish(machine, joined(machine, values, at, dtype_of(machine, dtype)), out)
@@ -359,7 +360,7 @@ def _model_repeat(
         raise machine.unsupported("numpy.argument", "repeats=", "an array of numbers")
     if not given(axis):
         value = flattened(machine, value)
-    at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
     if items is not None and len(items) != 1:
         chosen = _repeated(machine, value.type.shape[at], items)
         return new_array(machine, operate(machine, "take", value, chosen, axis=at))
@@ -379,6 +380,8 @@ def _model_tile(machine: Machine, A: AbstractValue, reps: AbstractValue) -> Abst
     rank = max(len(counts), value.type.rank)
     value = with_shape(machine, value, (*(1 for _ in range(rank - value.type.rank)), *value.type.shape))
     counts = [*(1 for _ in range(rank - len(counts))), *counts]
+    if any(isinstance(count, int) and count < 0 for count in counts):
+        raise machine.unsupported("numpy.argument", "reps=", "a number of repetitions is negative")
     if not rank:
         return new_array(machine, machine.emit("copy", value))
     for axis, count in enumerate(counts):

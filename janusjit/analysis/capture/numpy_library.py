@@ -29,6 +29,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     operate,
     operate_node,
     refuse,
+    strict_axis_of,
     with_common_dtype,
 )
 from janusjit.analysis.capture.numpy_dimensions import align, size_value
@@ -131,8 +132,10 @@ def _partitioned(
     value = array(machine, a)
     if not given(axis):
         value = flattened(machine, value)
-    at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
     items = sequence_items(machine, machine.resolve(kth))
+    if any(isinstance(item, Known) and isinstance(item.value, bool) for item in (items or [machine.resolve(kth)])):
+        raise machine.python_error(ValueError, "Booleans unacceptable as partition index")
     places = tuple(integer(machine, item, "kth") for item in ([kth] if items is None else items))
     size = value.type.shape[at]
     if not isinstance(size, int) or any(not -size <= place < size for place in places):
@@ -226,7 +229,7 @@ def _model_choose(
     if machine.constant(mode, "mode") != "raise":
         raise machine.unsupported("numpy.argument", "mode=", "positions out of bounds are moved")
     index = array(machine, a)
-    if index.type.dtype[0] not in "iub":
+    if index.type.dtype[0] not in "iub" or index.type.dtype == "u64":
         raise machine.python_error(TypeError, "Cannot cast array data to an index")
     index = cast(machine, index, "i64")
     values = with_common_dtype(machine, array_items(machine, choices, "the choices"))
@@ -293,6 +296,8 @@ def _model_put(
     if machine.constant(mode, "mode") != "raise" or not isinstance(target, ArrayValue):
         raise machine.unsupported("numpy.argument", "mode=", "positions out of bounds are moved")
     index, element = array(machine, ind), element_value(machine, target, v)
+    if index.type.dtype == "u64":
+        raise machine.python_error(TypeError, "Cannot cast array data to an index")
     if index.type.dtype[0] not in "iu" or (element.type.size != 1 and element.type.size != index.type.size):
         raise machine.unsupported("numpy.function", "np.put", "the values are not as many as the positions")
     flat = target if target.type.rank == 1 else reshape_to(machine, target, (target.type.size,))

@@ -16,7 +16,6 @@ from janusjit.analysis.capture.arrays import cast, constant, literal, new_array,
 from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
-    axes_of,
     axis_of,
     finish,
     flag,
@@ -26,6 +25,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     numpy_function,
     operate,
     operate_node,
+    reduced_axes,
     refuse,
     with_common_dtype,
 )
@@ -180,6 +180,12 @@ def _model_outer(machine: Machine, a: AbstractValue, b: AbstractValue, out: Abst
     return finish(machine, machine.emit(op, *pair), out)
 
 
+def _contracted(machine: Machine, axes: AbstractValue, value: Value) -> tuple[int, ...]:
+    """Return the axes of an operand that ``np.tensordot`` sums over: an int, or any sequence of ints."""
+    items = sequence_items(machine, machine.resolve(axes))
+    return reduced_axes(machine, TupleValue(tuple([axes] if items is None else items)), value.type.rank)
+
+
 @numpy_function(np.tensordot)
 def _model_tensordot(
     machine: Machine, a: AbstractValue, b: AbstractValue, axes: AbstractValue = Known(2)
@@ -188,10 +194,14 @@ def _model_tensordot(
     pair = sequence_items(machine, machine.resolve(axes))
     if pair is None:
         count = integer(machine, axes, "axes")
+        if isinstance(machine.constant(axes, "axes"), np.unsignedinteger):
+            raise machine.unsupported("numpy.argument", "axes=", "the number has no negative")
         over_a = tuple(range(left.type.rank - count, left.type.rank))
         over_b = tuple(range(count))
     else:
-        over_a, over_b = axes_of(machine, pair[0], left.type.rank), axes_of(machine, pair[1], right.type.rank)
+        if len(pair) != 2:
+            raise machine.python_error(ValueError, "axes are no pair")
+        over_a, over_b = (_contracted(machine, *each) for each in zip(pair, (left, right), strict=True))
     if len(over_a) != len(over_b):
         raise machine.python_error(ValueError, "shape-mismatch for sum")
     alone = _of_single_elements(machine, left, right, left.type.rank + right.type.rank - 2 * len(over_a))
@@ -311,7 +321,7 @@ def _model_norm(
     rank = value.type.rank
     kind = known_number(machine, ord, "ord")
     keep = flag(machine, keepdims, "keepdims")
-    axes = axes_of(machine, axis, rank)
+    axes = reduced_axes(machine, axis, rank)
     if kind is None and (not given(axis) or len(axes) == 2):
         return wrap(machine, _root_of_squares(machine, value, axes, keep))
     if len(axes) == 1:

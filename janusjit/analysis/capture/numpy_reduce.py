@@ -18,8 +18,6 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     MISSING_ARGUMENT,
     array,
-    axes_of,
-    axis_of,
     dtype_of,
     finish,
     flag,
@@ -27,8 +25,10 @@ from janusjit.analysis.capture.numpy_arguments import (
     limits,
     numpy_function,
     operate,
+    reduced_axes,
     refuse,
     refuse_where,
+    strict_axis_of,
 )
 from janusjit.analysis.capture.numpy_dimensions import align, count_as, require_nonempty
 from janusjit.analysis.capture.numpy_shape import flattened
@@ -103,7 +103,7 @@ def _adding(op: str, neutral: int, ufunc: np.ufunc) -> Any:
         if value.type.dtype == "bool":
             raise machine.unsupported("array.dtype", f"np.{op}", "it is done on bool")
         value = masked(machine, value, where, neutral)
-        axes = axes_of(machine, axis, value.type.rank)
+        axes = reduced_axes(machine, axis, value.type.rank)
         result = reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims"))
         if given(initial):
             if isinstance(initial, Known) and str(initial.value) == "-0.0":
@@ -129,7 +129,7 @@ def _extremum(op: str, ufunc: np.ufunc) -> Any:
         where: AbstractValue = TRUE,
     ) -> AbstractValue:
         value = array(machine, a)
-        axes = axes_of(machine, axis, value.type.rank)
+        axes = reduced_axes(machine, axis, value.type.rank)
         if given(initial):
             neutral = limits(value.type.dtype)[op == "min"]
             value = masked(machine, value, where, neutral)
@@ -169,7 +169,7 @@ def _truth(op: str, neutral: bool) -> Any:
         where: AbstractValue = TRUE,
     ) -> AbstractValue:
         value = masked(machine, cast(machine, array(machine, a), "bool"), where, neutral)
-        axes = axes_of(machine, axis, value.type.rank)
+        axes = reduced_axes(machine, axis, value.type.rank)
         return finish(machine, reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims")), out)
 
     return rule
@@ -189,7 +189,7 @@ def _model_count_nonzero(
 ) -> AbstractValue:
     value = array(machine, a)
     keep = flag(machine, keepdims, "keepdims")
-    axes = axes_of(machine, axis, value.type.rank)
+    axes = reduced_axes(machine, axis, value.type.rank)
     result = machine.emit("count_nonzero", value, axes=axes, keepdims=keep)
     python = _COUNT_IS_PYTHON and not given(axis) and not keep
     return Scalar(result, "int") if python else wrap(machine, result)
@@ -209,9 +209,9 @@ def _position(op: str) -> Any:
             raise machine.python_error(ValueError, f"attempt to get {op} of an empty sequence")
         keep = flag(machine, keepdims, "keepdims")
         if not value.type.shape:
-            axis_of(machine, axis, 1) if given(axis) else None
+            strict_axis_of(machine, axis, 1) if given(axis) else None
             return finish(machine, constant(machine, 0, "i64"), out)
-        at = axis_of(machine, axis, value.type.rank) if given(axis) else None
+        at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else None
         if at is None and value.type.rank == 1:
             at = 0
         return finish(machine, operate(machine, op, value, axis=at, keepdims=keep), out)
@@ -257,7 +257,7 @@ def _model_mean(
     refuse_where(machine, where)
     value = array(machine, a)
     value = cast(machine, value, _mean_dtype(machine, value, dtype))
-    axes = axes_of(machine, axis, value.type.rank)
+    axes = reduced_axes(machine, axis, value.type.rank)
     return finish(machine, mean_over(machine, value, axes, flag(machine, keepdims, "keepdims")), out)
 
 
@@ -279,7 +279,7 @@ def _spread(root: bool) -> Any:
         refuse(machine, "mean=", mean)
         value = array(machine, a)
         value = cast(machine, value, _mean_dtype(machine, value, dtype))
-        axes = axes_of(machine, axis, value.type.rank)
+        axes = reduced_axes(machine, axis, value.type.rank)
         freedom = machine.constant(correction if given(correction) else ddof, "ddof")
         result = _variance(machine, value, axes, freedom, flag(machine, keepdims, "keepdims"))
         if root:
@@ -334,7 +334,7 @@ def _scan(op: str) -> Any:
         value = cast(machine, value, dtype_of(machine, dtype) or accumulator(value.type.dtype))
         if not given(axis):
             value = flattened(machine, value)
-        at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+        at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
         return finish(machine, machine.emit(op, value, axis=at), out)
 
     return rule

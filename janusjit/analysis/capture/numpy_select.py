@@ -26,6 +26,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     operate,
     rank_of,
     refuse,
+    strict_axis_of,
     with_common_dtype,
 )
 from janusjit.analysis.capture.numpy_dimensions import align, with_shape
@@ -124,7 +125,7 @@ def _model_take(
         raise machine.unsupported("numpy.argument", "mode=", "positions out of bounds are moved")
     if not given(axis):
         value = flattened(machine, value)
-    at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
     return finish(machine, operate(machine, "take", value, _index(machine, index), axis=at), out)
 
 
@@ -211,7 +212,7 @@ def _model_sort(
     value = array(machine, a)
     if not given(axis):
         value = flattened(machine, value)
-    at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
     return new_array(machine, machine.emit("sort", value, axis=at))
 
 
@@ -226,7 +227,7 @@ def _method_sort(
     stable: AbstractValue = NONE,
 ) -> AbstractValue:
     refuse(machine, "order=", order)
-    at = axis_of(machine, axis, rank_of(machine, a))
+    at = strict_axis_of(machine, axis, rank_of(machine, a))
     if isinstance(a, ArrayValue):
         write(machine, a, machine.emit("sort", read(machine, a), axis=at))
     return NONE
@@ -246,7 +247,7 @@ def _model_argsort(
     value = array(machine, a)
     if not given(axis):
         value = flattened(machine, value)
-    at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
     name = "stable" if flag(machine, stable, "stable") else machine.constant(kind, "kind")
     return new_array(machine, machine.emit("argsort", value, axis=at, kind=name))
 
@@ -293,7 +294,7 @@ def model_compress(
     mask, value = cast(machine, array(machine, condition), "bool"), array(machine, a)
     if not given(axis):
         value = flattened(machine, value)
-    at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+    at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
     if mask.type.shape != value.type.shape[at : at + 1]:
         raise machine.unsupported("numpy.function", "np.compress", "the condition is not as long as the axis")
     (symbol,) = mask_count(machine, mask).symbols()

@@ -21,6 +21,7 @@ from janusjit.analysis.capture.numpy_arguments import (
     given,
     integer,
     numpy_function,
+    reduced_axes,
     refuse,
 )
 from janusjit.analysis.capture.numpy_dimensions import (
@@ -211,7 +212,7 @@ def _model_transpose(machine: Machine, a: AbstractValue, axes: AbstractValue = N
         items = [Known(integer(machine, axes, "axes"))]
     if len(items) != rank:
         raise machine.python_error(ValueError, "axes don't match array")
-    return transpose_to(machine, source, axes_of(machine, TupleValue(tuple(items)), rank))
+    return transpose_to(machine, source, reduced_axes(machine, TupleValue(tuple(items)), rank))
 
 
 @array_method("transpose")
@@ -287,7 +288,7 @@ def _model_squeeze(machine: Machine, a: AbstractValue, axis: AbstractValue = NON
         return a
     source = as_array_value(machine, a)
     shape = source.type.shape
-    axes = axes_of(machine, axis, len(shape))
+    axes = reduced_axes(machine, axis, len(shape))
     if given(axis):
         for dropped in axes:
             require_equal(

@@ -24,7 +24,6 @@ from janusjit.analysis.capture.machine import Machine
 from janusjit.analysis.capture.numpy_arguments import (
     array,
     axes_of,
-    axis_of,
     common_dtype,
     finish,
     flag,
@@ -32,7 +31,9 @@ from janusjit.analysis.capture.numpy_arguments import (
     integer,
     numpy_function,
     operate,
+    reduced_axes,
     refuse,
+    strict_axis_of,
 )
 from janusjit.analysis.capture.numpy_dimensions import align, count_as, require_nonempty, size_value, with_shape
 from janusjit.analysis.capture.numpy_reduce import mean_over, model_cumsum, model_prod, model_sum, reduce_to, size_over
@@ -363,7 +364,7 @@ def _nan_extremum(op: str, neutral: float) -> Any:
         keepdims: AbstractValue = FALSE,
     ) -> AbstractValue:
         value = array(machine, a)
-        axes = axes_of(machine, axis, value.type.rank)
+        axes = reduced_axes(machine, axis, value.type.rank)
         if value.type.is_float:
             value = _replaced(machine, value, axes, neutral)
         return finish(machine, reduce_to(machine, op, value, axes, flag(machine, keepdims, "keepdims")), out)
@@ -382,7 +383,7 @@ def _nan_position(op: str, neutral: float) -> Any:
         value = array(machine, a)
         if not given(axis):
             value = flattened(machine, value)
-        at = axis_of(machine, axis, value.type.rank) if given(axis) else 0
+        at = strict_axis_of(machine, axis, value.type.rank) if given(axis) else 0
         if value.type.is_float:
             value = _replaced(machine, value, (at,), neutral)
         return finish(machine, operate(machine, op, value, axis=at, keepdims=False), out)
@@ -406,7 +407,7 @@ def _model_nanmean(
     refuse(machine, "dtype=", dtype)
     value = array(machine, a)
     value = value if value.type.is_float else cast(machine, value, "f64")
-    axes = axes_of(machine, axis, value.type.rank)
+    axes = reduced_axes(machine, axis, value.type.rank)
     value, count = _present(machine, value, axes, 0.0)
     summed = reduce_to(machine, "sum", value, axes, True)
     result = machine.emit("divide", summed, cast(machine, count, value.type.dtype))

@@ -22,12 +22,12 @@ from janusjit.analysis.capture.methods import UFUNC_METHOD
 from janusjit.analysis.capture.numpy_arguments import (
     MISSING_ARGUMENT,
     array,
-    axis_of,
     by_signature,
     finish,
     given,
     refuse,
     refuse_where,
+    strict_axis_of,
 )
 from janusjit.analysis.capture.numpy_reduce import model_cumprod, model_cumsum
 from janusjit.analysis.capture.numpy_shape import as_array_value, reshape_to
@@ -86,7 +86,7 @@ def _running(op: str) -> Callable[..., AbstractValue]:
     ) -> AbstractValue:
         refuse(machine, "dtype=", dtype)
         value = array(machine, values)
-        return finish(machine, machine.emit(op, value, axis=axis_of(machine, axis, value.type.rank)), out)
+        return finish(machine, machine.emit(op, value, axis=strict_axis_of(machine, axis, value.type.rank)), out)
 
     return rule
 
@@ -107,6 +107,8 @@ def _accumulation(ufunc: np.ufunc) -> Model:
         dtype: AbstractValue = NONE,
         out: AbstractValue = NONE,
     ) -> AbstractValue:
+        if not given(axis):
+            raise machine.unsupported("numpy.argument", "axis=", "ufuncs accumulate along one axis only")
         return _ACCUMULATIONS[ufunc](machine, array, axis, dtype, out)
 
     return by_signature(rule, f"np.{ufunc.__name__}.accumulate")
