@@ -36,6 +36,7 @@ from janusjit.transform.rematerialization import rematerialize
 from janusjit.transform.rewrite import rewrite, rules_for
 from janusjit.transform.rotations import take_turns_together
 from janusjit.transform.rules import Rule
+from janusjit.transform.small_matrices import compute_small_matrices
 from janusjit.transform.turned_operands import turn_operands
 from janusjit.transform.typed import verify_graph
 from janusjit.transform.windows import find_windows
@@ -91,6 +92,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("windows", find_windows),
         Pass("parts_of_windows", find_parts),
         Pass("filters", find_filters),
+        Pass("small_matrices", compute_small_matrices),
         Pass("convolutions", find_convolutions),
         Pass("contractions", find_products),
         Pass("turned_operands", turn_operands),

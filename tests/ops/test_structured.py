@@ -52,7 +52,10 @@ def test_element_rule_gives_eager_bits(op: Op) -> None:
         sources = [ArraySource(argument) for argument in arguments]
         element = op.lowering.element(NumPyEmitter(), index, *sources, **sample.attributes)
         assert element.dtype == eager.dtype
-        assert np.broadcast_to(element, eager.shape).tobytes() == eager.tobytes(), sample
+        if op.sums:  # which promise no bits
+            np.testing.assert_allclose(element, eager, rtol=64 * np.finfo(eager.dtype).eps)
+        else:
+            assert np.broadcast_to(element, eager.shape).tobytes() == eager.tobytes(), sample
 
 
 @pytest.mark.parametrize(

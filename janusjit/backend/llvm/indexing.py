@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -19,6 +19,7 @@ from janusjit.backend.llvm.values import (
     ArrayValue,
     Extent,
     KernelContext,
+    Scalar,
     as_i64,
     element_pointer,
     item_size,
@@ -152,3 +153,21 @@ def wrapped(context: KernelContext, index: ir.Value, size: Extent) -> ir.Value:
     builder = context.builder
     negative = builder.icmp_signed("<", index, ir.Constant(I64, 0))
     return builder.select(negative, builder.add(index, as_i64(size)), index)
+
+
+@dataclass(frozen=True, slots=True)
+class ElementSource:
+    """An input as an element rule sees it (`janusjit.ops.registry.Source`)."""
+
+    builder: ir.IRBuilder
+    array: ArrayValue
+
+    @property
+    def shape(self) -> tuple[Scalar, ...]:
+        """The dimensions, as ``i64`` scalars."""
+        return tuple(Scalar("i64", as_i64(dim)) for dim in self.array.dims)
+
+    def __call__(self, *index: Scalar) -> Scalar:
+        """Emit a load of the element at an index."""
+        pointer = element_pointer(self.builder, self.array, [i.value for i in index])
+        return load(self.builder, self.array.dtype, pointer)

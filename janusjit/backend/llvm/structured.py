@@ -15,12 +15,13 @@ from janusjit.backend.llvm import (
     structured_copy,
     structured_gather,
     structured_masks,
+    structured_matrices,
     structured_scan,
     structured_update,
     structured_windows,
 )
 from janusjit.backend.llvm.emitter import LLVMScalarEmitter
-from janusjit.backend.llvm.indexing import Index, nest
+from janusjit.backend.llvm.indexing import ElementSource, Index, nest
 from janusjit.backend.llvm.lanes import splat, widened
 from janusjit.backend.llvm.loops import turns
 from janusjit.backend.llvm.values import (
@@ -61,10 +62,11 @@ STRUCTURED: dict[str, Kernel] = {
     "unfold": structured_windows.emit_unfold,
     "fold": structured_windows.emit_fold,
     "window_max": structured_windows.emit_window_max,
+    "small_inv": structured_matrices.emit_small_inverse,
 }
 
 #: ops of those kernels that say whether their loops need passes
-TELLING = frozenset({"update_take", "window_max"})
+TELLING = frozenset({"update_take", "window_max", "small_inv"})
 
 #: ops whose result's length depends on the data: the kernels that count it
 COUNTED: dict[str, Callable[[KernelContext, Node, Sequence[ArrayValue]], ir.Value]] = {
@@ -149,24 +151,6 @@ def _emit_vectors(context: KernelContext, node: Node, numbers: Sequence[Scalar],
 def _has_rows(out: ArrayValue) -> bool:
     """Return whether neighbours along the last axis can be stored as a vector."""
     return out.dtype in ("f32", "f64", "i32", "i64") and out.strides[-1] == item_size(out.dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class ElementSource:
-    """An input as an element rule sees it (`janusjit.ops.registry.Source`)."""
-
-    builder: ir.IRBuilder
-    array: ArrayValue
-
-    @property
-    def shape(self) -> tuple[Scalar, ...]:
-        """The dimensions, as ``i64`` scalars."""
-        return tuple(Scalar("i64", as_i64(dim)) for dim in self.array.dims)
-
-    def __call__(self, *index: Scalar) -> Scalar:
-        """Emit a load of the element at an index."""
-        pointer = element_pointer(self.builder, self.array, [i.value for i in index])
-        return load(self.builder, self.array.dtype, pointer)
 
 
 @dataclass(frozen=True, slots=True)
