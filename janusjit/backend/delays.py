@@ -14,6 +14,8 @@ from janusjit.backend.address import Address
 
 #: the most bytes that rows may wait in: they should stay in the first-level cache
 RING_BYTES = 1 << 14
+#: of an array of one axis, so many neighbours are a row: no whole page, whose places processors take for each other
+BLOCK = 440
 
 
 def delay(target: Address, sources: Iterable[Address]) -> int | None:
@@ -40,7 +42,7 @@ def delay(target: Address, sources: Iterable[Address]) -> int | None:
 def ring_bytes(target: Address, rows: int) -> int | None:
     """Return how many bytes the ring has for a delay of so many rows."""
     size = target.layout.item_size
-    for dim in target.layout.shape[1:]:
+    for dim in target.layout.shape[1:] or (BLOCK,):
         if not isinstance(dim, int):
             return None
         size *= dim
@@ -50,6 +52,9 @@ def ring_bytes(target: Address, rows: int) -> int | None:
 def _row(address: Address) -> tuple[int | None, int | None, int | None]:
     """Return the bytes from row to row, those from a row's begin to its end, and where the first row begins."""
     span = address.layout.item_size
+    if len(address.layout.shape) == 1:
+        is_contiguous = address.layout.strides == (span,)
+        return BLOCK * span if is_contiguous else None, BLOCK * span, _offset(address)
     for dim, stride in zip(address.layout.shape[1:], address.layout.strides[1:], strict=True):
         if not isinstance(dim, int) or not isinstance(stride, int) or stride < 0:
             return None, None, None

@@ -153,7 +153,7 @@ class Overwriting:
         Threads would have to wait for each other.
         """
         shape = storage.layout.shape
-        if self._on_threads or step.reductions or step.stores != [update.result] or len(step.shape) < 2:
+        if self._on_threads or step.reductions or step.stores != [update.result] or not step.shape:
             return False
         size = product(shape) * storage.layout.item_size
         if not isinstance(size, int) or size <= cost.CACHE_BYTES or step.shape[0] in (0, 1):

@@ -13,7 +13,7 @@ import janusjit as jj
 from janusjit.backend import cost
 from janusjit.backend.address import Address
 from janusjit.backend.buffers import planned
-from janusjit.backend.delays import delay
+from janusjit.backend.delays import BLOCK, delay
 from janusjit.backend.layout import contiguous
 from janusjit.backend.storage import Storage
 from janusjit.ir.types import TensorType
@@ -111,6 +111,45 @@ def test_planes() -> None:
         np.testing.assert_array_equal(mine, other)
     assert compiled.stats.graph_calls >= 3
     assert planned(compiled.specializations[-1].captured)[1].delays
+
+
+def diffusion(u, b):
+    for _ in range(3):
+        u[1:-1] += 0.1 * (u[2:] - 2.0 * u[1:-1] + u[:-2])
+
+
+def one_step(u, b):
+    u[1:-1] = 0.25 * u[:-2] + 0.5 * u[1:-1] + b[2:]
+
+
+def far_forward(u, b):
+    u[500:] = u[:-500] * 0.5 + b[500:]
+
+
+def backward(u, b):
+    u[:-700] = u[700:] * 0.5 - u[3:-697]
+
+
+def in_both_ways(u, b):
+    u[450:-450] = u[900:] + u[:-900] * 0.5 + u[449:-451]
+
+
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("size", [BLOCK * 5 + 2, BLOCK * 6 + 1, 3001])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("program", [diffusion, one_step, far_forward, backward, in_both_ways])
+def test_arrays_of_one_axis(program: Callable[..., Any], dtype: str, size: int) -> None:
+    rng = np.random.default_rng(7)
+    u, b = rng.standard_normal((2, size)).astype(dtype)
+    compiled = jj.jit(background=False, threads=1)(program)
+    for _ in range(5):
+        mine, other = u.copy(), u.copy()
+        compiled(mine, b)
+        program(other, b)
+        np.testing.assert_array_equal(mine, other)
+    assert compiled.stats.graph_calls >= 3 and not compiled.stats.deopts
+    if program is not diffusion:  # which makes two steps in a turn
+        assert planned(compiled.specializations[-1].captured)[1].delays
 
 
 @pytest.mark.usefixtures("small_caches")
