@@ -1,13 +1,14 @@
 """Leaving the interpreter and the processor to the program while the compiler works beside it.
 
-Owns `paced`, `pause`, `give_way` and `aside`. Invariant: while other threads of the process are busy, the compiler's
-thread works for a slice of time and then leaves the interpreter alone for many times as long as it has had it, so that
-the program is slowed down by a tenth over some ten milliseconds, and by less than a fifth with what else the two share,
-caches among it; while they are not, it does not wait. A slice is no more than a fifth of a call of the program. Beside
-calls that are shorter than any slice it is a long one, which meets one call of ten or less: of short ones a third is
-lost to changing hands. LLVM works without the interpreter; where the program wants all processors, on threads that get
-a sixth of one. Why: two threads that both want the interpreter get half of it each, and one that lets go of it for a
-moment, as NumPy does in most calls, has it back after five milliseconds.
+Owns `paced`, `pause`, `give_way`, `aside` and `stop`. Invariant: while other threads of the process are busy, the
+compiler's thread works for a slice of time and then leaves the interpreter alone for many times as long as it has had
+it, so that the program is slowed down by a tenth over some ten milliseconds, and by less than a fifth with what else
+the two share, caches among it; while they are not, it does not wait; and when the program ends, it stops. A slice is
+no more than a fifth of a call of the program. Beside calls that are shorter than any slice it is a long one, which
+meets one call of ten or less: of short ones a third is lost to changing hands. LLVM works without the interpreter;
+where the program wants all processors, on threads that get a sixth of one. Why: two threads that both want the
+interpreter get half of it each, and one that lets go of it for a moment, as NumPy does in most calls, has it back
+after five milliseconds.
 """
 
 from __future__ import annotations
@@ -67,13 +68,20 @@ def _others_seconds() -> float:
     return time.process_time() - time.thread_time()
 
 
+class Stopped(BaseException):
+    """Ends what the compiler's thread is doing, since the program has come to its end."""
+
+
 class _Pace:
     """The pace of the thread that is compiling; ``thread`` is 0 while there is none."""
 
-    __slots__ = ("before", "began", "busy", "due", "meets", "offer", "others", "own", "slice", "thread", "wakes")
+    __slots__ = (
+        *("before", "began", "busy", "due", "meets", "offer", "others", "own", "slice", "stopped", "thread", "wakes"),
+    )
 
     def __init__(self) -> None:
         self.thread = 0
+        self.stopped = False
         self.slice = LEAST_SLICE
         self.wakes: list[threading.Lock] = []  # one at most, which ends a rest
         self.offer: threading.Lock | None = None
@@ -104,13 +112,20 @@ class _Pace:
 
     def look(self) -> None:
         """End a slice: let others run if they do, and begin another."""
+        self.go_on()
         passed = time.perf_counter() - self.began
         self.busy = self.busy or _others_seconds() - self.before > _BUSY * passed
         if self.busy:
             ran = time.thread_time() - self.own  # less than has passed where it had to wait for the interpreter itself
             self._end_offer()
             self.rest(min(ran, _LONGEST_MADE_UP))
+            self.go_on()
         self.begin()
+
+    def go_on(self) -> None:
+        """Raise where there is nothing to work for any more."""
+        if self.stopped:
+            raise Stopped
 
     def rest(self, ran: float) -> None:
         """Leave the interpreter alone until the program gives way, and see whether others run meanwhile."""
@@ -210,6 +225,16 @@ def is_paced() -> bool:
     return _pace.thread != 0 and _pace.thread == threading.get_ident()
 
 
+def stop() -> None:
+    """End what a thread does beside the program, with `Stopped`, for good: the program is about to end."""
+    _pace.stopped = True
+
+
+def is_stopped() -> bool:
+    """Return whether `stop` has been called."""
+    return _pace.stopped
+
+
 def pause() -> None:
     """Leave the interpreter to the program if it is time to; the compiler calls this every few microseconds."""
     if _pace.thread and _pace.thread == threading.get_ident() and time.perf_counter() - _pace.began > _pace.slice:
@@ -225,6 +250,7 @@ def aside(work: Callable[[], Result]) -> Result:
     """
     if not is_paced():
         return work()
+    _pace.go_on()
     try:
         return work() if _pace.has_room() else _on_nice_thread(work)
     finally:

@@ -13,7 +13,7 @@ import traceback
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,15 +25,13 @@ from janusjit.errors import CaptureFailure, JanusError, SourceError
 from janusjit.ir.graph import Graph
 from janusjit.ir.relaxations import Relaxations
 from janusjit.pacing import paced
-from janusjit.runtime import native_call
+from janusjit.runtime import background, native_call
 from janusjit.runtime.compiler import Built, Compiler, Prepared
 from janusjit.runtime.interruptions import interruption
 from janusjit.runtime.specialization import Compiled
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 Outcome = TypeVar("Outcome")
-
-_executor: ThreadPoolExecutor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +169,11 @@ class Builder(ABC):
             with paced(self.call_seconds()), collection_rare():
                 work()
 
-        return _submit(run)
+        return background.submit(run)
 
     def compile_later(self, attempt: Attempt, done: Callable[[Attempt], None]) -> Future[None] | None:
         """Compile on the background thread, then call ``done`` there; None if no thread is to be had."""
-        return _submit(lambda: done(self._compile_beside(attempt)))
+        return background.submit(lambda: done(self._compile_beside(attempt)))
 
 
 class SpecializationBuilder(Builder):
@@ -227,31 +225,3 @@ def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
             raise
         reason = f"{type(failure).__name__} in the compiler: {failure}"
         return Failure("bug.internal", "bug", reason, details=traceback.format_exc())
-
-
-def _submit(work: Callable[[], None]) -> Future[None] | None:
-    """Have work done on the background thread; None, and it is not done, if no thread is to be had."""
-    refused: list[bool] = []
-
-    def run() -> None:
-        if not refused:
-            work()
-
-    try:
-        return _background().submit(run)
-    except RuntimeError:  # the interpreter is about to end, or the system has no more threads
-        refused.append(True)
-        return None
-
-
-def _background() -> ThreadPoolExecutor:
-    global _executor
-    if _executor is None:
-        _executor = ThreadPoolExecutor(1, thread_name_prefix="janusjit-compiler")
-    return _executor
-
-
-def forget_background() -> None:
-    """Start a new background thread when one is next needed: a forked child has none."""
-    global _executor
-    _executor = None

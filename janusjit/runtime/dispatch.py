@@ -18,9 +18,9 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from janusjit.runtime import native_call
+from janusjit.runtime import background, native_call
 from janusjit.runtime.binding import Binder
-from janusjit.runtime.building import Failure, forget_background, guarded
+from janusjit.runtime.building import Failure, guarded
 from janusjit.runtime.call import Options
 from janusjit.runtime.causes import entry_differences
 from janusjit.runtime.compiler import Compiler
@@ -358,7 +358,7 @@ def wait_for(functions: Iterable[JitFunction[..., Any]], timeout: float | None) 
 
 def _after_fork() -> None:
     """Free what the parent's other threads held: they do not exist in the child."""
-    forget_background()
+    background.forget()
     for function in FUNCTIONS:
         function._lifecycle.forget_threads()
 

@@ -258,3 +258,34 @@ def test_a_broken_pipe_that_ends_the_program_is_not_made(tmp_path):
 
 def test_it_can_be_switched_off(tmp_path):
     assert run(tmp_path, JANUSJIT_COMPILE_PROCESS="0") == "process None\n"
+
+
+def test_what_a_program_has_asked_for_is_there_for_the_next(tmp_path):
+    asking = """
+@jj.jit
+def other(w, x):
+    return (w @ x - 1.0).sum()
+
+def until(done):
+    while not done():
+        other(np.ones((3, 3)), np.ones(3))
+"""
+    sent = """
+sent, send = [], compile_process.send
+compile_process.send = lambda *given: (send(*given), sent.append(1))
+until(lambda: sent)
+sys.exit()
+"""
+    found = """
+until(lambda: other.stats.graph_calls)
+usage = compile_process.engine_cache.usage()
+print(usage.hits > 0, usage.writes)
+sys.exit()
+"""
+    assert run(tmp_path, asking + sent) == ""
+    deadline = time.monotonic() + 60.0
+    while not any(b'"plan"' in file.read_bytes() for file in (tmp_path / "code").glob("*.code")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    told = run(tmp_path, asking + found, JANUSJIT_COMPILE_PROCESS="0").split()
+    assert told[0] == "True" and int(told[1]) <= 1  # how settled calls are made is compiled here

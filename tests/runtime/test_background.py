@@ -14,7 +14,7 @@ import pytest
 
 import janusjit as jj
 from janusjit.config import override
-from janusjit.runtime import building, function_lifecycle
+from janusjit.runtime import background, building, function_lifecycle
 from janusjit.runtime.pipeline import Pipeline
 
 PROGRAM = """
@@ -228,7 +228,7 @@ def test_without_threads_calls_go_on_in_python_and_are_compiled_later(monkeypatc
         return np.tanh(x).sum()
 
     with monkeypatch.context() as patch:
-        patch.setattr(building, "_executor", None)
+        patch.setattr(background, "_worker", None)
         patch.setattr(threading.Thread, "start", no_thread)
         for _ in range(5):
             step(np.ones(3))
@@ -348,3 +348,65 @@ def test_an_interrupt_while_a_compilation_is_handed_over(monkeypatch, is_submitt
         np.testing.assert_array_equal(step(np.ones(3)), 3.0)
         step.wait(60)
     assert step.stats.graph_calls > 0
+
+
+LONG = """
+import os, sys
+import numpy as np
+import janusjit as jj
+from janusjit.runtime import building
+
+lines = ["def step(x):", *(f"    x = x * {1 + n / 1000} + {n}" for n in range(300)), "    return x"]
+with open("long_function.py", "w") as file:
+    file.write("\\n".join(lines))
+sys.path.insert(0, "")
+import long_function
+
+x, capturing = np.ones(3), []
+capture = building.Builder.capture
+building.Builder.capture = lambda *given: capturing.append(1) or capture(*given)
+step = jj.jit(long_function.step, background=True)
+while not capturing:
+    step(x)
+print("graph calls", step.stats.graph_calls, "specializations", step.stats.specializations, flush=True)
+"""
+
+
+def test_a_program_that_ends_stops_the_compiler(tmp_path):
+    program, events = tmp_path / "program.py", tmp_path / "events"
+    program.write_text(LONG)
+    settings = {"JANUSJIT_QUIET": "1", "JANUSJIT_EVENTS": str(events)}
+    result = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings},
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert result.returncode == 0 and result.stderr == ""
+    assert result.stdout == "graph calls 0 specializations 0\n"
+    assert "profiled" in events.read_text() and "specialized" not in events.read_text()
+
+
+def test_nothing_is_begun_when_the_program_has_ended(monkeypatch):
+    monkeypatch.setattr(background, "_has_ended", True)
+    assert background.submit(lambda: None) is None
+
+    @jj.jit(background=True)
+    def scaled(x):
+        return x * 2.0 - 1.0
+
+    for _ in range(40):
+        np.testing.assert_array_equal(scaled(np.ones(3)), np.ones(3))
+    assert scaled.stats.calls == 40
+
+
+def test_the_thread_goes_on_after_a_failure():
+    def fails():
+        raise ValueError("not this one")
+
+    first = background.submit(fails)
+    done = []
+    background.submit(lambda: done.append(threading.current_thread().name)).result(60)
+    assert isinstance(first.exception(60), ValueError) and done == ["janusjit-compiler"]

@@ -11,7 +11,7 @@ import pytest
 import janusjit as jj
 from janusjit.analysis import snapshot
 from janusjit.analysis.snapshot import snapshot_of
-from janusjit.runtime import building, preparation
+from janusjit.runtime import background, building, preparation
 from tests.constructs import data_and_classes, state_and_effects
 from tests.constructs.construct import judge
 
@@ -207,14 +207,14 @@ def test_there_are_arguments_without_a_snapshot(monkeypatch):
 
 @pytest.mark.parametrize("module", [data_and_classes, state_and_effects], ids=lambda module: module.__name__)
 def test_programs_do_the_same_when_they_are_captured_beside(monkeypatch, module):
-    submit, threads = building._submit, captured_on(monkeypatch)
+    submit, threads = background.submit, captured_on(monkeypatch)
 
     def submit_and_wait(work):
         future = submit(work)
         future.exception(60)
         return future
 
-    monkeypatch.setattr(building, "_submit", submit_and_wait)
+    monkeypatch.setattr(background, "submit", submit_and_wait)
     monkeypatch.setattr(preparation, "is_one_of_many", lambda: True)
     found = {}
     for construct in module.CONSTRUCTS:

@@ -16,13 +16,13 @@ import janusjit as jj
 from janusjit import pacing
 from janusjit.backend.llvm import engine, machine_code, paced_builder
 from janusjit.collection import collection_rare
-from janusjit.runtime import building
+from janusjit.runtime import background
 
 
 @pytest.fixture(autouse=True)
 def alone():
     """Let what other tests have left to compile, for functions that may be gone, come to its end first."""
-    building._background().submit(int).result(timeout=120)  # the compiler has one thread
+    background.submit(int).result(timeout=120)  # the compiler has one thread
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ def send(connection: socket.socket, content: bytes) -> None:
             rest = rest[connection.send(rest, _NO_SIGNAL) :]
 
 
-def announce(connection: socket.socket, number: int) -> None:
-    """Tell that a process of this number is ready for graphs."""
-    connection.sendall(number.to_bytes(_NUMBER_BYTES, "little"))
+def number(process: int) -> bytes:
+    """Return what a process of this number says when it is ready for graphs."""
+    return process.to_bytes(_NUMBER_BYTES, "little")
 
 
 def announced(connection: socket.socket) -> int:

@@ -30,7 +30,7 @@ from janusjit.backend.llvm.gemm_tiling import processors
 from janusjit.backend.llvm.graph_transport import pack
 from janusjit.config import Config, current
 from janusjit.ir.graph import Graph
-from janusjit.pacing import aside, is_paced
+from janusjit.pacing import aside, is_paced, is_stopped
 
 #: settings that a process of its own has its own of
 _NOT_SENT = frozenset({"log", "dump", "events", "quiet", "fail_guard"})
@@ -86,14 +86,19 @@ class CompileProcess:
             If the process does not answer.
         """
         self._connection.settimeout(_PATIENCE + _PATIENCE_A_BYTE * len(request))
+        send(self._connection, request)
         if self.number is None:
             self.number = announced(self._connection)
-        send(self._connection, request)
         return answer(self._connection) == FILED
 
     def close(self) -> None:
-        """Let go of the process, which ends then."""
+        """Let go of the process, which ends when it has compiled what it was sent."""
         self._connection.close()
+
+    def leave(self) -> None:
+        """Let go of the process while another thread waits for it, which will be told that it has ended."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def _start(descriptor: int) -> None:
@@ -201,6 +206,8 @@ def _ask(request: bytes) -> bool:
             _give_up(_RESPITE)
             return False
         except OSError as reason:
+            if is_stopped():  # its code will be there for other processes
+                return False
             _log.info("compile process: %s", reason)
             _give_up(0.0)
     _give_up(_RESPITE)
@@ -213,6 +220,13 @@ def _give_up(seconds: float) -> None:
         if _process is not None:
             _process.close()
         _process, _not_before = None, time.monotonic() + seconds
+
+
+def leave() -> None:
+    """Wait no more for the process: the program has come to its end."""
+    process = _process
+    if process is not None:
+        process.leave()
 
 
 def _forget() -> None:

@@ -7,6 +7,7 @@ it has been idle, and whenever something is not as it should be.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -17,7 +18,7 @@ from janusjit import config
 from janusjit.backend import calibration
 from janusjit.backend.calibration import Calibration
 from janusjit.backend.llvm.compile import compile_and_file
-from janusjit.backend.llvm.compile_messages import FILED, REFUSED, announce, receive
+from janusjit.backend.llvm.compile_messages import FILED, REFUSED, number, receive
 from janusjit.backend.llvm.fingerprint import NotPortable
 from janusjit.backend.llvm.graph_transport import unpack
 from janusjit.errors import CompileError
@@ -38,12 +39,16 @@ def serve(descriptor: int) -> None:
     connection = socket.socket(fileno=descriptor)
     connection.settimeout(IDLE_SECONDS)
     sys.setrecursionlimit(100_000)
-    try:
-        announce(connection, os.getpid())
+    with contextlib.suppress(OSError):  # the program has nothing to compile for a while
+        _tell(connection, number(os.getpid()))
         while (request := receive(connection)) is not None:
-            connection.sendall(FILED if _compile(request) else REFUSED)
-    except OSError:  # the program has ended, or has had nothing to compile for a while
-        return
+            _tell(connection, FILED if _compile(request) else REFUSED)
+
+
+def _tell(connection: socket.socket, content: bytes) -> None:
+    """Send what a program that has ended need not know; what it has asked for is done all the same."""
+    with contextlib.suppress(OSError):
+        connection.sendall(content)
 
 
 def _compile(request: bytes) -> bool:
