@@ -107,7 +107,7 @@ def fork(
     """Follow both paths in the two regions of an ``if`` node, then join them or let them end separately.
 
     A path that was never taken, by ``counts``, and cannot be captured is one that Python takes: until it has been
-    taken, or for ever if that is not ``relaxable``.
+    taken, or for ever if that is not ``relaxable``. Where neither can be captured, Python takes what is around them.
     """
     if split and machine.nested:
         raise PoisonUsed(key, "a rule of capture goes on after the join")
@@ -117,6 +117,7 @@ def fork(
     outer, origin, span, site = machine.region, machine.state, machine.span, machine.site
     stop = origin.depth
     arms: list[Arm] = []
+    failures: list[CaptureFailure] = []
     for start, count in zip((then, orelse), counts, strict=True):
         arm = Arm(machine.recorded.nested(outer, len(machine.births)), origin.fork())
         arms.append(arm)
@@ -124,7 +125,10 @@ def fork(
         unseen = ("unseen", *key[1:], start is then)
         needed = count > 0 or (relaxable and unseen in machine.relaxations)
         optional = None if needed else _Unseen(unseen if relaxable else None)
-        _start(machine, arm, start, (0, 0) if split else stop, optional)
+        failure = _start(machine, arm, start, (0, 0) if split else stop, optional)
+        failures += [] if failure is None else [failure]
+    if len(failures) == len(arms):
+        raise failures[0]
     _settle(machine, arms, key)
     machine.region, machine.span, machine.site = outer, span, site
     if machine.effort.splits >= SPLITS_OF_MESSAGES:
@@ -154,8 +158,10 @@ class _Unseen:
     relaxation: Any
 
 
-def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], unseen: _Unseen | None) -> None:
-    """Run one arm; one that is ``unseen`` and cannot be captured becomes a deoptimization.
+def _start(
+    machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int], unseen: _Unseen | None
+) -> CaptureFailure | None:
+    """Run one arm; one that is ``unseen`` and cannot be captured becomes a deoptimization, and the reason is returned.
 
     A failure of a loop around the branch is none of the arm.
     """
@@ -177,6 +183,8 @@ def _start(machine: Machine, arm: Arm, start: Continuation, stop: tuple[int, int
         machine.region, arm.state = arm.region, None
         expected = f"the branch not seen before ({failure.reason})"
         machine.fail("branch", span.text or "condition", expected, unseen.relaxation)
+        return failure
+    return None
 
 
 def _raise_in_arm(machine: Machine, arm: Arm, raised: PythonRaise) -> None:
