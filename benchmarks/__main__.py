@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import janusjit
-from benchmarks import background, bandwidth, compile_time, from_scratch, loop_gradients, memory
+from benchmarks import background, bandwidth, compile_time, from_scratch, kernels, loop_gradients, memory
 from benchmarks.blas import OPENBLAS_SETTINGS, blas_settings, processor_name
 from benchmarks.cases import OVERHEAD
 from benchmarks.peers.__main__ import main as compare_peers
@@ -95,6 +95,8 @@ def main() -> int:
         return background.main()
     if sys.argv[1:2] == ["bandwidth"]:
         return bandwidth.main()
+    if sys.argv[1:2] == ["kernels"]:
+        return kernels.main(sys.argv[2:])
     if sys.argv[1:2] == ["memory"]:
         return memory.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
