@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import CellType, CodeType
 from typing import Any, Literal, Union
 
-from janusjit.analysis.core import Block, FunctionCore, Instruction
+from janusjit.analysis.core import Block, FunctionCore, Instruction, Try
 from janusjit.ir.boxes import ChoiceBox, ConstantBox, ExitRecipe, PythonPoint, SequenceBox
 from janusjit.ir.graph import Graph
 from janusjit.ir.guards import InGraphGuard
@@ -189,6 +189,13 @@ class Continuation:
     @property
     def protected(self) -> bool:
         return any(frame.protected for frame in self.frames)
+
+    @property
+    def binds_before_it_raises(self) -> bool:
+        """Whether what is pending is a whole ``try``: what it has bound stays bound where an exception leaves it."""
+        step = self.frames[-1].steps[-1]
+        before = step.block.instructions[step.index - 1] if isinstance(step, BlockStep) and step.index else None
+        return isinstance(before, Try) and bool(self.outcome)
 
     @property
     def at_loop(self) -> bool:

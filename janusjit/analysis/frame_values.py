@@ -27,6 +27,14 @@ class Unbound:
     """Itself, not an instance: stands for a local variable that is not bound."""
 
 
+@dataclass(slots=True)
+class Raised:
+    """How a ``try`` that Python runs as a whole has ended if by an exception, and the locals it has bound before."""
+
+    error: BaseException
+    bound: Any
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Same:
     """An object that is compared by identity."""

@@ -14,6 +14,7 @@ from janusjit.analysis.continuation import CommitPoint
 from janusjit.analysis.core import Call as CallInstruction
 from janusjit.analysis.core import Several
 from janusjit.analysis.finalization import feeds_loop
+from janusjit.analysis.frame_values import Raised
 from janusjit.analysis.loop_iterators import (
     LoopIterator,
     draws,
@@ -54,6 +55,8 @@ def _host_runner(resumptions: Resumptions, point: CommitPoint) -> Callable[[tupl
             if not protected:
                 raise
             return after.resume_raising(error, state)
+        if type(outcome) is Raised:
+            return after.resume_raising(outcome, state)
         if feeds:
             outcome = iter_of_loop(outcome) if holds_generator(outcome) else outcome
         if untracked and (reaches_generator(outcome, True) or _hold_generators(result[1:first])):

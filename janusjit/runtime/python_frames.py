@@ -14,7 +14,7 @@ from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape
 from janusjit.analysis.core import FunctionCore
-from janusjit.analysis.frame_values import assemble
+from janusjit.analysis.frame_values import Raised, assemble
 from janusjit.analysis.generate import Generated, Mode, generate_host, generate_resumption
 from janusjit.analysis.generate.runtime import closure_for
 from janusjit.analysis.loop_iterators import LoopIterator, keep, may_hold_generator
@@ -73,7 +73,8 @@ class PythonContinuation:
     def outcome(self, arguments: Sequence[Any]) -> Pending:
         """Return what gives the outcome among arguments, once."""
         count = len(self.continuation.outcome)
-        return [arguments[0] if count == 1 else tuple(arguments[:count])].pop
+        given = arguments[0] if count == 1 else tuple(arguments[:count])
+        return [None, given].pop if self.continuation.binds_before_it_raises else [given].pop
 
     def run(self, arguments: list[Any], pending: Pending) -> Any:
         """Go on after ``pending`` has returned the outcome, or raised; that in ``arguments``, a list that is cleared,
@@ -97,7 +98,7 @@ class Deferred:
     __slots__ = ("_continuation", "_given", "loops")
 
     def __init__(
-        self, continuation: PythonContinuation, arguments: Sequence[Any], error: BaseException | None = None
+        self, continuation: PythonContinuation, arguments: Sequence[Any], error: BaseException | Raised | None = None
     ) -> None:
         self._continuation = continuation
         self._given = [(list(arguments), continuation.outcome(arguments) if error is None else raising(error))]
@@ -142,12 +143,15 @@ def _constructed(initialize: Pending, instance: Any) -> Any:
     return instance
 
 
-def raising(error: BaseException) -> Pending:
-    """Return an operation that raises."""
-    errors = [error]
+def raising(error: BaseException | Raised) -> Pending:
+    """Return an operation that raises; first it gives what has been bound before, if anything has."""
+    errors = [error.error if isinstance(error, Raised) else error]
+    given = [error.bound] if isinstance(error, Raised) else []
     del error  # its traceback holds the frames it has left
 
     def operation() -> Any:
+        if given:
+            return given.pop()
         raise errors.pop()
 
     return operation
@@ -181,7 +185,9 @@ class HostFunction:
     def __init__(self, point: CommitPoint) -> None:
         assert point.instruction is not None
         shape = point.after.frames[-1]
-        self.generated = generate_host(point.core, point.instruction, point.operands, point.after.outcome)
+        self.generated = generate_host(
+            point.core, point.instruction, point.operands, point.after.outcome, point.after.protected
+        )
         self.shape = shape
         self._fixed: Callable[..., Any] | None = None
         if all(cell is not None for _, cell in shape.cells):

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from janusjit.analysis.continuation import CommitPoint, Continuation, FrameShape, points_of
+from janusjit.analysis.frame_values import Raised
 from janusjit.analysis.generate import Generated
 from janusjit.analysis.loop_iterators import draws, leave_loops
 from janusjit.ir.graph import Graph
@@ -337,7 +338,7 @@ class ContinuationLifecycle(Lifecycle):
 
         return PythonContinuation(self.continuation, twins.mode, connect)
 
-    def resume_raising(self, error: BaseException, state: Sequence[Any]) -> Deferred:
+    def resume_raising(self, error: BaseException | Raised, state: Sequence[Any]) -> Deferred:
         """Go on in Python with an exception that the host call raised."""
         padding = (None,) * len(self.continuation.outcome)
         return Deferred(self.python, (*padding, *state), error)

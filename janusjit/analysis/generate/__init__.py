@@ -124,15 +124,20 @@ def generate_resumption(shape: FrameShape, bound: tuple[str, ...], span: Span, m
 
 
 def generate_host(
-    core: FunctionCore, instruction: Instruction, operands: tuple[str, ...], results: tuple[str, ...]
+    core: FunctionCore,
+    instruction: Instruction,
+    operands: tuple[str, ...],
+    results: tuple[str, ...],
+    protected: bool = False,
 ) -> Generated:
     """Make a code object that runs one instruction of a function.
 
-    Its parameters are the locals it reads; it returns the one of ``results``, locals it binds, or a tuple of them.
+    Its parameters are the locals it reads; it returns the one of ``results``, locals it binds, or a tuple of them;
+    and where an exception is ``protected``, a `Raised` if a whole ``try`` raises that binds some.
     """
     alone = host_core(core, instruction)
     emitter = Emitter(alone, Mode(original_functions=True), [])
-    body = host_body(emitter, instruction, results)
+    body = host_body(emitter, instruction, results, protected)
     outer = [*dict.fromkeys([*core.free, *sorted(core.cells)]), RUNTIME]
     declared = _resumed_declarations(alone, emitter, list(operands))
     definition = _function_definition(emitter, list(operands), [*declared, *body])

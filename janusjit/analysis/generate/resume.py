@@ -101,6 +101,8 @@ class _Resumption:
             unbound = emitter.runtime("is_unbound", emitter.name(name))
             delete = emitter.at(ast.Delete([emitter.at(ast.Name(emitter.target(name).id, ast.Del()))]))
             emitter.statement(ast.If(unbound, [delete], []))
+        if self.bound and isinstance(instruction, core.Try):  # the exception comes behind what was bound before it
+            emitter.statement(ast.Expr(emitter.at(ast.Call(emitter.name(PENDING), [], []))))
 
     def _inside(self, steps: Sequence[Step]) -> None:
         first, *rest = steps
@@ -260,8 +262,25 @@ def _suite(emitter: Emitter, emit: Callable[[], None]) -> list[ast.stmt]:
         emitter.statements, emitter.pending = outer
 
 
-def host_body(emitter: Emitter, instruction: Instruction, results: Sequence[str]) -> list[ast.stmt]:
-    """Return the statements that run one instruction and return the locals it binds: one as it is, more as a tuple."""
+def host_body(
+    emitter: Emitter, instruction: Instruction, results: Sequence[str], protected: bool
+) -> list[ast.stmt]:
+    """Return the statements that run one instruction and return the locals it binds: one as it is, more as a tuple.
+
+    Where an exception is ``protected``, a ``try`` that raises returns it, with the locals it has bound before.
+    """
+    found = _host_statements(emitter, instruction, results)
+    if not (protected and results and isinstance(instruction, core.Try)):
+        return found
+    emitter.span = instruction.span
+    together = _results(emitter, instruction, results)
+    assert together is not None
+    left: ast.stmt = emitter.at(ast.Return(emitter.runtime("raised", together)))
+    handler = emitter.at(ast.ExceptHandler(None, None, [left]))
+    return [emitter.at(ast.Try(found, [handler], [], []))]
+
+
+def _host_statements(emitter: Emitter, instruction: Instruction, results: Sequence[str]) -> list[ast.stmt]:
     emitter.uses.update(results)  # they are read by the return
     emitter.remaining.update(results)
     jumps = jumps_of(instruction) if isinstance(instruction, core.Try) else None

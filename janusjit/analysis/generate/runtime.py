@@ -15,7 +15,7 @@ from types import CellType, CodeType, FrameType, FunctionType
 from typing import Any
 
 from janusjit.analysis.core import FunctionCore
-from janusjit.analysis.frame_values import Unbound, is_private
+from janusjit.analysis.frame_values import Raised, Unbound, is_private
 from janusjit.analysis.intrinsics import INTRINSICS
 from janusjit.analysis.loop_iterators import (
     LoopIterator,
@@ -75,6 +75,13 @@ class Runtime:
     def local(name: str) -> Any:
         """Return a local variable of the caller's frame, `Unbound` if it is not bound."""
         return sys._getframe(1).f_locals.get(name, Unbound)
+
+    @staticmethod
+    def raised(bound: Any) -> Raised:
+        """Return the exception that is handled, with the locals that were bound before it."""
+        error = sys.exc_info()[1]
+        assert error is not None
+        return Raised(error, bound)
 
     @staticmethod
     def is_unbound(value: Any) -> bool:
