@@ -203,10 +203,14 @@ class SpecializationBuilder(Builder):
 
 
 def guarded(stage: Callable[[], Outcome]) -> Outcome | Failure:
-    """Run a stage of the compiler; return what it returns, or why it failed."""
+    """Run a stage of the compiler; return what it returns, or why it failed.
+
+    It has a copy of the program's context: NumPy's error state, as the stage sets it for its own sums, would stay where
+    the handler of a signal raises within ``np.errstate.__enter__``.
+    """
     handled = sys.exception()
     try:
-        return stage()
+        return contextvars.copy_context().run(stage)
     except CaptureFailure as failure:
         return Failure(
             failure.code, failure.category, failure.reason, failure.construct, failure.span, failure.hint

@@ -63,7 +63,7 @@ def deleted_before_it_raises(x):
     except KeyError:
         pass
     try:
-        return found
+        return found  # noqa: F821 - it is not, which is the point
     except UnboundLocalError:
         return other
 

@@ -305,3 +305,29 @@ def test_handlers_of_exceptions_see_what_is_raised_between_graphs(monkeypatch: p
     assert said == ["caught", "finally"]
     said.clear()
     assert run(np.ones(3)) == 200 and said == ["finally"]
+
+
+def test_an_interrupt_within_the_compiler_leaves_the_error_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = np.errstate.__enter__
+    interruptions = []
+
+    def enter_and_be_interrupted(self: Any) -> None:
+        entered(self)
+        if np.geterr()["over"] == "raise" and not interruptions:
+            interruptions.append(True)
+            signal.raise_signal(signal.SIGALRM)
+
+    def scaled(x: Any) -> Any:
+        return x * (2**3 + len(x))
+
+    function, before = jj.jit(scaled, warmup=2, background=False), np.geterr()
+    x = np.ones(3)
+    signal.signal(signal.SIGALRM, interrupt)
+    function(x)
+    function(x)
+    monkeypatch.setattr(np.errstate, "__enter__", enter_and_be_interrupted)
+    with pytest.raises(Interrupted):
+        function(x)
+    assert interruptions and np.geterr() == before
+    assert [function(x)[0] for _ in range(3)] == [11.0] * 3
+    assert function.stats.graph_calls > 0

@@ -83,3 +83,17 @@ def test_differences_of_nothing_under_one_specialization():
     for size in (4, 5, 6, 7, 0, 1, 2, 8):
         assert jitted(np.arange(float(size))).tolist() == [1.0] * max(0, size - 1)
     assert jitted.stats.graph_calls >= 4
+
+
+def between(low, high):
+    return np.linspace(np.float32(0.5), high, 3), np.linspace(low, np.float32(2.0), 3), np.linspace(low, high, 3)
+
+
+def test_bounds_of_single_precision():
+    jitted = janusjit.jit(between, warmup=2, background=False)
+    for number in range(6):
+        for given in ((number, number + 0.5), (np.float32(1.0), 2), (np.array(1.0, np.float32), 3.0 + number)):
+            expected, found = between(*given), jitted(*given)
+            assert [item.dtype for item in found] == [item.dtype for item in expected]
+            np.testing.assert_array_equal(found, expected)
+    assert jitted.stats.host_calls > 0

@@ -158,10 +158,10 @@ def _model_linspace(
         flag(machine, retstep, "it"),
     )
     name = dtype_of(machine, dtype)
-    single = any(isinstance(bound, Scalar) and bound.kind == "numpy.f32" for bound in bounds)
+    single = any(_is_single(bound) for bound in bounds)
     if any(isinstance(bound, Scalar) for bound in bounds) and not both and count > 1 and name in (None, "f64"):
         if single:
-            raise machine.unsupported("numpy.function", "np.linspace", "a bound is of single precision")
+            raise machine.unsupported("numpy.function", "np.linspace", "a bound is of single precision, or an array")
         return _linspace(machine, [cast(machine, array(machine, bound), "f64") for bound in bounds], count, closed)
     low, high = (machine.constant(bound, "np.linspace") for bound in bounds)
     keywords: dict[str, Any] = {"endpoint": closed, "retstep": both, "dtype": None if name is None else DTYPES[name]}
@@ -171,6 +171,13 @@ def _model_linspace(
         raise machine.unsupported("numpy.function", "np.linspace", "the bounds are arrays or complex")
     value = new_array(machine, machine.emit("constant_array", value=FrozenArray(result)))
     return TupleValue((value, Known(made[1]))) if both else value
+
+
+def _is_single(bound: AbstractValue) -> bool:
+    """Whether a bound is a number of NumPy's that has less than double precision, or an array."""
+    if isinstance(bound, Known):
+        return isinstance(bound.value, np.floating) and bound.value.dtype != np.float64
+    return isinstance(bound, ArrayValue) or (isinstance(bound, Scalar) and bound.kind == "numpy.f32")
 
 
 def _linspace(machine: Machine, bounds: list[Value], count: int, closed: bool) -> AbstractValue:
