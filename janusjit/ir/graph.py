@@ -42,6 +42,8 @@ from janusjit.pacing import pause
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 TERMINATORS = frozenset({"yield", "continue", "break", "exit", "fail", "unreachable"})
+#: how many nodes are walked at a time before the program may have the interpreter
+_NODES_A_PAUSE = 16
 TAPE_OPERATIONS = frozenset({"tape_new", "tape_push", "tape_pop"})
 
 
@@ -154,7 +156,7 @@ class Graph:
 
     def walk(self) -> Iterator[Node]:
         """Yield every node, outer before inner, in program order."""
-        yield from walk(self.body)
+        return walk(self.body)
 
 
 def attempts(region: Region) -> set[Node]:
@@ -167,11 +169,15 @@ def attempts(region: Region) -> set[Node]:
 def walk(region: Region) -> Iterator[Node]:
     """Yield every node of a region and of the regions nested in it, in program order."""
     pending = [iter(region.nodes)]  # one generator, not one a level: deep nests are walked in linear time
+    walked = 0
     while pending:
-        node = next(pending[-1], None)
-        if node is None:
+        for node in pending[-1]:
+            yield node
+            walked += 1
+            if not walked % _NODES_A_PAUSE:
+                pause()
+            if node.regions:
+                pending += [iter(inner.nodes) for inner in reversed(node.regions)]
+                break
+        else:
             pending.pop()
-            continue
-        yield node
-        pause()
-        pending += [iter(inner.nodes) for inner in reversed(node.regions)]

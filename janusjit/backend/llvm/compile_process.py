@@ -110,7 +110,7 @@ def _start(descriptor: int) -> None:
         If that cannot be done.
     """
     package = Path(__file__).parents[2]
-    path = [entry for entry in sys.path if entry]
+    path = [os.path.abspath(entry) for entry in sys.path if entry]  # noqa: PTH100 - entries may be of any kind
     options = ["-I", "-S", *["-O"] * sys.flags.optimize]
     command = [sys.executable, *options, "-c", _PROGRAM, str(descriptor), str(package), *path]
     first = subprocess.Popen(
