@@ -109,9 +109,10 @@ def _ends(region: Region) -> Iterator[Node]:
 
 
 def _updates(body: Region, position: int, users: dict[Value, list[Node]], inside: set[Node]) -> set[Node]:
-    """Return the updates of single elements of an array that a loop carries, if a turn does one at most, and no other.
+    """Return the updates of single elements of an array that a loop carries, if a turn does no others.
 
-    They may be in branches. The next turn begins with what one of them has made, or with the array as it was.
+    They may be in branches; and one may overwrite what another has stored of the same element, if that was only copied.
+    The next turn begins with what one of them has made, or with the array as it was.
     """
     base = body.parameters[position]
     passed = _Passed(base)
@@ -120,7 +121,7 @@ def _updates(body: Region, position: int, users: dict[Value, list[Node]], inside
         return set()
     for version in passed.versions:
         for node in users.get(version, ()):
-            is_update = node.op in UPDATES and (version is not base or node not in passed.updates)
+            is_update = node.op in UPDATES and node not in passed.updates
             ends_elsewhere = node.op in ("yield", "continue") and any(
                 value is version and (node, place) not in passed.ways for place, value in enumerate(node.inputs)
             )
@@ -137,10 +138,13 @@ class _Passed:
         self.versions, self.updates = {base}, set[Node]()
         self.ways: set[tuple[Node, int]] = set()
 
-    def follow(self, end: Node, position: int) -> bool:
+    def follow(self, end: Node, position: int, overwriting: Node | None = None) -> bool:
         """Note what a terminator hands on at a position; return whether it is a version of the array."""
         self.ways.add((end, position))
-        value = end.inputs[position]
+        return self._comes_from_base(end.inputs[position], overwriting)
+
+    def _comes_from_base(self, value: Value, overwriting: Node | None) -> bool:
+        """Return whether a value is a version of the array that an update may be ``overwriting``."""
         node = value.node
         if value is self._base:
             return True
@@ -149,9 +153,19 @@ class _Passed:
         self.versions.add(value)
         if node.op == "if":
             yields = [arm.terminator for arm in node.regions if arm.terminator.op == "yield"]
-            return all(self.follow(one, value.index) for one in yields)
+            return all(self.follow(one, value.index, overwriting) for one in yields)
         self.updates.add(node)
-        return node.op == "update" and node.inputs[0] is self._base and part_size(node) == 1
+        is_single = node.op == "update" and part_size(node) == 1
+        if not is_single or (overwriting is not None and not _is_lost_to_nobody(node, overwriting)):
+            return False
+        return self._comes_from_base(node.inputs[0], node)
+
+
+def _is_lost_to_nobody(update: Node, following: Node) -> bool:
+    """Return whether what an update stores may get lost as another one of the same element follows: it is a copy."""
+    same = update.inputs[2:] == following.inputs[2:] and update.attributes["path"] == following.attributes["path"]
+    stored = update.inputs[1].node
+    return same and stored is not None and stored.op in ("constant", "view")
 
 
 def _indices(update: Node) -> Iterator[Value]:

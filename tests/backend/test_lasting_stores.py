@@ -76,6 +76,28 @@ def chosen_steps(x, y, out):
             out[i] = 0.5 * out[i - 1]
 
 
+def copied_first(x, y, out):
+    for i in range(len(x)):
+        out[i] = 0.0
+        if x[i] > 1.0:
+            out[i] = x[i] + y[i]
+
+
+def sum_overwritten_by_choice(x, y, out):
+    for i in range(len(x)):
+        out[i] = 0.0
+        if x[i] > 1.0:
+            out[i] = x[i] + y[i]
+        if y[i] > 1.0:
+            out[i] = x[i]
+
+
+def copied_over_the_turn_before(x, y, out):
+    for i in range(len(x) - 1):
+        out[i] = x[i]
+        out[i + 1] = x[i] / y[i]
+
+
 def overwritten_by_choice(x, y, out):
     for i in range(len(x)):
         out[i] = x[i] / y[i]
@@ -120,9 +142,10 @@ def stores_made_sure_of(jitted) -> int:
     return jitted.specializations[0].llvm_ir.count('call double asm sideeffect "", "=')
 
 
-CHOSEN = [chosen_copies, chosen_products, chosen_steps]
+CHOSEN = [chosen_copies, chosen_products, chosen_steps, copied_first]
 LASTING = [quotients, smoothed_quotients, of_rows, overwritten_in_the_outer_loop]
 FLEETING = [last_quotient, written_twice, written_again_in_the_next_turn, chosen, folded, overwritten_by_choice]
+FLEETING += [copied_over_the_turn_before]
 
 
 @pytest.mark.parametrize("function", LASTING + CHOSEN)
@@ -130,7 +153,7 @@ def test_elements_stored_one_after_the_other_are_not_made_sure_of(function) -> N
     assert stores_made_sure_of(settled(function)) == 0
 
 
-@pytest.mark.parametrize("function", [*FLEETING, kept_in_another])
+@pytest.mark.parametrize("function", [*FLEETING, kept_in_another, sum_overwritten_by_choice])
 def test_elements_that_may_be_overwritten_are(function) -> None:
     assert stores_made_sure_of(settled(function)) > 0
 
