@@ -221,6 +221,7 @@ class FunctionLifecycle(Lifecycle):
         if self.options.policy != "raise" and current().trials and lost > max(saved, 0.0) + _LOSS:
             text = f"{self._slow_calls} calls that graphs did not serve lost {lost:.3g} s, others saved {saved:.3g} s"
             failure = Failure("cost.slower", "cost", f"plain Python is faster: {text}", "", UNKNOWN_SPAN)
+            self.trial.lost_seconds = lost - max(saved, 0.0)
             self._lose(failure, self.number())
 
     def _lose(self, failure: Failure, number: int) -> None:

@@ -96,7 +96,8 @@ class Tally:
             self._last_deopt = event.call
             self.resumed_in_python += event.resumed == "python"
             self.rerun_seconds += event.cost.eager
-            if event.resumed == "python" and event.action == "none" and event.cost.eager:
+            served = event.stage == "entry"  # the others are calls like no other, as those that raise: they say little
+            if served and event.resumed == "python" and event.action == "none" and event.cost.eager:
                 keep(self.plain_timings, event.cost.eager)
         elif isinstance(event, Specialized):
             self.compiled += 1

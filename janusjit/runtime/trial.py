@@ -81,11 +81,14 @@ class Trial:
         Whether the next call is to be run in plain Python.
     verdict : bool or None
         Whether the graphs pay; None while that is open.
+    lost_seconds : float
+        What calls that graphs do not serve have lost since, more than others have saved.
     """
 
     def __init__(self) -> None:
         self.wants_plain = False
         self.verdict: bool | None = None
+        self.lost_seconds = self._estimate = 0.0
         self._running = False
         self._turn = 0
         self._settled: deque[float] = deque(maxlen=SETTLED_CALLS)
@@ -115,6 +118,8 @@ class Trial:
     @property
     def plain_seconds(self) -> float:
         """What a call in plain Python typically takes."""
+        if not self._plain:  # an estimate has decided
+            return self._estimate
         few = len(self._plain) < PLAIN_CALLS
         return min(self._plain) if few else _typical(self._plain)
 
@@ -152,7 +157,7 @@ class Trial:
         self._settling += seconds
         if not self._running and self._is_settled():
             if estimate is not None and estimate > _ROUGH and self.graph_seconds < _CLEAR * estimate:
-                self.verdict = True
+                self.verdict, self._estimate = True, estimate
                 return
             self._running = True
             self._settled = deque(self._settled, maxlen=MIXED_CALLS)
@@ -222,7 +227,8 @@ class Trial:
         long = min(graph, plain) >= self._long_seconds
         calls = SETTLED_LONG_CALLS + PLAIN_CALLS if long else SETTLED_CALLS + PLAIN_SHORT_CALLS
         calls = max(calls, self._graph_calls)
-        return _PATIENCE * 2.0 ** (lost - 1) * max(calls * (graph - plain) / plain, 1.0)
+        seconds = max(calls * (graph - plain), self.lost_seconds)
+        return _PATIENCE * 2.0 ** (lost - 1) * max(seconds / plain, 1.0)
 
     def has_changed(self, seconds: float) -> bool:
         """Whether a call in plain Python is so much longer than those of the trial that another one is due."""

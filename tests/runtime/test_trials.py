@@ -398,6 +398,54 @@ def test_calls_that_graphs_do_not_serve_count_against_them(clock):
     assert step.stats.graph_calls == graphs > 0 and step.stats.calls == calls + 5
 
 
+def test_what_an_estimate_has_decided_can_be_looked_at_again():
+    trial = Trial()
+    for _ in range(8):
+        trial.ran_graph(1e-3, False, 1.0)
+    assert trial.verdict is True and not trial.wants_plain
+    assert trial.plain_seconds == 1.0 and "1e+06 µs in plain Python" in trial.text
+    assert not trial.has_changed(3.0) and trial.has_changed(5.0)
+    assert trial.repeat_after(1) == 32.0
+    trial.lost_seconds = 20.0
+    assert trial.repeat_after(1) == 32.0 * 20.0 and trial.repeat_after(3) == 128.0 * 20.0
+
+
+def test_calls_that_leave_their_graph_tell_nothing_of_those_that_do_not():
+    """They take long in Python, where they raise and handle what the others do not: nothing that graphs save."""
+
+    def solved(matrix, right):
+        try:
+            return np.linalg.solve(matrix, right)
+        except np.linalg.LinAlgError:
+            time.sleep(0.001)
+            return right
+
+    step = jj.jit(background=False)(solved)
+    for number in range(40):
+        matrix = np.eye(3) * (number % 4 > 0)
+        np.testing.assert_array_equal(step(matrix, np.ones(3)), solved(matrix, np.ones(3)))
+    tally = step._lifecycle.tally
+    assert step.stats.deopts == 9 and step.stats.graph_calls == 38
+    assert tally.rerun_seconds > 0.005
+    assert tally.eager_seconds < 0.001 and not tally.plain_timings
+
+
+def test_calls_whose_graphs_have_lost_by_estimate_go_on_in_python(clock):
+    clock["plain"] = 100.0
+    function = whole(None)
+    step = jj.jit(background=False)(function)
+    run(step, function, 20)
+    life = step._lifecycle
+    life.trial._plain.clear()
+    life.trial._estimate = 100.0
+    for _ in range(128):
+        life._account(0.1)
+    assert step.reason.code == "cost.slower"
+    assert life.trial.lost_seconds > 5.0
+    run(step, function, 100)
+    assert step.reason is not None and step.stats.calls == 120
+
+
 def test_what_takes_long_in_python_is_not_lost_by_graphs(clock, monkeypatch):
     clock["plain"] = 100.0
     function = whole(None)
