@@ -185,22 +185,26 @@ def _followed_by(steps: list[Step], wanted: Callable[[Node], bool]) -> dict[Step
     """Return, for each step, whether a node that is wanted may be reached after it."""
     found: dict[Step, bool] = {}
 
-    def visit(steps: list[Step], after: bool) -> bool:
+    def visit(steps: list[Step], after: bool, around: bool) -> bool:
         for step in reversed(steps):
-            ends = isinstance(step, NodeStep) and step.node.op in ("exit", "fail", "unreachable")
-            after = False if ends else after
+            op = step.node.op if isinstance(step, NodeStep) else ""
+            if op in ("exit", "fail", "unreachable"):
+                after = False
+            elif op in ("break", "continue"):  # what stands behind them is not what follows
+                after = around
             found[step] = after
-            if isinstance(step, RegionStep):
-                if step.node.op == "loop":
-                    after = after or any(wanted(inner) for inner in step.walk_nodes())
-                    found[step] = after
-                inside = [visit(body, after) for body in step.bodies]
+            if isinstance(step, RegionStep) and step.node.op == "loop":
+                after = found[step] = after or any(wanted(inner) for inner in step.walk_nodes())
+                for body in step.bodies:
+                    visit(body, after, after)
+            elif isinstance(step, RegionStep):
+                inside = [visit(body, after, around) for body in step.bodies]
                 after = any(inside)
             else:
                 after = after or any(wanted(node) for node in nodes_of(step))
         return after
 
-    visit(steps, False)
+    visit(steps, False, False)
     return found
 
 
