@@ -89,6 +89,7 @@ def base_of_advanced(
     """Apply the basic part of a mixed index as a view."""
     if any(isinstance(item, Pick) for item in parsed.items):
         parsed = _picks_as_arrays(machine, array, parsed)
+    parsed = _masks_as_positions(machine, array, parsed)
     split, advanced = _split(machine, parsed)
     items: list[IndexItem | Advanced] = []
     axis = 0
@@ -118,6 +119,22 @@ def _picks_as_arrays(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -
     return ParsedIndex(items, [])
 
 
+def _masks_as_positions(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> ParsedIndex:
+    """A mask of several dimensions next to index arrays is the positions where it holds, an array a dimension."""
+    if sum(isinstance(item, Advanced) for item in parsed.items) < 2:
+        return parsed
+    items: list[IndexItem | Advanced] = []
+    axis = 0
+    for item in parsed.items:
+        if isinstance(item, Advanced) and item.value.type.dtype == "bool" and item.rank > 1:
+            mask = fitting_mask(machine, array.type, axis, item)
+            items += [Advanced(positions, 1) for positions in nonzero(machine, mask.value)]
+        else:
+            items.append(item)
+        axis += item.rank if isinstance(item, Advanced) else not isinstance(item, NewAxis)
+    return ParsedIndex(items, parsed.operands)
+
+
 def _advanced_read(machine: Machine, array: ArrayValue, parsed: ParsedIndex) -> Value:
     base, advanced = base_of_advanced(machine, array, parsed)
     value = read(machine, base)
@@ -139,8 +156,6 @@ def index_arrays(machine: Machine, base: TensorType, advanced: list[tuple[int, A
     arrays = []
     for axis, item in advanced:
         if item.value.type.dtype == "bool":
-            if item.rank != 1:
-                raise machine.unsupported("array.index", "index", "a mask of several dimensions next to index arrays")
             arrays.append(nonzero(machine, fitting_mask(machine, base, axis, item).value)[0])
         else:
             arrays.append(item.value)
