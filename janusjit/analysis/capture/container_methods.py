@@ -26,8 +26,12 @@ from janusjit.analysis.capture.values import (
     DictView,
     Known,
     Reference,
+    Scalar,
     TupleValue,
 )
+
+#: so many whole numbers known at run time only are sorted in the graph
+_FEW = 8
 
 # ---------------------------------------------------------------------- list methods
 
@@ -116,15 +120,45 @@ def sort_items(
     keywords: dict[str, AbstractValue],
     by: list[AbstractValue] | None = None,
 ) -> list[AbstractValue]:
-    """Return items sorted by known keys (``by``, if given), as ``sorted(items, key=…, reverse=…)``."""
+    """Return items sorted by keys (``by``, if given), as ``sorted(items, key=…, reverse=…)``.
+
+    The keys have to be known, but for a few numbers that are sorted by themselves.
+    """
     key = keywords.get("key", NONE)
     by_key = not (isinstance(key, Known) and key.value is None)
+    items = [machine.resolve(item) for item in items]
     if by is None:
-        by = [invoke(machine, key, item) if by_key else item for item in items]
-    keys = [machine.constant(item, "a sort key") for item in by]
+        by = [invoke(machine, key, item) for item in items] if by_key else items
     reverse = bool(machine.constant(keywords["reverse"], "reverse")) if "reverse" in keywords else False
+    exchanged = None if by_key or by is not items else _exchanged(machine, items, reverse)
+    if exchanged is not None:
+        return exchanged
+    keys = [machine.constant(item, "a sort key") for item in by]
     order = fold(machine, lambda: sorted(range(len(items)), key=keys.__getitem__, reverse=reverse))
     return [items[i] for i in order]
+
+
+def _exchanged(machine: Machine, items: list[AbstractValue], reverse: bool) -> list[AbstractValue] | None:
+    """Return a few numbers of one kind in order, exchanged in pairs at run time; None where it takes known ones.
+
+    Of two, those that do not compare, such as NaN, stay as they are; of more, Python's order depends on how it sorts.
+    """
+    kinds = {item.kind for item in items if isinstance(item, Scalar)}
+    if len(kinds) != 1 or not all(isinstance(item, Scalar) for item in items):
+        return None
+    (kind,) = kinds
+    whole = kind == "int" or kind.startswith(("numpy.i", "numpy.u"))
+    if len(items) > (_FEW if whole else 2):
+        return None
+    values = [item.value for item in items if isinstance(item, Scalar)]
+    for turn in range(len(values)):  # after as many rounds over neighbours, alternately even and odd, all are in order
+        for at in range(turn % 2, len(values) - 1, 2):
+            first, second = values[at], values[at + 1]
+            pair = (first, second) if reverse else (second, first)
+            swapped = machine.emit("less", *pair)
+            values[at] = machine.emit("where", swapped, second, first)
+            values[at + 1] = machine.emit("where", swapped, first, second)
+    return [Scalar(value, kind) for value in values]
 
 
 def _index(machine: Machine, items: list[AbstractValue], arguments: Any) -> AbstractValue:
