@@ -29,6 +29,7 @@ from janusjit.transform.filters import find_filters
 from janusjit.transform.fold import fold_constants
 from janusjit.transform.guards import hoist_guards
 from janusjit.transform.identities import remove_barriers, remove_marks
+from janusjit.transform.late_updates import delay_updates
 from janusjit.transform.loop_invariants import hoist_loop_invariants
 from janusjit.transform.parts_of_windows import find_parts
 from janusjit.transform.ranges import decide_by_ranges
@@ -103,6 +104,7 @@ def standard_passes(exact: bool = True) -> tuple[Pass, ...]:
         Pass("guards", hoist_guards),
         Pass("copies", skip_copies),
         Pass("dead_code", remove_dead_code),
+        Pass("late_updates", delay_updates),
         Pass("choices", choose_without_branches),
         Pass("rotations", take_turns_together),
         Pass("rematerialization", _rematerialize),
