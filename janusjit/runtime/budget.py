@@ -95,8 +95,12 @@ class Budget:
 
     def waits_for(self, captured: float, granted: float) -> bool:
         """Whether a call had better wait for the compilation of what took it ``captured`` seconds to capture."""
+        return captured + self.compilation(captured) <= granted
+
+    def compilation(self, captured: float) -> float:
+        """Return how many seconds the compilation may take of what has been captured in ``captured`` seconds."""
         ratio = self._compiled / self._captured if self._captured and self._compiled else _COMPILE_RATIO
-        return captured * (1.0 + ratio) <= granted
+        return captured * ratio
 
     def took(self, capture: float, compilation: float, in_time: bool) -> None:
         """Take note of an attempt: seconds that a call waited. The next one after one that failed takes longer."""

@@ -1,8 +1,8 @@
 """From a failed guard to its cause, in the user's terms.
 
-Owns the refinement of guard codes (an array's layout guard fails by its dtype, its rank, one of its dimensions, …), the
-categories of codes, and which assumptions to relax. Invariant: every cause has a code and a category; what this module
-does not know is called ``unknown``.
+Owns the refinement of guard codes (an array's layout guard fails by its dtype, its rank, one of its dimensions, …),
+the categories of codes, which specialization is nearest to a call, and which assumptions to relax. Invariant: every
+cause has a code and a category; what this module does not know is called ``unknown``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from janusjit.ir.guards import ArrayLayout, EntryGuard, IdentityIs, InGraphGuard
 from janusjit.ir.memory import lies_apart
 from janusjit.ir.places import AttributePlace, CellPlace, GlobalPlace, Place
 from janusjit.ir.types import DTYPES
+from janusjit.runtime.building import Failure, guarded
 from janusjit.runtime.events import Difference
+from janusjit.runtime.specialization import Specialization
 from janusjit.spans import UNKNOWN_SPAN
 
 #: codes of in-graph guards whose failure means that eager may raise: Python runs the call, whatever the policy
@@ -230,3 +232,31 @@ def _dimension_keys(guard: ArrayLayout, value: Any) -> set[Hashable] | None:
                 return None
             keys.add(key)
     return keys
+
+
+def nearest(
+    specializations: Iterable[Specialization], arguments: Sequence[Any]
+) -> tuple[Specialization, list[tuple[EntryGuard, str]], tuple[Difference, ...]]:
+    """Return the specialization nearest to a call, its entry guards that fail, and these in the user's terms.
+
+    One that admits the call after a relaxation is nearer than any that does not.
+    """
+    failures = [(specialization, _failures_of(specialization, arguments)) for specialization in specializations]
+
+    def distance(item: tuple[Specialization, list[tuple[EntryGuard, str]]]) -> tuple[bool, int]:
+        failed = [guard for guard, _ in item[1]]
+        relaxable = bool(failed) and not are_flags(failed) and relaxation_keys(failed, arguments)
+        return not relaxable, len(failed)
+
+    found, failed = min(failures, key=distance)
+    differences = [
+        difference for guard, text in failed for difference in entry_differences(guard, text, arguments)
+    ]
+    if not differences:
+        differences = [unexplained(found.failed_guard(found.compiled.status.failed))]
+    return found, failed, tuple(differences)
+
+
+def _failures_of(specialization: Specialization, arguments: Sequence[Any]) -> list[tuple[EntryGuard, str]]:
+    outcome = guarded(lambda: specialization.failures_for(arguments))
+    return [] if isinstance(outcome, Failure) else outcome

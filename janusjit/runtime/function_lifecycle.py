@@ -413,12 +413,15 @@ class FunctionLifecycle(Lifecycle):
 
     def futures(self) -> list[Future[None]]:
         """Return what was last begun in the background: to make the function ready, and to compile it."""
-        return [future for future in (self.preparation.future, self.pending) if future is not None]
+        begun = (self.preparation.future, self.pending, *(part.pending for part in self._continuations()))
+        return [future for future in begun if future is not None]
 
     def forget_threads(self) -> None:
         """Forget what other threads were doing, in a forked child."""
         super().forget_threads()
         self.preparation.forget_thread()
+        for part in self._continuations():
+            part.forget_threads()
 
     def _prepare(self) -> Prepared | Failure:
         prepared = super()._prepare()

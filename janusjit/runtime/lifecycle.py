@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from janusjit.ir.guards import EntryGuard, InGraphGuard
 from janusjit.ir.relaxations import Relaxations
 from janusjit.runtime import causes
 from janusjit.runtime.budget import Budget
-from janusjit.runtime.building import Attempt, Builder, Failure, guarded
+from janusjit.runtime.building import Attempt, Builder, Failure
 from janusjit.runtime.cache import SETTLED, Backoff, SpecializationCache
 from janusjit.runtime.call import Call, Entry, Options
 from janusjit.runtime.compiler import Compiler, Prepared
@@ -156,10 +156,8 @@ class Lifecycle:
         inside: tuple[Specialization, int] | None = None
         for specialization in self.cache:
             if specialization.entry is not tried:
-                started = time.perf_counter()
-                result = specialization.entry(*call.bound)
+                result = self._enter(call, specialization)
                 if result is not self._deoptimized:
-                    self._hit(specialization, time.perf_counter() - started)
                     return result
             failed = specialization.compiled.status.failed
             if failed >= IN_GRAPH and inside is None:
@@ -241,11 +239,19 @@ class Lifecycle:
             specialization = self._finish(attempt, call.number, trigger, new) if attempt else None
         return self._run_meanwhile(call) if specialization is None else self._run_first(call, specialization)
 
+    def _enter(self, call: Call, specialization: Specialization) -> Any:
+        """Return what a specialization makes of a call, and take note if it serves it, with an exception or without."""
+        started, result = time.perf_counter(), None
+        try:
+            result = specialization.entry(*call.bound)
+        finally:
+            if result is not self._deoptimized:
+                self._hit(specialization, time.perf_counter() - started)
+        return result
+
     def _run_first(self, call: Call, specialization: Specialization) -> Any:
-        started = time.perf_counter()
-        result = specialization.entry(*call.bound)
+        result = self._enter(call, specialization)
         if result is not self._deoptimized:
-            self._hit(specialization, time.perf_counter() - started)
             return result
         return self._broken_inside(call, specialization, specialization.compiled.status.failed)
 
@@ -272,8 +278,11 @@ class Lifecycle:
         if prepared.sites is not None:
             prepared.sites.deadline = time.perf_counter() + self._granted
         attempt = self._builder.capture(prepared, call.bound, self.relaxations, new - self._refused)
-        waits = not self.options.background and self.budget.waits_for(attempt.capture_seconds, self._granted)
-        return self._builder.compile(attempt) if waits else attempt
+        return self._builder.compile(attempt) if self._waits(attempt) else attempt
+
+    def _waits(self, attempt: Attempt) -> bool:
+        """Return whether the call waits for the compilation of what has been captured."""
+        return not self.options.background and self.budget.waits_for(attempt.capture_seconds, self._granted)
 
     @property
     def prepared(self) -> Prepared:
@@ -387,7 +396,7 @@ class Lifecycle:
     def _specialize_further(self, call: Call) -> Any:
         """Deoptimize at entry: make a specialization that admits the call, and continue there or in Python."""
         started = time.perf_counter()
-        nearest, failed, differences = self._differences(call.bound)
+        nearest, failed, differences = causes.nearest(self.cache, call.bound)
         new = self._to_relax([guard for guard, _ in failed], call)
         cost = Cost(guards=time.perf_counter() - started)
         with self._compiling.take() as mine:
@@ -419,33 +428,6 @@ class Lifecycle:
         if len(self.cache) < self.cache.limit // 2 and causes.are_iterated(keys or frozenset()):
             return frozenset()  # a specialization for each of a few lengths is faster
         return (keys or frozenset()) - self._refused - self.relaxations.keys
-
-    def _differences(
-        self, arguments: Sequence[Any]
-    ) -> tuple[Specialization, list[tuple[EntryGuard, str]], tuple[Difference, ...]]:
-        """Return the nearest specialization, its entry guards that fail, and these in the user's terms.
-
-        One that admits the call after a relaxation is nearer than any that does not.
-        """
-        failures = [(specialization, self._failures_of(specialization, arguments)) for specialization in self.cache]
-
-        def distance(item: tuple[Specialization, list[tuple[EntryGuard, str]]]) -> tuple[bool, int]:
-            failed = [guard for guard, _ in item[1]]
-            relaxable = bool(failed) and not causes.are_flags(failed) and causes.relaxation_keys(failed, arguments)
-            return not relaxable, len(failed)
-
-        nearest, failed = min(failures, key=distance)
-        differences = [
-            difference for guard, found in failed for difference in causes.entry_differences(guard, found, arguments)
-        ]
-        if not differences:
-            differences = [causes.unexplained(nearest.failed_guard(nearest.compiled.status.failed))]
-        return nearest, failed, tuple(differences)
-
-    @staticmethod
-    def _failures_of(specialization: Specialization, arguments: Sequence[Any]) -> list[tuple[EntryGuard, str]]:
-        outcome = guarded(lambda: specialization.failures_for(arguments))
-        return [] if isinstance(outcome, Failure) else outcome
 
     def _broken_inside(self, call: Call, specialization: Specialization, failed: int) -> Any:
         """Run a call again in Python whose graph was left by a failed guard; nothing of it had taken effect."""

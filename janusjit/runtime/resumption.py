@@ -54,6 +54,8 @@ class Resumptions:
         How many instructions Python has run between graphs.
     relaxed : frozenset
         The assumptions that failed in the middle of loops.
+    is_beside : bool
+        Whether what calls need not wait for is compiled beside the program.
     specialized : callable
         Called when what follows a commit point has been specialized.
     """
@@ -63,7 +65,7 @@ class Resumptions:
         self.specialized: Callable[[], None] = lambda: None
         # what has happened cannot be refused any more
         policy = "warn" if options.policy == "raise" else options.policy
-        # compiled at once: what waits for it is a call that has begun, perhaps with a long loop still before it
+        self.is_beside = options.background and options.policy != "raise"
         self.options = replace(options, warmup=0, policy=policy, background=False)
         self.compiler = compiler
         self.stream = stream
@@ -324,6 +326,16 @@ class ContinuationLifecycle(Lifecycle):
             if interruption(error) is not error:
                 raise
             raise _CompilerInterrupted(error) from None
+
+    def _waits(self, attempt: Attempt) -> bool:
+        """Return whether the call waits, which has begun, and may still have a long loop before it.
+
+        Beside the program, what takes longer to compile than calls of the function take is compiled for later ones.
+        """
+        seconds = self.owner.tally.about_eager_seconds() if self.resumptions.is_beside else None
+        if seconds is not None and seconds < self.budget.compilation(attempt.capture_seconds):
+            return False
+        return super()._waits(attempt)
 
     def _twin(self, owner: Lifecycle) -> PythonContinuation:
         """Return what runs in Python where guards fail: it profiles, and its loops can be taken over again."""

@@ -33,7 +33,7 @@ _SOME = 4
 #: tell no more than which got longer ones
 MIXED_CALLS = 24
 #: calls of which those in the middle are averaged, and what part is left out at each end
-_MANY, _END = 16, 8
+_MANY, _END = 16, 12
 #: which calls are in plain Python: as many, and with as many on each side, in every pair, so that arguments that take
 #: turns do not all go one way
 _TURNS = (True, False, False, True, False, True, True, False)

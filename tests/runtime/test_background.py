@@ -14,8 +14,9 @@ import pytest
 
 import janusjit as jj
 from janusjit.config import override
-from janusjit.runtime import background, building, function_lifecycle
+from janusjit.runtime import background, building, function_lifecycle, statistics
 from janusjit.runtime.pipeline import Pipeline
+from tests.commit_points.programs import Host
 
 PROGRAM = """
 import numpy as np
@@ -410,3 +411,71 @@ def test_the_thread_goes_on_after_a_failure():
     done = []
     background.submit(lambda: done.append(threading.current_thread().name)).result(60)
     assert isinstance(first.exception(60), ValueError) and done == ["janusjit-compiler"]
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 1e4])
+def test_a_short_call_does_not_wait_for_what_follows_a_host_call(monkeypatch, seconds):
+    compiled, compile_ = [], building.Builder._compile
+
+    def noted(self, attempt, build):
+        compiled.append((type(self).__name__, threading.current_thread() is threading.main_thread()))
+        return compile_(self, attempt, build)
+
+    monkeypatch.setattr(building.Builder, "_compile", noted)
+    monkeypatch.setattr(statistics.Tally, "about_eager_seconds", lambda self: seconds)
+    host = Host()
+
+    def program(x):
+        y = np.tanh(x) * 2.0
+        host.note(y)
+        return (y + 1.0).sum()
+
+    with override(trials=False):
+        jitted = jj.jit(program, background=True)
+        for _ in range(40):
+            assert jitted(np.ones(3)) == program(np.ones(3))
+            assert jitted.wait(60)
+    after = [waited for builder, waited in compiled if builder == "_ContinuationBuilder"]
+    assert after == [seconds > 1.0]
+    assert jitted.stats.graph_calls >= 30 and jitted.stats.host_calls >= 30 and len(host.seen) == 80
+    entries = [part.entries for part in jitted._lifecycle.resumptions.continuations.values()]
+    assert entries and all(entries)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_compiles_what_follows_a_host_call_itself(monkeypatch):
+    monkeypatch.setattr(statistics.Tally, "about_eager_seconds", lambda self: 1e-4)
+    host, go_on = Host(), threading.Event()
+    later = building.Builder._compile_beside
+
+    def program(x):
+        y = x * 3.0
+        host.note(y)
+        return (y - 1.0).sum()
+
+    with override(trials=False):
+        jitted = jj.jit(program, background=True)
+        for _ in range(10):
+            jitted(np.ones(3))
+            jitted.wait(60)
+            if jitted.stats.graph_calls:
+                break
+        part = next(iter(jitted._lifecycle.resumptions.continuations.values()))
+        with monkeypatch.context() as patch:
+            patch.setattr(building.Builder, "_compile_beside", lambda *given: go_on.wait(60) and later(*given))
+            part.cache.retire(next(iter(part.cache))) if len(part.cache) else None
+            part._settle()
+            for _ in range(10):
+                jitted(np.ones(3))
+            assert part._compiling.locked()
+            child = os.fork()
+            if child == 0:
+                building.Builder._compile_beside = later
+                for _ in range(10):
+                    jitted(np.ones(3))
+                    jitted.wait(60)
+                os._exit(0 if part.entries else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            go_on.set()
+            assert jitted.wait(60)

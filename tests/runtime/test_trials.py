@@ -575,3 +575,33 @@ def test_what_a_trial_is_told_of_threads_is_what_kernels_had(monkeypatch):
             assert bool(step.specializations[0].divided) is (x is many)
     assert told[0] is None and None not in told[-step.stats.graph_calls :]
     assert any(told[-step.stats.graph_calls :]) or threads.usage().is_held_up
+
+
+def test_a_call_of_eight_that_takes_long_counts():
+    trial = after([SHORT] * (SETTLED_CALLS - 1) + [20 * SHORT])
+    graph = 0
+    while trial.verdict is None:
+        if trial.wants_plain:
+            trial.ran_plain(1.3 * SHORT)
+        else:
+            graph += 1
+            trial.ran_graph(SHORT if graph % 8 else 20 * SHORT, False, None)
+    assert trial.verdict is False
+
+
+def test_calls_that_raise_are_timed_too(clock):
+    host = Host()
+
+    def program(x, divisor):
+        return x + host.fail(divisor)
+
+    step = jj.jit(background=False)(program)
+    for number in range(10):
+        if number < 4:
+            np.testing.assert_array_equal(step(np.ones(3), 2.0), np.full(3, 1.5))
+        else:
+            with pytest.raises(ZeroDivisionError):
+                step(np.ones(3), 0.0)
+    life = step._lifecycle
+    assert life.trial._graph_calls + len(life.trial._plain) == 10 - step.stats.profiled_calls
+    assert life.trial._graph_calls >= 4 and len(host.seen) == 10
