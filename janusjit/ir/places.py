@@ -101,7 +101,12 @@ class AttributePlace(Place):
 
     def read(self, arguments: Sequence[Any]) -> Any:
         owner = self.owner.read(arguments)
-        return MISSING if owner is MISSING else getattr(owner, self.name, MISSING)
+        try:
+            return MISSING if owner is MISSING else getattr(owner, self.name, MISSING)
+        except ValueError:  # the contents of an empty cell
+            if type(owner) is not types.CellType:
+                raise
+            return MISSING
 
     def __str__(self) -> str:
         return f"{self.owner}.{self.name}"

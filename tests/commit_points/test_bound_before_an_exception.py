@@ -122,3 +122,18 @@ def test_variables_keep_what_was_bound(function):
     assert run_side_by_side(Side(function, arguments), Side(jitted, arguments), 6) == []
     assert jitted.stats.graph_calls == 4
     assert jitted.stats.host_calls >= 4
+
+
+def in_a_cell_that_is_empty_yet(z, x, k):
+    z *= 2
+    for _ in range(k):
+        later = x
+    return lambda: later * 2.0
+
+
+def test_a_variable_of_a_closure_is_not_bound_where_sizes_vary():
+    jitted = janusjit.jit(in_a_cell_that_is_empty_yet, warmup=2, background=False)
+    for size in (4, 4, 4, 5, 6, 4):
+        x = np.arange(float(size))
+        assert jitted(np.ones(2, complex), x, 1)().tolist() == (x * 2.0).tolist()
+    assert (jitted.stats.graph_calls, jitted.stats.host_calls > 3) == (4, True)
