@@ -137,3 +137,35 @@ def test_a_variable_of_a_closure_is_not_bound_where_sizes_vary():
         x = np.arange(float(size))
         assert jitted(np.ones(2, complex), x, 1)().tolist() == (x * 2.0).tolist()
     assert (jitted.stats.graph_calls, jitted.stats.host_calls > 3) == (4, True)
+
+
+def read_before_it_is_bound(x, late):
+    time.perf_counter()
+    try:
+        if late:
+            found = x.sum()
+        kept = found
+    except UnboundLocalError as error:
+        return error.args
+    return kept, [found for _ in range(2)], (lambda: found)()
+
+
+def handled_by_python(x, late):
+    try:
+        if late:
+            found = x.sum()
+        time.perf_counter()
+        found = found + 1.0
+    except UnboundLocalError as error:
+        time.perf_counter()
+        return error.args
+    return (lambda: found)()
+
+
+@pytest.mark.parametrize("function", [read_before_it_is_bound, handled_by_python])
+def test_a_variable_of_a_closure_that_is_read_too_early_is_local(function):
+    jitted = janusjit.jit(function, warmup=2, background=False)
+    for number in range(10):
+        x = np.arange(3.0) + number
+        assert jitted(x, number % 3 > 0) == function(x, number % 3 > 0)
+    assert jitted.stats.graph_calls + jitted.stats.host_calls > 6

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 
 from janusjit.analysis.continuation import FrameShape
-from janusjit.analysis.core import DeleteCell, FunctionCore, Instruction, Opaque, Parameters, StoreCell
+from janusjit.analysis.core import (
+    Block,
+    DeleteCell,
+    FunctionCore,
+    Instruction,
+    LoadCell,
+    Opaque,
+    Parameters,
+    StoreCell,
+)
 from janusjit.analysis.generate import expressions, loops, statements
 from janusjit.analysis.generate.emitter import RUNTIME, Emitter
 from janusjit.analysis.generate.places import complete_places
@@ -111,7 +120,7 @@ def generate_resumption(shape: FrameShape, bound: tuple[str, ...], span: Span, m
     """
     core = shape.core
     functions: list[FunctionCore] = []
-    emitter = Emitter(core, mode, functions)
+    emitter = Emitter(core, mode, functions, unbound=_maybe_unbound(core))
     body = resume_body(emitter, shape, bound, span)
     managers = [MANAGER.format(number) for number in range(len(shape.managers))]
     names = [PENDING, *managers, *(name for name, _ in shape.variables)]
@@ -136,7 +145,7 @@ def generate_host(
     and where an exception is ``protected``, a `Raised` if a whole ``try`` raises that binds some.
     """
     alone = host_core(core, instruction)
-    emitter = Emitter(alone, Mode(original_functions=True), [])
+    emitter = Emitter(alone, Mode(original_functions=True), [], unbound=_maybe_unbound(core))
     body = host_body(emitter, instruction, results, protected)
     outer = [*dict.fromkeys([*core.free, *sorted(core.cells)]), RUNTIME]
     declared = _resumed_declarations(alone, emitter, list(operands))
@@ -239,6 +248,21 @@ def _resumed_declarations(core: FunctionCore, emitter: Emitter, parameters: list
         node = ast.AnnAssign(emitter.target(name), emitter.constant(None), None, 1)  # in a function, no code
         declared.append(emitter.at(node))
     return declared
+
+
+def _maybe_unbound(core: FunctionCore) -> frozenset[str]:
+    """Return the variables that nested functions share and that may be read when they are not bound."""
+    parameters = core.parameters
+    bound = {*parameters.positional_only, *parameters.positional, *parameters.keyword_only}
+    bound |= {name for name in (parameters.variadic, parameters.variadic_keyword) if name is not None}
+    found: set[str] = set()
+    for instruction in core.body.instructions:
+        for inner in walk(Block([instruction])):
+            if isinstance(inner, DeleteCell) or (isinstance(inner, LoadCell) and inner.name not in bound):
+                found.add(inner.name)
+        if isinstance(instruction, StoreCell):
+            bound.add(instruction.name)
+    return frozenset(found & core.cells) - set(core.free)
 
 
 def _entry(core: FunctionCore, emitter: Emitter) -> ast.stmt:

@@ -80,6 +80,8 @@ class Emitter:
         The site of the statement that is left by ``break`` where it would return.
     functions : list of FunctionCore
         Nested functions that generated code makes through `RUNTIME`.
+    unbound : frozenset of str
+        Variables of the function's own that may not be bound where they are read, and are free ones in generated code.
     """
 
     core: FunctionCore
@@ -95,6 +97,7 @@ class Emitter:
     loops: list[Turning] = field(default_factory=list)
     protected: int = 0
     returning: int | None = None
+    unbound: frozenset[str] = frozenset()
     span: Span = field(init=False)
     _counted: set[Instruction] = field(default_factory=set)
 

@@ -54,7 +54,12 @@ def build_global(emitter: Emitter, instruction: core.LoadGlobal) -> ast.expr:
 @builds(core.LoadCell)
 def build_cell(emitter: Emitter, instruction: core.LoadCell) -> ast.expr:
     """Read a cell."""
-    return observed(emitter, instruction, emitter.name(instruction.name))
+    read = emitter.name(instruction.name)
+    if instruction.name in emitter.unbound:
+        nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+        reader = emitter.at(ast.Lambda(nothing, read))
+        read = emitter.runtime("own_variable", emitter.constant(instruction.name), reader)
+    return observed(emitter, instruction, read)
 
 
 @builds(core.Operate)

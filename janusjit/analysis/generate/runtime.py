@@ -84,6 +84,15 @@ class Runtime:
         return Raised(error, bound)
 
     @staticmethod
+    def own_variable(name: str, read: Callable[[], Any]) -> Any:
+        """Read a variable that is the function's own, though Python takes it for one of a function around it."""
+        try:
+            return read()
+        except NameError:
+            text = f"cannot access local variable '{name}' where it is not associated with a value"
+            raise UnboundLocalError(text) from None
+
+    @staticmethod
     def is_unbound(value: Any) -> bool:
         """Whether a value stands for a variable that is not bound."""
         return value is Unbound
