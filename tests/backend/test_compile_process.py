@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -53,6 +54,7 @@ def beside(tmp_path, monkeypatch):
     """Compile beside the program, with an empty cache, and let go of the process in the end."""
     monkeypatch.setattr(compile_process, "_process", None)
     monkeypatch.setattr(compile_process, "_not_before", 0.0)
+    monkeypatch.setattr(compile_process, "_PATIENCE", 120.0)  # other tests may have the processors
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o700)
     with override(cache=cache, background=True):
@@ -175,6 +177,17 @@ def test_calls_that_wait_compile_themselves(beside, caplog):
         jitted(np.ones(3))
     assert jitted.stats.graph_calls >= 1
     assert where(caplog) == [] and compile_process._process is None
+
+
+def test_what_cannot_be_sent_is_compiled_here(beside, caplog):
+    class Odd:
+        scale = 2.0
+
+    Odd.__module__ = threading.Lock()
+    odd = Odd()
+    caplog.set_level(logging.INFO, "janusjit.compile")
+    settled(lambda x: x * odd.scale)
+    assert where(caplog) == ["here: cannot pickle '_thread.lock' object"]
 
 
 def test_when_it_is_possible(beside, monkeypatch):

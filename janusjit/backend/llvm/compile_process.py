@@ -36,7 +36,7 @@ from janusjit.pacing import aside, is_paced, is_stopped
 _NOT_SENT = frozenset({"log", "dump", "events", "quiet", "fail_guard"})
 #: how many seconds an answer is waited for, at least and for each byte of a request; how long a process that did not
 #: answer is not replaced
-_PATIENCE, _PATIENCE_A_BYTE, _RESPITE = 10.0, 1e-4, 600.0
+_PATIENCE, _PATIENCE_A_BYTE, _RESPITE = 30.0, 1e-4, 600.0
 #: The process leaves its parent behind before it imports anything, while it has one thread. Of the package it imports
 #: what compiles graphs, and not what the package imports for its users, which takes most of the time.
 _PROGRAM = """
@@ -50,6 +50,8 @@ sys.modules["janusjit"].__path__ = [package]
 from janusjit.backend.llvm.compile_service import main
 main(int(descriptor))
 """
+#: what `pickle` raises for what it cannot write: a class may have anything for a name
+_NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 _log = logging.getLogger("janusjit.compile")
 
 
@@ -146,7 +148,7 @@ def compile_elsewhere(graph: Graph, exact: bool, name: str) -> bool:
         return False
     try:
         content = pack(graph)
-    except (NotPortable, pickle.PicklingError, RecursionError) as reason:
+    except (NotPortable, *_NOT_PICKLED) as reason:
         _log.info("compile process: %s is compiled here: %s", graph.name, reason)
         return False
     given = current()
