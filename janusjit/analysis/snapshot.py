@@ -18,7 +18,7 @@ import numpy as np
 from janusjit.analysis.plain_types import has_plain_attributes
 from janusjit.ir.guards import find_on_type
 from janusjit.ir.places import MISSING
-from janusjit.ir.types import dtype_name
+from janusjit.ir.types import dtype_name, is_writeable
 
 #: objects of a snapshot; to make a larger one would hold the program up
 _MOST_OBJECTS = 1000
@@ -105,7 +105,7 @@ def _copy_array(snapshot: Snapshot, live: np.ndarray[Any, Any]) -> Any:
     if dtype_name(live.dtype) is None or not (live.dtype.isnative and flags.aligned and flags.forc):
         raise _Unsuitable
     copy = np.empty(live.shape, live.dtype, "C" if flags.c_contiguous else "F")
-    copy.flags.writeable = flags.writeable
+    copy.flags.writeable = is_writeable(live)
     snapshot._arrays.append(live)
     return snapshot._keep(live, copy)
 

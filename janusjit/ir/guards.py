@@ -18,7 +18,7 @@ import numpy as np
 from janusjit.ir.dims import Dim, Symbol, evaluate
 from janusjit.ir.memory import lies_apart
 from janusjit.ir.places import MISSING, Place
-from janusjit.ir.types import DTYPES
+from janusjit.ir.types import DTYPES, is_writeable
 from janusjit.spans import UNKNOWN_SPAN, Span
 
 
@@ -231,11 +231,11 @@ class ArrayLayout(_OnePlace):
             and value.dtype.isnative
             and value.ndim == len(self.shape)
             and flags.aligned
-            and ((flags.writeable and lies_apart(value)) or not self.writeable)
+            and ((is_writeable(value) and lies_apart(value)) or not self.writeable)
             and (self.layout == "any" or (flags.c_contiguous if self.layout == "C" else flags.f_contiguous))
         )
         if not right:
-            return False, found + ("" if flags.writeable else " read-only")
+            return False, found + ("" if is_writeable(value) else " read-only")
         return all(_bind(dim, size, symbols) for dim, size in zip(self.shape, value.shape, strict=True)), found
 
 

@@ -7,6 +7,7 @@ float → ``f64[]``, bool → ``bool[]``): what Python object a scalar comes fro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,15 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 def dtype_name(dtype: object) -> str | None:
     """Return the short name of a native-endian NumPy dtype, or None if graphs do not hold it."""
     return _NAMES.get(np.dtype(dtype))  # type: ignore[call-overload]
+
+
+def is_writeable(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array may be written; ``flags.writeable`` warns of what `numpy.broadcast_arrays` has made."""
+    return bool(array.flags.num & _WRITEABLE)
+
+
+#: ``NPY_ARRAY_WRITEABLE``
+_WRITEABLE = 0x0400
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from janusjit.ir.floating_point import FLAGS_CODE
 from janusjit.ir.guards import ArrayLayout, EntryGuard, IdentityIs, InGraphGuard, ValueEquals
 from janusjit.ir.memory import lies_apart
 from janusjit.ir.places import AttributePlace, CellPlace, GlobalPlace, Place
-from janusjit.ir.types import DTYPES
+from janusjit.ir.types import DTYPES, is_writeable
 from janusjit.runtime.building import Failure, guarded
 from janusjit.runtime.events import Difference
 from janusjit.runtime.specialization import Specialization
@@ -135,7 +135,7 @@ def _array_differences(guard: ArrayLayout, value: np.ndarray) -> list[Difference
         differences.append(_difference(guard, "array.layout", f"{name}.strides", f"{guard.layout}-contiguous", found))
     if not flags.aligned:
         differences.append(_difference(guard, "array.alignment", f"{name}.flags.aligned", "True", "False"))
-    if guard.writeable and not flags.writeable:
+    if guard.writeable and not is_writeable(value):
         differences.append(_difference(guard, "array.writeable", f"{name}.flags.writeable", "True", "False"))
     if guard.writeable and not lies_apart(value):
         subject = f"np.may_share_memory(elements of {name})"

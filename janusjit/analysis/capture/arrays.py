@@ -103,7 +103,9 @@ def whole_view(machine: Machine, array: ArrayValue) -> ArrayValue:
 def write(machine: Machine, array: ArrayValue, value: Value) -> None:
     """Set the elements an array views to ``value`` (broadcast, already of the array's dtype)."""
     storage = writeable_storage(machine, array)
-    if array.path and storage.version.type.rank == 0 and array.type.size in (0, 1):
+    if array.path and storage.version.type.rank == 0:
+        if array.type.size not in (0, 1):
+            raise machine.unsupported("array.index", "[] =", "how much of a single element is written is not known")
         # to compiled code it is a number, which has no parts: a view is the whole of it, or nothing
         if array.type.size == 1:
             value = machine.emit("reshape", value, shape=()) if value.type.rank else value

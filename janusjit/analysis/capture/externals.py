@@ -71,7 +71,7 @@ from janusjit.ir.places import (
     Place,
 )
 from janusjit.ir.relaxations import Relaxations
-from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name
+from janusjit.ir.types import BOOL, FLOAT, INT, TensorType, dtype_name, is_writeable
 from janusjit.ops.generators import GENERATOR_TYPES, generator_of
 from janusjit.spans import Span
 
@@ -408,7 +408,7 @@ class Externals(EntryGuards):
         self.guard((id(place), "layout"), ArrayLayout(place, name, shape, layout, span=self.span()))
         type_ = TensorType(name, shape)
         version = self._input(place, type_, "array", layout)
-        storage = self._add(Storage(place, version=version, original=version, writeable=bool(live.flags.writeable)))
+        storage = self._add(Storage(place, version=version, original=version, writeable=is_writeable(live)))
         self._arrays[storage] = (place, live)
         return ArrayValue(storage, (), type_, place=place)
 

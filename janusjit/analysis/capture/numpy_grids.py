@@ -285,6 +285,8 @@ def _model_meshgrid(
     sparse: AbstractValue = Known(False),
     indexing: AbstractValue = Known("xy"),
 ) -> AbstractValue:
+    if not flag(machine, copy, "copy"):
+        raise machine.unsupported("numpy.argument", "copy=", "the results are views of the arguments")
     swapped = machine.constant(indexing, "indexing") == "xy" and len(xi) > 1
     values = [flattened(machine, array(machine, x)) for x in xi]
     shape = [value.type.size for value in values]

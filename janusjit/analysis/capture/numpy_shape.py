@@ -337,6 +337,9 @@ def _model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractV
 def _model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractValue:
     sources = [as_array_value(machine, item) for item in args]
     shape = broadcast_shape(machine, [source.type.shape for source in sources])
+    given_arrays = [isinstance(machine.resolve(item), ArrayValue) for item in args]
+    if any(source.type.shape != shape and not own for source, own in zip(sources, given_arrays, strict=True)):
+        raise machine.unsupported("numpy.function", "np.broadcast_arrays", "a number is expanded, and may be written")
     views = [
         source
         if source.type.shape == shape

@@ -330,7 +330,8 @@ def _shuffle(called: _Call) -> AbstractValue:
         raise called.refusal("it shuffles something else than an array or a list")
     table, kind = _table(called, value)
     (count,) = table.type.shape
-    assert isinstance(count, int)
+    if not isinstance(count, int):
+        raise called.refusal("the length of the list varies")
     order = called.draw("shuffle_list", {"x": Known(count)})
     assert isinstance(order, ArrayValue)
     indices = _numbers_of(machine, read(machine, order), count)
