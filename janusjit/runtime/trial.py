@@ -41,6 +41,8 @@ _TURNS = (True, False, False, True, False, True, True, False)
 _HOPELESS = 0.1
 #: no trial, and no further call in plain Python, where one way takes less than this part of the other
 _CLEAR = 0.5
+#: an estimate decides where graphs take less than this part: its calls may have run beside a compiler
+_SURE = 0.2
 #: an estimate of less says little: what there is to measure it by takes as long
 _ROUGH = 5e-5
 #: what a single call may be interrupted for, by a garbage collection say, which shows in no other one
@@ -156,7 +158,7 @@ class Trial:
         (self._unsettled if compiled else self._settled).append(seconds)
         self._settling += seconds
         if not self._running and self._is_settled():
-            if estimate is not None and estimate > _ROUGH and self.graph_seconds < _CLEAR * estimate:
+            if estimate is not None and estimate > _ROUGH and self.graph_seconds < _SURE * estimate:
                 self.verdict, self._estimate = True, estimate
                 return
             self._running = True

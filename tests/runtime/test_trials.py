@@ -46,8 +46,19 @@ def after(graph, compiled=(), estimate=None):
 
 
 def test_a_clear_gain_over_the_estimate_needs_no_trial():
-    trial = after([0.2 * SHORT] * SETTLED_CALLS, estimate=SHORT)
+    trial = after([0.1 * SHORT] * SETTLED_CALLS, estimate=SHORT)
     assert trial.verdict is True and not trial.wants_plain
+
+
+def test_an_estimate_that_a_compiler_beside_it_has_doubled_does_not_decide():
+    trial = after([0.4 * SHORT] * SETTLED_CALLS, estimate=SHORT)
+    assert trial.verdict is None and trial.wants_plain
+    while trial.verdict is None:
+        if trial.wants_plain:
+            trial.ran_plain(0.15 * SHORT)
+        else:
+            trial.ran_graph(0.4 * SHORT, False, SHORT)
+    assert trial.verdict is False
 
 
 def test_the_estimate_of_a_very_short_call_is_not_relied_on():
