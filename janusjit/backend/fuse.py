@@ -80,25 +80,28 @@ def input_layout(input_: GraphInput, index: int) -> Layout:
 
 
 def insert_copies(graph: Graph) -> None:
-    """Put a ``copy`` before each ``reshape`` of an array that is not laid out for it."""
-    layouts = {i.value: input_layout(i, index) for index, i in enumerate(graph.inputs)}
+    """Put a ``copy`` before each ``reshape`` of an array that is not laid out for it, or may not be."""
+    layouts: dict[Value, tuple[Layout, ...]]
+    layouts = {i.value: (input_layout(i, index),) for index, i in enumerate(graph.inputs)}
 
-    def layout_of(value: Value) -> Layout:
-        return layouts.get(value) or contiguous(value.type)
+    def layouts_of(value: Value) -> tuple[Layout, ...]:
+        return layouts.get(value) or (contiguous(value.type),)
 
     def visit(region: Region) -> None:
         nodes, region.nodes = region.nodes, []
         for node in nodes:
             if is_view(node):
-                following = viewed(layout_of(node.inputs[0]), node.op, node.attributes)
-                if following is None:
+                following = [viewed(one, node.op, node.attributes) for one in layouts_of(node.inputs[0])]
+                possible = [one[0] for one in following if one is not None]
+                if len(possible) < len(following):
                     copy = Node("copy", node.inputs, (node.inputs[0].type,), span=node.span)
                     region.nodes.append(copy)
                     node.inputs = (copy.result,)
                 else:
-                    layouts[node.result] = following[0]
+                    layouts[node.result] = tuple(possible)
             elif node.op in ("update", "update_take", "update_mask"):
-                layouts[node.result] = layout_of(node.inputs[0])  # or contiguous, which every reshape can do with
+                in_place, elsewhere = layouts_of(node.inputs[0]), contiguous(node.result.type)
+                layouts[node.result] = tuple(dict.fromkeys([*in_place, elsewhere]))
             for inner in node.regions:
                 visit(inner)
             region.nodes.append(node)

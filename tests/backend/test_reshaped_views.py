@@ -47,3 +47,26 @@ def test_views_of_run_time_sizes_lie_in_their_base(function):
                 assert np.shares_memory(one, wanted[0]) == np.shares_memory(other, found[0])
     assert step.stats.graph_calls == 6
     assert step.stats.deopts == step.stats.host_calls == 0
+
+
+def tiled(array, k):
+    array[k:, k] += 3.0
+    return np.tile(array, 2)
+
+
+def flat(array, k):
+    array[k:, k] += 3.0
+    return array.reshape(-1)
+
+
+@pytest.mark.parametrize("function", [tiled, flat])
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+def test_what_is_reshaped_may_be_laid_out_as_before_an_update_or_in_c_order(function, order):
+    step = jj.jit(background=False)(function)
+    for number in range(6):
+        whole = np.arange(24.0).reshape(4, 6) + number
+        array = whole[:, ::2] if order == "strided" else np.array(whole[:, :3], order=order)
+        expected = array.copy(order="K")
+        np.testing.assert_array_equal(step(array, 1), function(expected, 1))
+        np.testing.assert_array_equal(array, expected)
+    assert step.stats.graph_calls >= 3 and step.stats.deopts == 0
