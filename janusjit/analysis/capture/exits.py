@@ -71,6 +71,8 @@ class Committer(Boxer):
             if self.later:
                 edge, value = self.later.pop()
                 filled.append(self._postponed_effect(edge, value))
+        grown = {str(item.place) for item in self.machine.state.heap.values() if item.written and _has_grown(item)}
+        self.machine.externals.grown |= grown.difference(map(_replaced, (*filled, *found)))
         return (*filled, *found)
 
     def _postponed_effect(self, edge: Edge, value: AbstractValue) -> Effect:
@@ -115,7 +117,6 @@ class Committer(Boxer):
         owner = PlaceBox(item.place)
         kept = len(item.original)
         if item.intact:
-            self._note_growth(item)
             return [ListAppend(owner, self.box(value)) for value in item.items[kept:]]
         if len(item.items) == kept:
             return [
@@ -126,13 +127,8 @@ class Committer(Boxer):
         self.machine.externals.guard_length(item.place, kept)
         return [ReplaceContents(owner, tuple(map(self.box, item.items)))]
 
-    def _note_growth(self, item: ListObject | GrownList) -> None:
-        if isinstance(item, GrownList) or len(item.items) > len(item.original):
-            self.machine.externals.grown.add(str(item.place))
-
     def _grown_effects(self, item: GrownList) -> list[Effect]:
         assert item.place is not None
-        self._note_growth(item)
         owner = PlaceBox(item.place)
         filled = CallFunction(ConstantBox(list.extend), (owner, self.filled(item)))
         return [
@@ -181,6 +177,24 @@ class Committer(Boxer):
         if self.machine.externals.on_type(type_, method) is not object.__dict__[method]:
             return CallFunction(ConstantBox(object.__dict__[method]), (owner, ConstantBox(name), *made))
         return SetAttribute(owner, name, *made) if made else DeleteAttribute(owner, name)
+
+
+def _has_grown(item: Any) -> bool:
+    """Return whether a list from outside is longer at the exit than it was, and what it held is still in its place."""
+    if isinstance(item, ListObject):
+        return item.place is not None and item.intact and len(item.items) > len(item.original)
+    return isinstance(item, GrownList) and item.place is not None
+
+
+def _replaced(effect: Effect) -> str | None:
+    """Return the place, in words, in which an effect puts another object."""
+    if isinstance(effect, SetGlobal):
+        return effect.name
+    if isinstance(effect, SetAttribute) and isinstance(effect.owner, PlaceBox):
+        return f"{effect.owner.place}.{effect.name}"
+    if isinstance(effect, SetItem) and isinstance(effect.owner, PlaceBox) and isinstance(effect.key, ConstantBox):
+        return f"{effect.owner.place}[{effect.key.value!r}]"
+    return None
 
 
 def exit_graph(machine: Machine, value: AbstractValue) -> Terminated:

@@ -35,6 +35,7 @@ from janusjit.analysis.capture.numpy_memory import in_c_order, laid_out, order_a
 from janusjit.analysis.capture.sharing import may_share
 from janusjit.analysis.capture.state import Mirror, Storage
 from janusjit.analysis.capture.values import NONE, TRUE, AbstractValue, ArrayValue, Known, Scalar, TupleValue, known
+from janusjit.analysis.twin import is_user_code
 from janusjit.ir.dims import Dim, product
 from janusjit.ir.graph import Value
 from janusjit.ops.indexing import NewAxis, PathStep, Range
@@ -337,8 +338,11 @@ def _model_broadcast_to(machine: Machine, array: AbstractValue, shape: AbstractV
 def _model_broadcast_arrays(machine: Machine, *args: AbstractValue) -> AbstractValue:
     sources = [as_array_value(machine, item) for item in args]
     shape = broadcast_shape(machine, [source.type.shape for source in sources])
-    given_arrays = [isinstance(machine.resolve(item), ArrayValue) for item in args]
-    if any(source.type.shape != shape and not own for source, own in zip(sources, given_arrays, strict=True)):
+    given = zip(sources, args, strict=True)
+    numbers = [one for one, item in given if not isinstance(machine.resolve(item), ArrayValue)]
+    code = machine.frame.code
+    is_users = code is None or is_user_code(code)  # NumPy's own functions, as np.select, read what they expand
+    if is_users and any(number.type.shape != shape for number in numbers):
         raise machine.unsupported("numpy.function", "np.broadcast_arrays", "a number is expanded, and may be written")
     views = [
         source

@@ -175,3 +175,24 @@ def test_the_length_of_a_list_that_each_call_appends_to_is_not_assumed():
         assert step.stats.graph_calls == 18
         assert step.stats.specializations == 1
         assert not step.stats.deopts
+
+
+def test_the_length_of_a_list_that_each_call_appends_to_and_replaces_is_assumed():
+    class Log:
+        def __init__(self):
+            self.rows = []
+
+    def filled(log, tables, x):
+        for _ in range(3):
+            log.rows.append(x * tables[len(log.rows)])
+        total = log.rows[len(log.rows) - 1].sum()
+        log.rows = []
+        return total
+
+    step, log, expected = jj.jit(filled, background=False), Log(), Log()
+    for number in range(12):
+        x = np.arange(3.0) + number
+        assert step(log, [1.0, 2.0, 3.0], x) == filled(expected, [1.0, 2.0, 3.0], x)
+        assert log.rows == expected.rows == []
+    assert step.stats.graph_calls == 10 and step.stats.specializations == 1
+    assert step.stats.host_calls == 0 and step.stats.deopts == 0
