@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -179,7 +180,20 @@ def test_calls_that_wait_compile_themselves(beside, caplog):
     assert where(caplog) == [] and compile_process._process is None
 
 
-def test_what_cannot_be_sent_is_compiled_here(beside, caplog):
+def test_draws_of_numpys_generators_are_compiled_there(beside, caplog):
+    generator = np.random.default_rng(0)
+
+    def drawn(x):
+        order = generator.permutation(5)
+        generator.shuffle(order)
+        return x[np.sort(order)] * 2.0
+
+    caplog.set_level(logging.INFO, "janusjit.compile")
+    settled(drawn)
+    assert set(where(caplog)) == {"there"} and "not kept as a whole" not in caplog.text
+
+
+def test_classes_may_have_anything_for_the_name_of_their_module(beside, caplog):
     class Odd:
         scale = 2.0
 
@@ -187,6 +201,13 @@ def test_what_cannot_be_sent_is_compiled_here(beside, caplog):
     odd = Odd()
     caplog.set_level(logging.INFO, "janusjit.compile")
     settled(lambda x: x * odd.scale)
+    assert where(caplog) == ["there"]
+
+
+def test_what_cannot_be_sent_is_compiled_here(beside, caplog, monkeypatch):
+    monkeypatch.setattr(compile_process, "pack", lambda graph: pickle.dumps(threading.Lock()))
+    caplog.set_level(logging.INFO, "janusjit.compile")
+    settled(lambda x: x * 2.0)
     assert where(caplog) == ["here: cannot pickle '_thread.lock' object"]
 
 

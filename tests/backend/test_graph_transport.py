@@ -6,6 +6,7 @@ import abc
 import collections
 import enum
 import functools
+import json
 import os
 import random
 import re
@@ -19,6 +20,8 @@ from janusjit.backend.llvm import compile as compiling
 from janusjit.backend.llvm import graph_transport
 from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
 from janusjit.backend.llvm.graph_transport import pack, unpack
+from janusjit.backend.llvm.guards import PythonCheck
+from janusjit.backend.llvm.portable import find, tell
 from janusjit.ir.boxes import PythonPoint
 from tests.constructs.catalogue import CATALOGUE, jit_for_tests
 from tests.constructs.construct import judge
@@ -203,3 +206,18 @@ def test_what_cannot_be_made_there_is_said(graphs):
         graph_transport._StandIns(
             [("definition", "builtins", "bool"), ("class", "builtins", "type", "somewhere", "Flag", (0,), (0,) * 5)]
         )
+
+
+def test_what_code_calls_of_numpys_generators_and_of_guards_is_found_again(graphs):
+    def shuffled(x, generator):
+        generator.shuffle(x)
+        return x * 2.0
+
+    jitted = run(shuffled, np.arange(5.0), np.random.default_rng(0))
+    assert jitted.stats.graph_calls
+    for graph in graphs:
+        told = Fingerprint(graph)
+        for item in (np.random.Generator.shuffle, np.random.RandomState.rand, PythonCheck(graph.guards.entry[0])):
+            found = find(json.loads(json.dumps(tell(item, told, {}))), told, {})
+            assert found is item or found.guard is item.guard
+        assert code(arrived(graph)) == code(graph)

@@ -50,7 +50,7 @@ sys.modules["janusjit"].__path__ = [package]
 from janusjit.backend.llvm.compile_service import main
 main(int(descriptor))
 """
-#: what `pickle` raises for what it cannot write: a class may have anything for a name
+#: what `pickle` raises for what it cannot write
 _NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError, RecursionError)
 _log = logging.getLogger("janusjit.compile")
 

@@ -227,7 +227,8 @@ class _Packer(pickle.Pickler):
     def _class(self, item: type) -> Told:
         meta = type(item)
         bases = tuple(self._number(base, self._tell) for base in item.__bases__)
-        return "class", meta.__module__, meta.__qualname__, item.__module__, item.__qualname__, bases, layout_of(item)
+        modules = str(meta.__module__), str(item.__module__)  # of functions that Cython has made: a descriptor
+        return "class", modules[0], meta.__qualname__, modules[1], item.__qualname__, bases, layout_of(item)
 
 
 def _noted(span: Span, ignored: tuple[str, ...], is_replaced: bool, is_doubtful: bool, operation: str) -> Span:

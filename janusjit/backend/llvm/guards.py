@@ -122,10 +122,10 @@ class PythonCheck:
     """The Python check of a guard, as compiled code calls it."""
 
     def __init__(self, guard: kinds.EntryGuard) -> None:
-        self._guard = guard
+        self.guard = guard
 
     def __call__(self, *arguments: Any) -> bool:
-        holds, _ = self._guard.check(arguments, kinds.SymbolValues())
+        holds, _ = self.guard.check(arguments, kinds.SymbolValues())
         return bool(holds)
 
 

@@ -18,6 +18,7 @@ from numpy._core import umath
 
 from janusjit.backend.llvm.entry_places import Contains, ItemReader, Packer
 from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
+from janusjit.backend.llvm.guards import PythonCheck
 from janusjit.backend.llvm.guards_environment import ErrorStateCheck, WarningFiltersCheck
 from janusjit.backend.witness import Witness
 from janusjit.ir.places import MISSING
@@ -35,7 +36,7 @@ _SINGLETONS: dict[str, Any] = {
     "warnings": warnings.__dict__,
 }
 _SINGLETON_NAMES = {id(item): name for name, item in _SINGLETONS.items()}
-_WITHOUT_CODE_OF_ITS_OWN = (type, types.BuiltinFunctionType, types.FunctionType)
+_WITHOUT_CODE_OF_ITS_OWN = (type, types.BuiltinFunctionType, types.FunctionType, type(np.random.Generator.random))
 
 
 def tell(item: Any, graph: Fingerprint, special: dict[str, Any]) -> list[Any]:
@@ -71,6 +72,8 @@ def tell(item: Any, graph: Fingerprint, special: dict[str, Any]) -> list[Any]:
         return ["error state", tell(item.guard, graph, special)]
     if isinstance(item, WarningFiltersCheck):
         return ["warning filters", tell(item.guard, graph, special)]
+    if isinstance(item, PythonCheck):
+        return ["check", tell(item.guard, graph, special)]
     if isinstance(item, Witness):
         return ["witness"]
     if isinstance(item, Contains | ItemReader):
@@ -151,6 +154,7 @@ _FINDERS: dict[str, Callable[[list[Any], Fingerprint, dict[str, Any]], Any]] = {
     "definition": _find_definition,
     "error state": functools.partial(_find_applied, ErrorStateCheck),
     "warning filters": functools.partial(_find_applied, WarningFiltersCheck),
+    "check": functools.partial(_find_applied, PythonCheck),
     "witness": lambda rest, graph, special: Witness(graph.graph),
     "Contains": functools.partial(_find_applied, Contains),
     "ItemReader": functools.partial(_find_applied, ItemReader),
