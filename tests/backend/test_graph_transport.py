@@ -18,11 +18,12 @@ import pytest
 import janusjit as jj
 from janusjit.backend.llvm import compile as compiling
 from janusjit.backend.llvm import graph_transport
-from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable
+from janusjit.backend.llvm.fingerprint import Fingerprint, NotPortable, layout_of
 from janusjit.backend.llvm.graph_transport import pack, unpack
 from janusjit.backend.llvm.guards import PythonCheck
 from janusjit.backend.llvm.portable import find, tell
 from janusjit.ir.boxes import PythonPoint
+from janusjit.spans import BackwardSpan
 from tests.constructs.catalogue import CATALOGUE, jit_for_tests
 from tests.constructs.construct import judge
 
@@ -221,3 +222,24 @@ def test_what_code_calls_of_numpys_generators_and_of_guards_is_found_again(graph
             found = find(json.loads(json.dumps(tell(item, told, {}))), told, {})
             assert found is item or found.guard is item.guard
         assert code(arrived(graph)) == code(graph)
+
+
+def test_what_a_schedule_depends_on_is_in_the_fingerprint(graphs):
+    run(lambda x: x * 2.0 + 1.0, np.ones(3))
+    graph = graphs[0]
+    before = Fingerprint(graph).text
+    graph.memory_limit = 1 << 20
+    assert Fingerprint(graph).text != before and arrived(graph).memory_limit == 1 << 20
+    graph.memory_limit = None
+    node = graph.body.nodes[0]
+    node.span = BackwardSpan.of(node.span)
+    assert Fingerprint(graph).text != before and isinstance(arrived(graph).body.nodes[0].span, BackwardSpan)
+
+
+def test_that_somebody_has_looked_up_an_attribute_is_no_matter_of_layout():
+    class Fresh:
+        pass
+
+    before = layout_of(Fresh)
+    assert getattr(Fresh(), "missing", None) is None and Fresh.__name__ == "Fresh"
+    assert layout_of(Fresh) == before and before[1] == Fresh.__basicsize__

@@ -16,6 +16,7 @@ import janusjit as jj
 from janusjit import pacing
 from janusjit.backend.llvm import engine, machine_code, paced_builder
 from janusjit.collection import collection_rare
+from janusjit.ir import graph
 from janusjit.runtime import background
 
 
@@ -312,3 +313,16 @@ def test_the_text_of_a_module_is_llvmlites(monkeypatch):
     for theirs, ours in texts:
         there, here = (machine.emit_object(llvm.parse_assembly(text)) for text in (theirs, ours))
         assert here == there
+
+
+def test_a_long_region_is_walked_with_pauses(monkeypatch):
+    region = graph.Region()
+    region.nodes += [graph.Node("constant", attributes={"value": n}) for n in range(100)]
+    inner = graph.Region()
+    inner.nodes += [graph.Node("constant", attributes={"value": n}) for n in range(100, 150)]
+    region.nodes.insert(50, graph.Node("if", regions=(inner,)))
+    pauses = []
+    monkeypatch.setattr(graph, "pause", lambda: pauses.append(True))
+    found = [node.attributes.get("value") for node in graph.walk(region)]
+    assert found == [*range(50), None, *range(100, 150), *range(50, 100)]
+    assert len(pauses) == len(found) // 16

@@ -37,7 +37,7 @@ _SHARED_PREFIXES = tuple(f"{package}." for package in _SHARED)
 _DEFINED = (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)
 _CONTAINERS = (dict, list, set, frozenset)
 _BY_VALUE = frozenset({bool, complex, str, bytes, tuple, type(None), ObjectIdentity})
-#: of these, pickles do not tell which are one object, which is of no interest where all equal ones are
+#: of these, pickles do not tell which are one object; small ones are in any case
 _NUMBERS = (int, float)
 _SMALL = range(-5, 257)
 #: constants of so many bytes are not sent
